@@ -1,0 +1,3 @@
+from patchcore.cli import main
+
+main()

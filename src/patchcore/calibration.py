@@ -1,0 +1,82 @@
+"""Calibration: the scores of good pictures that set the thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from patchcore.data.datasets import draw
+from patchcore.maths.thresholds import fit_threshold, needed_scores
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The thresholds, and what they were set from. Defective pictures never take part."""
+
+    scores: tuple[float, ...]  # of good pictures that the bank has not seen
+    map_maxima: tuple[float, ...]  # the highest value of each of their maps
+    false_reject_rate: float
+    threshold: float  # NaN without scores
+    pixel_threshold: float
+    enough: bool  # whether there were enough scores for the rate
+
+    @classmethod
+    def fit(cls, scores: Sequence[float], map_maxima: Sequence[float], rate: float) -> Calibration:
+        threshold, enough = fit_threshold(scores, rate)
+        pixel_threshold, _ = fit_threshold(map_maxima, rate)
+        return cls(tuple(scores), tuple(map_maxima), rate, threshold, pixel_threshold, enough)
+
+    def summary(self) -> str:
+        """One sentence for people: how the threshold was set, and what it is worth."""
+        n, rate = len(self.scores), f"{self.false_reject_rate:.3g}"
+        if not n:
+            return "No good picture was left to set a threshold with: every verdict will be 'unsure'."
+        if self.enough:
+            return (
+                f"Threshold {self.threshold:.6g}, from {n} held-out good pictures, for a false-reject rate of {rate}."
+            )
+        return (
+            f"Threshold {self.threshold:.6g}: the largest score of only {n} held-out good pictures. A false-reject "
+            f"rate of {rate} needs at least {needed_scores(self.false_reject_rate)}; expect more false rejects."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "scores": list(self.scores),
+            "map_maxima": list(self.map_maxima),
+            "false_reject_rate": self.false_reject_rate,
+            "threshold": None if math.isnan(self.threshold) else self.threshold,
+            "pixel_threshold": None if math.isnan(self.pixel_threshold) else self.pixel_threshold,
+            "enough": self.enough,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Calibration:
+        def number(value: float | None) -> float:
+            return math.nan if value is None else value
+
+        return cls(
+            tuple(data["scores"]),
+            tuple(data["map_maxima"]),
+            data["false_reject_rate"],
+            number(data["threshold"]),
+            number(data["pixel_threshold"]),
+            data["enough"],
+        )
+
+
+def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which of n pictures make the bank, and which are held out to set the threshold.
+
+    Membership follows from the seed and the picture's position alone, so that it is the same for a
+    stream. At least one picture is in the bank and, from two on, at least one is held out.
+    """
+    drawn = [draw(seed, index, "calibration") for index in range(n)]
+    held = {index for index, value in enumerate(drawn) if value < share}
+    if not held and share > 0 and n > 1:
+        held = {drawn.index(min(drawn))}
+    if len(held) == n:
+        held.remove(drawn.index(max(drawn)))
+    return [i for i in range(n) if i not in held], sorted(held)

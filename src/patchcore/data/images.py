@@ -1,0 +1,180 @@
+"""Reading pictures, and turning them into tensors without losing depth."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from patchcore.errors import PictureError
+
+Picture: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
+Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+MAX_PIXELS = 100_000_000
+
+_DEEP_MODES = {"I;16", "I;16B", "I;16L", "I", "F"}
+_pillow_limit = threading.Lock()
+
+
+def read(picture: Picture, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """A picture as an array (H, W, C), C = 1 (grey) or 3 (R, G, B), at its own depth.
+
+    Files: PNG, JPEG, BMP, TIFF, WebP; 8 bits become uint8, 16 bits uint16, 32-bit float float32.
+    EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are
+    HWC or HW; tensors CHW or HW. Errors: PictureError, which names the picture.
+    """
+    if isinstance(picture, str | Path):
+        return _read_file(Path(picture), name, max_pixels)
+    if isinstance(picture, Image.Image):
+        return _from_pillow(picture)
+    if isinstance(picture, Tensor):
+        array = picture.detach().cpu().numpy()
+        return _check_array(array.transpose(1, 2, 0) if array.ndim == 3 else array, name)
+    return _check_array(np.asarray(picture), name)
+
+
+def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None = None) -> Tensor:
+    """(H, W, C) pixels -> (C, H, W) float32 in [0, 1].
+
+    Without a `value_range`, uint8 and uint16 use their full range and floats must be in [0, 1].
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
+    if value_range is None:
+        if pixels.dtype == np.float32:
+            low, high = float(tensor.min()), float(tensor.max())
+            if low < 0 or high > 1:
+                raise PictureError(
+                    name,
+                    f"a float picture with values from {low:g} to {high:g}; expected 0 to 1. Leave out any "
+                    "normalisation, or state the range in the recipe, for example value_range=[0,4095].",
+                )
+            return tensor
+        value_range = (0.0, 255.0 if pixels.dtype == np.uint8 else 65535.0)
+    low, high = value_range
+    return ((tensor - low) / (high - low)).clamp_(0, 1)
+
+
+def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
+    """A ground-truth mask (H, W): true where a pixel is above half of the file's range."""
+    pixels = _read_file(path, str(path), max_pixels)[..., 0]
+    if pixels.shape != size:
+        raise PictureError(
+            str(path),
+            f"a mask of {pixels.shape[1]} x {pixels.shape[0]} pixels for a picture of {size[1]} x {size[0]}; "
+            "they must be the same size.",
+        )
+    return pixels > (0 if pixels.max(initial=0) <= 1 else 127 if pixels.dtype == np.uint8 else 32767)
+
+
+def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
+    try:
+        if path.is_dir():
+            raise PictureError(name, "a folder, where a picture was expected.")
+        if path.stat().st_size == 0:
+            raise PictureError(name, "an empty file (0 bytes).")
+        with _allow_pixels(max_pixels), warnings.catch_warnings(), Image.open(path) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise PictureError(
+                    name,
+                    f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is "
+                    "what it should be, raise the limit (--max-pixels, or max_pixels=).",
+                )
+            if image.format == "PNG" and _is_deep_colour_png(path):
+                return _read_deep_png(path)
+            if image.format == "TIFF" and image.tag_v2.get(258, (8,))[0] > 8 and image.mode in ("RGB", "RGBA"):  # type: ignore[attr-defined]
+                return _read_deep_tiff(path, name)
+            image.load()
+            return _from_pillow(image)
+    except PictureError:
+        raise
+    except FileNotFoundError:
+        raise PictureError(name, "no such file.") from None
+    except Image.UnidentifiedImageError:
+        raise PictureError(name, f"not a picture that can be read. Known: {', '.join(sorted(EXTENSIONS))}.") from None
+    except Exception as error:  # decoders raise many kinds for damaged data
+        raise PictureError(name, f"damaged or truncated: {error}") from error
+
+
+@contextmanager
+def _allow_pixels(max_pixels: int) -> Iterator[None]:
+    """Pillow refuses very large pictures by a global limit; lift it only where ours is higher."""
+    default = Image.MAX_IMAGE_PIXELS
+    if default is None or max_pixels <= default:
+        yield
+        return
+    with _pillow_limit:
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = default
+
+
+def _from_pillow(image: Image.Image) -> Pixels:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _DEEP_MODES:
+        array = np.asarray(image)
+        if image.mode == "F":
+            return array.astype(np.float32)[..., None]
+        return np.clip(array, 0, 65535).astype(np.uint16)[..., None]
+    grey = image.mode in ("1", "L", "LA") or (image.mode == "P" and _grey_palette(image))
+    array = np.asarray(image.convert("L" if grey else "RGB"))
+    return array[..., None] if grey else array
+
+
+def _grey_palette(image: Image.Image) -> bool:
+    colours = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
+
+
+def _is_deep_colour_png(path: Path) -> bool:
+    """16 bits per channel in colour, which Pillow would cut to 8."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24] == 16 and header[25] in (2, 6)
+
+
+def _read_deep_png(path: Path) -> Pixels:
+    from torchvision.io import ImageReadMode, decode_png
+
+    data = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
+    image = decode_png(data, ImageReadMode.RGB, apply_exif_orientation=True)
+    return image.numpy().transpose(1, 2, 0)
+
+
+def _read_deep_tiff(path: Path, name: str) -> Pixels:
+    import tifffile
+
+    return _check_array(tifffile.imread(path), name)
+
+
+def _check_array(array: NDArray[Any], name: str) -> Pixels:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise PictureError(
+            name,
+            f"an array of shape {array.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); "
+            "a tensor has its channels first.",
+        )
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    if array.dtype not in (np.uint8, np.uint16):
+        if not np.issubdtype(array.dtype, np.floating):
+            raise PictureError(name, f"an array of {array.dtype}; expected uint8, uint16 or float.")
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise PictureError(name, "a float picture with NaN or infinite values.")
+    return array[..., :3] if array.shape[2] == 4 else array

@@ -1,0 +1,65 @@
+"""Pictures for people: overlays and sheets.
+
+Colours are on one fixed scale, the calibrated pixel threshold, and never stretched per picture: a
+good part looks calm beside a bad one. They run from yellow to dark red, which also differ in
+lightness, and what is over the threshold is outlined, so that no colour vision is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+_LOW, _HIGH = 0.5, 2.0  # shares of the threshold where colour begins, and where it is full
+_COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
+
+
+def to_uint8(pixels: NDArray[Any], value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+    """Pixels (H, W, C) at any depth as RGB (H, W, 3) for display."""
+    if pixels.dtype != np.uint8 or value_range is not None:
+        top = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}.get(pixels.dtype, 1.0)
+        low, high = value_range or (0.0, top)
+        pixels = ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 255
+    return np.broadcast_to(pixels.astype(np.uint8), (*pixels.shape[:2], 3))
+
+
+def overlay(picture: NDArray[np.uint8], anomaly_map: NDArray[Any], threshold: float) -> Image.Image:
+    """The picture (H, W, 3) with the map (H, W) over it, on the scale of the pixel threshold."""
+    relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
+    strength = ((relative - _LOW) / (_HIGH - _LOW)).clip(0, 1)
+    stops = np.linspace(0, 1, len(_COLOURS))
+    colour = np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1)
+    alpha = (0.75 * np.sqrt(strength))[..., None]
+    blended = picture * (1 - alpha) + colour * alpha
+    width = max(1, round(min(picture.shape[:2]) / 200))
+    over = relative > 1
+    edge = over & ~ndimage.binary_erosion(over, iterations=width)
+    halo = ndimage.binary_dilation(over, iterations=width) & ~over
+    blended[halo], blended[edge] = 255, 0
+    return Image.fromarray(blended.round().astype(np.uint8))
+
+
+def sheet(
+    pictures: Sequence[tuple[str, Image.Image]], columns: int, *, title: str = "", tile: int = 240
+) -> Image.Image:
+    """Pictures in a grid, each with a caption below it."""
+    font, bold = ImageFont.load_default(13), ImageFont.load_default(17)
+    gap, caption, head = 10, 38, 34 if title else 0
+    rows = -(-len(pictures) // columns)
+    size = (gap + columns * (tile + gap), head + gap + rows * (tile + caption + gap))
+    page = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(page)
+    draw.text((gap, gap), title, fill="black", font=bold)
+    for number, (text, picture) in enumerate(pictures):
+        left = gap + (number % columns) * (tile + gap)
+        top = head + gap + (number // columns) * (tile + caption + gap)
+        small = picture.copy()
+        small.thumbnail((tile, tile))
+        page.paste(small, (left + (tile - small.width) // 2, top + (tile - small.height) // 2))
+        draw.multiline_text((left, top + tile + 3), text, fill="black", font=font)
+    return page

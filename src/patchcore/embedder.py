@@ -1,0 +1,131 @@
+"""Embedder: pictures in, patches out, by a recipe and a backbone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from patchcore.backbones import Backbone
+from patchcore.data.datasets import Sample
+from patchcore.data.images import to_tensor
+from patchcore.data.loading import Loaded, OnBad, load
+from patchcore.errors import RecipeError
+from patchcore.maths import resize
+from patchcore.maths.embedding import embed, patches_of
+from patchcore.maths.resize import Frame
+from patchcore.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The patches (h*w, D) of one picture, row by row, on their grid (h, w)."""
+
+    loaded: Loaded
+    frame: Frame
+    patches: Tensor
+    grid: tuple[int, int]
+    seconds: float  # of resize and network, the picture's share of its batch
+
+
+class Embedder:
+    """Pictures in, patches out. Holds no state of its own but the network."""
+
+    def __init__(self, recipe: Recipe, backbone: Backbone, device: torch.device) -> None:
+        self.recipe = recipe
+        self.backbone = backbone
+        self.device = device
+        backbone.extractor.to(device)
+        source = backbone.source
+        self._mean = torch.tensor(source.mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(source.std, device=device).view(3, 1, 1)
+        # A letterbox pads in whole patches, so that none of them shows picture and padding at once.
+        self._cell = backbone.extractor.stride * recipe.patch_stride
+        if recipe.resize == "letterbox" and any(side % self._cell for side in recipe.window):
+            raise RecipeError(
+                f"resize='letterbox' got size {recipe.size}; with these taps it must be a multiple of {self._cell}."
+            )
+
+    def stream(
+        self,
+        found: Iterable[Sample],
+        *,
+        batch_size: int,
+        max_pixels: int,
+        on_bad: OnBad | None = None,
+        progress: str | None = None,
+    ) -> Iterator[Embedded]:
+        """Embed pictures in order; pictures that follow each other in the same frame share a batch."""
+        total = len(found) if isinstance(found, list) else None
+        loaded = load(found, ahead=batch_size * 2, max_pixels=max_pixels, on_bad=on_bad)
+        with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
+            batch: list[tuple[Loaded, Frame]] = []
+            for one in loaded:
+                frame = self.frame(one.pixels.shape[:2])
+                if batch and (len(batch) == batch_size or frame.window != batch[0][1].window):
+                    yield from self._embed(batch)
+                    bar.update(len(batch))
+                    batch = []
+                batch.append((one, frame))
+                if batch_size == 1:
+                    yield from self._embed(batch)
+                    bar.update(1)
+                    batch = []
+            if batch:
+                yield from self._embed(batch)
+                bar.update(len(batch))
+
+    def frame(self, source: tuple[int, ...]) -> Frame:
+        """Where a picture of (height, width) lies in the network's input."""
+        recipe, (height, width) = self.recipe, source
+        if recipe.resize == "stretch":
+            return resize.stretch_frame((height, width), recipe.window)
+        if recipe.resize == "letterbox":
+            return resize.letterbox_frame((height, width), recipe.window, self._cell)
+        crop = recipe.window if recipe.crop else None
+        assert isinstance(recipe.size, int)  # the recipe has checked it
+        return resize.short_side_frame((height, width), recipe.size, crop, self._cell)
+
+    def _embed(self, batch: list[tuple[Loaded, Frame]]) -> list[Embedded]:
+        begin = time.perf_counter()
+        recipe = self.recipe
+        with torch.inference_mode():
+            images = torch.stack([self._image(loaded, frame) for loaded, frame in batch])  # B, 3, H, W
+            embedding = embed(
+                self.backbone.extractor(images),
+                pool=recipe.pool,
+                merge=recipe.merge,
+                align_mode=recipe.align,
+                patch_size=recipe.patch_size,
+                stride=recipe.patch_stride,
+                border=recipe.pool_border,
+                tap_bins=recipe.tap_bins,
+                bins=recipe.bins,
+            )  # B, D, h, w
+        seconds = (time.perf_counter() - begin) / len(batch)
+        embedded = []
+        for number, (loaded, frame) in enumerate(batch):
+            picture = self._without_padding(embedding[number : number + 1], frame)
+            h, w = picture.shape[-2:]
+            embedded.append(Embedded(loaded, frame, patches_of(picture), (h, w), seconds))
+        return embedded
+
+    def _image(self, loaded: Loaded, frame: Frame) -> Tensor:
+        """One picture as the network wants it: (3, H, W)."""
+        image = to_tensor(loaded.pixels, loaded.sample.name, self.recipe.value_range).to(self.device)
+        image = resize.place(image, frame, self.backbone.source.interpolation)
+        return resize.pad((image - self._mean) / self._std, frame)
+
+    def _without_padding(self, embedding: Tensor, frame: Frame) -> Tensor:
+        """Cut (1, D, h, w) to the patches that lie in the picture."""
+        if frame.inside == frame.window:
+            return embedding
+        h, w = (
+            side * inside // window
+            for side, inside, window in zip(embedding.shape[-2:], frame.inside, frame.window, strict=True)
+        )
+        return embedding[..., :h, :w]

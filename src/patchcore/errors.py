@@ -1,0 +1,77 @@
+"""Every error that patchcore raises on purpose.
+
+PatchcoreError
+├── UsageError (ValueError)         an argument is wrong
+│   └── RecipeError                 a field of a recipe is unknown or out of range
+├── DataError (ValueError)          a folder, table or mask is not what was expected
+│   └── PictureError                one picture cannot be used; `.name` says which
+├── BackboneError                   a backbone, a tap or an output grid does not fit
+│   └── WeightsError                weights are missing, altered or for another network
+├── StoreError                      a model file is truncated, altered, foreign or newer
+├── NotFittedError                  the detector has no memory bank yet
+└── MissingExtraError (ImportError) an optional dependency is not installed
+
+Each message says what was got, what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PatchcoreError(Exception):
+    """Base of all errors below; catching it never hides a bug of another kind."""
+
+
+class UsageError(PatchcoreError, ValueError):
+    """An argument is wrong."""
+
+
+class RecipeError(UsageError):
+    """A recipe names an unknown field, or a value that the field does not take."""
+
+
+class DataError(PatchcoreError, ValueError):
+    """A folder, table or mask is not what was expected."""
+
+
+class PictureError(DataError):
+    """One picture cannot be used. `name` is the picture as the caller gave it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class BackboneError(PatchcoreError):
+    """A backbone is unknown, or does not produce the grids that were asked of it."""
+
+
+class WeightsError(BackboneError):
+    """Weights are missing, altered, or belong to another network."""
+
+
+class StoreError(PatchcoreError):
+    """A model file is truncated, altered, foreign, or newer than this package."""
+
+
+class NotFittedError(PatchcoreError):
+    """The detector has no memory bank yet: call `fit`, or `Detector.load`."""
+
+
+class MissingExtraError(PatchcoreError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'patchcore[{extra}]'"
+        )
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,245 @@
+"""Choosing the patches to remember: exact greedy k-center, random, and projections for selection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from patchcore.errors import UsageError
+
+Coreset = Literal["k_center", "random", "identity"]
+Projection = Literal["none", "dense", "sparse"]
+Start = Literal["first", "random", "mean_of_ten"]
+
+_CANDIDATES = 1024
+_CHUNK_ROWS, _CHUNK_PICKS = 256, 2048  # a block of distances of 2 MB stays in the cache
+
+
+def k_center_greedy(
+    x: Tensor,
+    n_picks: int,
+    *,
+    start: int | Tensor = 0,
+    candidates: int = _CANDIDATES,
+    on_progress: Callable[[int], object] | None = None,
+) -> Tensor:
+    """Farthest-point-first selection (paper alg. 1): the exact greedy, without scanning.
+
+    `x` is (N, D), any float type; returns `n_picks` distinct row indices in the order they were
+    picked. `start` is the index of the first pick, or (N,) distances to points that count as
+    picked already. Each pick is the row farthest from all picks so far, lowest index on ties.
+    `on_progress` is called with the number of picks made.
+
+    Why it is exact: minimum distances only shrink as picks are added, so an old one is an upper
+    bound. Only the rows with the highest bounds, the candidates, are brought up to date, in one
+    matrix product against the picks they have not seen. While the best of them exceeds every bound
+    outside, no row outside can be the farthest. Products in float32 only decide which distances
+    could matter: within the error bound of the product, distances are settled in float64 from the
+    coordinates. Every comparison between rows is therefore one of float64 distances, whatever the
+    number of candidates, the block sizes or the number of threads.
+    """
+    n = len(x)
+    if not 1 <= n_picks <= n:
+        raise UsageError(f"n_picks is {n_picks}; it must be between 1 and the number of rows, {n}.")
+    space = _Rows(x)
+    picks = torch.empty(n_picks, dtype=torch.long, device=x.device)
+    picked = torch.empty(n_picks, x.shape[1], device=x.device)  # the picks' rows, centred
+    norms = torch.empty(n_picks, device=x.device)
+    seen = torch.zeros(n, dtype=torch.long, device=x.device)  # picks that a row's bound knows of
+    if isinstance(start, Tensor):
+        if start.shape != (n,):
+            raise UsageError(f"start has shape {tuple(start.shape)}; expected ({n},) distances.")
+        bounds, count = start.to(x.device, torch.float64).square(), 0
+    else:
+        if not 0 <= start < n:
+            raise UsageError(f"start is {start}; it must be a row index below {n}.")
+        picks[0], count = start, 1
+        picked[0], norms[0] = space.centred(picks[:1])[0], space.norms[start]
+        bounds = space.upper_bounds(start)
+        bounds[start] = -1.0  # below every distance: never picked again
+
+    while count < n_picks:
+        rows, outside, outside_row = _highest(bounds, min(candidates, n))
+        local = space.centred(rows)
+        values = space.refresh(rows, local, bounds[rows], seen[rows], picks, picked, norms, count)
+        local_norms, slack = space.norms[rows], space.slack(rows)
+        while count < n_picks:
+            best = int(values.argmax())  # rows ascend, so this is the lowest index on ties
+            value, row = float(values[best]), int(rows[best])
+            if value < outside or (value == outside and row > outside_row):
+                break
+            picks[count], picked[count], norms[count] = row, local[best], local_norms[best]
+            count += 1
+            values[best] = -1.0
+            estimate = torch.addmv(local_norms, local, local[best], alpha=-2) + local_norms[best]
+            near = (estimate - slack < values).nonzero().flatten()
+            values[near] = torch.minimum(values[near], space.exact(rows[near], rows[best : best + 1]))
+        bounds[rows], seen[rows] = values, count
+        if on_progress is not None:
+            on_progress(count)
+    return picks
+
+
+def _highest(bounds: Tensor, m: int) -> tuple[Tensor, float, int]:
+    """The m rows of highest bound, in ascending order, lowest index first among equals.
+
+    Also the highest bound that is left outside, and the lowest row that has it.
+    """
+    if m == len(bounds):
+        return torch.arange(m, device=bounds.device), -torch.inf, m
+    edge = bounds.topk(m + 1, sorted=False).values.min()
+    above = (bounds > edge).nonzero().flatten()
+    ties = (bounds == edge).nonzero().flatten()
+    taken = m - len(above)
+    return torch.cat([above, ties[:taken]]).sort().values, float(edge), int(ties[taken])
+
+
+class _Rows:
+    """The rows of x, with float32 distances that know their own error, and float64 ones."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self.centre = torch.stack([b.float().mean(0) * len(b) for b in x.split(1 << 14)]).sum(0) / len(x)
+        self.norms = torch.cat([(b.float() - self.centre).square().sum(1) for b in x.split(1 << 14)])
+        # A dot product of D terms is off by at most D units in the last place of |a||b|, in any
+        # order of summation; squared distances need three of them. The unit is larger where the
+        # caller has allowed float32 products in fewer bits.
+        bits = {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
+        self.unit = 2.0 * (x.shape[1] + 8) * 2.0**-bits
+        self.longest = self.norms.max().sqrt()
+
+    def centred(self, rows: Tensor) -> Tensor:
+        return self.x[rows].float() - self.centre
+
+    def slack(self, rows: Tensor) -> Tensor:
+        """How far a float32 squared distance from these rows to any other can be off."""
+        return self.unit * (self.norms[rows].sqrt() + self.longest).square()
+
+    def upper_bounds(self, row: int) -> Tensor:
+        """Upper bounds on the squared distances of all rows to one of them, in float64."""
+        target = self.centred(torch.tensor([row], device=self.x.device))[0]
+        estimate = (
+            torch.cat([(b.float() - self.centre) @ target for b in self.x.split(1 << 14)])
+            .mul_(-2)
+            .add_(self.norms)
+            .add_(self.norms[row])
+        )
+        slack = self.unit * (self.norms.sqrt() + self.longest).square()
+        return (estimate + slack).double()
+
+    def exact(self, a: Tensor, b: Tensor) -> Tensor:
+        """Squared distances between rows a and b, pair by pair, from float64 coordinates."""
+        step = max(1, (1 << 21) // self.x.shape[1])
+        b = b.expand(len(a))
+        return torch.cat(
+            [
+                (self.x[i].double() - self.x[j].double()).square().sum(1)
+                for i, j in zip(a.split(step), b.split(step), strict=True)
+            ]
+        )
+
+    def refresh(
+        self,
+        rows: Tensor,
+        local: Tensor,
+        bounds: Tensor,
+        seen: Tensor,
+        picks: Tensor,
+        picked: Tensor,
+        norms: Tensor,
+        count: int,
+    ) -> Tensor:
+        """Exact squared distances of `rows` to their nearest of the first `count` picks."""
+        values = bounds.clone()
+        slack = self.slack(rows)
+        order = seen.argsort()  # rows that have seen as much are brought up to date together
+        for part in order.split(_CHUNK_ROWS):
+            first = int(seen[part[0]])
+            own = self.norms[rows[part]]
+            # A pick matters if its distance may be below the bound, or below the nearest pick's.
+            limit = (bounds[part] + slack[part]).float()
+            pairs = []
+            for low in range(first, count, _CHUNK_PICKS):
+                high = min(low + _CHUNK_PICKS, count)
+                d = torch.addmm(norms[low:high], local[part], picked[low:high].T, alpha=-2)
+                nearest = d.amin(1) + own
+                limit = torch.minimum(limit, nearest + 2 * slack[part])
+                hit = (nearest <= limit).nonzero().flatten()
+                if len(hit):
+                    i, j = (d[hit] <= (limit - own)[hit, None]).nonzero().T
+                    pairs.append(torch.stack([hit[i], j + low]))
+            if pairs:
+                i, j = torch.cat(pairs, 1)
+                distances = self.exact(rows[part[i]], picks[j])
+                values.scatter_reduce_(0, part[i], distances, "amin")
+        return values
+
+
+def random_subset(n: int, n_picks: int, seed: int) -> Tensor:
+    """`n_picks` of n indices, drawn without replacement, ascending."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(n, generator=generator)[:n_picks].sort().values
+
+
+def project(x: Tensor, kind: Projection, dims: int, seed: int) -> Tensor:
+    """(N, D) -> (N, d), a random projection used to select only; the bank keeps the originals.
+
+    `dense`: uniform weights in ±1/sqrt(D), `dims` outputs, skipped when D is `dims` already
+    (patchcore-inspection). `sparse`: Johnson-Lindenstrauss with eps 0.9, whose number of outputs
+    follows from N (Li et al. 2006; anomalib); `dims` has no effect.
+    """
+    n, d = x.shape
+    if kind == "none" or (kind == "dense" and d == dims):
+        return x
+    if kind == "dense":
+        generator = torch.Generator().manual_seed(seed)
+        weights = (torch.rand(d, dims, generator=generator) * 2 - 1) / d**0.5
+    else:
+        from sklearn.random_projection import SparseRandomProjection
+
+        projection = SparseRandomProjection(eps=0.9, dense_output=True, random_state=seed)
+        # Only the shape of what it is fitted on matters: the matrix is random.
+        projection.fit(torch.empty(1, 1).expand(n, d).numpy())
+        weights = torch.from_numpy(projection.components_.toarray().T).float()
+    weights = weights.to(x.device)
+    return torch.cat([block.float() @ weights for block in x.split(1 << 14)])
+
+
+def starting_point(x: Tensor, start: Start, seed: int) -> int | Tensor:
+    """What `k_center_greedy` starts from.
+
+    `first` is row 0, `random` a random row. `mean_of_ten` is no pick but an initial distance for
+    every row: its mean distance to ten random rows, which are not picks (patchcore-inspection).
+    """
+    if start == "first":
+        return 0
+    generator = torch.Generator().manual_seed(seed)
+    if start == "random":
+        return int(torch.randint(len(x), (1,), generator=generator))
+    points = x[torch.randperm(len(x), generator=generator)[:10].to(x.device)].double()
+    return torch.cat([torch.cdist(block.double(), points).mean(1) for block in x.split(1 << 14)])
+
+
+def select(
+    x: Tensor,
+    n_picks: int,
+    *,
+    method: Coreset,
+    projection: Projection,
+    projection_dims: int,
+    start: Start,
+    seed: int,
+    on_progress: Callable[[int], object] | None = None,
+) -> Tensor:
+    """The indices of the rows of x (N, D) to remember, by any of the methods above."""
+    n_picks = min(n_picks, len(x))
+    if method == "identity" or n_picks == len(x):
+        return torch.arange(len(x), device=x.device)
+    if method == "random":
+        return random_subset(len(x), n_picks, seed).to(x.device)
+    projected = project(x, projection, projection_dims, seed)
+    begin = starting_point(projected, start, seed)
+    return k_center_greedy(projected, n_picks, start=begin, on_progress=on_progress)

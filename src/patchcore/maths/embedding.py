@@ -1,0 +1,83 @@
+"""From the taps of a backbone to one embedding: pool neighbourhoods, align grids, merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Pool = Literal["mean", "bins"]
+Merge = Literal["concat", "bins"]
+Align = Literal["bilinear", "nearest"]
+Border = Literal["zeros", "inside"]
+
+
+def pool_mean(features: Tensor, patch_size: int, stride: int = 1, border: Border = "zeros") -> Tensor:
+    """Mean over each p x p neighbourhood (sec. 3.1, eq. 2): (B, C, h, w) -> (B, C, h', w').
+
+    At the border `zeros` counts the padding, as both reference systems do, which pulls border
+    patches towards zero; `inside` takes the mean over what really lies in the picture.
+    """
+    pad = (patch_size - 1) // 2
+    return F.avg_pool2d(features, patch_size, stride, pad, count_include_pad=border == "zeros")
+
+
+def pool_bins(features: Tensor, patch_size: int, bins: int, stride: int = 1) -> Tensor:
+    """The C·p·p values of each neighbourhood, channel-major, averaged into `bins` values.
+
+    (B, C, h, w) -> (B, bins, h', w'), zero-padded at the border.
+    """
+    pad = (patch_size - 1) // 2
+    h, w = ((side + 2 * pad - patch_size) // stride + 1 for side in features.shape[-2:])
+    unfolded = F.unfold(features, patch_size, padding=pad, stride=stride)  # B, C*p*p, h*w
+    return _bin_channels(unfolded, bins).unflatten(2, (h, w))
+
+
+def _bin_channels(x: Tensor, bins: int) -> Tensor:
+    """Adaptive average over the channels: (B, C, N) -> (B, bins, N)."""
+    return F.adaptive_avg_pool1d(x.transpose(1, 2), bins).transpose(1, 2)
+
+
+def align(features: Tensor, grid: tuple[int, int], mode: Align) -> Tensor:
+    """Bring (B, C, h, w) to another grid, pixel centres at half integers."""
+    if features.shape[-2:] == grid:
+        return features
+    corners = False if mode == "bilinear" else None
+    return F.interpolate(features, grid, mode=mode, align_corners=corners)
+
+
+def embed(
+    taps: Sequence[Tensor],
+    *,
+    pool: Pool,
+    merge: Merge,
+    align_mode: Align,
+    patch_size: int,
+    stride: int = 1,
+    border: Border = "zeros",
+    tap_bins: int = 1024,
+    bins: int = 1024,
+) -> Tensor:
+    """The locally aware patch features (sec. 3.1): taps (B, C_i, h_i, w_i) -> (B, D, h, w).
+
+    The first tap gives the grid; the others are brought to it after pooling (pooling works on
+    channels and neighbourhoods, aligning on space, so the order of the two binned forms commutes).
+    `merge="concat"` stacks the channels; `"bins"` averages the stack into `bins` channels.
+    """
+    if pool == "mean":
+        pooled = [pool_mean(tap, patch_size, stride, border) for tap in taps]
+    else:
+        pooled = [pool_bins(tap, patch_size, tap_bins, stride) for tap in taps]
+    h, w = pooled[0].shape[-2:]
+    stacked = torch.cat([align(tap, (h, w), align_mode) for tap in pooled], 1)  # B, sum C, h, w
+    if merge == "concat":
+        return stacked
+    return _bin_channels(stacked.flatten(2), bins).unflatten(2, (h, w))
+
+
+def patches_of(embedding: Tensor) -> Tensor:
+    """(B, D, h, w) -> (B*h*w, D): picture by picture, row by row."""
+    return embedding.permute(0, 2, 3, 1).flatten(0, 2)

@@ -1,0 +1,89 @@
+"""How well scores and maps agree with labels and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+Floats = NDArray[Any]
+
+
+def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> dict[str, float | None]:
+    """`image_auroc`, `image_ap`, `image_f1_max`; None where only one class is present."""
+    if len(set(defective)) < 2:
+        return {"image_auroc": None, "image_ap": None, "image_f1_max": None}
+    precision, recall, _ = precision_recall_curve(defective, scores)
+    return {
+        "image_auroc": float(roc_auc_score(defective, scores)),
+        "image_ap": float(average_precision_score(defective, scores)),
+        "image_f1_max": float((2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()),
+    }
+
+
+@dataclass(frozen=True)
+class PixelCurve:
+    """Counts at every distinct value of the maps, taken as a threshold, from the highest down.
+
+    `true` and `false`: pixels at or above it inside and outside the masks. `overlap`: the mean,
+    over the connected regions of the masks, of the share of the region at or above it.
+    """
+
+    true: Floats
+    false: Floats
+    overlap: Floats
+
+
+def pixel_curve(maps: Sequence[Floats], masks: Sequence[NDArray[np.bool_]]) -> PixelCurve:
+    """All pixels of all maps (H, W) against their masks (H, W), in one sort. NaN is left out.
+
+    Regions are 8-connected. A region that a crop hides in part counts with what is left of it.
+    """
+    values, weights = [], []
+    regions = 0
+    for values_2d, mask in zip(maps, masks, strict=True):
+        shown = ~np.isnan(values_2d)
+        labels, _ = ndimage.label(mask & shown, structure=np.ones((3, 3)))
+        sizes = np.bincount(labels.ravel())
+        regions += int((sizes[1:] > 0).sum())
+        share = np.divide(1.0, sizes, where=sizes > 0, out=np.zeros(len(sizes)))
+        share[0] = 0  # outside every region
+        values.append(values_2d[shown].astype(np.float32))
+        weights.append(share[labels[shown]])
+    value, weight = np.concatenate(values), np.concatenate(weights)
+    order = np.argsort(-value)
+    value, weight = value[order], weight[order]
+    ends = np.append(np.flatnonzero(np.diff(value)), len(value) - 1)  # the last of each run of equals
+    true = np.cumsum(weight > 0)[ends]
+    return PixelCurve(true, ends + 1 - true, np.cumsum(weight)[ends] / max(regions, 1))
+
+
+def pixel_metrics(curve: PixelCurve) -> dict[str, float | None]:
+    """`pixel_auroc`, `pixel_f1_max`, `aupro_30`, `aupro_05`; None where only one class is present."""
+    positives, negatives = int(curve.true[-1]), int(curve.false[-1])
+    if not positives or not negatives:
+        return dict.fromkeys(("pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05"))
+    false_rate = np.append(0, curve.false / negatives)
+    true_rate = np.append(0, curve.true / positives)
+    return {
+        "pixel_auroc": float(np.trapezoid(true_rate, false_rate)),
+        "pixel_f1_max": float((2 * curve.true / (curve.true + curve.false + positives)).max()),
+        "aupro_30": _area_below(false_rate, np.append(0, curve.overlap), 0.3),
+        "aupro_05": _area_below(false_rate, np.append(0, curve.overlap), 0.05),
+    }
+
+
+def _area_below(false_rate: Floats, overlap: Floats, limit: float) -> float:
+    """Area under the per-region overlap up to a false positive rate, as a share of the largest.
+
+    The point at the limit itself is interpolated (Bergmann et al., IJCV 2021).
+    """
+    inside = false_rate <= limit
+    x = np.append(false_rate[inside], limit)
+    y = np.append(overlap[inside], np.interp(limit, false_rate, overlap))
+    return float(np.trapezoid(y, x) / limit)

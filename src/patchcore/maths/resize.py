@@ -1,0 +1,136 @@
+"""Antialiased separable resize, and the frame that places a picture in the network's input.
+
+Every linear step along one side of a picture is a matrix. Resizing is one product for the rows
+and one for the columns, in float, so that any path and any exported graph can repeat it exactly.
+(A resize that rounds to `uint8` between its two passes cannot be repeated by anything else.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kernel = Literal["bilinear", "bicubic"]
+
+_BLOCK = 32  # output rows per product: few enough to skip most zeros, enough to fill the cores
+
+
+@lru_cache(maxsize=512)
+def resize_matrix(n_in: int, n_out: int, kernel: Kernel) -> Tensor:
+    """The (n_out, n_in) matrix that resizes one side of a picture, rows summing to 1.
+
+    Pixel centres are at half integers. When shrinking, the kernel is stretched by the scale, which
+    is what antialiasing means here; the weights are those of Pillow and of
+    `torch.nn.functional.interpolate(antialias=True)` (bicubic with a = -0.5). Float32, on the CPU.
+    """
+    scale = n_in / n_out
+    stretch = max(scale, 1.0)
+    centres = (torch.arange(n_out, dtype=torch.float64) + 0.5) * scale
+    pixels = torch.arange(n_in, dtype=torch.float64) + 0.5
+    x = ((pixels[None] - centres[:, None]) / stretch).abs()
+    if kernel == "bilinear":
+        weights = (1 - x).clamp(min=0)
+    else:
+        near = (1.5 * x - 2.5) * x * x + 1
+        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    return (weights / weights.sum(1, keepdim=True)).float()
+
+
+@lru_cache(maxsize=512)
+def _bands(n_in: int, n_out: int, kernel: Kernel) -> tuple[tuple[int, int, Tensor], ...]:
+    """The rows of `resize_matrix` in blocks, each cut to the columns that are not all zero."""
+    bands = []
+    for block in resize_matrix(n_in, n_out, kernel).split(_BLOCK):
+        columns = block.any(0).nonzero().flatten()
+        low, high = int(columns[0]), int(columns[-1]) + 1
+        bands.append((low, high, block[:, low:high].contiguous()))
+    return tuple(bands)
+
+
+def resize(image: Tensor, size: tuple[int, int], kernel: Kernel) -> Tensor:
+    """Resize (..., H, W) to (..., *size), antialiased; float in, float out."""
+    height, width = image.shape[-2:]
+    if height != size[0]:
+        bands = _bands(height, size[0], kernel)
+        image = torch.cat([w.to(image) @ image[..., a:b, :] for a, b, w in bands], -2)
+    if width != size[1]:
+        bands = _bands(width, size[1], kernel)
+        image = torch.cat([image[..., a:b] @ w.to(image).T for a, b, w in bands], -1)
+    return image
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a picture lies in the network's input window; all sizes are (height, width) in pixels.
+
+    The picture of size `source` is resized to `resized`, and its top left corner is put at
+    `offset`, never positive, in a window of size `window`. A negative offset means that the window
+    cuts the picture (a crop); a larger window is padded at its bottom and right (a letterbox).
+    """
+
+    source: tuple[int, int]
+    resized: tuple[int, int]
+    window: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+    @property
+    def inside(self) -> tuple[int, int]:
+        """Height and width of the part of the window, from its top left, that shows picture."""
+        (top, left), (h, w), (height, width) = self.offset, self.resized, self.window
+        return min(height, h + top), min(width, w + left)
+
+    @property
+    def coverage(self) -> float:
+        """The share of the picture's area that the window shows: 1 unless it was cropped."""
+        return (self.inside[0] * self.inside[1]) / (self.resized[0] * self.resized[1])
+
+
+def stretch_frame(source: tuple[int, int], size: tuple[int, int]) -> Frame:
+    """The whole picture, its proportions changed to those of `size`."""
+    return Frame(source, size, size)
+
+
+def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] | None, multiple: int) -> Frame:
+    """The shorter side brought to `short`, then the centre cut to `crop`.
+
+    Without a crop the whole picture is kept at its own proportions, each side rounded to a
+    `multiple` of pixels, so that the network's grid has whole cells.
+    """
+    scale = short / min(source)
+    if crop is None:
+        h, w = (max(1, round(side * scale / multiple)) * multiple for side in source)
+        return Frame(source, (h, w), (h, w))
+    # The longer side is cut to whole pixels, as torchvision's Resize does; both families use it.
+    h, w = (short if side == min(source) else int(side * short / min(source)) for side in source)
+    return Frame(source, (h, w), crop, (-round((h - crop[0]) / 2), -round((w - crop[1]) / 2)))
+
+
+def letterbox_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) -> Frame:
+    """The whole picture, as large as fits in `size`, at its own proportions.
+
+    Each side is rounded to a `multiple` of pixels (the cell of the network's grid), so that no
+    cell holds both picture and padding: padding can then be left out exactly.
+    """
+    scale = min(size[0] / source[0], size[1] / source[1])
+    h, w = (
+        min(max(1, round(side * scale / multiple)) * multiple, limit) for side, limit in zip(source, size, strict=True)
+    )
+    return Frame(source, (h, w), size)
+
+
+def place(image: Tensor, frame: Frame, kernel: Kernel) -> Tensor:
+    """Resize (..., H, W) and cut it to the part that the frame's window shows."""
+    image = resize(image, frame.resized, kernel)
+    top, left = -frame.offset[0], -frame.offset[1]
+    return image[..., top : top + frame.inside[0], left : left + frame.inside[1]]
+
+
+def pad(image: Tensor, frame: Frame) -> Tensor:
+    """Fill the frame's window with zeros, to the right of what `place` gave and below it."""
+    bottom, right = (side - shown for side, shown in zip(frame.window, frame.inside, strict=True))
+    return torch.nn.functional.pad(image, (0, right, 0, bottom)) if bottom or right else image

@@ -1,0 +1,244 @@
+"""Recipe: every choice that defines a detector, as frozen data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from patchcore.errors import RecipeError, nearest_name
+
+Positive = Annotated[int, Field(gt=0)]
+Tap = Annotated[int, Field(gt=0)] | str
+
+
+class Recipe(BaseModel):
+    """Every choice that defines a detector. Frozen, and saved with it.
+
+    Two recipes that are equal, given the same pictures on the same machine, make the same detector.
+    `Recipe()` is the default one; `Recipe.named(name)` gives the others. Errors: RecipeError.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    # Pictures
+    size: Positive | tuple[Positive, Positive] = Field(
+        256, description="Size in pixels that `resize` brings a picture to: a side, or (height, width)."
+    )
+    resize: Literal["stretch", "short_side", "letterbox"] = Field(
+        "stretch",
+        description="`stretch` changes the proportions to those of `size`; `short_side` brings the shorter "
+        "side to `size`, and then cuts the centre if `crop` is set; `letterbox` fits the whole picture "
+        "into `size`, its padding left out of the bank and of every score.",
+    )
+    crop: Positive | None = Field(
+        None, description="With `short_side`: side of the square cut from the centre. None keeps the whole picture."
+    )
+    value_range: tuple[float, float] | None = Field(
+        None,
+        description="Pixel values that stand for black and white. None: 0-255 for uint8, 0-65535 for uint16, "
+        "0-1 for float. State it for 12-bit pictures in 16-bit files, and for other float pictures.",
+    )
+
+    # Backbone
+    backbone: str = Field(
+        "efficientnet_lite0",
+        description="`efficientnet_lite0`, `_lite1`, `_lite2` (offline weights), any timm name with or without a "
+        "tag, `torchvision:NAME`, or `module` for a network given to `Detector`.",
+    )
+    weights: str = Field(
+        "pretrained", description="`pretrained`, `random` (drawn from `seed`), or the path of a local weights file."
+    )
+    taps: tuple[Tap, ...] = Field(
+        (8, 16),
+        min_length=1,
+        description="Layers to read: module names in dot notation, or strides. 8 and 16 stand for a ResNet's "
+        "layer2 and layer3. The first one gives the grid.",
+    )
+
+    # Embedding
+    patch_size: Positive = Field(3, description="Side of the pooled neighbourhood, in cells; odd.")
+    patch_stride: Positive = Field(1, description="Step between patches, in cells of the first tap.")
+    pool: Literal["mean", "bins"] = Field(
+        "mean", description="How a neighbourhood is pooled: its mean, or all its values averaged into `tap_bins`."
+    )
+    pool_border: Literal["zeros", "inside"] = Field(
+        "inside", description="At the border, count the zero padding in the mean, or only what is inside."
+    )
+    align: Literal["bilinear", "nearest"] = Field("bilinear", description="How deeper taps are brought to the grid.")
+    merge: Literal["concat", "bins"] = Field(
+        "concat", description="How taps are joined: side by side, or averaged into `bins` values."
+    )
+    tap_bins: Positive = Field(1024, description="With `pool=bins`: values per tap.")
+    bins: Positive = Field(1024, description="With `merge=bins`: values per patch.")
+
+    # Memory bank
+    coreset: Literal["k_center", "random", "identity"] = Field(
+        "k_center", description="How patches are chosen: exact greedy k-center, at random, or all of them."
+    )
+    ratio: float = Field(0.1, gt=0, le=1, description="Share of the training patches that the bank keeps.")
+    max_rows: Positive = Field(50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
+    projection: Literal["none", "dense", "sparse"] = Field(
+        "none", description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse."
+    )
+    projection_dims: Positive = Field(128, description="With `projection=dense`: number of dimensions.")
+    start: Literal["first", "random", "mean_of_ten"] = Field(
+        "first", description="What the selection starts from: the first patch, a random one, or ten distances' mean."
+    )
+
+    # Scores
+    neighbours: Positive = Field(1, description="Bank rows whose distances are averaged into a patch score.")
+    distance: Literal["l2", "squared_l2"] = Field("l2", description="Euclidean distance, or its square.")
+    image_score: Literal["max", "reweighted", "top_share"] = Field(
+        "top_share", description="The highest patch score, eq. 7 of the paper, or the mean of the top share."
+    )
+    reweight_neighbours: Positive = Field(9, description="With `reweighted`: b, the bank rows around the nearest one.")
+    top_share: float = Field(0.01, gt=0, le=1, description="With `top_share`: the share of the patches.")
+
+    # Anomaly map
+    upsample: Literal["bilinear", "nearest"] = Field("bilinear", description="From the grid to pixels.")
+    sigma: float = Field(4.0, ge=0, description="Smoothing, in pixels of the network's input.")
+    map_border: Literal["mirror", "symmetric"] = Field(
+        "symmetric", description="Reflection at the map's border: without or with the outermost pixel repeated."
+    )
+
+    # Verdict
+    calibration_share: float = Field(
+        0.2, ge=0, lt=1, description="Share of the good pictures kept out of the bank, to set the threshold."
+    )
+    false_reject_rate: float = Field(
+        0.05, gt=0, lt=1, description="Probability that a good picture fails, for which the threshold is set."
+    )
+    seed: int = Field(0, ge=0, description="For everything that is drawn.")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Recipe:
+        if self.patch_size % 2 == 0:
+            raise ValueError(f"patch_size is {self.patch_size}; it must be odd")
+        if self.crop is not None and self.resize != "short_side":
+            raise ValueError(f"crop needs resize='short_side', not {self.resize!r}")
+        if self.resize == "short_side" and isinstance(self.size, tuple):
+            raise ValueError(f"resize='short_side' takes one side as size, not {self.size}")
+        if self.crop is not None and isinstance(self.size, int) and self.crop > self.size:
+            raise ValueError(f"crop is {self.crop}, larger than the short side, {self.size}")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range is {self.value_range}; the first value must be the smaller")
+        return self
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise RecipeError(_explain(error)) from None
+
+    @classmethod
+    def named(cls, name: str) -> Recipe:
+        """One of the named recipes (see `names`)."""
+        if name not in _NAMED:
+            raise RecipeError(f"There is no recipe {name!r}.{nearest_name(name, _NAMED)} Known: {', '.join(_NAMED)}.")
+        return cls(**_NAMED[name][1])
+
+    @classmethod
+    def names(cls) -> dict[str, str]:
+        """Name and one-line description of each named recipe."""
+        return {name: description for name, (description, _) in _NAMED.items()}
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """A recipe file: JSON, only what differs from the default, or from the recipe in `base`."""
+        try:
+            fields = json.loads(Path(path).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"The recipe file {path} cannot be read: {error}. Expected JSON.") from error
+        if not isinstance(fields, dict):
+            raise RecipeError(f"The recipe file {path} holds a {type(fields).__name__}; expected an object.")
+        base = fields.pop("base", "default")
+        return cls.named(base).replace(**fields)
+
+    def replace(self, **fields: Any) -> Recipe:
+        """The same recipe with some fields changed, checked as a new one."""
+        return type(self)(**{**self.model_dump(), **fields})
+
+    def set(self, *assignments: str) -> Recipe:
+        """The same recipe with `field=value` strings applied; values are JSON, or plain words."""
+        fields = {}
+        for assignment in assignments:
+            name, equals, value = assignment.partition("=")
+            if not equals:
+                raise RecipeError(f"{assignment!r} sets nothing; expected field=value, for example ratio=0.05.")
+            try:
+                fields[name.strip()] = json.loads(value)
+            except ValueError:
+                fields[name.strip()] = value
+        return self.replace(**fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `weights` without its folder, so that no machine's paths are kept."""
+        data = self.model_dump(mode="json")
+        return {**data, "weights": Path(self.weights).name}
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the network's input, for pictures that are square."""
+        size = self.crop or self.size
+        return size if isinstance(size, tuple) else (size, size)
+
+    @property
+    def map_options(self) -> dict[str, Any]:
+        """What `maths.maps.anomaly_map` takes."""
+        return {"sigma": self.sigma, "upsample": self.upsample, "border": self.map_border}
+
+
+def _explain(error: ValidationError) -> str:
+    """One line per wrong field: what was got, what it takes."""
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"][:1])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"There is no recipe field {name!r}.{nearest_name(name, Recipe.model_fields)}")
+        elif name:
+            about = Recipe.model_fields[name].description
+            lines.append(f"Recipe field {name} got {item['input']!r}: {item['msg']}. {about}")
+        else:
+            lines.append(f"Recipe: {item['msg'].removeprefix('Value error, ')}.")
+    return "\n".join(dict.fromkeys(lines))
+
+
+_NAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("the best balance of accuracy and speed with offline weights", {}),
+    "accurate": ("accuracy first, at several times the cost", {}),
+    "fast": ("the fastest that is still useful", {"size": 224, "ratio": 0.02}),
+    "lightning": (
+        "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7",
+        {
+            "backbone": "wide_resnet50_2",
+            "resize": "short_side",
+            "size": 256,
+            "crop": 224,
+            "pool_border": "zeros",
+            "projection": "sparse",
+            "start": "random",
+            "image_score": "reweighted",
+            "upsample": "nearest",
+            "map_border": "mirror",
+        },
+    ),
+    "inspection": (
+        "the choices of patchcore-inspection: 256 cropped to 224, binned patches, squared distances",
+        {
+            "backbone": "wide_resnet50_2.tv_in1k",
+            "resize": "short_side",
+            "size": 256,
+            "crop": 224,
+            "pool": "bins",
+            "merge": "bins",
+            "pool_border": "zeros",
+            "projection": "dense",
+            "start": "mean_of_ten",
+            "distance": "squared_l2",
+            "image_score": "max",
+        },
+    ),
+}

@@ -1,0 +1,73 @@
+"""Result: what a detector says about one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from patchcore import draw
+from patchcore.data.images import Picture, read
+from patchcore.maths import maps
+from patchcore.maths.resize import Frame
+from patchcore.maths.thresholds import Decision, decide, normalise
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a detector says about one picture.
+
+    The map and the mask are computed when they are first asked for, at the picture's own size.
+    """
+
+    name: str
+    score: float  # the raw image score; higher is more anomalous, in feature-space distance
+    threshold: float  # a picture fails if and only if its score is greater; NaN if none could be set
+    pixel_threshold: float  # the same for values of the map
+    patch_scores: Tensor = field(repr=False)  # (h, w), on the network's grid
+    nearest_rows: Tensor = field(repr=False)  # (h, w, k), rows of the memory bank
+    frame: Frame = field(repr=False)  # where the picture lay in the network's input
+    map_options: dict[str, Any] = field(repr=False)
+    picture: Picture = field(repr=False)  # as it was given
+    value_range: tuple[float, float] | None = field(repr=False)
+    max_pixels: int = field(repr=False)
+    seconds: float = 0.0  # network, search and scores; the picture's share of its batch
+
+    @property
+    def decision(self) -> Decision:
+        """`fail` if and only if score > threshold; `unsure` where no threshold could be set."""
+        return decide(self.score, self.threshold)
+
+    @property
+    def normalised(self) -> float:
+        """The score with 0.5 at the threshold and 1 at twice it; monotone, not clipped above."""
+        return normalise(self.score, self.threshold)
+
+    @property
+    def coverage(self) -> float:
+        """The share of the picture that was looked at: less than 1 only where the recipe crops."""
+        return self.frame.coverage
+
+    @cached_property
+    def map(self) -> NDArray[np.float32]:
+        """The anomaly map (H, W), float32, at the picture's size; NaN outside a crop."""
+        values = maps.anomaly_map(self.patch_scores, self.frame, **self.map_options)
+        return np.asarray(values.cpu().numpy(), dtype=np.float32)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the map is over the pixel threshold (H, W)."""
+        return np.asarray(self.map > self.pixel_threshold)
+
+    def overlay(self) -> Image.Image:
+        """The picture with its heat map, on the fixed scale of the pixel threshold.
+
+        A picture that was given as a path is read again. Errors: PictureError if it has gone.
+        """
+        pixels = read(self.picture, self.name, self.max_pixels)
+        return draw.overlay(draw.to_uint8(pixels, self.value_range), self.map, self.pixel_threshold)

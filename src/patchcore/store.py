@@ -1,0 +1,133 @@
+"""One safe file: tensors in safetensors, and everything else as JSON in one metadata key.
+
+The JSON holds no times and no absolute paths, and its keys are sorted, so that the same detector
+is the same file. `sha256` in it covers all tensors and all the rest of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from patchcore.errors import StoreError
+
+FORMAT = 1
+_KEY = "patchcore"
+
+Header = dict[str, Any]
+T = TypeVar("T")
+
+# From a format version to the step that brings its header to the next one.
+_MIGRATIONS: dict[int, Callable[[Header], Header]] = {}
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """Write a model file and return its SHA-256. The file appears whole, or not at all."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise StoreError(f"{path}: the folder {path.parent} does not exist. Create it first.")
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    full = {**header, "format": FORMAT}
+    full["sha256"] = _digest(stored, full)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file(stored, temporary, metadata={_KEY: _canonical(full)})
+        os.chmod(temporary, 0o666 & ~_umask())
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return str(full["sha256"])
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
+    """The tensors and the header of a model file, its hash checked. Errors: StoreError."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if _KEY not in metadata:
+                raise StoreError(
+                    f"{path}: a safetensors file, but not a detector. Fit one with `patchcore fit DATA -o {path.name}`."
+                )
+            header = _header(path, metadata[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file.") from None
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path}: not a detector, or a damaged one ({error}). Copy it again, or fit again.") from error
+    expected = header.get("sha256")
+    if _digest(tensors, header) != expected:
+        raise StoreError(
+            f"{path}: the contents do not match the SHA-256 in the file ({str(expected)[:12]}...): it was "
+            "altered or damaged. Copy it again, or fit again."
+        )
+    while header["format"] < FORMAT:
+        header = _MIGRATIONS[header["format"]](header)
+    return tensors, header
+
+
+def field(path: str | Path, header: Header, name: str, parse: Callable[[Any], T]) -> T:
+    """One part of the header, parsed; a part that does not parse is a StoreError."""
+    try:
+        return parse(header[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{path}: the part {name!r} of its header cannot be used ({error}). It was written by patchcore "
+            f"{header.get('versions', {}).get('patchcore', '?')}; use that version, or fit again."
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a score depends on."""
+    return {name: metadata.version(name) for name in ("patchcore", "numpy", "pillow", "timm", "torch", "torchvision")}
+
+
+def _header(path: Path, text: str) -> Header:
+    try:
+        header = json.loads(text)
+        version = int(header["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: its header is damaged ({error}). Copy the file again, or fit again.") from error
+    if version > FORMAT:
+        raise StoreError(
+            f"{path}: format {version}, written by patchcore {header.get('versions', {}).get('patchcore', '?')}; this "
+            f"version reads formats up to {FORMAT}. Upgrade: pip install -U patchcore"
+        )
+    return dict(header)
+
+
+def _canonical(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    digest.update(_canonical({k: v for k, v in header.items() if k != "sha256"}).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
