@@ -34,9 +34,7 @@ class Calibration:
         if not n:
             return "No good picture was left to set a threshold with: every verdict will be 'unsure'."
         if self.enough:
-            return (
-                f"Threshold {self.threshold:.6g}, from {n} held-out good pictures, for a false-reject rate of {rate}."
-            )
+            return f"Threshold {self.threshold:.6g}, from {n} held-out good pictures; false-reject rate {rate}."
         return (
             f"Threshold {self.threshold:.6g}: the largest score of only {n} held-out good pictures. A false-reject "
             f"rate of {rate} needs at least {needed_scores(self.false_reject_rate)}; expect more false rejects."

@@ -1,8 +1,9 @@
 """Pictures for people: overlays and sheets.
 
 Colours are on one fixed scale, the calibrated pixel threshold, and never stretched per picture: a
-good part looks calm beside a bad one. They run from yellow to dark red, which also differ in
-lightness, and what is over the threshold is outlined, so that no colour vision is needed.
+good part looks calm beside a bad one. The picture itself is drawn almost grey, so that colour means
+heat alone; the colours also differ in lightness, and what is over the threshold is outlined, so
+that no colour vision is needed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-_LOW, _HIGH = 0.5, 2.0  # shares of the threshold where colour begins, and where it is full
+_LOW, _HIGH = 0.5, 1.5  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
 
 
@@ -35,7 +36,8 @@ def overlay(picture: NDArray[np.uint8], anomaly_map: NDArray[Any], threshold: fl
     stops = np.linspace(0, 1, len(_COLOURS))
     colour = np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1)
     alpha = (0.75 * np.sqrt(strength))[..., None]
-    blended = picture * (1 - alpha) + colour * alpha
+    calm = 0.75 * picture.mean(2, keepdims=True) + 0.25 * picture
+    blended = calm * (1 - alpha) + colour * alpha
     width = max(1, round(min(picture.shape[:2]) / 200))
     over = relative > 1
     edge = over & ~ndimage.binary_erosion(over, iterations=width)

@@ -13,7 +13,7 @@ from patchcore.errors import BackboneError, nearest_name
 Tap = int | str
 
 
-class _DeepestTapReached(Exception):
+class _DeepestTapSignal(Exception):  # noqa: N818, it is not an error
     """Ends a forward pass once everything that was asked for has been seen."""
 
 
@@ -51,7 +51,7 @@ class Extractor(nn.Module):
                 return
             found[name] = output
             if name == self._deepest and self._pass.stop:
-                raise _DeepestTapReached
+                raise _DeepestTapSignal
 
         return keep
 
@@ -60,7 +60,7 @@ class Extractor(nn.Module):
         self._pass.found, self._pass.stop = {}, stop
         try:
             self.model(images)
-        except _DeepestTapReached:
+        except _DeepestTapSignal:
             pass
         finally:
             found, self._pass.found = self._pass.found, None

@@ -63,7 +63,7 @@ def state_digest(state: dict[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -207,7 +207,7 @@ def _torchvision_source(name: str) -> Source:
         "BSD-3-Clause",
         tuple(transforms.mean),
         tuple(transforms.std),
-        transforms.interpolation.value,
+        "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear",
     )
 
 
@@ -217,11 +217,12 @@ def _create(architecture: str, size: tuple[int, int]) -> nn.Module:
         from torchvision import models
 
         # Some torchvision vision transformers fix their grid when they are built.
-        options = {"image_size": size[0]} if name.startswith("vit_") else {}
-        return models.get_model(name, weights=None, **options)
+        fixed = {"image_size": size[0]} if name.startswith("vit_") else {}
+        return models.get_model(name, weights=None, **fixed)
     import timm
 
-    for options in ({"dynamic_img_size": True}, {"img_size": size, "strict_img_size": False}):
+    variable: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"img_size": size, "strict_img_size": False})
+    for options in variable:
         try:
             return timm.create_model(name, pretrained=False, **options)
         except (TypeError, AssertionError):  # not every architecture has that option

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from patchcore.errors import PictureError
@@ -101,7 +101,7 @@ def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
         raise
     except FileNotFoundError:
         raise PictureError(name, "no such file.") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise PictureError(name, f"not a picture that can be read. Known: {', '.join(sorted(EXTENSIONS))}.") from None
     except Exception as error:  # decoders raise many kinds for damaged data
         raise PictureError(name, f"damaged or truncated: {error}") from error

@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
 from patchcore.data.datasets import Sample
 from patchcore.data.images import Pixels, read
 from patchcore.errors import PictureError
@@ -29,7 +31,7 @@ class Loaded:
 def _load(sample: Sample, max_pixels: int) -> Loaded:
     pixels = read(sample.picture, sample.name, max_pixels)
     digest = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode())
-    digest.update(memoryview(pixels.copy(order="C")).cast("B"))
+    digest.update(np.ascontiguousarray(pixels).data)
     return Loaded(sample, pixels, digest.digest())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,10 @@ class PixelCurve:
     overlap: Floats
 
 
-def pixel_curve(maps: Sequence[Floats], masks: Sequence[NDArray[np.bool_]]) -> PixelCurve:
+def pixel_curve(maps: Iterable[Floats], masks: Iterable[NDArray[np.bool_] | None]) -> PixelCurve:
     """All pixels of all maps (H, W) against their masks (H, W), in one sort. NaN is left out.
+
+    A mask of None has no defect in it.
 
     Regions are 8-connected. A region that a crop hides in part counts with what is left of it.
     """
@@ -48,7 +50,8 @@ def pixel_curve(maps: Sequence[Floats], masks: Sequence[NDArray[np.bool_]]) -> P
     regions = 0
     for values_2d, mask in zip(maps, masks, strict=True):
         shown = ~np.isnan(values_2d)
-        labels, _ = ndimage.label(mask & shown, structure=np.ones((3, 3)))
+        defect = np.zeros_like(shown) if mask is None else mask & shown
+        labels, _ = ndimage.label(defect, structure=np.ones((3, 3)))
         sizes = np.bincount(labels.ravel())
         regions += int((sizes[1:] > 0).sum())
         share = np.divide(1.0, sizes, where=sizes > 0, out=np.zeros(len(sizes)))
@@ -63,11 +66,11 @@ def pixel_curve(maps: Sequence[Floats], masks: Sequence[NDArray[np.bool_]]) -> P
     return PixelCurve(true, ends + 1 - true, np.cumsum(weight)[ends] / max(regions, 1))
 
 
-def pixel_metrics(curve: PixelCurve) -> dict[str, float | None]:
+def pixel_metrics(curve: PixelCurve | None) -> dict[str, float | None]:
     """`pixel_auroc`, `pixel_f1_max`, `aupro_30`, `aupro_05`; None where only one class is present."""
-    positives, negatives = int(curve.true[-1]), int(curve.false[-1])
-    if not positives or not negatives:
+    if curve is None or not curve.true[-1] or not curve.false[-1]:
         return dict.fromkeys(("pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05"))
+    positives, negatives = curve.true[-1], curve.false[-1]
     false_rate = np.append(0, curve.false / negatives)
     true_rate = np.append(0, curve.true / positives)
     return {

@@ -1,0 +1,56 @@
+"""The command line. Each command is in the file of its group and loads the engine when it runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from patchcore import __version__
+
+_COMMANDS = {  # name: (module, one line of help)
+    "fit": ("fit", "Learn from good pictures and write a detector."),
+    "predict": ("predict", "Look at pictures and give verdicts."),
+    "evaluate": ("evaluate", "Measure a detector on labelled pictures."),
+    "info": ("info", "Say what a detector file holds."),
+    "recipes": ("info", "List the named recipes."),
+    "backbones": ("info", "List the backbones that need no network."),
+    "demo": ("demo", "Fit and evaluate on real solar-cell pictures."),
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module when the command is used, so that help is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        return getattr(import_module(f"patchcore.cli.{_COMMANDS[name][0]}"), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from patchcore.errors import nearest_name
+
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}.{nearest_name(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="patchcore")
+def main() -> None:
+    """Find defects in pictures of parts after seeing only good ones.
+
+    Exit codes: 0 done, whatever the verdicts; 1 a picture could not be read or the run broke; 2 wrong usage; 3 a
+    picture failed and --fail-exit was given.
+
+    Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
+    """

@@ -1,0 +1,90 @@
+"""What the commands share: options, errors to exit codes, output."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from patchcore.errors import PatchcoreError, PictureError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
+max_pixels_option = click.option(
+    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True, help="Largest picture to decode."
+)
+
+
+def command(function: F) -> F:
+    """Run a command with its errors as one line on standard error, and the documented exit codes."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        logging.getLogger("patchcore").setLevel(logging.INFO)
+        for noisy in ("timm", "httpx", "huggingface_hub"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        try:
+            return function(*args, **kwargs)
+        except UsageError as error:
+            raise click.UsageError(str(error)) from None
+        except PatchcoreError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("Stopped. Nothing half-written was left.", err=True)
+            raise SystemExit(1) from None
+        except BrokenPipeError:  # the reader of a pipe has gone; it is not our place to complain
+            raise SystemExit(1) from None
+
+    return run  # type: ignore[return-value]
+
+
+def say(text: str) -> None:
+    """A line for people, on standard error."""
+    click.echo(text, err=True)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One JSON object on one line of standard output; NaN becomes null, as JSON has none."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
+    click.echo(json.dumps(clean, ensure_ascii=False))
+
+
+@contextmanager
+def whole_file(path: Any, mode: str = "w", **options: Any) -> Iterator[Any]:
+    """A file that appears when it is complete, or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open(mode, **options) as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class BadPictures:
+    """Collects the pictures that could not be read."""
+
+    def __init__(self, on_error: Callable[[PictureError], object] = lambda error: None) -> None:
+        self.errors: list[PictureError] = []
+        self._on_error = on_error
+
+    def __call__(self, error: PictureError) -> None:
+        self.errors.append(error)
+        self._on_error(error)
+
+    def report(self, verb: str) -> None:
+        """List them on standard error."""
+        if self.errors:
+            say(f"{verb} {len(self.errors)} pictures that could not be read:")
+            for error in self.errors:
+                say(f"  {error}")

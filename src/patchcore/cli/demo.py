@@ -1,0 +1,128 @@
+"""`patchcore demo`: solar cells, from pictures to verdicts."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patchcore.cli.common import command, device_option, json_option, print_json, say
+
+_LICENCE = (
+    "Pictures: ELPV data set (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021), from the PyPI package\n"
+    "elpv-dataset. Data licence CC BY-NC-SA 4.0: non-commercial use only."
+)
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="demo_out", show_default=True)
+@click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split, and of the recipe.")
+@click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures.")
+@device_option
+@json_option
+@command
+def demo(output: Path, recipe_name: str, seed: int, limit: int | None, device: str, as_json: bool) -> None:
+    """Fit and evaluate on real solar-cell pictures, and draw what came out.
+
+    Monocrystalline cells: defect probability 0 is good, 1 is defective. 30 % of the good ones are for testing. Leaves
+    in the output folder: cells.csv, cells.patchcore, sheet.png, scores.png.
+
+    JSON keys: those of `evaluate`, plus output.
+    """
+    from patchcore.cli.evaluate import measured, show
+    from patchcore.cli.fit import read_recipe
+    from patchcore.data import datasets
+    from patchcore.detector import Detector
+    from patchcore.evaluation import evaluate
+
+    pictures = _pictures()
+    output.mkdir(parents=True, exist_ok=True)
+    table = output / "cells.csv"
+    _write_table(table, pictures, seed)
+    found = datasets.detect(table)
+    say(f"Solar cells: {found.description}")
+    detector = Detector(read_recipe(recipe_name, (), seed), device=device).fit(found, limit=limit, progress=True)
+    detector.save(output / "cells.patchcore")
+    evaluation = evaluate(detector, found.test, progress=True)
+    _draw_sheet(evaluation.results, output / "sheet.png")
+    _draw_scores(evaluation.results, output / "scores.png")
+    show(evaluation)
+    say(f"Look at {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).")
+    say(_LICENCE)
+    if as_json:
+        print_json({**measured(evaluation), "output": str(output)})
+
+
+def _pictures() -> Path:
+    """The folder of the package's pictures; labels.csv lies beside it."""
+    from patchcore.errors import MissingExtraError
+
+    spec = find_spec("elpv_dataset")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError("elpv-dataset", "demo", "The demonstration")
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "demo", "The demonstration")
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _write_table(table: Path, data: Path, seed: int) -> None:
+    """The split, as a CSV table with the columns path, label, split."""
+    rows = []
+    for line in (data / "labels.csv").read_text("utf-8").splitlines():
+        name, probability, kind = line.split()
+        if kind != "mono" or float(probability) not in (0.0, 1.0):
+            continue
+        good = float(probability) == 0.0
+        digest = hashlib.sha1(f"{seed}:{name}".encode(), usedforsecurity=False).digest()
+        testing = not good or int.from_bytes(digest[:8], "big") < 0.3 * 2**64
+        rows.append((str(data / name), "good" if good else "defect", "test" if testing else "train"))
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "label", "split"), *rows])
+
+
+def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
+    """The clearest and the hardest cases of both kinds, each with its heat map."""
+    from patchcore.data.datasets import GOOD
+    from patchcore.draw import sheet
+
+    good = sorted((r for s, r in results if s.kind == GOOD), key=lambda r: r.score)
+    bad = sorted((r for s, r in results if s.kind != GOOD), key=lambda r: r.score)
+    rows = [
+        ("clear defect", bad[::-1][:4]),
+        ("least visible defect", bad[:4]),
+        ("clear good", good[:4]),
+        ("most suspicious good", good[::-1][:4]),
+    ]
+    pictures = [
+        (f"{title}: {result.decision}\nnormalised score {result.normalised:.2f}", result.overlay())
+        for title, row in rows
+        for result in row
+    ]
+    sheet(pictures, 4, title="Solar cells: heat where the picture differs from every good one").save(path)
+
+
+def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
+    """A histogram of the scores of good and defective pictures, with the threshold."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from patchcore.data.datasets import GOOD
+
+    good = [r.score for s, r in results if s.kind == GOOD]
+    bad = [r.score for s, r in results if s.kind != GOOD]
+    bins = np.linspace(min(good + bad), max(good + bad), 40)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(good, bins, alpha=0.85, color="#4477aa", label=f"good ({len(good)})")
+    axes.hist(bad, bins, histtype="step", linewidth=2, color="#aa3311", label=f"defective ({len(bad)})")
+    threshold = results[0][1].threshold
+    axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.3g}")
+    axes.set_xlabel("image score")
+    axes.set_ylabel("pictures")
+    axes.legend()
+    figure.savefig(path, dpi=120)

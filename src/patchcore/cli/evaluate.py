@@ -1,0 +1,80 @@
+"""`patchcore evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patchcore.cli.common import BadPictures, command, device_option, json_option, max_pixels_option, print_json, say
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@max_pixels_option
+@device_option
+@json_option
+@command
+def evaluate(model: Path, data: Path, skip_bad: bool, max_pixels: int, device: str, as_json: bool) -> None:
+    """Measure a detector on labelled pictures.
+
+    DATA is a data set root in the MVTec AD layout, or a CSV table with the columns path, label, mask, split.
+
+    JSON keys: image_auroc, image_ap, image_f1_max, pixel_auroc, pixel_f1_max, aupro_30, aupro_05 (null where the data
+    has no masks, or only one class), pictures, skipped, coverage, false_reject_rate, miss_rate (of this data).
+    """
+    from patchcore.data import datasets
+    from patchcore.detector import Detector
+    from patchcore.evaluation import evaluate as run
+
+    found = datasets.detect(data)
+    say(f"{data}: {found.description}")
+    detector = Detector.load(model, device=device)
+    bad = BadPictures()
+    evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
+    bad.report("Left out")
+    show(evaluation)
+    if as_json:
+        print_json({**measured(evaluation), "skipped": [error.name for error in bad.errors]})
+
+
+def measured(evaluation: Any) -> dict[str, Any]:
+    """The figures of an evaluation under the keys that the commands document."""
+    from patchcore.data.datasets import GOOD
+
+    confusion = evaluation.confusion()
+    good = confusion.pop(GOOD, {})
+    defects = {verdict: sum(row[verdict] for row in confusion.values()) for verdict in ("pass", "unsure", "fail")}
+    return {
+        **evaluation.metrics,
+        "pictures": len(evaluation.results),
+        "coverage": evaluation.coverage,
+        "false_reject_rate": _share(good, "fail"),
+        "miss_rate": _share(defects, "pass"),
+    }
+
+
+def _share(row: dict[str, int], verdict: str) -> float | None:
+    total = sum(row.values())
+    return row[verdict] / total if total else None
+
+
+def show(evaluation: Any) -> None:
+    """Tables for people, on standard error."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True)
+    table = Table("metric", "value")
+    for name, value in evaluation.metrics.items():
+        table.add_row(name, "-" if value is None else f"{value:.4f}")
+    console.print(table)
+    table = Table("kind", "pass", "unsure", "fail")
+    for kind, row in evaluation.confusion().items():
+        table.add_row(kind, *(str(row[verdict]) for verdict in ("pass", "unsure", "fail")))
+    console.print(table)
+    if evaluation.coverage < 1:
+        say(f"The recipe crops: as little as {evaluation.coverage:.1%} of a picture was looked at.")

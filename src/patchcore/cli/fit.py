@@ -1,0 +1,104 @@
+"""`patchcore fit`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patchcore.cli.common import BadPictures, command, device_option, json_option, max_pixels_option, print_json, say
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
+@click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe.")
+@click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
+@click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures, drawn from the seed.")
+@click.option(
+    "--calibration", type=click.Path(path_type=Path), help="Good pictures that set the threshold, instead of a share."
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@click.option("--no-weights", is_flag=True, help="Refer to the backbone's weights by hash instead of storing them.")
+@max_pixels_option
+@device_option
+@json_option
+@command
+def fit(
+    data: Path,
+    output: Path,
+    recipe_name: str,
+    assignments: tuple[str, ...],
+    seed: int | None,
+    limit: int | None,
+    calibration: Path | None,
+    skip_bad: bool,
+    no_weights: bool,
+    max_pixels: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Learn from good pictures and write a detector.
+
+    DATA is a folder of good pictures, a data set root in the MVTec AD layout, or a CSV table with the columns path,
+    label, mask, split.
+
+    JSON keys: path, pictures, skipped, bank_rows, threshold, pixel_threshold, calibration_pictures,
+    calibration_enough, seconds, sha256.
+    """
+    from patchcore import store
+    from patchcore.data import datasets
+    from patchcore.detector import Detector
+    from patchcore.errors import StoreError
+
+    recipe = read_recipe(recipe_name, assignments, seed)
+    if not output.parent.is_dir():
+        raise StoreError(f"The folder {output.parent} does not exist. Create it first.")
+    found = datasets.detect(data)
+    say(f"{data}: {found.description}")
+    begin = time.perf_counter()
+    bad = BadPictures()
+    detector = Detector(recipe, device=device).fit(
+        found,
+        calibration=calibration,
+        limit=limit,
+        progress=True,
+        on_bad=bad if skip_bad else None,
+        max_pixels=max_pixels,
+    )
+    detector.save(output, weights=not no_weights)
+    seconds = time.perf_counter() - begin
+    bad.report("Left out")
+    assert detector.bank is not None
+    assert detector.calibration is not None
+    say(
+        f"{output}: {len(detector.bank.rows)} patches of {len(detector.bank.pictures)} pictures, in {seconds:.1f} s, "
+        f"{output.stat().st_size / 1e6:.1f} MB"
+    )
+    if as_json:
+        print_json(
+            {
+                "path": str(output),
+                "pictures": len(detector.bank.pictures),
+                "skipped": [error.name for error in bad.errors],
+                "bank_rows": len(detector.bank.rows),
+                "threshold": detector.calibration.threshold,
+                "pixel_threshold": detector.calibration.pixel_threshold,
+                "calibration_pictures": len(detector.calibration.scores),
+                "calibration_enough": detector.calibration.enough,
+                "seconds": round(seconds, 3),
+                "sha256": store.read(output)[1]["sha256"],
+            }
+        )
+
+
+def read_recipe(name: str, assignments: tuple[str, ...], seed: int | None) -> Any:
+    """The recipe of a name or a file, with fields set."""
+    from patchcore.recipe import Recipe
+
+    recipe = Recipe.read(name) if name.endswith(".json") else Recipe.named(name)
+    recipe = recipe.set(*assignments)
+    return recipe if seed is None else recipe.replace(seed=seed)

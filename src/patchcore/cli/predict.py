@@ -1,0 +1,165 @@
+"""`patchcore predict`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from patchcore.cli.common import (
+    BadPictures,
+    command,
+    device_option,
+    json_option,
+    max_pixels_option,
+    print_json,
+    say,
+    whole_file,
+)
+
+_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write overlays, maps and results.csv here.",
+)
+@click.option(
+    "--map",
+    "map_format",
+    type=click.Choice(["tiff", "npy"]),
+    default="tiff",
+    show_default=True,
+    help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
+)
+@click.option("--recursive", is_flag=True, help="Look in sub-folders too.")
+@click.option("--fail-exit", is_flag=True, help="Exit with 3 if a picture failed.")
+@max_pixels_option
+@device_option
+@json_option
+@command
+def predict(
+    model: Path,
+    images: tuple[Path, ...],
+    output: Path | None,
+    map_format: Literal["tiff", "npy"],
+    recursive: bool,
+    fail_exit: bool,
+    max_pixels: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Look at pictures and give verdicts. IMAGES are files or folders.
+
+    JSON keys per picture: path (as given), score, normalised, threshold, decision, seconds; or path, error for a
+    picture that could not be read.
+    """
+    from patchcore.data.datasets import Sample
+    from patchcore.detector import Detector
+
+    paths = list(_expand(images, recursive))
+    detector = Detector.load(model, device=device)
+    failed = False
+    rows: list[dict[str, Any]] = []
+    bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    names = _file_names(paths)
+    results = detector.predict(
+        (Sample(str(path), path) for path, _ in paths),
+        batch_size=8 if len(paths) > 1 else 1,
+        on_bad=bad,
+        max_pixels=max_pixels,
+        progress=len(paths) > 1,
+    )
+    for result in results:
+        row = {
+            "path": result.name,
+            "score": result.score,
+            "normalised": result.normalised,
+            "threshold": result.threshold,
+            "decision": result.decision,
+            "seconds": round(result.seconds, 6),
+        }
+        rows.append(row)
+        failed |= result.decision == "fail"
+        if as_json:
+            print_json(row)
+        if output is not None:
+            _write(result, output / names[result.name], map_format)
+    if output is not None:
+        with whole_file(output / "results.csv", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, (*_COLUMNS, "error"))
+            writer.writeheader()
+            writer.writerows(rows)
+            writer.writerows({"path": error.name, "error": error.reason} for error in bad.errors)
+        say(f"Overlays, maps and results.csv are in {output}")
+    if not as_json:
+        _table(rows)
+    bad.report("Passed over")
+    if bad.errors:
+        raise SystemExit(1)
+    if failed and fail_exit:
+        raise SystemExit(3)
+
+
+def _expand(images: tuple[Path, ...], recursive: bool) -> Iterator[tuple[Path, Path]]:
+    """(picture, its path relative to the folder it was found in)."""
+    from patchcore.data.datasets import pictures_in
+
+    for path in images:
+        if path.is_dir():
+            yield from ((found, found.relative_to(path)) for found in pictures_in(path, recursive))
+        else:
+            yield path, Path(path.name)
+
+
+def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
+    """Where the files of each picture go, without extension; pictures of one name are numbered."""
+    names: dict[str, Path] = {}
+    used: set[Path] = set()
+    for path, relative in paths:
+        if str(path) in names:
+            continue
+        base = relative.with_suffix("")
+        name, number = base, 2
+        while name in used:
+            name, number = base.with_name(f"{base.name}_{number}"), number + 1
+        used.add(name)
+        names[str(path)] = name
+    return names
+
+
+def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
+    import numpy as np
+    from PIL import Image
+
+    base.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(base.with_name(f"{base.name}_overlay.png"), "wb") as file:
+        result.overlay().save(file, "PNG")
+    if map_format == "npy":
+        with whole_file(base.with_name(f"{base.name}_map.npy"), "wb") as file:
+            np.save(file, result.map)
+        return
+    unit = 65535 / (4 * result.pixel_threshold) if result.pixel_threshold > 0 else 1.0
+    counts = (np.nan_to_num(result.map) * unit).round().clip(0, 65535).astype(np.uint16)
+    with whole_file(base.with_name(f"{base.name}_map.tiff"), "wb") as file:
+        Image.fromarray(counts).save(file, "TIFF", compression="tiff_deflate")
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("picture", "score", "normalised", "verdict")
+    for row in rows:
+        table.add_row(row["path"], f"{row['score']:.4g}", f"{row['normalised']:.3f}", row["decision"])
+    Console(stderr=True).print(table)

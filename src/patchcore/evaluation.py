@@ -1,0 +1,66 @@
+"""Evaluation: a detector against labelled pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from patchcore.data.datasets import GOOD, Sample
+from patchcore.data.images import MAX_PIXELS, read_mask
+from patchcore.data.loading import OnBad
+from patchcore.detector import Detector
+from patchcore.errors import DataError
+from patchcore.maths import metrics
+from patchcore.result import Result
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a run (None where the data cannot give one) and the results behind them."""
+
+    metrics: dict[str, float | None]
+    results: list[tuple[Sample, Result]]
+    coverage: float  # the smallest share of a picture that was looked at
+
+    def confusion(self) -> dict[str, dict[str, int]]:
+        """Verdicts per kind of picture."""
+        table: dict[str, dict[str, int]] = {}
+        for sample, result in self.results:
+            row = table.setdefault(str(sample.kind), {"pass": 0, "unsure": 0, "fail": 0})
+            row[result.decision] += 1
+        return dict(sorted(table.items(), key=lambda item: (item[0] != GOOD, item[0])))
+
+
+def evaluate(
+    detector: Detector,
+    samples: Iterable[Sample],
+    *,
+    progress: bool = False,
+    on_bad: OnBad | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Evaluation:
+    """Image and pixel metrics over labelled samples.
+
+    Pixel metrics are at the masks' own size, and need a mask for every defective picture; in a good
+    one every pixel counts as good. What a crop hides is left out. Errors: DataError, PictureError.
+    """
+    samples = [sample for sample in samples if sample.kind is not None]
+    if not samples:
+        raise DataError(
+            "There are no labelled pictures to evaluate on. Expected test/<kind> folders, or a CSV table with a "
+            "label column."
+        )
+    by_name = {sample.name: sample for sample in samples}
+    stream = detector.predict(iter(samples), batch_size=8, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
+    results = [(by_name[result.name], result) for result in stream]
+    measured = metrics.image_metrics([r.score for _, r in results], [s.kind != GOOD for s, _ in results])
+    masked = all(sample.mask is not None for sample, _ in results if sample.kind != GOOD)
+    curve = None
+    if masked and any(sample.mask for sample, _ in results):
+        masks = [
+            read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
+            for sample, result in results
+        ]
+        curve = metrics.pixel_curve((result.map for _, result in results), masks)
+    measured |= metrics.pixel_metrics(curve)
+    return Evaluation(measured, results, min((r.coverage for _, r in results), default=1.0))
