@@ -116,24 +116,40 @@ class Detector:
         cannot be read raises PictureError, unless `on_bad` takes the error and the others go on.
         Errors: NotFittedError, PictureError.
         """
-        if self._embedder is None:
-            raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
-        if isinstance(pictures, str | Path) and Path(pictures).is_dir():
-            pictures = datasets.pictures_in(Path(pictures))
         many = isinstance(pictures, Sized | str | Path)
-        results = self._results(
-            self._embedder.stream(
-                datasets.samples(pictures),
-                batch_size=batch_size or (_BATCH if many else 1),
-                max_pixels=max_pixels,
-                on_bad=on_bad,
-                progress="Looking at pictures" if progress else None,
-            ),
-            max_pixels,
+        results = self.stream(
+            pictures,
+            batch_size=batch_size or (_BATCH if many else 1),
+            progress=progress,
+            on_bad=on_bad,
+            max_pixels=max_pixels,
         )
         if datasets.is_one(pictures):
             return next(results)
         return list(results) if many else results
+
+    def stream(
+        self,
+        pictures: Any,
+        *,
+        batch_size: int = _BATCH,
+        progress: bool = False,
+        on_bad: OnBad | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Iterator[Result]:
+        """The results for several pictures, each as soon as its batch is done; otherwise as `predict`."""
+        if self._embedder is None:
+            raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
+        if isinstance(pictures, str | Path) and Path(pictures).is_dir():
+            pictures = datasets.pictures_in(Path(pictures))
+        embedded = self._embedder.stream(
+            datasets.samples(pictures),
+            batch_size=batch_size,
+            max_pixels=max_pixels,
+            on_bad=on_bad,
+            progress="Looking at pictures" if progress else None,
+        )
+        return self._results(embedded, max_pixels)
 
     def _results(self, embedded: Iterable[Embedded], max_pixels: int) -> Iterator[Result]:
         assert self.calibration is not None

@@ -207,7 +207,7 @@ def _torchvision_source(name: str) -> Source:
         "BSD-3-Clause",
         tuple(transforms.mean),
         tuple(transforms.std),
-        "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear",
+        "bicubic" if "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear" == "bicubic" else "bilinear",
     )
 
 

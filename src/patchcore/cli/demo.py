@@ -115,7 +115,7 @@ def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
 
     good = [r.score for s, r in results if s.kind == GOOD]
     bad = [r.score for s, r in results if s.kind != GOOD]
-    bins = np.linspace(min(good + bad), max(good + bad), 40)
+    bins = np.linspace(min(good + bad), max(good + bad), 40).tolist()
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.hist(good, bins, alpha=0.85, color="#4477aa", label=f"good ({len(good)})")

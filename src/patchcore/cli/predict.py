@@ -73,9 +73,8 @@ def predict(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     names = _file_names(paths)
-    results = detector.predict(
-        (Sample(str(path), path) for path, _ in paths),
-        batch_size=8 if len(paths) > 1 else 1,
+    results = detector.stream(
+        [Sample(str(path), path) for path, _ in paths],
         on_bad=bad,
         max_pixels=max_pixels,
         progress=len(paths) > 1,
@@ -157,9 +156,9 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
 
 def _table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("picture", "score", "normalised", "verdict")
+    table = Table(Column("picture", overflow="fold"), "score", "normalised", "verdict")
     for row in rows:
         table.add_row(row["path"], f"{row['score']:.4g}", f"{row['normalised']:.3f}", row["decision"])
     Console(stderr=True).print(table)

@@ -139,7 +139,8 @@ def samples(pictures: Any) -> Iterable[Sample]:
             f"got {type(pictures).__name__}; expected a path, a picture, a list or generator of pictures, "
             "an array (N, H, W, C), a tensor (N, C, H, W) or a DataLoader."
         )
-    return _unpack(pictures)
+    # What has a length is held in memory already; as a list its progress can be shown.
+    return list(_unpack(pictures)) if isinstance(pictures, list | tuple | np.ndarray | Tensor) else _unpack(pictures)
 
 
 def is_one(pictures: Any) -> bool:
