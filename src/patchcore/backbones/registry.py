@@ -189,7 +189,7 @@ def _timm_source(name: str) -> Source:
             f"`patchcore backbones` lists those that need no network."
         )
     config: Any = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    interpolation = "bicubic" if config.interpolation == "bicubic" else "bilinear"
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic" if config.interpolation == "bicubic" else "bilinear"
     tag = f"timm {base}.{config.tag}" if config.tag else f"timm {base}"
     return Source(f"timm:{name}", tag, config.license or "see timm", config.mean, config.std, interpolation)
 
@@ -207,7 +207,7 @@ def _torchvision_source(name: str) -> Source:
         "BSD-3-Clause",
         tuple(transforms.mean),
         tuple(transforms.std),
-        "bicubic" if "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear" == "bicubic" else "bilinear",
+        "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear",
     )
 
 
