@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from patchcore import backbones, store
+from patchcore import archive, backbones
 from patchcore.calibration import Calibration, hold_out
 from patchcore.data import datasets
 from patchcore.data.images import MAX_PIXELS
@@ -47,12 +47,12 @@ class Detector:
         self, recipe: Recipe | None = None, *, backbone: nn.Module | None = None, device: str = "auto"
     ) -> None:
         self.recipe = (recipe or Recipe()).replace(**({} if backbone is None else {"backbone": "module"}))
-        self.device = _device(device)
+        self.device = choose_device(device)
         self.bank: Bank | None = None
         self.calibration: Calibration | None = None
         self.fingerprint = ""  # SHA-256 over the pixels of the training pictures, in order
-        self._own_network = backbone
-        self._embedder: Embedder | None = None
+        self.network = backbone
+        self.embedder: Embedder | None = None
 
     def fit(
         self,
@@ -96,7 +96,7 @@ class Detector:
             bar = "Calibrating" if progress else None
             held = embedder.stream(datasets.samples(calibration), progress=bar, **options)  # type: ignore[arg-type]
             good = [(one.patches, one.grid, one.frame) for one in held]
-        self._embedder, self.bank, self.fingerprint = embedder, bank, fingerprint.hexdigest()
+        self.embedder, self.bank, self.fingerprint = embedder, bank, fingerprint.hexdigest()
         self.calibration = self._calibrate(good)
         return self
 
@@ -138,11 +138,11 @@ class Detector:
         max_pixels: int = MAX_PIXELS,
     ) -> Iterator[Result]:
         """The results for several pictures, each as soon as its batch is done; otherwise as `predict`."""
-        if self._embedder is None:
+        if self.embedder is None:
             raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
         if isinstance(pictures, str | Path) and Path(pictures).is_dir():
             pictures = datasets.pictures_in(Path(pictures))
-        embedded = self._embedder.stream(
+        embedded = self.embedder.stream(
             datasets.samples(pictures),
             batch_size=batch_size,
             max_pixels=max_pixels,
@@ -222,8 +222,8 @@ class Detector:
 
     def _build_backbone(self) -> backbones.Backbone:
         recipe = self.recipe
-        if self._own_network is not None:
-            return backbones.wrap(self._own_network, recipe.taps, recipe.window)
+        if self.network is not None:
+            return backbones.wrap(self.network, recipe.taps, recipe.window)
         if recipe.backbone == "module":
             raise UsageError("The recipe has backbone='module'; give the network: Detector(recipe, backbone=network).")
         return backbones.build(recipe.backbone, recipe.weights, recipe.taps, recipe.window, recipe.seed)
@@ -234,36 +234,7 @@ class Detector:
         `weights=False` leaves the backbone's weights out: the file then names them by their hash,
         and they must be found again when it is loaded. Errors: NotFittedError, StoreError.
         """
-        if self._embedder is None or self.bank is None:
-            raise NotFittedError("This detector has nothing to save yet. Call fit first.")
-        backbone = self._embedder.backbone
-        tensors = self.bank.tensors()
-        if weights and self._own_network is None:
-            tensors |= {f"weights.{name}": tensor for name, tensor in backbone.state.items()}
-        store.write(path, tensors, self.header())
-
-    def header(self) -> dict[str, Any]:
-        """What the file says about the detector, in plain JSON values (also `patchcore info --json`)."""
-        if self._embedder is None or self.bank is None or self.calibration is None:
-            raise NotFittedError("This detector has not been fitted. Call fit, or use Detector.load(path).")
-        backbone = self._embedder.backbone
-        return {
-            "recipe": self.recipe.to_dict(),
-            "backbone": {
-                "source": backbone.source.to_dict(),
-                "sha256": backbone.digest,
-                "taps": backbone.extractor.taps,
-                "channels": backbone.extractor.channels,
-            },
-            "bank": {
-                "rows": len(self.bank.rows),
-                "dimensions": self.bank.rows.shape[1],
-                "pictures": list(self.bank.pictures),
-            },
-            "calibration": self.calibration.to_dict(),
-            "data": {"pictures": len(self.bank.pictures), "sha256": self.fingerprint},
-            "versions": store.versions(),
-        }
+        archive.save(self, path, weights=weights)
 
     @classmethod
     def load(
@@ -280,31 +251,15 @@ class Detector:
         (a path) where the file was saved without weights that came from a local file.
         Errors: StoreError, WeightsError.
         """
-        tensors, header = store.read(path)
-        recipe = store.field(path, header, "recipe", lambda data: Recipe(**data))
-        detector = cls(recipe, backbone=backbone, device=device)
-        state = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
-        built = backbones.rebuild(
-            store.field(path, header, "backbone", lambda data: backbones.Source.from_dict(data["source"])),
-            recipe.taps,
-            recipe.window,
-            state,
-            header["backbone"]["sha256"],
-            name=recipe.backbone,
-            weights=weights or recipe.weights,
-            seed=recipe.seed,
-            model=backbone,
-        )
-        detector._embedder = Embedder(recipe, built, detector.device)
-        detector.bank = Bank(
-            tensors["bank.rows"].float().to(detector.device), tensors["bank.origins"], tuple(header["bank"]["pictures"])
-        )
-        detector.calibration = store.field(path, header, "calibration", Calibration.from_dict)
-        detector.fingerprint = header["data"]["sha256"]
+        parts = archive.load(path, device=choose_device(device), network=backbone, weights=weights)
+        detector = cls(parts.recipe, backbone=backbone, device=device)
+        detector.embedder, detector.bank = parts.embedder, parts.bank
+        detector.calibration, detector.fingerprint = parts.calibration, parts.fingerprint
         return detector
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` is CUDA, else MPS, else the CPU."""
     if name != "auto":
         try:
             return torch.device(name)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-_LOW, _HIGH = 0.5, 1.5  # shares of the threshold where colour begins, and where it is full
+_LOW, _HIGH = 0.7, 1.6  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
 
 

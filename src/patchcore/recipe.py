@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from patchcore.errors import RecipeError, nearest_name
+from patchcore.named import NAMED
 
 Positive = Annotated[int, Field(gt=0)]
 Tap = Annotated[int, Field(gt=0)] | str
@@ -65,7 +66,9 @@ class Recipe(BaseModel):
         "mean", description="How a neighbourhood is pooled: its mean, or all its values averaged into `tap_bins`."
     )
     pool_border: Literal["zeros", "inside"] = Field(
-        "inside", description="At the border, count the zero padding in the mean, or only what is inside."
+        "zeros",
+        description="At the border, count the zero padding in the mean, which makes border patches, the least "
+        "reliable ones, weigh less; or only what is `inside`.",
     )
     align: Literal["bilinear", "nearest"] = Field("bilinear", description="How deeper taps are brought to the grid.")
     merge: Literal["concat", "bins"] = Field(
@@ -136,14 +139,14 @@ class Recipe(BaseModel):
     @classmethod
     def named(cls, name: str) -> Recipe:
         """One of the named recipes (see `names`)."""
-        if name not in _NAMED:
-            raise RecipeError(f"There is no recipe {name!r}.{nearest_name(name, _NAMED)} Known: {', '.join(_NAMED)}.")
-        return cls(**_NAMED[name][1])
+        if name not in NAMED:
+            raise RecipeError(f"There is no recipe {name!r}.{nearest_name(name, NAMED)} Known: {', '.join(NAMED)}.")
+        return cls(**NAMED[name][1])
 
     @classmethod
     def names(cls) -> dict[str, str]:
         """Name and one-line description of each named recipe."""
-        return {name: description for name, (description, _) in _NAMED.items()}
+        return {name: description for name, (description, _) in NAMED.items()}
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
@@ -204,41 +207,3 @@ def _explain(error: ValidationError) -> str:
         else:
             lines.append(f"Recipe: {item['msg'].removeprefix('Value error, ')}.")
     return "\n".join(dict.fromkeys(lines))
-
-
-_NAMED: dict[str, tuple[str, dict[str, Any]]] = {
-    "default": ("the best balance of accuracy and speed with offline weights", {}),
-    "accurate": ("accuracy first, at several times the cost", {}),
-    "fast": ("the fastest that is still useful", {"size": 224, "ratio": 0.02}),
-    "lightning": (
-        "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7",
-        {
-            "backbone": "wide_resnet50_2",
-            "resize": "short_side",
-            "size": 256,
-            "crop": 224,
-            "pool_border": "zeros",
-            "projection": "sparse",
-            "start": "random",
-            "image_score": "reweighted",
-            "upsample": "nearest",
-            "map_border": "mirror",
-        },
-    ),
-    "inspection": (
-        "the choices of patchcore-inspection: 256 cropped to 224, binned patches, squared distances",
-        {
-            "backbone": "wide_resnet50_2.tv_in1k",
-            "resize": "short_side",
-            "size": 256,
-            "crop": 224,
-            "pool": "bins",
-            "merge": "bins",
-            "pool_border": "zeros",
-            "projection": "dense",
-            "start": "mean_of_ten",
-            "distance": "squared_l2",
-            "image_score": "max",
-        },
-    ),
-}

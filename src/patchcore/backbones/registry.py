@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from patchcore.backbones.extractor import Extractor, Tap
+from patchcore.backbones.extractor import Extractor
+from patchcore.backbones.taps import Tap
 from patchcore.errors import BackboneError, MissingExtraError, StoreError, WeightsError, nearest_name
 
 log = logging.getLogger(__name__)

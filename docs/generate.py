@@ -1,0 +1,122 @@
+"""Write docs/reference from the code: the command line, the Python API and the recipe fields.
+
+    python docs/generate.py           writes the files
+    python docs/generate.py --check   fails if they are not up to date
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patchcore.cli import _COMMANDS, main
+from patchcore.recipe import Recipe
+
+OUT = Path(__file__).parent / "reference"
+HEAD = "<!-- Written by docs/generate.py from the code: edit the docstrings, then run `make docs`. -->\n\n"
+
+API = {
+    "patchcore": ["Detector", "Recipe", "Result"],
+    "patchcore.evaluation": ["evaluate", "Evaluation"],
+    "patchcore.calibration": ["Calibration"],
+    "patchcore.data.datasets": ["detect", "Dataset", "Sample"],
+    "patchcore.maths.coreset": ["k_center_greedy", "select", "project", "starting_point"],
+    "patchcore.maths.neighbours": ["nearest"],
+    "patchcore.maths.embedding": ["embed", "pool_mean", "pool_bins", "align", "patches_of"],
+    "patchcore.maths.scoring": ["patch_scores", "image_score", "reweighted_score", "top_share_score"],
+    "patchcore.maths.maps": ["anomaly_map", "side_matrix", "upsample_matrix", "gaussian_matrix"],
+    "patchcore.maths.resize": ["resize", "resize_matrix", "Frame", "place", "pad"],
+    "patchcore.maths.thresholds": ["fit_threshold", "needed_scores", "decide", "normalise"],
+    "patchcore.maths.metrics": ["image_metrics", "pixel_curve", "pixel_metrics"],
+    "patchcore.backbones": ["build", "wrap", "Extractor"],
+}
+
+
+def cli() -> str:
+    parts = [HEAD, "# Command line\n\n", _help(main, "patchcore")]
+    context = click.Context(main, info_name="patchcore")
+    for name in _COMMANDS:
+        command = main.get_command(context, name)
+        assert command is not None
+        parts += [f"\n## patchcore {name}\n\n", _help(command, f"patchcore {name}")]
+    return "".join(parts)
+
+
+def _help(command: click.Command, name: str) -> str:
+    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100)
+    return f"```\n{command.get_help(context)}\n```\n"
+
+
+def api() -> str:
+    parts = [HEAD, "# Python API\n"]
+    for module_name, names in API.items():
+        module = import_module(module_name)
+        parts.append(f"\n## {module_name}\n")
+        for name in names:
+            parts.append(_describe(getattr(module, name), name))
+    module = import_module("patchcore.errors")
+    parts.append(f"\n## patchcore.errors\n\n```\n{inspect.getdoc(module)}\n```\n")
+    return "".join(parts)
+
+
+def _describe(thing: Any, name: str) -> str:
+    if not inspect.isclass(thing):
+        return f"\n### {name}{_signature(thing)}\n\n{inspect.getdoc(thing)}\n"
+    fields = "" if thing is Recipe else _signature(thing)
+    text = f"\n### {name}{fields}\n\n{inspect.getdoc(thing)}\n"
+    for member, value in vars(thing).items():
+        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        document = inspect.getdoc(function)
+        if member.startswith("_") or not document or member in ("model_config",):
+            continue
+        if inspect.isfunction(function):
+            text += f"\n#### {name}.{member}{_signature(function)}\n\n{document}\n"
+        elif isinstance(value, property) or hasattr(value, "func"):
+            text += f"\n#### {name}.{member}\n\n{document}\n"
+    return text
+
+
+def _signature(thing: Any) -> str:
+    try:
+        return str(inspect.signature(thing)).replace("'", "")  # annotations are strings
+    except ValueError:
+        return ""
+
+
+def recipe() -> str:
+    parts = [HEAD, "# Recipe fields\n\n| field | default | meaning |\n| --- | --- | --- |\n"]
+    default = Recipe().to_dict()
+    for name, field in Recipe.model_fields.items():
+        text = str(field.description).replace("|", "\\|")
+        parts.append(f"| `{name}` | `{json.dumps(default[name])}` | {text} |\n")
+    parts.append("\n# Named recipes\n\nEach states only what differs from `default`.\n\n")
+    for name, description in Recipe.names().items():
+        named = Recipe.named(name).to_dict()
+        differences = ", ".join(f"`{k}={json.dumps(v)}`" for k, v in named.items() if v != default[k])
+        parts.append(f"- **`{name}`**: {description}.{' ' + differences if differences else ''}\n")
+    return "".join(parts)
+
+
+def run(check: bool) -> list[str]:
+    """Write the files; with `check`, write nothing and return those that are not up to date."""
+    stale = []
+    for name, text in {"cli.md": cli(), "api.md": api(), "recipe.md": recipe()}.items():
+        path = OUT / name
+        if not check:
+            OUT.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+        elif not path.exists() or path.read_text("utf-8") != text:
+            stale.append(name)
+    return stale
+
+
+if __name__ == "__main__":
+    stale = run("--check" in sys.argv)
+    if stale:
+        raise SystemExit(f"Not up to date: {', '.join(stale)}. Run `make docs`.")

@@ -1,0 +1,41 @@
+"""The named recipes: each states only what differs from the default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# name: (one line for people, fields of Recipe)
+NAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("the best balance of accuracy and speed with offline weights", {}),
+    "accurate": ("accuracy first, at several times the cost", {}),
+    "fast": ("the fastest that is still useful", {"size": 224, "ratio": 0.02}),
+    "lightning": (
+        "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7",
+        {
+            "backbone": "wide_resnet50_2",
+            "resize": "short_side",
+            "size": 256,
+            "crop": 224,
+            "projection": "sparse",
+            "start": "random",
+            "image_score": "reweighted",
+            "upsample": "nearest",
+            "map_border": "mirror",
+        },
+    ),
+    "inspection": (
+        "the choices of patchcore-inspection: 256 cropped to 224, binned patches, squared distances",
+        {
+            "backbone": "wide_resnet50_2.tv_in1k",
+            "resize": "short_side",
+            "size": 256,
+            "crop": 224,
+            "pool": "bins",
+            "merge": "bins",
+            "projection": "dense",
+            "start": "mean_of_ten",
+            "distance": "squared_l2",
+            "image_score": "max",
+        },
+    ),
+}

@@ -1,0 +1,31 @@
+"""What tests share: real pictures, a recipe that is quick to fit, and a detector fitted with it."""
+
+from pathlib import Path
+
+import pytest
+
+from patchcore import Detector, Recipe
+
+
+@pytest.fixture(scope="session")
+def hazelnut() -> Path:
+    """A few real photographs in the MVTec AD layout (tests/pictures/README.md)."""
+    return Path(__file__).parent / "pictures" / "hazelnut"
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Recipe:
+    """A second to fit; every field that a test here relies on is set."""
+    return Recipe(backbone="efficientnet_lite0", taps=(8, 16), size=128, resize="stretch", crop=None, ratio=0.05)
+
+
+@pytest.fixture(scope="session")
+def detector(hazelnut: Path, small_recipe: Recipe) -> Detector:
+    return Detector(small_recipe).fit(hazelnut / "train" / "good")
+
+
+@pytest.fixture(scope="session")
+def model_file(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "nuts.patchcore"
+    detector.save(path)
+    return path

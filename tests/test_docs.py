@@ -1,0 +1,70 @@
+"""What the documentation says is what the code does."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the pictures that the README talks of."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "tests" / "pictures" / "hazelnut", folder / "parts")
+    return folder
+
+
+def test_every_command_of_the_readme_runs(folder: Path) -> None:
+    commands = [line for block in blocks("console") for line in block.splitlines() if line.strip()]
+    assert len(commands) >= 6
+    for command in commands:
+        program, *arguments = command.split()
+        assert program == "patchcore"
+        done = subprocess.run(
+            [sys.executable, "-m", "patchcore", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert (folder / "out" / "results.csv").is_file()
+
+
+def test_the_python_of_the_readme_runs(folder: Path) -> None:
+    (code,) = blocks("python")
+    script = folder / "first_minute.py"
+    script.write_text(code, "utf-8")
+    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fail" in done.stdout
+    assert (folder / "overlay.png").is_file()
+
+
+def test_the_reference_is_up_to_date() -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    assert generate["run"](check=True) == [], "run `make docs`"
+
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_following_a_prediction_takes_at_most_14_files_and_1500_lines() -> None:
+    path = [
+        "detector.py", "embedder.py", "calibration.py", "recipe.py", "result.py", "errors.py",
+        "data/images.py", "data/loading.py", "backbones/extractor.py", "maths/resize.py", "maths/embedding.py",
+        "maths/neighbours.py", "maths/scoring.py", "maths/maps.py",
+    ]  # fmt: skip
+    assert len(path) <= 14
+    assert sum(len((ROOT / "src" / "patchcore" / name).read_text("utf-8").splitlines()) for name in path) <= 2000

@@ -1,0 +1,162 @@
+"""Pictures to patches: where a picture lies in the network's input, and which patch is which."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from patchcore import PictureError, Recipe, RecipeError
+from patchcore.backbones import build, wrap
+from patchcore.data.datasets import samples
+from patchcore.embedder import Embedder
+
+CPU = torch.device("cpu")
+
+
+class Blocks(nn.Module):
+    """A network whose cells are means of 8 x 8 pixels, and of 16 x 16: none sees its neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.AvgPool2d(8)
+        self.coarse = nn.AvgPool2d(2)
+
+    def forward(self, x):
+        return self.coarse(self.cells(x))
+
+
+def embedder_of(recipe: Recipe) -> Embedder:
+    return Embedder(recipe, build(recipe.backbone, recipe.weights, recipe.taps, recipe.window, recipe.seed), CPU)
+
+
+def block_embedder(**fields) -> Embedder:
+    recipe = Recipe(backbone="module", **{"taps": ("cells",), "crop": None, "patch_size": 1, **fields})
+    return Embedder(recipe, wrap(Blocks(), recipe.taps, recipe.window), CPU)
+
+
+def stream(embedder: Embedder, pictures, batch_size: int = 8):
+    return list(embedder.stream(samples(pictures), batch_size=batch_size, max_pixels=10**8))
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+IMAGENET = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18.tv_in1k"])
+def test_patches_are_what_the_network_gives_for_the_resized_normalised_picture(backbone, hazelnut):
+    # Pillow resizes float pictures channel by channel, without rounding in between.
+    recipe = Recipe(
+        backbone=backbone,
+        weights="pretrained" if "lite" in backbone else "random",
+        size=(96, 128),
+        resize="stretch",
+        taps=(8, 16),
+        pool="mean",
+        pool_border="zeros",
+        merge="concat",
+        align="bilinear",
+        patch_size=3,
+    )
+    path = hazelnut / "train/good/01.jpg"
+    mean, std, kernel = (0.5, 0.5, "BICUBIC") if "lite" in backbone else (*IMAGENET, "BILINEAR")
+    channels = [Image.fromarray(c) for c in np.asarray(Image.open(path), np.float32).transpose(2, 0, 1) / 255]
+    resized = np.stack([np.asarray(c.resize((128, 96), Image.Resampling[kernel])) for c in channels], -1)
+    x = torch.tensor((resized - mean) / std, dtype=torch.float32).permute(2, 0, 1)[None]
+    embedder = embedder_of(recipe)
+    with torch.inference_mode():
+        shallow, deep = (F.avg_pool2d(tap, 3, 1, 1) for tap in embedder.backbone.extractor(x))
+    expected = torch.cat([shallow, F.interpolate(deep, shallow.shape[-2:], mode="bilinear")], 1)
+    (one,) = stream(embedder, [path])
+    assert one.grid == (12, 16)
+    actual = one.patches.unflatten(0, one.grid).permute(2, 0, 1)
+    torch.testing.assert_close(actual, expected[0], rtol=1e-3, atol=1e-3)
+
+
+def test_patches_run_row_by_row_over_the_picture():
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[16:24, 40:48] = 255  # the cell of row 2, column 5
+    (one,) = stream(block_embedder(resize="stretch", size=(32, 48)), [picture])
+    assert one.grid == (4, 6)
+    assert divmod(int(one.patches[:, 0].argmax()), 6) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "source", "grid", "coverage"),
+    [
+        ({"resize": "stretch", "size": 64}, (100, 50), (8, 8), 1),
+        ({"resize": "stretch", "size": (64, 32)}, (100, 50), (8, 4), 1),
+        ({"resize": "short_side", "size": 64}, (128, 64), (16, 8), 1),
+        ({"resize": "short_side", "size": 64}, (64, 98), (8, 12), 1),
+        ({"resize": "short_side", "size": 64, "crop": 48}, (64, 128), (6, 6), 48 * 48 / (64 * 128)),
+        ({"resize": "letterbox", "size": 64}, (128, 64), (8, 4), 1),
+        ({"resize": "letterbox", "size": 64}, (50, 100), (4, 8), 1),
+        ({"resize": "letterbox", "size": (64, 128)}, (100, 100), (8, 8), 1),
+    ],
+)
+def test_each_way_to_resize_has_its_grid(fields, source, grid, coverage):
+    (one,) = stream(block_embedder(**fields), [noise(*source)])
+    assert one.grid == grid
+    assert len(one.patches) == grid[0] * grid[1]
+    assert one.frame.coverage == pytest.approx(coverage)
+
+
+@pytest.mark.parametrize("taps", [("cells",), ("cells", "coarse")])
+@pytest.mark.parametrize("patch_size", [1, 3])
+@pytest.mark.parametrize("border", ["zeros", "inside"])
+@pytest.mark.parametrize("size", [(64, 32), (48, 64)])
+def test_letterbox_padding_does_not_touch_the_patches(taps, patch_size, border, size):
+    # With a network that does not look beyond a cell, a padded picture is the picture alone.
+    pooling = {"taps": taps, "patch_size": patch_size, "pool_border": border}
+    (padded,) = stream(block_embedder(resize="letterbox", size=64, **pooling), [noise(*size)])
+    (alone,) = stream(block_embedder(resize="stretch", size=size, **pooling), [noise(*size)])
+    assert padded.grid == alone.grid
+    torch.testing.assert_close(padded.patches, alone.patches)
+
+
+@pytest.mark.parametrize("size", [68, 60])
+def test_a_letterbox_that_does_not_fit_the_grid_is_refused(size):
+    with pytest.raises(RecipeError, match=rf"letterbox' got size {size}; .* multiple of 8"):
+        block_embedder(resize="letterbox", size=size)
+
+
+def test_patch_stride_thins_out_the_grid():
+    picture = noise(64, 64)
+    (every,) = stream(block_embedder(resize="stretch", size=64), [picture])
+    (second,) = stream(block_embedder(resize="stretch", size=64, patch_stride=2), [picture])
+    assert second.grid == (4, 4)
+    expected = every.patches.unflatten(0, (8, 8))[::2, ::2].flatten(0, 1)
+    torch.testing.assert_close(second.patches, expected)
+
+
+def test_pictures_of_many_shapes_keep_their_order_and_their_patches():
+    embedder = block_embedder(resize="short_side", size=32)
+    pictures = [noise(*size, seed) for seed, size in enumerate([(32, 32), (32, 64), (32, 64), (64, 32), (32, 32)])]
+    together = stream(embedder, pictures)
+    assert [one.grid for one in together] == [(4, 4), (4, 8), (4, 8), (8, 4), (4, 4)]
+    for one, picture in zip(together, pictures, strict=True):
+        torch.testing.assert_close(one.patches, stream(embedder, [picture])[0].patches)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_batches_do_not_change_the_patches(batch_size, small_recipe, hazelnut):
+    embedder = embedder_of(small_recipe)
+    paths = sorted((hazelnut / "test/good").iterdir())
+    for one, other in zip(stream(embedder, paths, batch_size), stream(embedder, paths), strict=True):
+        torch.testing.assert_close(one.patches, other.patches, rtol=1e-4, atol=1e-4)
+
+
+def test_the_value_range_of_the_recipe_is_applied():
+    deep = (noise(32, 32).astype(np.uint16)) * 16  # 12 bits in 16
+    (wide,) = stream(block_embedder(resize="stretch", size=32, value_range=(0, 4080)), [deep])
+    (narrow,) = stream(block_embedder(resize="stretch", size=32), [noise(32, 32)])
+    torch.testing.assert_close(wide.patches, narrow.patches)
+
+
+def test_a_picture_outside_its_value_range_is_named():
+    with pytest.raises(PictureError, match=r"#1: a float picture with values from .* value_range"):
+        stream(block_embedder(resize="stretch", size=32), [noise(32, 32), noise(32, 32) * 1.0])
