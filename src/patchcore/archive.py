@@ -88,7 +88,12 @@ def load(path: str | Path, *, device: torch.device, network: nn.Module | None, w
     return Parts(
         recipe,
         Embedder(recipe, backbone, device),
-        Bank(tensors["bank.rows"].float().to(device), tensors["bank.origins"], pictures),
+        Bank(
+            tensors["bank.rows"].float().to(device),
+            tensors["bank.origins"],
+            pictures,
+            tensors["bank.scales"].to(device),
+        ),
         store.field(path, head, "calibration", Calibration.from_dict),
         store.field(path, head, "data", lambda data: str(data["sha256"])),
     )

@@ -25,6 +25,7 @@ from patchcore.data.loading import OnBad
 from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import DataError, NotFittedError, UsageError
 from patchcore.maths import coreset, maps, scoring
+from patchcore.maths.embedding import channel_scales
 from patchcore.maths.neighbours import nearest
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
@@ -176,6 +177,7 @@ class Detector:
         """Patches (h*w, D) -> image score, patch scores (h, w), nearest bank rows (h, w, k)."""
         assert self.bank is not None
         recipe = self.recipe
+        patches = patches * self.bank.scales
         distances, rows = nearest(patches, self.bank.rows, recipe.neighbours)
         scores = scoring.patch_scores(distances, recipe.distance)
         score = scoring.image_score(
@@ -193,6 +195,9 @@ class Detector:
         """The bank: the coreset of the patches of the pictures that were kept."""
         recipe = self.recipe
         rows = patches.rows_of(kept).to(self.device)
+        scales = channel_scales(rows) if recipe.scaling == "channel" else rows.new_ones(rows.shape[1]).float()
+        if recipe.scaling == "channel":
+            rows = torch.cat([(block * scales).half() for block in rows.split(1 << 14)])
         n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
         with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
             chosen = coreset.select(
@@ -206,7 +211,7 @@ class Detector:
                 on_progress=lambda count: bar.update(count - bar.n),
             )
         origins = patches.origins_of(kept)[chosen.cpu()].int()
-        return Bank(rows[chosen].float(), origins, tuple(names))
+        return Bank(rows[chosen].float(), origins, tuple(names), scales)
 
     def _calibrate(self, good: list[tuple[Tensor, tuple[int, int], Any]]) -> Calibration:
         """The thresholds, from the scores of good pictures that the bank has not seen."""

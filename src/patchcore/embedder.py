@@ -84,6 +84,8 @@ class Embedder:
         recipe, (height, width) = self.recipe, source
         if recipe.resize == "stretch":
             return resize.stretch_frame((height, width), recipe.window)
+        if recipe.resize == "area":
+            return resize.area_frame((height, width), recipe.window, self._cell)
         if recipe.resize == "letterbox":
             return resize.letterbox_frame((height, width), recipe.window, self._cell)
         crop = recipe.window if recipe.crop else None

@@ -28,11 +28,12 @@ class Recipe(BaseModel):
     size: Positive | tuple[Positive, Positive] = Field(
         256, description="Size in pixels that `resize` brings a picture to: a side, or (height, width)."
     )
-    resize: Literal["stretch", "short_side", "letterbox"] = Field(
-        "stretch",
-        description="`stretch` changes the proportions to those of `size`; `short_side` brings the shorter "
-        "side to `size`, and then cuts the centre if `crop` is set; `letterbox` fits the whole picture "
-        "into `size`, its padding left out of the bank and of every score.",
+    resize: Literal["area", "stretch", "short_side", "letterbox"] = Field(
+        "area",
+        description="`area` keeps the proportions and gives the picture the area of `size`; `stretch` changes the "
+        "proportions to those of `size`; `short_side` brings the shorter side to `size`, and then cuts the "
+        "centre if `crop` is set; `letterbox` fits the whole picture into `size`, its padding left out of the "
+        "bank and of every score.",
     )
     crop: Positive | None = Field(
         None, description="With `short_side`: side of the square cut from the centre. None keeps the whole picture."
@@ -76,6 +77,11 @@ class Recipe(BaseModel):
     )
     tap_bins: Positive = Field(1024, description="With `pool=bins`: values per tap.")
     bins: Positive = Field(1024, description="With `merge=bins`: values per patch.")
+
+    scaling: Literal["none", "channel"] = Field(
+        "channel",
+        description="Divide each value of a patch by its standard deviation over the training patches, or not.",
+    )
 
     # Memory bank
     coreset: Literal["k_center", "random", "identity"] = Field(

@@ -78,6 +78,19 @@ def embed(
     return _bin_channels(stacked.flatten(2), bins).unflatten(2, (h, w))
 
 
+def channel_scales(patches: Tensor) -> Tensor:
+    """One over the standard deviation of each of the D values over patches (N, D): (D,), float32.
+
+    A value that hardly varies is not blown up: deviations count as at least 1 % of the largest.
+    """
+    n, block = len(patches), 1 << 14
+    mean = torch.stack([b.double().sum(0) for b in patches.split(block)]).sum(0) / n
+    squares = torch.stack([(b.double() - mean).square().sum(0) for b in patches.split(block)]).sum(0)
+    deviation = (squares / n).sqrt()
+    floor = 0.01 * deviation.max()
+    return (1 / deviation.clamp(min=floor if floor > 0 else 1.0)).float()
+
+
 def patches_of(embedding: Tensor) -> Tensor:
     """(B, D, h, w) -> (B*h*w, D): picture by picture, row by row."""
     return embedding.permute(0, 2, 3, 1).flatten(0, 2)

@@ -110,6 +110,17 @@ def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] 
     return Frame(source, (h, w), crop, (-round((h - crop[0]) / 2), -round((w - crop[1]) / 2)))
 
 
+def area_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) -> Frame:
+    """The whole picture at its own proportions, with the area of `size`.
+
+    Each side is rounded to a `multiple` of pixels. A square picture fills a square `size` exactly;
+    pictures of other shapes keep the scale of their details, and cost the same.
+    """
+    scale = (size[0] * size[1] / (source[0] * source[1])) ** 0.5
+    h, w = (max(1, round(side * scale / multiple)) * multiple for side in source)
+    return Frame(source, (h, w), (h, w))
+
+
 def letterbox_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) -> Frame:
     """The whole picture, as large as fits in `size`, at its own proportions.
 

@@ -1,0 +1,111 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patchcore.maths.thresholds import decide, fit_threshold, needed_scores, normalise
+
+positive = st.floats(1e-6, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "rank", "enough"),
+    [
+        # rank = ceil((n + 1)(1 - rate)), by hand
+        (19, 0.05, 19, True),  # 20 * 0.95 = 19
+        (18, 0.05, 18, False),  # 19 * 0.95 = 18.05: the 19th of 18
+        (20, 0.05, 20, True),  # 21 * 0.95 = 19.95
+        (39, 0.05, 38, True),  # 40 * 0.95 = 38
+        (100, 0.05, 96, True),  # 101 * 0.95 = 95.95
+        (19, 0.01, 19, False),
+        (99, 0.01, 99, True),  # 100 * 0.99 = 99
+        (98, 0.01, 98, False),  # 99 * 0.99 = 98.01
+        (100, 0.01, 100, True),  # 101 * 0.99 = 99.99
+        (199, 0.01, 198, True),  # 200 * 0.99 = 198
+        (18, 0.1, 18, True),  # 19 * 0.9 = 17.1
+        (19, 0.1, 18, True),  # 20 * 0.9 = 18
+        (20, 0.1, 19, True),  # 21 * 0.9 = 18.9
+        (100, 0.1, 91, True),  # 101 * 0.9 = 90.9
+        (8, 0.1, 8, False),
+        (9, 0.1, 9, True),
+        (1, 0.05, 1, False),
+        (1, 0.5, 1, True),
+        (3, 0.5, 2, True),
+    ],
+)
+def test_the_threshold_is_the_score_of_the_conformal_rank(n, rate, rank, enough):
+    scores = [float(i) for i in range(1, n + 1)]
+    shuffled = list(np.random.default_rng(n).permutation(scores))
+    assert fit_threshold(shuffled, rate) == (rank, enough)
+
+
+@settings(deadline=None, max_examples=100)
+@given(n=st.integers(1, 600), percent=st.integers(1, 99))
+def test_the_rank_is_the_smallest_that_keeps_the_promise(n, percent):
+    # In whole numbers: the smallest r with r / (n + 1) >= 1 - percent / 100.
+    rank = next(r for r in range(1, n + 2) if 100 * r >= (n + 1) * (100 - percent))
+    threshold, enough = fit_threshold([float(i) for i in range(1, n + 1)], percent / 100)
+    assert threshold == min(rank, n)
+    assert enough == (rank <= n)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (50, 0.05), (99, 0.01), (30, 0.1), (9, 0.1)])
+def test_good_pictures_fail_no_more_often_than_promised(n, rate):
+    rng = np.random.default_rng(0)
+    trials, failed = 4000, 0
+    for scores in rng.gamma(2.0, size=(trials, n + 1)):
+        threshold, enough = fit_threshold(scores[:-1].tolist(), rate)
+        assert enough
+        failed += decide(float(scores[-1]), threshold) == "fail"
+    # Three standard deviations above the promise.
+    assert failed / trials <= rate + 3 * math.sqrt(rate * (1 - rate) / trials)
+    # Not by failing nothing: the true rate lies within 1 / (n + 1) below it.
+    assert failed / trials >= rate - 1 / (n + 1) - 3 * math.sqrt(rate * (1 - rate) / trials)
+
+
+def test_no_score_gives_no_threshold_and_every_verdict_is_unsure():
+    threshold, enough = fit_threshold([], 0.05)
+    assert math.isnan(threshold)
+    assert not enough
+    assert decide(0.0, threshold) == decide(1e9, threshold) == "unsure"
+
+
+def test_equal_scores_give_their_value():
+    assert fit_threshold([2.5] * 40, 0.05) == (2.5, True)
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(0.05, 19), (0.01, 99), (0.1, 9), (0.5, 1), (0.001, 999), (0.3, 3)])
+def test_needed_scores_is_the_first_number_that_is_enough(rate, needed):
+    assert needed_scores(rate) == needed
+    assert fit_threshold([1.0] * needed, rate)[1]
+    assert not fit_threshold([1.0] * (needed - 1), rate)[1]
+
+
+def test_a_score_at_the_threshold_passes_and_the_next_above_fails():
+    assert decide(1.5, 1.5) == "pass"
+    assert decide(math.nextafter(1.5, 2), 1.5) == "fail"
+    assert decide(0.0, 1.5) == "pass"
+
+
+@settings(deadline=None, max_examples=100)
+@given(threshold=positive)
+def test_normalised_the_threshold_is_one_half_and_no_distance_is_zero(threshold):
+    assert normalise(threshold, threshold) == 0.5
+    assert normalise(0.0, threshold) == 0.0
+    assert normalise(2 * threshold, threshold) == 1.0
+
+
+@settings(deadline=None, max_examples=100)
+@given(threshold=st.one_of(positive, st.just(0.0)), a=st.one_of(positive, st.just(0.0)), factor=st.floats(1.001, 100))
+def test_normalising_keeps_the_order_and_the_verdict(threshold, a, factor):
+    b = a * factor + 1e-3
+    assert normalise(a, threshold) < normalise(b, threshold)
+    for score in (a, b):
+        assert (normalise(score, threshold) > 0.5) == (decide(score, threshold) == "fail")
+
+
+def test_normalising_at_a_threshold_of_zero():
+    assert normalise(0.0, 0.0) == 0.5
+    assert normalise(0.25, 0.0) == 0.75

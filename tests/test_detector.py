@@ -1,0 +1,712 @@
+"""Detector: fit on good pictures, predict on new ones, save and load."""
+
+import gc
+import itertools
+import logging
+import math
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
+
+from patchcore import (
+    DataError,
+    Detector,
+    NotFittedError,
+    PictureError,
+    Recipe,
+    Result,
+    StoreError,
+    UsageError,
+    WeightsError,
+)
+from patchcore.data.datasets import samples
+
+
+class Tiny(nn.Module):
+    """A network of a caller's own, with strides 4 and 8."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.shallow = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU())
+        self.deep = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
+        self.head = nn.Conv2d(8, 1, 1)
+
+    def forward(self, x):
+        return self.head(self.deep(self.shallow(x)))
+
+
+TINY = Recipe(taps=("shallow", "deep"), size=32, resize="stretch", crop=None, ratio=0.1)
+
+
+def noise(n: int, height: int = 32, width: int = 32, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
+
+
+def tiny(pictures=None, **fields) -> Detector:
+    """A detector that is fitted within milliseconds, where the pictures' content does not matter."""
+    options = {key: fields.pop(key) for key in ("calibration", "limit", "on_bad") if key in fields}
+    detector = Detector(TINY.replace(**fields), backbone=Tiny())
+    return detector.fit(noise(20) if pictures is None else pictures, **options)
+
+
+@pytest.fixture(scope="module")
+def tiny_detector() -> Detector:
+    return tiny()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five small pictures."""
+    (tmp_path / "pictures").mkdir()
+    for number, picture in enumerate(noise(5)):
+        Image.fromarray(picture).save(tmp_path / "pictures" / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+def same_bank(a: Detector, b: Detector) -> bool:
+    return torch.equal(a.bank.rows, b.bank.rows) and torch.equal(a.bank.origins, b.bank.origins)
+
+
+# What a user sees on real pictures
+
+
+def test_defects_score_higher_than_good_pictures_and_are_found_where_they_are(detector, hazelnut):
+    good = detector.predict(hazelnut / "test/good")
+    bad = detector.predict(hazelnut / "test/colour")
+    assert max(result.score for result in good) < min(result.score for result in bad)
+    for result in bad:
+        mask = np.asarray(Image.open(hazelnut / "ground_truth/colour" / f"{Path(result.name).stem}_mask.png")) > 0
+        assert result.map[mask].mean() > 1.5 * result.map[~mask].mean()
+
+
+def test_the_decision_is_fail_if_and_only_if_the_score_is_over_the_threshold(detector, hazelnut):
+    results = detector.predict(hazelnut / "test/good") + detector.predict(hazelnut / "test/colour")
+    for result in results:
+        assert result.decision == ("fail" if result.score > result.threshold else "pass")
+        assert (result.normalised > 0.5) == (result.score > result.threshold)
+    assert {"pass", "fail"} == {result.decision for result in results}
+
+
+def test_a_score_of_exactly_the_threshold_passes():
+    # Whatever was held out set the threshold itself, and its scores are reproducible.
+    pictures = noise(12)
+    detector = tiny(pictures, calibration=pictures[:1] // 2)
+    result = detector.predict(pictures[0] // 2)
+    assert result.threshold > 0
+    assert result.score == pytest.approx(result.threshold, rel=1e-5)
+    (largest,) = detector.calibration.scores
+    assert detector.calibration.threshold == largest
+
+
+def test_map_and_mask_have_the_pictures_size_and_the_mask_is_the_map_over_its_threshold(detector, hazelnut):
+    (result,) = detector.predict([hazelnut / "train/good/01.jpg"])
+    assert result.map.shape == result.mask.shape == (522, 512)
+    assert result.map.dtype == np.float32
+    assert np.array_equal(result.mask, result.map > result.pixel_threshold)
+    assert result.coverage == 1
+
+
+@pytest.mark.parametrize("size", [(40, 70), (70, 40), (16, 16)])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resize": "stretch", "size": 32},
+        {"resize": "stretch", "size": (32, 64)},
+        {"resize": "short_side", "size": 32},
+        {"resize": "letterbox", "size": 32},
+    ],
+)
+def test_maps_of_whole_pictures_have_their_size_and_a_value_everywhere(size, fields):
+    detector = tiny(noise(6, *size), **fields)
+    result = detector.predict(noise(1, *size, seed=1)[0])
+    assert result.map.shape == size
+    assert np.isfinite(result.map).all()
+    assert result.coverage == 1
+
+
+@pytest.mark.parametrize("size", [(40, 80), (80, 40)])
+def test_a_crop_leaves_the_rest_of_the_map_empty(size):
+    detector = tiny(noise(6, *size), resize="short_side", size=32, crop=24)
+    result = detector.predict(noise(1, *size, seed=1)[0])
+    shown = np.isfinite(result.map)
+    # 24 of 32 pixels of the short side, 24 of 64 of the long one, in the middle.
+    rows, columns = (np.flatnonzero(shown.any(axis)) for axis in (1, 0))
+    for found, side in ((rows, size[0]), (columns, size[1])):
+        length = round(side * 24 / (32 if side == 40 else 64))
+        assert len(found) == pytest.approx(length, abs=1)
+        assert found[0] == pytest.approx((side - length) / 2, abs=1)
+    assert shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert result.coverage == pytest.approx(24 * 24 / (32 * 64))
+    assert not result.mask[~shown].any()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resize": "stretch", "size": 64},
+        {"resize": "short_side", "size": 64},
+        {"resize": "short_side", "size": 72, "crop": 64},
+        {"resize": "letterbox", "size": 64},
+    ],
+)
+@pytest.mark.parametrize("size", [(60, 100), (100, 60)])
+def test_the_map_is_highest_where_the_defect_is(fields, size):
+    good = np.full((5, *size, 3), 128, np.uint8) + noise(5, *size) // 32
+    bad = good[0].copy()
+    bad[40:48, 30:38] = 255
+    detector = tiny(good, sigma=1, **fields)
+    row, column = np.unravel_index(np.nanargmax(detector.predict(bad).map), size)
+    assert abs(row - 43.5) < 7
+    assert abs(column - 33.5) < 7
+
+
+# What `fit` takes
+
+
+@pytest.fixture(scope="module")
+def squares(hazelnut) -> list[Path]:
+    """Training pictures of one size, so that they can be stacked."""
+    return [path for path in sorted((hazelnut / "train/good").iterdir()) if path.name != "01.jpg"][:5]
+
+
+@pytest.fixture(scope="module")
+def from_paths(squares, small_recipe) -> Detector:
+    return Detector(small_recipe).fit(squares)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["folder", "strings", "arrays", "array", "tensor", "tensors", "pillow", "loader", "labelled loader", "generator"],
+)
+def test_the_same_pictures_in_any_form_give_the_same_bank(form, squares, from_paths, small_recipe, tmp_path):
+    arrays = [np.asarray(Image.open(path)) for path in squares]
+    tensors = [torch.from_numpy(array.copy()).permute(2, 0, 1) for array in arrays]
+    if form == "folder":
+        for path in squares:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    pictures = {
+        "folder": tmp_path,
+        "strings": [str(path) for path in squares],
+        "arrays": arrays,
+        "array": np.stack(arrays),
+        "tensor": torch.stack(tensors),
+        "tensors": tensors,
+        "pillow": [Image.fromarray(array) for array in arrays],
+        "loader": DataLoader(tensors, batch_size=2),
+        "labelled loader": DataLoader([(tensor, 0) for tensor in tensors], batch_size=2),
+        "generator": (path for path in squares),
+    }[form]
+    detector = Detector(small_recipe).fit(pictures)
+    assert same_bank(detector, from_paths)
+    assert detector.fingerprint == from_paths.fingerprint
+    assert detector.calibration == from_paths.calibration
+
+
+def test_float_pictures_from_0_to_1_give_nearly_the_same_bank(squares, from_paths, small_recipe):
+    # 8-bit levels divided by 255 outside rather than inside; only rounding differs.
+    floats = [np.asarray(Image.open(path), np.float32) / 255 for path in squares]
+    detector = Detector(small_recipe).fit(floats)
+    assert detector.predict(squares[0]).score == pytest.approx(from_paths.predict(squares[0]).score, abs=0.05)
+
+
+def test_fit_returns_the_detector(squares, small_recipe):
+    detector = Detector(TINY, backbone=Tiny())
+    assert detector.fit(noise(3)) is detector
+
+
+def test_the_bank_keeps_a_share_of_the_patches_and_at_most_max_rows():
+    # 16 held-in pictures of 8 x 8 patches.
+    held_in = 20 - len(tiny().calibration.scores)
+    assert len(tiny(ratio=0.1).bank.rows) == int(held_in * 64 * 0.1)
+    assert len(tiny(ratio=1).bank.rows) == held_in * 64
+    assert len(tiny(max_rows=7).bank.rows) == 7
+
+
+def test_every_bank_row_points_at_the_patch_it_came_from(detector, hazelnut):
+    paths = sorted((hazelnut / "train/good").iterdir())
+    assert [Path(name).name for name in detector.bank.pictures] == [path.name for path in paths]
+    options = {"batch_size": 1, "max_pixels": 10**8}
+    for number, one in enumerate(detector._embedder.stream(samples(paths), **options)):
+        mine = detector.bank.origins[:, 0] == number
+        _, row, column = detector.bank.origins[mine].T.long()
+        patches = one.patches.unflatten(0, one.grid)[row, column]
+        # The bank holds half precision: 11 bits.
+        torch.testing.assert_close(detector.bank.rows[mine], patches, rtol=2**-10, atol=1e-3)
+
+
+def test_pictures_held_out_for_the_threshold_are_not_in_the_bank(detector):
+    in_bank = set(detector.bank.origins[:, 0].tolist())
+    assert len(in_bank) + len(detector.calibration.scores) == len(detector.bank.pictures)
+    assert len(detector.calibration.scores) >= 1
+
+
+def test_pictures_given_for_calibration_set_the_threshold_alone():
+    pictures, held = noise(10), noise(30, seed=1)
+    detector = tiny(pictures, calibration=held, coreset="identity", false_reject_rate=0.1)
+    assert set(detector.bank.origins[:, 0].tolist()) == set(range(10))
+    scores = sorted(result.score for result in detector.predict(held))
+    # The ceil((30 + 1) * 0.9) = 28th smallest of 30 scores.
+    assert detector.calibration.threshold == pytest.approx(scores[27], rel=1e-5)
+    maxima = sorted(result.map.max() for result in detector.predict(held))
+    assert detector.calibration.pixel_threshold == pytest.approx(maxima[27], rel=1e-5)
+
+
+def test_the_threshold_keeps_its_false_reject_rate_on_new_good_pictures():
+    # Held-out and new pictures are drawn alike, so about 10 % of the new ones may fail; with 60
+    # and 300 of them, more than 22 % would be four standard deviations away.
+    detector = tiny(noise(8), calibration=noise(60, seed=1), false_reject_rate=0.1)
+    fails = sum(result.decision == "fail" for result in detector.predict(noise(300, seed=2)))
+    assert 0 < fails / 300 < 0.22
+
+
+def test_too_few_pictures_for_the_rate_is_said_plainly(caplog):
+    with caplog.at_level(logging.INFO, "patchcore"):
+        detector = tiny(noise(10), false_reject_rate=0.01)
+    (record,) = [record for record in caplog.records if "Threshold" in record.message]
+    held = len(detector.calibration.scores)
+    assert record.levelno == logging.WARNING
+    assert f"the largest score of only {held} held-out good pictures" in record.message
+    assert "needs at least 99" in record.message
+    assert detector.calibration.threshold == max(detector.calibration.scores)
+
+
+def test_one_picture_alone_gives_scores_but_no_verdict(caplog):
+    with caplog.at_level(logging.WARNING, "patchcore"):
+        detector = tiny(noise(1))
+    assert "every verdict will be 'unsure'" in caplog.text
+    result = detector.predict(noise(1, seed=1)[0])
+    assert result.decision == "unsure"
+    assert math.isnan(result.threshold)
+    assert math.isnan(result.normalised)
+    assert result.score > 0
+    assert not result.mask.any()
+
+
+def test_two_pictures_leave_one_for_the_threshold():
+    detector = tiny(noise(2))
+    assert len(detector.calibration.scores) == 1
+    assert len(set(detector.bank.origins[:, 0].tolist())) == 1
+
+
+def test_no_share_for_calibration_means_no_verdict():
+    detector = tiny(calibration_share=0)
+    assert detector.predict(noise(1)[0]).decision == "unsure"
+    assert set(detector.bank.origins[:, 0].tolist()) == set(range(20))
+
+
+def test_the_limit_is_a_sample_that_follows_the_seed(folder):
+    names = [tiny(folder, limit=3, seed=seed).bank.pictures for seed in range(6)]
+    assert all(len(chosen) == 3 for chosen in names)
+    assert all(list(chosen) == sorted(chosen) for chosen in names)
+    assert len(set(names)) > 1
+    assert tiny(folder, limit=3, seed=0).bank.pictures == names[0]
+    assert len(tiny(folder, limit=50).bank.pictures) == 5
+
+
+def test_a_second_fit_forgets_the_first():
+    detector = tiny(noise(12, seed=1))
+    detector.fit(noise(12, seed=2))
+    fresh = tiny(noise(12, seed=2))
+    assert same_bank(detector, fresh)
+    assert detector.calibration == fresh.calibration
+    assert detector.fingerprint == fresh.fingerprint
+
+
+def test_a_fit_that_fails_leaves_the_detector_as_it_was(tmp_path):
+    detector = tiny()
+    before = detector.predict(noise(1)[0]).score
+    with pytest.raises(PictureError):
+        detector.fit([tmp_path / "nowhere.png"])
+    assert detector.predict(noise(1)[0]).score == before
+
+
+@pytest.mark.parametrize("form", ["list", "array", "generator"])
+def test_nothing_to_learn_from_is_an_error(form):
+    empty = {"list": [], "array": noise(0), "generator": iter(())}[form]
+    with pytest.raises(DataError, match="no good pictures to learn from"):
+        tiny(empty)
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=rf"{tmp_path.name} holds no pictures \(\.bmp"):
+        tiny(tmp_path)
+
+
+def test_something_that_is_no_picture_is_named():
+    with pytest.raises(UsageError, match=r"got int; expected a path, a picture"):
+        tiny(3)
+
+
+def test_a_bad_picture_stops_fit_and_is_named(folder):
+    (folder / "2.png").write_bytes(b"this is no picture")
+    with pytest.raises(PictureError, match=r"2\.png: not a picture") as error:
+        tiny(folder)
+    assert error.value.name == "2.png"
+
+
+def test_a_bad_picture_can_be_left_out_of_fit(folder):
+    whole = tiny([path for path in sorted(folder.iterdir()) if path.name != "2.png"])
+    (folder / "2.png").write_bytes(b"this is no picture")
+    errors = []
+    detector = tiny(folder, on_bad=errors.append)
+    assert [error.name for error in errors] == ["2.png"]
+    assert detector.bank.pictures == ("0.png", "1.png", "3.png", "4.png")
+    assert same_bank(detector, whole)
+
+
+def test_only_bad_pictures_is_an_error(folder):
+    for path in folder.iterdir():
+        path.write_bytes(b"this is no picture")
+    with pytest.raises(DataError, match="no good pictures to learn from"):
+        tiny(folder, on_bad=lambda error: None)
+
+
+def test_a_picture_whose_values_do_not_fit_is_bad_like_one_that_cannot_be_read():
+    errors = []
+    floats = [picture.astype(np.float32) for picture in noise(4)]
+    pictures = [*noise(4), floats[0]]
+    with pytest.raises(PictureError, match="#4: a float picture with values"):
+        tiny(pictures)
+    detector = tiny(pictures, on_bad=errors.append)
+    assert [error.name for error in errors] == ["#4"]
+    assert len(detector.bank.pictures) == 4
+
+
+def test_features_beyond_half_precision_are_refused():
+    class Loud(Tiny):
+        def forward(self, x):
+            return super().forward(x * 1e8)
+
+    with pytest.raises(Exception, match="half precision holds up to 65504"):
+        Detector(TINY, backbone=Loud()).fit(noise(3))
+
+
+def test_an_unknown_device_is_named():
+    with pytest.raises(UsageError, match="device is 'gpu'"):
+        Detector(device="gpu")
+
+
+# What `predict` takes
+
+
+def test_one_picture_gives_one_result_and_several_give_a_list(tiny_detector, folder):
+    picture = noise(1)[0]
+    for one in (picture, torch.from_numpy(picture).permute(2, 0, 1), Image.fromarray(picture), folder / "0.png"):
+        assert isinstance(tiny_detector.predict(one), Result)
+    for several in ([picture], (picture, picture), noise(3), torch.from_numpy(noise(3)).permute(0, 3, 1, 2), folder):
+        results = tiny_detector.predict(several)
+        assert isinstance(results, list)
+        assert all(isinstance(result, Result) for result in results)
+    assert len(tiny_detector.predict(folder)) == 5
+    assert tiny_detector.predict([]) == []
+
+
+def test_every_form_of_a_picture_gives_the_same_score(tiny_detector, folder):
+    picture = noise(1)[0]
+    scores = [
+        tiny_detector.predict(one).score
+        for one in (
+            folder / "0.png",
+            str(folder / "0.png"),
+            picture,
+            torch.from_numpy(picture).permute(2, 0, 1),
+            Image.fromarray(picture),
+        )
+    ]
+    assert scores == [scores[0]] * 5
+
+
+def test_results_come_in_order_and_are_named_as_the_pictures_were(tiny_detector, folder):
+    paths = sorted(folder.iterdir(), reverse=True)
+    assert [result.name for result in tiny_detector.predict(paths)] == [str(path) for path in paths]
+    assert [result.name for result in tiny_detector.predict(noise(3))] == ["#0", "#1", "#2"]
+
+
+def test_pictures_together_score_as_they_do_alone(detector, hazelnut):
+    paths = sorted((hazelnut / "test").rglob("*.jpg"))
+    together = [result.score for result in detector.predict(paths)]
+    assert together == pytest.approx([detector.predict(path).score for path in paths], rel=1e-5)
+    assert [r.score for r in detector.predict(paths, batch_size=3)] == pytest.approx(together, rel=1e-5)
+
+
+def test_pictures_of_different_sizes_can_be_in_one_list():
+    detector = tiny(resize="short_side")
+    pictures = [noise(1, *size)[0] for size in ((32, 32), (50, 40), (40, 50), (32, 32))]
+    results = detector.predict(pictures)
+    assert [result.map.shape for result in results] == [(32, 32), (50, 40), (40, 50), (32, 32)]
+    assert results[0].score == pytest.approx(results[3].score, rel=1e-5)
+
+
+def test_a_generator_streams_and_may_be_endless(tiny_detector):
+    taken = []
+
+    def camera():
+        for number in itertools.count():
+            taken.append(number)
+            yield noise(1, seed=number)[0]
+
+    results = tiny_detector.predict(camera())
+    assert taken == []
+    scores = [result.score for result in itertools.islice(results, 5)]
+    expected = [tiny_detector.predict(noise(1, seed=number)[0]).score for number in range(5)]
+    assert scores == pytest.approx(expected, rel=1e-5)
+    assert len(taken) < 10
+
+
+def test_a_cameras_picture_does_not_wait_for_the_next_one(tiny_detector):
+    # The next part may arrive in an hour; its verdict is wanted now.
+    taken = []
+
+    def camera():
+        for number in itertools.count():
+            taken.append(number)
+            yield noise(1, seed=number)[0]
+
+    results = tiny_detector.predict(camera())
+    next(results)
+    assert taken == [0]
+    next(results)
+    assert taken == [0, 1]
+
+
+def test_a_stream_keeps_no_pictures(tiny_detector):
+    pictures = []
+
+    def camera():
+        for number in range(40):
+            picture = noise(1, seed=number)[0].copy()
+            pictures.append(weakref.ref(picture))
+            yield picture
+
+    held = []
+    for result in tiny_detector.predict(camera()):
+        del result
+        gc.collect()
+        held.append(sum(reference() is not None for reference in pictures))
+    assert max(held) < 8
+    gc.collect()
+    assert sum(reference() is not None for reference in pictures) == 0
+
+
+def test_a_bad_picture_stops_predict_and_is_named(tiny_detector, folder):
+    (folder / "2.png").write_bytes(b"")
+    with pytest.raises(PictureError, match=r"2\.png: an empty file"):
+        tiny_detector.predict(folder)
+    with pytest.raises(PictureError, match=r"nowhere\.png: no such file"):
+        tiny_detector.predict(folder / "nowhere.png")
+
+
+def test_predict_goes_on_past_a_bad_picture_when_asked_to(tiny_detector, folder):
+    (folder / "2.png").write_bytes(b"")
+    errors = []
+    results = tiny_detector.predict(folder, on_bad=errors.append)
+    assert [Path(error.name).name for error in errors] == ["2.png"]
+    assert [Path(result.name).name for result in results] == ["0.png", "1.png", "3.png", "4.png"]
+
+
+def test_a_single_bad_picture_is_reported_too(tiny_detector, folder):
+    errors = []
+    assert tiny_detector.predict(folder / "nowhere.png", on_bad=errors.append) is None
+    assert [error.reason for error in errors] == ["no such file."]
+
+
+def test_predict_before_fit_says_what_to_do(tmp_path):
+    for use in (Detector().predict, Detector().stream):
+        with pytest.raises(NotFittedError, match=r"Call fit, or use Detector\.load"):
+            use(noise(1)[0])
+    with pytest.raises(NotFittedError, match="Call fit first"):
+        Detector().save(tmp_path / "x.patchcore")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_may_share_a_detector(detector, hazelnut):
+    paths = sorted(hazelnut.rglob("*.jpg"))
+    expected = [detector.predict(path) for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        actual = list(pool.map(detector.predict, paths))
+    assert [result.score for result in actual] == pytest.approx([result.score for result in expected], rel=1e-5)
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(ours.map, theirs.map, rtol=1e-4)
+
+
+def test_16_bit_pictures_keep_their_depth(detector, hazelnut):
+    eight = np.asarray(Image.open(hazelnut / "test/colour/00.jpg"))
+    sixteen = eight.astype(np.uint16) * 257
+    assert detector.predict(sixteen).score == pytest.approx(detector.predict(eight).score, rel=1e-4)
+    # A change within one level of 8 bits is still seen.
+    finer = sixteen + np.random.default_rng(0).integers(0, 200, sixteen.shape, dtype=np.uint16) * (sixteen < 65000)
+    assert detector.predict(finer).score != detector.predict(sixteen).score
+
+
+def test_grey_pictures_score_like_the_same_grey_in_rgb(tiny_detector):
+    grey = noise(1)[0, :, :, 0]
+    scores = [
+        tiny_detector.predict(picture).score
+        for picture in (grey, grey[..., None], np.repeat(grey[..., None], 3, 2), Image.fromarray(grey))
+    ]
+    assert scores == [scores[0]] * 4
+
+
+def test_a_picture_from_the_bank_itself_scores_next_to_nothing():
+    pictures = noise(4)
+    detector = tiny(pictures, coreset="identity", calibration_share=0)
+    # The bank is in half precision; the rest of the distance is its rounding.
+    assert max(result.score for result in detector.predict(pictures)) < 0.01
+    assert detector.predict(noise(1, seed=9)[0]).score > 0.1
+
+
+def test_results_name_the_bank_rows_that_each_patch_is_nearest_to():
+    pictures = noise(4)
+    detector = tiny(pictures, coreset="identity", calibration_share=0)
+    result = detector.predict(pictures[2])
+    nearest = result.nearest_rows[..., 0]
+    origins = detector.bank.origins[nearest]
+    assert (origins[..., 0] == 2).all()
+    assert origins[3, 5].tolist() == [2, 3, 5]
+    assert result.patch_scores.shape == nearest.shape == (8, 8)
+
+
+# The same again
+
+
+def test_the_same_seed_makes_the_same_file(squares, small_recipe, from_paths, tmp_path):
+    torch.rand(1)  # nothing that is drawn elsewhere matters
+    again = Detector(small_recipe).fit(squares)
+    again.save(tmp_path / "a")
+    from_paths.save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_number_of_threads_does_not_change_the_bank(squares, small_recipe, tmp_path):
+    recipe = small_recipe.replace(ratio=0.2)
+    before = torch.get_num_threads()
+    detectors = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            detectors.append(Detector(recipe).fit(squares))
+    finally:
+        torch.set_num_threads(before)
+    assert same_bank(*detectors)
+
+
+@pytest.mark.parametrize("fields", [{"coreset": "random"}, {"start": "random"}, {"projection": "dense"}])
+def test_another_seed_makes_another_bank(fields):
+    fields = {"projection_dims": 4, "calibration_share": 0, **fields}
+    assert same_bank(tiny(seed=1, **fields), tiny(seed=1, **fields))
+    assert not same_bank(tiny(seed=1, **fields), tiny(seed=2, **fields))
+
+
+def test_another_seed_holds_out_other_pictures():
+    held_in = {frozenset(tiny(seed=seed).bank.origins[:, 0].tolist()) for seed in range(4)}
+    assert len(held_in) > 1
+
+
+# Save and load
+
+
+def test_a_loaded_detector_gives_the_same_results(detector, model_file, hazelnut):
+    loaded = Detector.load(model_file)
+    assert loaded.recipe == detector.recipe
+    assert loaded.calibration == detector.calibration
+    assert loaded.bank.pictures == detector.bank.pictures
+    for ours, theirs in zip(
+        loaded.predict(hazelnut / "test/colour"), detector.predict(hazelnut / "test/colour"), strict=True
+    ):
+        assert ours.score == theirs.score
+        assert ours.decision == theirs.decision
+        assert np.array_equal(ours.map, theirs.map)
+
+
+def test_a_loaded_detector_saves_the_same_file(model_file, tmp_path):
+    Detector.load(model_file).save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == model_file.read_bytes()
+
+
+def test_a_file_without_weights_is_small_and_finds_them_again(detector, model_file, hazelnut, tmp_path):
+    path = tmp_path / "light.patchcore"
+    detector.save(path, weights=False)
+    assert path.stat().st_size < 0.2 * model_file.stat().st_size
+    picture = hazelnut / "test/colour/00.jpg"
+    assert Detector.load(path).predict(picture).score == detector.predict(picture).score
+
+
+def test_a_file_without_weights_wants_the_local_file_again(tmp_path):
+    def weights_of(seed):
+        torch.manual_seed(seed)
+        import timm
+
+        torch.save(timm.create_model("resnet10t", pretrained=False).state_dict(), tmp_path / f"{seed}.pth")
+        return str(tmp_path / f"{seed}.pth")
+
+    recipe = Recipe(backbone="resnet10t", weights=weights_of(1), taps=(8,), size=32, resize="stretch", crop=None)
+    detector = Detector(recipe).fit(noise(4))
+    detector.save(tmp_path / "m", weights=False)
+    loaded = Detector.load(tmp_path / "m", weights=weights_of(1))
+    assert loaded.predict(noise(1)[0]).score == detector.predict(noise(1)[0]).score
+    with pytest.raises(WeightsError, match=r"not those that the detector was fitted with \(local file 1\.pth\)"):
+        Detector.load(tmp_path / "m", weights=weights_of(2))
+
+
+def test_a_file_tells_no_folder_of_the_machine(folder, tmp_path):
+    detector = tiny(sorted(folder.iterdir()))
+    detector.save(tmp_path / "m")
+    assert str(tmp_path).encode() not in (tmp_path / "m").read_bytes()
+
+
+def test_a_network_of_the_callers_own_is_needed_again(tiny_detector, tmp_path):
+    tiny_detector.save(tmp_path / "m")
+    picture = noise(1)[0]
+    loaded = Detector.load(tmp_path / "m", backbone=Tiny())
+    assert loaded.predict(picture).score == tiny_detector.predict(picture).score
+    with pytest.raises(StoreError, match=r"own network.*Detector\.load\(path, backbone=model\)"):
+        Detector.load(tmp_path / "m")
+    with pytest.raises(WeightsError, match="not those that the detector was fitted with"):
+        Detector.load(tmp_path / "m", backbone=Tiny(seed=1))
+
+
+def test_a_recipe_for_an_own_network_needs_it():
+    with pytest.raises(UsageError, match=r"give the network: Detector\(recipe, backbone=network\)"):
+        Detector(Recipe(backbone="module", taps=("shallow",))).fit(noise(2))
+
+
+def test_a_detector_without_threshold_survives_save_and_load(tmp_path):
+    detector = tiny(noise(1))
+    detector.save(tmp_path / "m")
+    loaded = Detector.load(tmp_path / "m", backbone=Tiny())
+    assert loaded.predict(noise(1)[0]).decision == "unsure"
+    assert math.isnan(loaded.calibration.threshold)
+
+
+def test_saving_into_a_missing_folder_says_so(tiny_detector, tmp_path):
+    with pytest.raises(StoreError, match=r"folder .*nowhere does not exist"):
+        tiny_detector.save(tmp_path / "nowhere" / "m")
+
+
+@pytest.mark.parametrize("name", ["nuts.patchcore", "Nüsse 二 .patchcore"])
+def test_saving_leaves_one_file_and_replaces_an_older_one(name, tiny_detector, tmp_path):
+    (tmp_path / name).write_bytes(b"an older file")
+    tiny_detector.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert Detector.load(tmp_path / name, backbone=Tiny()).bank is not None
+
+
+@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "torchvision:mobilenet_v3_small", "convnext_atto"])
+def test_networks_of_other_kinds_work_end_to_end(backbone, tmp_path):
+    recipe = Recipe(backbone=backbone, weights="random", size=64, resize="stretch", crop=None, ratio=0.5)
+    pictures = np.stack([np.full((64, 64, 3), 100 + n, np.uint8) for n in range(6)])
+    detector = Detector(recipe).fit(pictures)
+    detector.save(tmp_path / "m")
+    bad = pictures[0].copy()
+    bad[10:30, 10:30] = (255, 0, 0)
+    result, good = Detector.load(tmp_path / "m").predict([bad, pictures[3]])
+    assert result.score > good.score
+    assert result.map.shape == (64, 64)
