@@ -59,9 +59,12 @@ class Embedder:
         on_bad: OnBad | None = None,
         progress: str | None = None,
     ) -> Iterator[Embedded]:
-        """Embed pictures in order; pictures that follow each other in the same frame share a batch."""
+        """Embed pictures in order; pictures that follow each other in the same frame share a batch.
+
+        With a batch size of 1 no picture is asked for before the one before it is done.
+        """
         total = len(found) if isinstance(found, list) else None
-        loaded = load(found, ahead=batch_size * 2, max_pixels=max_pixels, on_bad=on_bad)
+        loaded = load(found, ahead=1 if batch_size == 1 else 2 * batch_size, max_pixels=max_pixels, on_bad=on_bad)
         with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
             batch: list[tuple[Loaded, Frame]] = []
             for one in loaded:

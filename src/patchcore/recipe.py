@@ -22,7 +22,7 @@ class Recipe(BaseModel):
     `Recipe()` is the default one; `Recipe.named(name)` gives the others. Errors: RecipeError.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     # Pictures
     size: Positive | tuple[Positive, Positive] = Field(
@@ -145,8 +145,10 @@ class Recipe(BaseModel):
     @classmethod
     def named(cls, name: str) -> Recipe:
         """One of the named recipes (see `names`)."""
-        if name not in NAMED:
-            raise RecipeError(f"There is no recipe {name!r}.{nearest_name(name, NAMED)} Known: {', '.join(NAMED)}.")
+        if not isinstance(name, str) or name not in NAMED:
+            raise RecipeError(
+                f"There is no recipe {name!r}.{nearest_name(str(name), NAMED)} Known: {', '.join(NAMED)}."
+            )
         return cls(**NAMED[name][1])
 
     @classmethod

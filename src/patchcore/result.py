@@ -18,7 +18,7 @@ from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a detector says about one picture.
 

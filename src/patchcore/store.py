@@ -103,7 +103,8 @@ def _header(path: Path, text: str) -> Header:
     try:
         header = json.loads(text)
         version = int(header["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        _canonical(header)  # refuses numbers that are none
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(f"{path}: its header is damaged ({error}). Copy the file again, or fit again.") from error
     if version > FORMAT:
         raise StoreError(
@@ -114,7 +115,7 @@ def _header(path: Path, text: str) -> Header:
 
 
 def _canonical(header: Mapping[str, Any]) -> str:
-    return json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

@@ -268,3 +268,10 @@ def test_a_stride_without_meaning_in_a_vision_transformer_is_refused():
 def test_a_size_that_is_no_multiple_of_the_patch_is_explained(name, side):
     with pytest.raises(BackboneError, match=rf"{side} x {side} pixels.*a multiple of its patch"):
         build(name, "random", (8,), (side, side))
+
+
+def test_pictures_of_another_size_than_promised_are_refused_where_the_network_cannot_take_them():
+    # torchvision's vision transformers are built for one size.
+    extractor = build("torchvision:vit_b_32", "random", (8,), (64, 64)).extractor
+    with pytest.raises(BackboneError, match=r"does not take pictures of 64 x 96 pixels"):
+        extractor(pictures(1, 64, 96))

@@ -190,8 +190,7 @@ def test_a_random_subset_is_distinct_ascending_and_the_same_for_a_seed(n, seed, 
     picks = random_subset(n, size, seed).tolist()
     assert picks == sorted(set(picks))
     assert len(picks) == size
-    assert 0 <= picks[0]
-    assert picks[-1] < n
+    assert set(picks) <= set(range(n))
     assert random_subset(n, size, seed).tolist() == picks
 
 
@@ -272,9 +271,7 @@ def test_a_sparse_projection_does_not_depend_on_uninitialised_memory():
 @pytest.mark.parametrize(("n", "d"), [(2000, 152), (60, 20)])
 def test_a_sparse_projection_of_few_dimensions_still_allows_a_selection(n, d):
     # Lite0's patches have 152 dimensions, fewer than Johnson-Lindenstrauss asks for.
-    picks = select(
-        normal(n, d), 10, method="k_center", projection="sparse", projection_dims=128, start="first", seed=0
-    )
+    picks = select(normal(n, d), 10, method="k_center", projection="sparse", projection_dims=128, start="first", seed=0)
     assert len(set(picks.tolist())) == 10
 
 

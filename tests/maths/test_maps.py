@@ -50,14 +50,16 @@ def brought_back(window, frame):
 def shown_by_crop(frame):
     """Of each source pixel: 1 if its centre lies inside the part that the window shows, 0 if outside.
 
-    NaN where it lies on the very edge, and may count as either.
+    NaN where it may count as either: on the very edge, or, in a small picture that was enlarged,
+    within a tenth of a pixel of it.
     """
     sides = []
     for axis in (0, 1):
         scale = frame.resized[axis] / frame.source[axis]
         centre = (torch.arange(frame.source[axis]).double() + 0.5) * scale + frame.offset[axis]
         depth = torch.minimum(centre, frame.inside[axis] - centre)
-        sides.append(torch.where(depth.abs() < 1e-9, torch.nan, (depth > 0).double()))
+        edge = scale / 10 if scale > 1 else 1e-9
+        sides.append(torch.where(depth.abs() < edge, torch.nan, (depth > 0).double()))
     return sides[0][:, None] * sides[1][None]
 
 

@@ -76,6 +76,16 @@ def test_rows_closer_than_float32_can_tell_apart_are_mistaken_only_for_each_othe
     torch.testing.assert_close(distances, torch.linalg.vector_norm(bank[:, None] - bank[rows], dim=2))
 
 
+@pytest.mark.parametrize("k", [2, 4])
+def test_rounding_loses_no_neighbour_among_two_more_rows_that_are_as_near(k):
+    # k + 2 rows to each cluster, whose order the products cannot tell.
+    rows = k + 2
+    bank = two_clusters(1000, 0.01, 16).unflatten(0, (2, 150))[:, :rows].flatten(0, 1)
+    distances, _ = nearest(bank, bank, k)
+    expected, _ = brute_force(bank, bank, k)
+    np.testing.assert_allclose(distances, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("k", [1, 4])
 def test_small_distances_at_large_norms_keep_five_digits(k):
     bank = 40 * normal(300, 64)

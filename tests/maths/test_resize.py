@@ -8,6 +8,7 @@ from PIL import Image
 
 from patchcore.maths.resize import (
     Frame,
+    area_frame,
     letterbox_frame,
     pad,
     place,
@@ -138,6 +139,30 @@ def test_short_side_without_crop_keeps_all_of_the_picture_in_whole_cells(source,
         assert abs(shown - side * 256 / min(source)) <= multiple / 2
 
 
+@settings(deadline=None, max_examples=80)
+@given(
+    source=st.tuples(st.integers(20, 2000), st.integers(20, 2000)),
+    size=st.tuples(st.integers(100, 400), st.integers(100, 400)),
+    multiple=st.sampled_from([1, 8, 16, 32]),
+)
+def test_area_keeps_the_proportions_and_has_the_area_of_the_size(source, size, multiple):
+    frame = area_frame(source, size, multiple)
+    assert frame.window == frame.resized == frame.inside
+    assert frame.offset == (0, 0)
+    assert frame.coverage == 1.0
+    # height / width = source's, height * width = the size's, each to the nearest multiple
+    area, proportion = size[0] * size[1], source[0] / source[1]
+    for shown, exact in zip(frame.window, ((area * proportion) ** 0.5, (area / proportion) ** 0.5), strict=True):
+        assert shown % multiple == 0
+        assert abs(shown - exact) <= multiple / 2 + 1e-6 or shown == multiple
+
+
+def test_area_by_hand():
+    # 100 x 400 with the area of 256 x 256: 128 x 512.
+    assert area_frame((100, 400), (256, 256), 16).window == (128, 512)
+    assert area_frame((77, 77), (256, 256), 16).window == (256, 256)
+
+
 @settings(deadline=None, max_examples=120)
 @given(
     source=st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
@@ -177,9 +202,7 @@ def test_place_and_pad_put_the_picture_top_left_and_zeros_elsewhere():
     window = pad(placed, frame)
     assert placed.shape == (3, 24, 64)
     assert window.shape == (3, 64, 64)
-    torch.testing.assert_close(
-        window[:, :24], interpolated(image[None], (24, 64), "bilinear")[0], atol=2e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(window[:, :24], interpolated(image[None], (24, 64), "bilinear")[0], atol=2e-6, rtol=1e-5)
     assert (window[:, 24:] == 0).all()
 
 

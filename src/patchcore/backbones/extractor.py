@@ -38,9 +38,9 @@ class Extractor(nn.Module):
             model.get_submodule(name).register_forward_hook(self._hook(name))
         norm = getattr(model, "norm", None)
         self._norm = norm if isinstance(norm, nn.Module) and probe.tokens(self.taps) else None
-        grids = [tap.shape[-2:] for tap in self(probe.picture)]
-        self.channels = [tap.shape[1] for tap in self(probe.picture)]
-        self.stride = max(1, round(size[0] / grids[0][0]))  # pixels per cell of the first tap
+        outputs = self(probe.picture)
+        self.channels = [tap.shape[1] for tap in outputs]
+        self.stride = max(1, round(size[0] / outputs[0].shape[2]))  # pixels per cell of the first tap
 
     def _hook(self, name: str):  # type: ignore[no-untyped-def]
         def keep(module: nn.Module, inputs: object, output: Tensor) -> None:

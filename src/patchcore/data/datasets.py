@@ -99,18 +99,23 @@ def _mvtec(root: Path) -> Dataset:
 
 
 def _csv(path: Path) -> Dataset:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        if "path" not in columns:
-            raise DataError(f"{path}: the columns are {', '.join(columns) or 'none'}; expected at least `path`.")
-        rows = list(reader)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
+    if "path" not in columns:
+        raise DataError(f"{path}: the columns are {', '.join(columns) or 'none'}; expected at least `path`.")
     train, test = [], []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         split, label = (row.get("split") or "").strip(), (row.get("label") or "").strip()
         if split not in ("", "train", "test"):
             raise DataError(f"{path}, line {number}: the split is {split!r}; expected train or test.")
         kind = (GOOD if label in ("0", GOOD) else label) if label else None
+        if not (row["path"] or "").strip():
+            raise DataError(f"{path}, line {number}: there is no path.")
         mask = path.parent / row["mask"] if row.get("mask") else None
         if mask is not None and not mask.is_file():
             raise DataError(f"{path}, line {number}: there is no mask {mask}.")
@@ -163,6 +168,8 @@ def _unpack(pictures: Iterable[Any]) -> Iterator[Sample]:
             yield item
             continue
         if isinstance(item, Mapping):
+            if "image" not in item:
+                raise UsageError(f"a batch with the keys {', '.join(map(str, item))}; expected `image` among them.")
             item = item["image"]
         elif isinstance(item, tuple | list):
             item = item[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,6 @@ Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 100_000_000
 
-_DEEP_MODES = {"I;16", "I;16B", "I;16L", "I", "F"}
 _pillow_limit = threading.Lock()
 
 
@@ -37,9 +35,11 @@ def read(picture: Picture, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
     if isinstance(picture, str | Path):
         return _read_file(Path(picture), name, max_pixels)
     if isinstance(picture, Image.Image):
-        return _from_pillow(picture)
+        with _damage(name):
+            return _from_pillow(picture, name)
     if isinstance(picture, Tensor):
-        array = picture.detach().cpu().numpy()
+        picture = picture.detach().cpu()
+        array = (picture.float() if picture.is_floating_point() else picture).numpy()
         return _check_array(array.transpose(1, 2, 0) if array.ndim == 3 else array, name)
     return _check_array(np.asarray(picture), name)
 
@@ -67,7 +67,7 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
 
 def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
     """A ground-truth mask (H, W): true where a pixel is above half of the file's range."""
-    pixels = _read_file(path, str(path), max_pixels)[..., 0]
+    pixels = _read_file(path, str(path), max_pixels).max(2)
     if pixels.shape != size:
         raise PictureError(
             str(path),
@@ -78,12 +78,12 @@ def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -
 
 
 def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
-    try:
+    with _damage(name):
         if path.is_dir():
             raise PictureError(name, "a folder, where a picture was expected.")
         if path.stat().st_size == 0:
             raise PictureError(name, "an empty file (0 bytes).")
-        with _allow_pixels(max_pixels), warnings.catch_warnings(), Image.open(path) as image:
+        with _open(path) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise PictureError(
@@ -91,44 +91,49 @@ def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
                     f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is "
                     "what it should be, raise the limit (--max-pixels, or max_pixels=).",
                 )
-            if image.format == "PNG" and _is_deep_colour_png(path):
-                return _read_deep_png(path)
-            if image.format == "TIFF" and image.tag_v2.get(258, (8,))[0] > 8 and image.mode in ("RGB", "RGBA"):  # type: ignore[attr-defined]
-                return _read_deep_tiff(path, name)
-            image.load()
-            return _from_pillow(image)
+            if _is_deep_colour(image, path):
+                return _read_deep_colour(path, name, image)
+            return _from_pillow(image, name)
+
+
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    """Decoders raise many kinds of error for files that are not what they should be."""
+    try:
+        yield
     except PictureError:
         raise
     except FileNotFoundError:
         raise PictureError(name, "no such file.") from None
     except UnidentifiedImageError:
         raise PictureError(name, f"not a picture that can be read. Known: {', '.join(sorted(EXTENSIONS))}.") from None
-    except Exception as error:  # decoders raise many kinds for damaged data
+    except Exception as error:
         raise PictureError(name, f"damaged or truncated: {error}") from error
 
 
-@contextmanager
-def _allow_pixels(max_pixels: int) -> Iterator[None]:
-    """Pillow refuses very large pictures by a global limit; lift it only where ours is higher."""
-    default = Image.MAX_IMAGE_PIXELS
-    if default is None or max_pixels <= default:
-        yield
-        return
+def _open(path: Path) -> Image.Image:
+    """Read a picture's header, without Pillow's own limit: ours is checked before decoding."""
     with _pillow_limit:
-        Image.MAX_IMAGE_PIXELS = None
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            yield
+            return Image.open(path)
         finally:
-            Image.MAX_IMAGE_PIXELS = default
+            Image.MAX_IMAGE_PIXELS = limit
 
 
-def _from_pillow(image: Image.Image) -> Pixels:
+def _from_pillow(image: Image.Image, name: str) -> Pixels:
+    image.load()
     image = ImageOps.exif_transpose(image)
-    if image.mode in _DEEP_MODES:
+    if image.mode == "F":
+        return _check_array(np.asarray(image), name)
+    if image.mode.startswith("I"):  # I;16 in its byte orders, or 32-bit whole numbers
         array = np.asarray(image)
-        if image.mode == "F":
-            return array.astype(np.float32)[..., None]
-        return np.clip(array, 0, 65535).astype(np.uint16)[..., None]
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > 65535:
+            raise PictureError(name, f"32-bit whole numbers from {low} to {high}; expected 16 bits, 0 to 65535.")
+        return array.astype(np.uint16)[..., None]
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
     grey = image.mode in ("1", "L", "LA") or (image.mode == "P" and _grey_palette(image))
     array = np.asarray(image.convert("L" if grey else "RGB"))
     return array[..., None] if grey else array
@@ -139,28 +144,47 @@ def _grey_palette(image: Image.Image) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
-def _is_deep_colour_png(path: Path) -> bool:
-    """16 bits per channel in colour, which Pillow would cut to 8."""
+def _is_deep_colour(image: Image.Image, path: Path) -> bool:
+    """Several channels of more than 8 bits, which Pillow would cut to 8."""
+    if image.format == "PNG":
+        depth, kind = _png_kind(path)
+        return depth == 16 and kind in (2, 4, 6)  # colour, grey + alpha, colour + alpha
+    bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)  # type: ignore[attr-defined]
+    return len(bits) > 1 and max(bits) > 8
+
+
+def _png_kind(path: Path) -> tuple[int, int]:
+    """Bit depth and colour type, from the header chunk."""
     with path.open("rb") as file:
         header = file.read(26)
-    return header[24] == 16 and header[25] in (2, 6)
+    return header[24], header[25]
 
 
-def _read_deep_png(path: Path) -> Pixels:
-    from torchvision.io import ImageReadMode, decode_png
+def _read_deep_colour(path: Path, name: str, image: Image.Image) -> Pixels:
+    import cv2
 
-    data = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
-    image = decode_png(data, ImageReadMode.RGB, apply_exif_orientation=True)
-    return image.numpy().transpose(1, 2, 0)
+    array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise PictureError(name, "damaged or truncated: it cannot be decoded.")
+    if array.ndim == 3:
+        array = array[..., 2::-1]  # from B, G, R, alpha
+    if image.format == "PNG":  # OpenCV orients TIFF itself
+        array = _orient(array, image.getexif().get(274, 1))
+        if _png_kind(path)[1] == 4:
+            array = array[..., :1]
+    return _check_array(array, name)
 
 
-def _read_deep_tiff(path: Path, name: str) -> Pixels:
-    import tifffile
-
-    return _check_array(tifffile.imread(path), name)
+def _orient(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply an EXIF orientation, 1 to 8."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)  # what follows is then the same as for 1 to 4
+    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
+    return array[::rows, ::columns]
 
 
 def _check_array(array: NDArray[Any], name: str) -> Pixels:
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:

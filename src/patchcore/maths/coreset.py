@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
+from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim
 from torch import Tensor
 
 from patchcore.errors import UsageError
@@ -15,6 +17,7 @@ Projection = Literal["none", "dense", "sparse"]
 Start = Literal["first", "random", "mean_of_ten"]
 
 _CANDIDATES = 1024
+_BLOCK = 1 << 14  # rows at a time where all of them are visited
 _CHUNK_ROWS, _CHUNK_PICKS = 256, 2048  # a block of distances of 2 MB stays in the cache
 
 
@@ -102,8 +105,10 @@ class _Rows:
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
-        self.centre = torch.stack([b.float().mean(0) * len(b) for b in x.split(1 << 14)]).sum(0) / len(x)
-        self.norms = torch.cat([(b.float() - self.centre).square().sum(1) for b in x.split(1 << 14)])
+        # Distances do not change when the centre is moved to 0, and their products become small.
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self.centre = torch.stack([b.to(wide).sum(0) for b in x.split(_BLOCK)]).sum(0) / len(x)
+        self.norms = torch.cat([self._shift(b).square().sum(1) for b in x.split(_BLOCK)])
         # A dot product of D terms is off by at most D units in the last place of |a||b|, in any
         # order of summation; squared distances need three of them. The unit is larger where the
         # caller has allowed float32 products in fewer bits.
@@ -112,7 +117,10 @@ class _Rows:
         self.longest = self.norms.max().sqrt()
 
     def centred(self, rows: Tensor) -> Tensor:
-        return self.x[rows].float() - self.centre
+        return self._shift(self.x[rows])
+
+    def _shift(self, block: Tensor) -> Tensor:
+        return (block.to(self.centre.dtype) - self.centre).float()
 
     def slack(self, rows: Tensor) -> Tensor:
         """How far a float32 squared distance from these rows to any other can be off."""
@@ -122,7 +130,7 @@ class _Rows:
         """Upper bounds on the squared distances of all rows to one of them, in float64."""
         target = self.centred(torch.tensor([row], device=self.x.device))[0]
         estimate = (
-            torch.cat([(b.float() - self.centre) @ target for b in self.x.split(1 << 14)])
+            torch.cat([self._shift(b) @ target for b in self.x.split(_BLOCK)])
             .mul_(-2)
             .add_(self.norms)
             .add_(self.norms[row])
@@ -189,23 +197,19 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int) -> Tensor:
 
     `dense`: uniform weights in ±1/sqrt(D), `dims` outputs, skipped when D is `dims` already
     (patchcore-inspection). `sparse`: Johnson-Lindenstrauss with eps 0.9, whose number of outputs
-    follows from N (Li et al. 2006; anomalib); `dims` has no effect.
+    follows from N (Li et al. 2006; anomalib), skipped when D is no larger; `dims` has no effect.
     """
     n, d = x.shape
-    if kind == "none" or (kind == "dense" and d == dims):
-        return x
-    if kind == "dense":
+    if kind == "dense" and d != dims:
         generator = torch.Generator().manual_seed(seed)
         weights = (torch.rand(d, dims, generator=generator) * 2 - 1) / d**0.5
-    else:
-        from sklearn.random_projection import SparseRandomProjection
-
-        projection = SparseRandomProjection(eps=0.9, dense_output=True, random_state=seed)
-        # Only the shape of what it is fitted on matters: the matrix is random.
-        projection.fit(torch.empty(1, 1).expand(n, d).numpy())
+    elif kind == "sparse" and (dims := int(johnson_lindenstrauss_min_dim(n, eps=0.9))) < d:
+        projection = SparseRandomProjection(dims, random_state=seed).fit(np.zeros((1, d)))
         weights = torch.from_numpy(projection.components_.toarray().T).float()
+    else:
+        return x
     weights = weights.to(x.device)
-    return torch.cat([block.float() @ weights for block in x.split(1 << 14)])
+    return torch.cat([block.float() @ weights for block in x.split(_BLOCK)])
 
 
 def starting_point(x: Tensor, start: Start, seed: int) -> int | Tensor:
@@ -220,7 +224,7 @@ def starting_point(x: Tensor, start: Start, seed: int) -> int | Tensor:
     if start == "random":
         return int(torch.randint(len(x), (1,), generator=generator))
     points = x[torch.randperm(len(x), generator=generator)[:10].to(x.device)].double()
-    return torch.cat([torch.cdist(block.double(), points).mean(1) for block in x.split(1 << 14)])
+    return torch.cat([torch.cdist(block.double(), points).mean(1) for block in x.split(_BLOCK)])
 
 
 def select(

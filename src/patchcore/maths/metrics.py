@@ -50,9 +50,9 @@ def pixel_curve(maps: Iterable[Floats], masks: Iterable[NDArray[np.bool_] | None
     regions = 0
     for values_2d, mask in zip(maps, masks, strict=True):
         shown = ~np.isnan(values_2d)
-        defect = np.zeros_like(shown) if mask is None else mask & shown
-        labels, _ = ndimage.label(defect, structure=np.ones((3, 3)))
-        sizes = np.bincount(labels.ravel())
+        # Regions are found in the whole mask: what a crop hides must not cut one in two.
+        labels, _ = ndimage.label(np.zeros_like(shown) if mask is None else mask, structure=np.ones((3, 3)))
+        sizes = np.bincount(labels[shown])
         regions += int((sizes[1:] > 0).sum())
         share = np.divide(1.0, sizes, where=sizes > 0, out=np.zeros(len(sizes)))
         share[0] = 0  # outside every region

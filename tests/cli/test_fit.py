@@ -1,0 +1,267 @@
+"""`patchcore fit`."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from cli_helpers import SMALL, lines
+
+from patchcore import Detector, Recipe, store
+
+KEYS = {
+    "path",
+    "pictures",
+    "skipped",
+    "bank_rows",
+    "threshold",
+    "pixel_threshold",
+    "calibration_pictures",
+    "calibration_enough",
+    "seconds",
+    "sha256",
+}
+
+
+@pytest.fixture
+def few(hazelnut, tmp_path) -> Path:
+    """A folder of four good pictures."""
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for path in sorted((hazelnut / "train/good").iterdir())[:4]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def test_fit_writes_the_detector_that_the_library_makes(run, hazelnut, detector, model_file, tmp_path):
+    out = tmp_path / "nuts.patchcore"
+    done = run("fit", hazelnut / "train/good", "-o", out, *SMALL, "--json")
+    assert done.exit_code == 0
+    assert out.read_bytes() == model_file.read_bytes()
+    (row,) = lines(done.stdout)
+    assert set(row) == KEYS
+    assert row["path"] == str(out)
+    assert row["pictures"] == 10
+    assert row["skipped"] == []
+    assert row["bank_rows"] == len(detector.bank.rows)
+    assert row["threshold"] == detector.calibration.threshold
+    assert row["pixel_threshold"] == detector.calibration.pixel_threshold
+    assert row["calibration_pictures"] == len(detector.calibration.scores)
+    assert row["calibration_enough"] is False
+    assert row["sha256"] == store.read(out)[1]["sha256"]
+
+
+def test_fit_in_a_process_of_its_own_prints_json_alone(run_process, few, tmp_path):
+    done = run_process("fit", few, "-o", tmp_path / "m", *SMALL, "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = lines(done.stdout)
+    assert set(row) == KEYS
+    assert "Reading good pictures" in done.stderr
+    assert "Choosing patches" in done.stderr
+    assert re.search(r"Threshold \d.* held-out good pictures", done.stderr)
+
+
+def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL)
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    assert re.search(r"m: \d+ patches of 4 pictures, in .* s, .* MB", done.stderr)
+
+
+def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
+    table = tmp_path / "parts.csv"
+    table.write_text("path,label\n" + "".join(f"good/{p.name},good\n" for p in few.iterdir()), "utf-8")
+    for data, expected in (
+        (hazelnut, "MVTec AD layout, 10 good to train on, 3 good and 4 defective to test on"),
+        (few, "folder, 4 pictures taken as good"),
+        (table, "CSV table, 4 good to train on"),
+    ):
+        done = run("fit", data, "-o", tmp_path / "m", *SMALL, "--limit", 2)
+        assert done.exit_code == 0
+        assert expected in done.stderr
+
+
+def test_fit_of_a_data_set_root_learns_from_its_training_pictures_alone(run, hazelnut, tmp_path):
+    assert run("fit", hazelnut, "-o", tmp_path / "m", *SMALL).exit_code == 0
+    names = Detector.load(tmp_path / "m").bank.pictures
+    assert len(names) == 10
+    assert all(name.startswith("train/good/") for name in names)
+
+
+def test_fit_stops_at_a_bad_picture_and_leaves_no_file(run, few, tmp_path):
+    (few / "01x.png").write_bytes(b"this is no picture")
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL)
+    assert done.exit_code == 1
+    assert "Error: 01x.png: not a picture that can be read" in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == [few]
+
+
+def test_fit_leaves_bad_pictures_out_and_lists_them_when_told_to(run, few, tmp_path):
+    (few / "01x.png").write_bytes(b"this is no picture")
+    (few / "02x.png").touch()
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--skip-bad", "--json")
+    assert done.exit_code == 0
+    (row,) = lines(done.stdout)
+    assert row["skipped"] == ["01x.png", "02x.png"]
+    assert row["pictures"] == 4
+    assert "Left out 2 pictures that could not be read:" in done.stderr
+    assert "01x.png: not a picture" in done.stderr
+    assert "02x.png: an empty file" in done.stderr
+
+
+def test_fit_takes_a_limit_and_a_seed(run, hazelnut, tmp_path):
+    def names(*arguments):
+        done = run("fit", hazelnut, "-o", tmp_path / "m", *SMALL, "--limit", 3, *arguments)
+        assert done.exit_code == 0
+        detector = Detector.load(tmp_path / "m")
+        return detector.bank.pictures, detector.recipe.seed
+
+    chosen = {seed: names("--seed", seed) for seed in (0, 1, 2)}
+    assert all(len(pictures) == 3 for pictures, _ in chosen.values())
+    assert {seed: used for seed, (_, used) in chosen.items()} == {0: 0, 1: 1, 2: 2}
+    assert len({pictures for pictures, _ in chosen.values()}) > 1
+    assert names("--set", "seed=2") == chosen[2]
+
+
+def test_fit_sets_the_threshold_with_other_pictures_when_given_them(run, hazelnut, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--calibration", hazelnut / "test/good", "--json")
+    assert done.exit_code == 0
+    (row,) = lines(done.stdout)
+    assert row["calibration_pictures"] == 3
+    detector = Detector.load(tmp_path / "m")
+    scores = [result.score for result in detector.predict(hazelnut / "test/good")]
+    assert row["threshold"] == pytest.approx(max(scores))
+
+
+def test_fit_can_leave_the_weights_out(run, few, hazelnut, model_file, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--no-weights")
+    assert done.exit_code == 0
+    assert (tmp_path / "m").stat().st_size < 0.2 * model_file.stat().st_size
+    assert run("predict", tmp_path / "m", hazelnut / "test/good/04.jpg").exit_code == 0
+
+
+def test_fit_reads_a_recipe_file(run, few, tmp_path):
+    (tmp_path / "rezept grün.json").write_text(json.dumps({"base": "fast", "size": 96, "resize": "stretch"}), "utf-8")
+    done = run("fit", few, "-o", tmp_path / "m", "--recipe", tmp_path / "rezept grün.json", "--set", "ratio=0.03")
+    assert done.exit_code == 0
+    expected = Recipe.named("fast").replace(size=96, resize="stretch", ratio=0.03)
+    assert Detector.load(tmp_path / "m").recipe == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "rato=0.1"], "There is no recipe field 'rato'. Did you mean 'ratio'?"),
+        (["--set", "ratio"], "'ratio' sets nothing; expected field=value"),
+        (["--set", "ratio=1.5"], "Recipe field ratio got 1.5: Input should be less than or equal to 1"),
+        (["--set", "ratio=much"], "Recipe field ratio got 'much'"),
+        (["--set", "resize=squash"], "Recipe field resize got 'squash'"),
+        (["--recipe", "defualt"], "There is no recipe 'defualt'. Did you mean 'default'?"),
+        (["--recipe", "nowhere.json"], "The recipe file nowhere.json cannot be read"),
+        (["--seed", "-1"], "Invalid value for '--seed'"),
+        (["--limit", "0"], "Invalid value for '--limit'"),
+    ],
+)
+def test_wrong_choices_are_explained_before_any_work(arguments, message, run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "taken as good" not in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_recipe_file_with_a_wrong_field_is_explained(run, few, tmp_path):
+    (tmp_path / "r.json").write_text('{"neighbors": 3}', "utf-8")
+    done = run("fit", few, "-o", tmp_path / "m", "--recipe", tmp_path / "r.json")
+    assert done.exit_code == 2
+    assert "There is no recipe field 'neighbors'. Did you mean 'neighbours'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("backbone", "code", "message"),
+    [
+        ("eficientnet_lite0", 1, "no backbone 'eficientnet_lite0'. Did you mean 'efficientnet_lite0'?"),
+        ("module", 2, "give the network"),
+    ],
+)
+def test_an_unusable_backbone_is_explained(backbone, code, message, run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", "--set", f"backbone={backbone}")
+    assert done.exit_code == code
+    assert message in done.stderr
+
+
+def test_a_missing_output_folder_is_said_before_any_work(run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "nowhere" / "m", *SMALL)
+    assert done.exit_code == 1
+    assert "nowhere does not exist. Create it first" in done.stderr
+    assert "Reading good pictures" not in done.stderr
+
+
+@pytest.mark.parametrize("data", ["nowhere", "empty", "set"])
+def test_data_that_cannot_be_used_is_named(data, run, hazelnut, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "set").mkdir()
+    shutil.copytree(hazelnut / "train", tmp_path / "set/hazelnut/train")
+    done = run("fit", tmp_path / data, "-o", tmp_path / "m", *SMALL)
+    assert done.exit_code == 1
+    expected = {
+        "nowhere": "nowhere: expected a folder of pictures, a data set root, or a .csv table",
+        "empty": "empty holds no pictures",
+        "set": f"holds 1 categories (hazelnut); give one of them, for example {tmp_path / 'set' / 'hazelnut'}",
+    }[data]
+    assert expected in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_paths_may_hold_spaces_and_any_letters(run, few, tmp_path):
+    folder = tmp_path / "gute Teile grün 二"
+    few.rename(folder)
+    (folder / "00.jpg").rename(folder / "Nuß № 1.jpg")
+    out = tmp_path / "Modell für Nüsse.patchcore"
+    done = run("fit", folder, "-o", out, *SMALL, "--json")
+    assert done.exit_code == 0
+    assert lines(done.stdout)[0]["path"] == str(out)
+    assert "Nuß № 1.jpg" in Detector.load(out).bank.pictures
+
+
+def test_the_largest_picture_can_be_set(run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--max-pixels", 1000)
+    assert done.exit_code == 1
+    assert "512 x 512 pixels are more than the limit of 1000" in done.stderr
+    assert "--max-pixels" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("stage", ["Reading good pictures", "Choosing patches"])
+def test_ctrl_c_leaves_nothing_behind(stage, hazelnut, tmp_path):
+    # Large pictures and a large bank, so that there is time to interrupt.
+    command = [sys.executable, "-m", "patchcore", "fit", str(hazelnut), "-o", str(tmp_path / "m")]
+    command += ["--set=size=512", "--set=resize=stretch", "--set=ratio=0.9"]
+    # A shell's background job, as the tests may be, has SIGINT ignored.
+    preexec = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=preexec)
+    try:
+        said = b""
+        while stage.encode() not in said:
+            chunk = os.read(process.stderr.fileno(), 65536)
+            assert chunk, said.decode()
+            said += chunk
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, rest = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1
+    assert out == b""
+    assert b"Stopped. Nothing half-written was left." in rest
+    assert b"Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []

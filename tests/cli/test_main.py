@@ -1,0 +1,137 @@
+"""What all commands share: help, versions, errors, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import patchcore
+
+COMMANDS = ["fit", "predict", "evaluate", "info", "recipes", "backbones", "demo"]
+
+
+def test_the_version_is_the_packages(run_process):
+    done = run_process("--version")
+    assert done.returncode == 0
+    assert done.stdout.split() == ["patchcore,", "version", patchcore.__version__]
+
+
+def test_help_lists_every_command_and_the_exit_codes(run):
+    done = run("--help")
+    assert done.exit_code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in done.stdout
+    assert "Exit codes: 0" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_its_json(command, run):
+    done = run(command, "-h")
+    assert done.exit_code == 0
+    assert f"Usage: patchcore {command}" in done.stdout
+    assert "JSON keys" in done.stdout
+
+
+def test_help_does_not_load_the_engine():
+    script = (
+        "import sys; from patchcore.cli import main; main(['--help'], standalone_mode=False); print(list(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "'patchcore.cli'" in done.stdout
+    for heavy in ("torch", "timm", "numpy", "PIL", "pydantic"):
+        assert f"'{heavy}'" not in done.stdout
+
+
+def test_an_unknown_command_gets_a_suggestion(run):
+    done = run("pedict", "x")
+    assert done.exit_code == 2
+    assert "No such command 'pedict'. Did you mean 'predict'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("fit",), ("fit", "data"), ("predict", "m"), ("info",), ("info", "m", "--nope"), ("evaluate", "m")]
+)
+def test_wrong_usage_is_exit_code_2(arguments, run):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert "Usage: patchcore" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_commands(shell, run):
+    script = run(env={"_PATCHCORE_COMPLETE": f"{shell}_source"})
+    assert script.exit_code == 0
+    assert "_PATCHCORE_COMPLETE" in script.stdout
+    words = {"COMP_WORDS": "patchcore pre", "COMP_CWORD": "1" if shell != "fish" else "pre"}
+    completed = run(env={"_PATCHCORE_COMPLETE": f"{shell}_complete", **words})
+    assert "predict" in completed.stdout
+    assert "evaluate" not in completed.stdout
+
+
+@pytest.mark.parametrize("command", [("predict", "{m}", "x.png"), ("evaluate", "{m}", "data"), ("info", "{m}")])
+def test_a_model_that_is_not_there_is_named(command, run, tmp_path, hazelnut):
+    model = tmp_path / "nowhere.patchcore"
+    arguments = [str(hazelnut) if a == "data" else a.format(m=model) for a in command]
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert "nowhere.patchcore: no such file" in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_altered_model_is_refused(run, model_file, tmp_path, hazelnut):
+    content = bytearray(model_file.read_bytes())
+    content[-1000] ^= 1
+    (tmp_path / "m.patchcore").write_bytes(content)
+    done = run("predict", tmp_path / "m.patchcore", hazelnut / "test/good")
+    assert done.exit_code == 1
+    assert "m.patchcore: the contents do not match the SHA-256 in the file" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", None])
+def test_a_damaged_or_foreign_model_is_refused(content, run, model_file, tmp_path):
+    (tmp_path / "m.patchcore").write_bytes(model_file.read_bytes()[:5000] if content is None else content)
+    done = run("info", tmp_path / "m.patchcore")
+    assert done.exit_code == 1
+    assert "m.patchcore: not a detector, or a damaged one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_in_place_of_a_model_is_refused(run, tmp_path):
+    done = run("info", tmp_path)
+    assert done.exit_code == 1
+    assert "Error: " in done.stderr
+    assert tmp_path.name in done.stderr
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_wrong_usage(device, run, model_file, hazelnut, tmp_path):
+    for arguments in (
+        ("predict", model_file, hazelnut / "test/good"),
+        ("fit", hazelnut, "-o", tmp_path / "m"),
+        ("evaluate", model_file, hazelnut),
+    ):
+        done = run(*arguments, "--device", device)
+        assert done.exit_code == 2, done.exception
+        assert f"device is '{device}'" in done.stderr
+
+
+def test_an_error_is_one_message_and_no_traceback(run_process, tmp_path):
+    done = run_process("info", tmp_path / "nowhere.patchcore")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+
+
+def test_json_holds_no_nan(run, hazelnut, tmp_path):
+    # JSON has none; a detector of one picture has no threshold.
+    done = run("fit", hazelnut, "-o", tmp_path / "m", "--limit", 1, "--set=size=64", "--set=resize=stretch", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout, parse_constant=pytest.fail)["threshold"] is None
+    done = run("predict", tmp_path / "m", hazelnut / "test/good/04.jpg", "--json")
+    row = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert row["decision"] == "unsure"
+    assert row["threshold"] is None
+    assert row["normalised"] is None

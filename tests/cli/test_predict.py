@@ -1,0 +1,214 @@
+"""`patchcore predict`."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from cli_helpers import lines
+from PIL import Image
+
+ROW = {"path", "score", "normalised", "threshold", "decision", "seconds"}
+READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
+BAD = ["bad_cut.jpg", "bad_empty.png", "bad_text.png"]
+
+
+def test_every_picture_gets_a_line_of_json(run, model_file, detector, hazelnut):
+    folder = hazelnut / "test/colour"
+    done = run("predict", model_file, folder, hazelnut / "test/good/04.jpg", "--json")
+    assert done.exit_code == 0
+    rows = lines(done.stdout)
+    paths = [*sorted(folder.iterdir()), hazelnut / "test/good/04.jpg"]
+    assert [row["path"] for row in rows] == [str(path) for path in paths]
+    for row, result in zip(rows, detector.predict(paths), strict=True):
+        assert set(row) == ROW
+        assert row["score"] == pytest.approx(result.score, rel=1e-5)
+        assert row["normalised"] == pytest.approx(result.normalised, rel=1e-5)
+        assert row["threshold"] == result.threshold
+        assert row["decision"] == result.decision
+        assert 0 < row["seconds"] < 60
+
+
+def test_predict_in_a_process_of_its_own_reports_bad_pictures_and_goes_on(run_process, model_file, parts):
+    done = run_process("predict", model_file, parts.name, "--json", cwd=parts.parent)
+    assert done.returncode == 1
+    rows = lines(done.stdout)
+    good = [row for row in rows if "error" not in row]
+    bad = [row for row in rows if "error" in row]
+    # Paths are as they were given: relative here.
+    assert [row["path"] for row in good] == [str(Path("parts") / name) for name in READABLE]
+    assert [row["path"] for row in bad] == [str(Path("parts") / name) for name in BAD]
+    assert all(set(row) == ROW for row in good)
+    assert all(set(row) == {"path", "error"} for row in bad)
+    reasons = [row["error"] for row in bad]
+    assert reasons[0].startswith("damaged or truncated")
+    assert reasons[1].startswith("an empty file")
+    assert reasons[2].startswith("not a picture that can be read")
+    report = done.stderr[done.stderr.index("Passed over 3 pictures that could not be read:") :]
+    assert all(name in report for name in BAD)
+    assert "Traceback" not in done.stderr
+
+
+def test_without_json_there_is_a_table_on_standard_error_alone(run, model_file, parts):
+    done = run("predict", model_file, parts / "good00.jpg", parts / "scratched.jpg")
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    (good,) = (line for line in done.stderr.splitlines() if "good00.jpg" in line)
+    (bad,) = (line for line in done.stderr.splitlines() if "scratched.jpg" in line)
+    assert "pass" in good
+    assert "fail" in bad
+
+
+def test_verdicts_do_not_change_the_exit_code_unless_asked_to(run, model_file, parts):
+    good, bad = parts / "good00.jpg", parts / "scratched.jpg"
+    assert run("predict", model_file, good, bad).exit_code == 0
+    assert run("predict", model_file, good, "--fail-exit").exit_code == 0
+    assert run("predict", model_file, good, bad, "--fail-exit").exit_code == 3
+    assert run("predict", model_file, bad, parts / "bad_text.png", "--fail-exit").exit_code == 1
+
+
+def test_a_picture_that_is_not_there_is_reported(run, model_file, parts):
+    done = run("predict", model_file, parts / "nowhere.png", parts / "good00.jpg", "--json")
+    assert done.exit_code == 1
+    rows = {Path(row["path"]).name: row for row in lines(done.stdout)}
+    assert rows["nowhere.png"]["error"] == "no such file."
+    assert rows["good00.jpg"]["decision"] == "pass"
+
+
+def test_a_picture_whose_values_do_not_fit_is_reported_like_the_others(run, model_file, parts):
+    tifffile.imwrite(parts / "float.tiff", np.full((64, 64), 300, np.float32))
+    done = run("predict", model_file, parts / "float.tiff", parts / "good00.jpg", "--json")
+    assert done.exit_code == 1
+    rows = {Path(row["path"]).name: row for row in lines(done.stdout)}
+    assert "values from 300 to 300; expected 0 to 1" in rows["float.tiff"]["error"]
+    assert rows["good00.jpg"]["decision"] == "pass"
+
+
+def test_a_folder_is_searched_in_depth_when_asked_to(run, model_file, parts):
+    (parts / "deeper").mkdir()
+    shutil.move(parts / "scratched.jpg", parts / "deeper")
+    for path in parts.glob("bad*"):
+        path.unlink()
+    flat = lines(run("predict", model_file, parts, "--json").stdout)
+    deep = lines(run("predict", model_file, parts, "--json", "--recursive").stdout)
+    assert [Path(row["path"]).name for row in flat] == READABLE[:3]
+    assert [Path(row["path"]).name for row in deep] == ["scratched.jpg", *READABLE[:3]]
+
+
+def test_a_folder_without_pictures_is_named(run, model_file, tmp_path):
+    (tmp_path / "empty" / "deeper").mkdir(parents=True)
+    done = run("predict", model_file, tmp_path / "empty")
+    assert done.exit_code == 1
+    assert "empty holds no pictures" in done.stderr
+    assert "its sub-folders were not searched" in done.stderr
+
+
+def test_the_output_folder_gets_overlays_maps_and_a_table(run, model_file, detector, parts, tmp_path):
+    out = tmp_path / "not yet" / "there"
+    done = run("predict", model_file, parts, "-o", out)
+    assert done.exit_code == 1
+    stems = [name.removesuffix(".jpg") for name in READABLE]
+    expected = {f"{stem}_{what}" for stem in stems for what in ("overlay.png", "map.tiff")} | {"results.csv"}
+    assert {path.name for path in out.iterdir()} == expected
+
+    result = detector.predict(parts / "scratched.jpg")
+    with Image.open(out / "scratched_overlay.png") as image:
+        assert image.size == (512, 512)
+        change = np.abs(np.asarray(image).astype(int) - np.asarray(result.overlay()))
+    assert (change > 2).mean() < 0.01
+
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert list(rows) == [*READABLE, *BAD]
+    assert rows["scratched.jpg"]["decision"] == "fail"
+    assert float(rows["scratched.jpg"]["score"]) == pytest.approx(result.score, rel=1e-5)
+    assert rows["bad_empty.png"]["error"].startswith("an empty file")
+    assert rows["bad_empty.png"]["score"] == ""
+
+
+def test_a_tiff_map_is_in_units_of_a_quarter_of_65535_per_pixel_threshold(run, model_file, detector, parts, tmp_path):
+    assert run("predict", model_file, parts / "scratched.jpg", "-o", tmp_path / "out").exit_code == 0
+    stored = tifffile.imread(tmp_path / "out" / "scratched_map.tiff")
+    assert stored.dtype == np.uint16
+    result = detector.predict(parts / "scratched.jpg")
+    assert stored.max() < 65535
+    values = stored / 65535 * 4 * result.pixel_threshold
+    np.testing.assert_allclose(values, result.map, atol=result.pixel_threshold * 2e-4)
+
+
+def test_an_npy_map_is_the_results(run, model_file, detector, parts, tmp_path):
+    done = run("predict", model_file, parts / "scratched.jpg", "-o", tmp_path / "out", "--map", "npy")
+    assert done.exit_code == 0
+    stored = np.load(tmp_path / "out" / "scratched_map.npy")
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored, detector.predict(parts / "scratched.jpg").map, rtol=1e-4)
+    assert not (tmp_path / "out" / "scratched_map.tiff").exists()
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(run, model_file, hazelnut, tmp_path):
+    for folder, source in (("a", "train/good/00.jpg"), ("b", "test/colour/00.jpg")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(hazelnut / source, tmp_path / folder / "00.jpg")
+    Image.open(hazelnut / "test/colour/01.jpg").convert("RGB").save(tmp_path / "a" / "00.png")
+    done = run("predict", model_file, tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out", "--map", "npy", "--json")
+    assert done.exit_code == 0
+    scores = sorted(row["score"] for row in lines(done.stdout))
+    maps = sorted(np.load(path).max() for path in (tmp_path / "out").glob("*_map.npy"))
+    assert len(scores) == len(maps) == len(list((tmp_path / "out").glob("*_overlay.png"))) == 3
+    assert len({round(float(value), 3) for value in maps}) == 3
+
+
+def test_sub_folders_are_kept_in_the_output(run, model_file, hazelnut, tmp_path):
+    done = run("predict", model_file, hazelnut / "test", "--recursive", "-o", tmp_path / "out")
+    assert done.exit_code == 0
+    assert (tmp_path / "out" / "colour" / "00_overlay.png").is_file()
+    assert (tmp_path / "out" / "good" / "04_map.tiff").is_file()
+
+
+def test_paths_may_hold_spaces_and_any_letters(run, model_file, parts, tmp_path):
+    picture = parts / "Nuß № 1 二.jpg"
+    (parts / "scratched.jpg").rename(picture)
+    done = run("predict", model_file, picture, "-o", tmp_path / "Bilder grün", "--json")
+    assert done.exit_code == 0
+    assert lines(done.stdout)[0]["path"] == str(picture)
+    assert (tmp_path / "Bilder grün" / "Nuß № 1 二_overlay.png").is_file()
+    assert "Nuß № 1 二.jpg" in (tmp_path / "Bilder grün" / "results.csv").read_text("utf-8")
+
+
+def test_a_name_with_dots_keeps_them(run, model_file, parts, tmp_path):
+    for name in ("part.1.jpg", "part.2.jpg"):
+        shutil.copy(parts / "good00.jpg", parts / name)
+    run("predict", model_file, parts / "part.1.jpg", parts / "part.2.jpg", "-o", tmp_path / "out")
+    assert (tmp_path / "out" / "part.1_overlay.png").is_file()
+    assert (tmp_path / "out" / "part.2_overlay.png").is_file()
+
+
+def test_the_largest_picture_can_be_set(run, model_file, parts):
+    done = run("predict", model_file, parts / "good00.jpg", "--max-pixels", 1000, "--json")
+    assert done.exit_code == 1
+    (row,) = lines(done.stdout)
+    assert row["error"].startswith("512 x 512 pixels are more than the limit of 1000")
+
+
+def test_a_file_in_place_of_the_output_folder_is_wrong_usage(run, model_file, parts):
+    done = run("predict", model_file, parts / "good00.jpg", "-o", parts / "good02.jpg")
+    assert done.exit_code == 2
+    assert "is a file" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise on Windows")
+def test_a_reader_that_stops_early_gets_no_traceback(model_file, hazelnut):
+    command = [sys.executable, "-m", "patchcore", "predict", str(model_file), str(hazelnut), "--recursive", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) in (0, 1)
+    assert b"Traceback" not in said
+    assert b"Exception ignored" not in said

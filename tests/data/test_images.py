@@ -1,0 +1,656 @@
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageFile
+
+from patchcore.data.images import EXTENSIONS, read, read_mask, to_tensor
+from patchcore.errors import DataError, PictureError
+
+HEIGHT, WIDTH = 6, 9
+
+
+def grey(dtype=np.uint8, seed=0):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (HEIGHT, WIDTH), dtype, endpoint=True)
+
+
+def colour(channels=3, dtype=np.uint8, seed=0):
+    limit = np.iinfo(dtype).max
+    return np.random.default_rng(seed).integers(0, limit, (HEIGHT, WIDTH, channels), dtype, endpoint=True)
+
+
+def write_png(path, array, *, kind, exif=b""):
+    """A PNG of 16 bits per channel, written by hand: Pillow cannot. `kind` is the PNG colour type."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = array.shape[:2]
+    rows = array.astype(">u2").reshape(height, -1)
+    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + (chunk(b"eXIf", exif) if exif else b"")
+        + chunk(b"IDAT", body)
+        + chunk(b"IEND", b"")
+    )
+
+
+def write_lzw_tiff(path, array):
+    """A 16-bit colour TIFF, compressed as photo editors do: LZW, here with nothing but literals."""
+    data = array.astype("<u2").tobytes()
+    codes = [code for i in range(0, len(data), 200) for code in (256, *data[i : i + 200])] + [257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    bits += "0" * (-len(bits) % 8)
+    body = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    height, width, channels = array.shape
+    depths = 8 + 2 + 12 * 10 + 4  # where the directory ends
+    entries = [
+        (256, 1, width),
+        (257, 1, height),
+        (258, 3, depths),
+        (259, 1, 5),
+        (262, 1, 2),
+        (273, 1, depths + 6),
+        (277, 1, channels),
+        (278, 1, height),
+        (279, 1, len(body)),
+        (284, 1, 1),
+    ]
+    directory = b"".join(struct.pack("<HHII", tag, 3, count, value) for tag, count, value in entries)
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, 10) + directory + struct.pack("<IHHH", 0, 16, 16, 16) + body)
+
+
+def exif_bytes(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+# What each EXIF orientation asks for, so that the stored pixels stand upright.
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+# ---- formats and modes
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "tiff", "webp"])
+def test_colour_is_read_without_loss(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(colour()).save(path, lossless=True)
+    pixels = read(path, "a")
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, colour())
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_grey_is_read_as_one_channel(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(grey()).save(path)
+    pixels = read(str(path), "a")
+    assert pixels.shape == (HEIGHT, WIDTH, 1)
+    np.testing.assert_array_equal(pixels[..., 0], grey())
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "webp"])
+def test_lossy_formats_are_read_nearly(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    smooth = np.broadcast_to(np.linspace(0, 255, 64)[:, None, None], (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(smooth).save(path, quality=95)
+    pixels = read(path, "a")
+    assert pixels.shape == (64, 64, 3)
+    assert np.abs(pixels.astype(int) - smooth).max() < 12
+
+
+def test_a_grey_jpeg_has_one_channel(tmp_path):
+    Image.fromarray(np.full((16, 16), 77, np.uint8)).save(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read(tmp_path / "a.jpg", "a"), np.full((16, 16, 1), 77))
+
+
+def test_the_name_of_a_file_does_not_decide_its_format(tmp_path):
+    Image.fromarray(colour()).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read(tmp_path / "a.jpg", "a"), colour())
+
+
+def test_black_and_white_becomes_0_and_255(tmp_path):
+    bits = grey() > 127
+    Image.fromarray(bits).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "1"
+    np.testing.assert_array_equal(read(tmp_path / "a.png", "a")[..., 0], bits * np.uint8(255))
+
+
+def test_transparency_is_dropped(tmp_path):
+    rgba, la = colour(4), colour(2)
+    Image.fromarray(rgba).save(tmp_path / "rgba.png")
+    Image.fromarray(la, "LA").save(tmp_path / "la.png")
+    np.testing.assert_array_equal(read(tmp_path / "rgba.png", "a"), rgba[..., :3])
+    np.testing.assert_array_equal(read(tmp_path / "la.png", "a"), la[..., :1])
+
+
+def indexed(palette):
+    image = Image.fromarray(np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 4)
+    image = Image.frombytes("P", image.size, image.tobytes())
+    image.putpalette(palette)
+    return image
+
+
+def test_a_palette_of_colours_becomes_rgb(tmp_path):
+    palette = [10, 20, 30, 40, 50, 60, 70, 80, 90, 255, 0, 0]
+    indexed(palette).save(tmp_path / "a.png")
+    index = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 4
+    np.testing.assert_array_equal(read(tmp_path / "a.png", "a"), np.reshape(palette, (4, 3))[index])
+
+
+def test_a_palette_of_greys_becomes_one_channel(tmp_path):
+    indexed([7, 7, 7, 99, 99, 99, 180, 180, 180, 255, 255, 255]).save(tmp_path / "a.png")
+    index = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 4
+    expected = np.array([7, 99, 180, 255])[index]
+    np.testing.assert_array_equal(read(tmp_path / "a.png", "a"), expected[..., None])
+
+
+def test_a_palette_with_transparency_becomes_rgb(tmp_path):
+    palette = [10, 20, 30, 40, 50, 60, 70, 80, 90, 255, 0, 0]
+    indexed(palette).save(tmp_path / "a.png", transparency=bytes([0, 128, 255, 255]))
+    index = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 4
+    np.testing.assert_array_equal(read(tmp_path / "a.png", "a"), np.reshape(palette, (4, 3))[index])
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk_becomes_rgb(tmp_path, suffix):
+    cmyk = np.zeros((16, 16, 4), np.uint8)
+    cmyk[..., 0] = 255  # all cyan ink, which takes the red away
+    Image.fromarray(cmyk, "CMYK").save(tmp_path / f"a.{suffix}")
+    pixels = read(tmp_path / f"a.{suffix}", "a")
+    assert pixels.shape == (16, 16, 3)
+    assert np.abs(pixels[8, 8].astype(int) - [0, 255, 255]).max() < 12
+
+
+# ---- depth
+
+
+def test_a_16_bit_grey_png_keeps_its_depth(tmp_path):
+    array = grey(np.uint16)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    pixels = read(tmp_path / "a.png", "a")
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels[..., 0], array)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_16_bit_colour_png_keeps_its_depth(tmp_path, channels):
+    array = colour(channels, np.uint16)
+    write_png(tmp_path / "a.png", array, kind={3: 2, 4: 6}[channels])
+    pixels = read(tmp_path / "a.png", "a")
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, array[..., :3])
+
+
+def test_a_16_bit_grey_png_with_transparency_keeps_its_depth(tmp_path):
+    array = colour(2, np.uint16)
+    write_png(tmp_path / "a.png", array, kind=4)
+    pixels = read(tmp_path / "a.png", "a")
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, array[..., :1])
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_16_bit_grey_tiff_keeps_its_depth(tmp_path, byteorder, compression):
+    array = grey(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", array, byteorder=byteorder, compression=compression)
+    pixels = read(tmp_path / "a.tif", "a")
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels[..., 0], array)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_16_bit_colour_tiff_keeps_its_depth(tmp_path, byteorder, channels):
+    array = colour(channels, np.uint16)
+    extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    tifffile.imwrite(tmp_path / "a.tif", array, byteorder=byteorder, photometric="rgb", **extra)
+    pixels = read(tmp_path / "a.tif", "a")
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, array[..., :3])
+
+
+def test_a_16_bit_colour_tiff_with_lzw_keeps_its_depth(tmp_path):
+    array = colour(3, np.uint16)
+    write_lzw_tiff(tmp_path / "a.tif", array)
+    pixels = read(tmp_path / "a.tif", "a")
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, array)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_of_a_tiff_of_several_pages_the_first_is_read(tmp_path, dtype):
+    pages = np.stack([colour(3, dtype), colour(3, dtype, seed=1)])
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="rgb")
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", "a"), pages[0])
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_a_tiff_of_32_bit_whole_numbers_is_not_silently_cut(tmp_path, value):
+    array = grey().astype(np.int32)
+    array[2, 3] = value
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    with pytest.raises(PictureError, match=r"a: .*(int32|32-bit|16 bits|65535)"):
+        read(tmp_path / "a.tif", "a")
+
+
+def test_a_float_tiff_keeps_its_values(tmp_path):
+    array = np.random.default_rng(0).random((HEIGHT, WIDTH), np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    pixels = read(tmp_path / "a.tif", "a")
+    assert pixels.dtype == np.float32
+    np.testing.assert_array_equal(pixels[..., 0], array)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_float_tiff_with_values_that_are_no_numbers_is_refused(tmp_path, bad):
+    array = np.zeros((HEIGHT, WIDTH), np.float32)
+    array[2, 3] = bad
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    with pytest.raises(PictureError, match="a: a float picture with NaN or infinite values"):
+        read(tmp_path / "a.tif", "a")
+
+
+# ---- orientation
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_exif_orientation_is_applied(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(colour()).save(tmp_path / f"a.{suffix}", exif=exif, lossless=True)
+    np.testing.assert_array_equal(read(tmp_path / f"a.{suffix}", "a"), UPRIGHT[orientation](colour()))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_of_a_jpeg_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    array = np.zeros((16, 32), np.uint8)
+    array[:8, :16] = 250  # a bright corner, in whole blocks of the compression
+    Image.fromarray(array).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    pixels = read(tmp_path / "a.jpg", "a")[..., 0]
+    np.testing.assert_allclose(pixels, UPRIGHT[orientation](array), atol=3)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_of_a_16_bit_colour_png_is_applied(tmp_path, orientation):
+    array = colour(3, np.uint16)
+    write_png(tmp_path / "a.png", array, kind=2, exif=exif_bytes(orientation))
+    np.testing.assert_array_equal(read(tmp_path / "a.png", "a"), UPRIGHT[orientation](array))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_orientation_of_a_16_bit_colour_tiff_is_applied(tmp_path, orientation):
+    array = colour(3, np.uint16)
+    tag = (274, "H", 1, orientation, False)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extratags=[tag])
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", "a"), UPRIGHT[orientation](array))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_orientation_of_a_pillow_image_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(colour()).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(read(image, "a"), UPRIGHT[orientation](colour()))
+
+
+# ---- files that are no pictures
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp"])
+def test_a_truncated_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    # A half-written TIFF or WebP may lack the part that says what it is.
+    with pytest.raises(PictureError, match=r"my part: (damaged or truncated: .+|not a picture that can be read)"):
+        read(path, "my part")
+
+
+def test_a_truncated_deep_png_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    write_png(path, np.random.default_rng(0).integers(0, 65536, (80, 80, 3), np.uint16), kind=2)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(PictureError, match="a: damaged or truncated: "):
+        read(path, "a")
+
+
+def test_a_truncated_deep_tiff_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    array = np.random.default_rng(0).integers(0, 65536, (80, 80, 3), np.uint16)
+    tifffile.imwrite(path, array, photometric="rgb")
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(PictureError, match="a: damaged or truncated: "):
+        read(path, "a")
+
+
+def test_a_pillow_image_of_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with Image.open(path) as image, pytest.raises(PictureError, match="a: damaged or truncated: "):
+        read(image, "a")
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(PictureError, match=r"a\.png: an empty file \(0 bytes\)"):
+        read(tmp_path / "a.png", "a.png")
+
+
+def test_a_text_file_is_refused_and_the_known_formats_are_named(tmp_path):
+    (tmp_path / "a.png").write_text("not a picture")
+    with pytest.raises(PictureError, match=r"a: not a picture that can be read\. Known: \.bmp, \.jpeg, \.jpg, \.png"):
+        read(tmp_path / "a.png", "a")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(PictureError, match="a: a folder, where a picture was expected"):
+        read(tmp_path, "a")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(PictureError, match=r"a: no such file"):
+        read(tmp_path / "none.png", "a")
+
+
+def test_the_error_says_which_picture_and_is_caught_as_bad_data(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "none.png", "line 7")
+    assert caught.value.name == "line 7"
+    assert caught.value.reason == "no such file."
+
+
+# ---- limits
+
+
+def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(tmp_path):
+    # A header that promises 10 gigapixels, with no data behind it.
+    write_png(tmp_path / "a.png", np.zeros((1, 1), np.uint16), kind=0)
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[16:24] = struct.pack(">II", 100_000, 100_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(PictureError, match=r"a: 100000 x 100000 pixels are more than the limit of 100000000\."):
+        read(tmp_path / "a.png", "a")
+
+
+@pytest.mark.parametrize("pillow_limit", [None, 30, 60, 10**9])
+def test_the_limit_is_ours_whatever_pillow_s_is(tmp_path, monkeypatch, pillow_limit):
+    # Pillow warns above its own limit and raises above twice that.
+    Image.fromarray(colour()).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
+    np.testing.assert_array_equal(read(tmp_path / "a.png", "a", max_pixels=HEIGHT * WIDTH), colour())
+    assert pillow_limit == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(
+        PictureError, match=rf"a: {WIDTH} x {HEIGHT} pixels are more than the limit of 53.*--max-pixels"
+    ):
+        read(tmp_path / "a.png", "a", max_pixels=HEIGHT * WIDTH - 1)
+    assert pillow_limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("pillow_limit", [30, 15])
+def test_a_limit_below_pillow_s_is_named_even_where_pillow_would_refuse_too(tmp_path, monkeypatch, pillow_limit):
+    Image.fromarray(colour()).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
+    with pytest.raises(PictureError, match=r"a: 9 x 6 pixels are more than the limit of 10\."):
+        read(tmp_path / "a.png", "a", max_pixels=10)
+
+
+def test_pictures_are_decoded_side_by_side(tmp_path, monkeypatch):
+    # A decoder that goes on once two threads are in it; one at a time, the barrier breaks.
+    both = threading.Barrier(2)
+
+    class Waiting(ImageFile.PyDecoder):
+        def decode(self, buffer):
+            both.wait(timeout=10)
+            self.set_as_raw(bytes(HEIGHT * WIDTH))
+            return -1, 0
+
+    Image.fromarray(grey()).save(tmp_path / "a.png")
+    monkeypatch.setitem(Image.DECODERS, "zip", Waiting)
+    with ThreadPoolExecutor(2) as pool:
+        for pixels in pool.map(lambda name: read(tmp_path / "a.png", name), ["a", "b"]):
+            assert not pixels.any()
+
+
+def test_pillow_s_limit_is_back_before_a_picture_is_decoded(tmp_path, monkeypatch):
+    # The limit belongs to the whole process: other threads rely on it while ours decode.
+    seen = []
+
+    class Looking(ImageFile.PyDecoder):
+        def decode(self, buffer):
+            seen.append(Image.MAX_IMAGE_PIXELS)
+            self.set_as_raw(bytes(HEIGHT * WIDTH))
+            return -1, 0
+
+    Image.fromarray(grey()).save(tmp_path / "a.png")
+    monkeypatch.setitem(Image.DECODERS, "zip", Looking)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    read(tmp_path / "a.png", "a", max_pixels=5000)
+    assert seen == [1000]
+
+
+# ---- arrays, tensors, Pillow images
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_arrays_of_each_layout(dtype):
+    for array, expected in [
+        (grey(dtype), grey(dtype)[..., None]),
+        (grey(dtype)[..., None], grey(dtype)[..., None]),
+        (colour(3, dtype), colour(3, dtype)),
+        (colour(4, dtype), colour(4, dtype)[..., :3]),
+    ]:
+        pixels = read(array, "a")
+        assert pixels.dtype == dtype
+        np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_tensors_of_each_layout(dtype):
+    array = (colour(4) // 2).astype({torch.uint8: "u1", torch.uint16: "u2", torch.float32: "f4"}[dtype])
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    for got, expected in [
+        (tensor[0], array[..., :1]),
+        (tensor[:1], array[..., :1]),
+        (tensor[:3], array[..., :3]),
+        (tensor, array[..., :3]),
+    ]:
+        pixels = read(got, "a")
+        assert pixels.dtype == array.dtype
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_a_tensor_that_needs_gradients_is_read():
+    assert read(torch.zeros(3, 4, 5, requires_grad=True), "a").shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_of_any_width_become_float32(dtype):
+    array = (colour() / 255).astype(dtype)
+    pixels = read(array, "a")
+    assert pixels.dtype == np.float32
+    np.testing.assert_array_equal(pixels, array.astype(np.float32))
+
+
+def test_a_bfloat16_tensor_is_read():
+    assert read(torch.full((3, 4, 5), 0.5, dtype=torch.bfloat16), "a").tolist() == [[[0.5] * 3] * 5] * 4
+
+
+def test_a_big_endian_array_is_read():
+    pixels = read(grey(np.uint16).astype(">u2"), "a")
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels[..., 0], grey(np.uint16))
+
+
+def test_truth_values_become_black_and_white():
+    pixels = read(grey() > 127, "a")
+    assert pixels.dtype == np.uint8
+    assert set(np.unique(pixels)) == {0, 255}
+
+
+def test_pillow_images_are_read_like_their_files():
+    np.testing.assert_array_equal(read(Image.fromarray(colour()), "a"), colour())
+    np.testing.assert_array_equal(read(Image.fromarray(grey(np.uint16)), "a")[..., 0], grey(np.uint16))
+    floats = (grey() / 255).astype(np.float32)
+    np.testing.assert_array_equal(read(Image.fromarray(floats), "a")[..., 0], floats)
+
+
+@pytest.mark.parametrize(
+    ("array", "shape"),
+    [
+        (np.zeros((2, 3, 4, 3), np.uint8), r"\(2, 3, 4, 3\)"),
+        (np.zeros((3, 40, 50), np.uint8), r"\(3, 40, 50\)"),
+        (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
+        (np.zeros(7, np.uint8), r"\(7,\)"),
+        (np.zeros((0, 5, 3), np.uint8), r"\(0, 5, 3\)"),
+        (torch.zeros(40, 50, 3), r"\(50, 3, 40\)"),
+        (None, r"\(\)"),
+    ],
+)
+def test_an_array_of_another_shape_is_refused(array, shape):
+    with pytest.raises(PictureError, match=rf"a: an array of shape {shape}; expected \(H, W\), .* channels first"):
+        read(array, "a")
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.complex64])
+def test_an_array_of_another_type_is_refused(dtype):
+    name = np.dtype(dtype).name
+    with pytest.raises(PictureError, match=f"a: an array of {name}; expected uint8, uint16 or float"):
+        read(np.zeros((4, 4), dtype), "a")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_values_that_are_no_numbers_are_refused(bad, as_tensor):
+    array = np.zeros((4, 4), np.float32)
+    array[1, 2] = bad
+    with pytest.raises(PictureError, match="a: a float picture with NaN or infinite values"):
+        read(torch.from_numpy(array) if as_tensor else array, "a")
+
+
+# ---- to_tensor
+
+
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_whole_numbers_use_their_full_range(dtype, top):
+    pixels = np.array([[[0, 1, top]]], dtype)
+    tensor = to_tensor(pixels, "a")
+    assert tensor.dtype == torch.float32
+    assert tensor.shape == (3, 1, 1)
+    assert tensor.flatten().tolist() == pytest.approx([0, 1 / top, 1])
+
+
+def test_channels_come_first():
+    tensor = to_tensor(colour(), "a")
+    np.testing.assert_allclose(tensor.numpy(), colour().transpose(2, 0, 1) / 255, rtol=1e-6)
+
+
+def test_floats_from_0_to_1_stay_as_they_are():
+    pixels = np.array([[[0.0], [0.25], [1.0]]], np.float32)
+    assert to_tensor(pixels, "a").flatten().tolist() == [0, 0.25, 1]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 1), (0, 1.5), (0, 255)])
+def test_other_floats_are_refused_without_a_range(low, high):
+    pixels = np.array([[[low], [high]]], np.float32)
+    message = rf"a: a float picture with values from {low:g} to {high:g}; expected 0 to 1.*value_range=\[0,4095\]"
+    with pytest.raises(PictureError, match=message):
+        to_tensor(pixels, "a")
+
+
+def test_a_stated_range_stands_for_black_and_white():
+    deep = np.array([[[100], [2100], [4100], [0], [65535]]], np.uint16)
+    assert to_tensor(deep, "a", (100, 4100)).flatten().tolist() == [0, 0.5, 1, 0, 1]
+    temperatures = np.array([[[-20.0], [0.0], [20.0], [-99.0]]], np.float32)
+    assert to_tensor(temperatures, "a", (-20, 20)).flatten().tolist() == [0, 0.5, 1, 0]
+
+
+def test_the_pixels_that_were_read_are_not_changed():
+    pixels = np.array([[[0.2], [0.7]]], np.float32)
+    to_tensor(pixels, "a", (0, 2))
+    assert pixels.flatten().tolist() == pytest.approx([0.2, 0.7])
+
+
+# ---- masks
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_a_mask_marks_what_is_white(tmp_path, high):
+    mask = grey() > 127
+    Image.fromarray((mask * high).astype(np.uint8)).save(tmp_path / "m.png")
+    got = read_mask(tmp_path / "m.png", (HEIGHT, WIDTH))
+    assert got.dtype == bool
+    np.testing.assert_array_equal(got, mask)
+
+
+def test_a_mask_of_bits_of_16_bits_or_of_colours_marks_what_is_white(tmp_path):
+    mask = grey() > 127
+    Image.fromarray(mask).save(tmp_path / "bits.png")
+    Image.fromarray(mask * np.uint16(65535)).save(tmp_path / "deep.png")
+    Image.fromarray(np.repeat(mask[..., None] * np.uint8(255), 3, 2)).save(tmp_path / "colour.png")
+    for name in ("bits", "deep", "colour"):
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png", (HEIGHT, WIDTH)), mask)
+
+
+@pytest.mark.parametrize("ink", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)])
+def test_a_mask_drawn_in_any_colour_on_black_marks_what_is_drawn(tmp_path, ink):
+    mask = grey() > 127
+    Image.fromarray(mask[..., None] * np.array(ink, np.uint8)).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", (HEIGHT, WIDTH)), mask)
+
+
+def test_a_mask_is_white_above_half(tmp_path):
+    Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", (1, 4)).tolist() == [[False, False, True, True]]
+
+
+def test_an_empty_mask_marks_nothing(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "m.png")
+    assert not read_mask(tmp_path / "m.png", (4, 4)).any()
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "m.png")
+    message = r"m\.png: a mask of 5 x 4 pixels for a picture of 10 x 8; they must be the same size"
+    with pytest.raises(PictureError, match=message):
+        read_mask(tmp_path / "m.png", (8, 10))
+
+
+def test_a_missing_mask_is_refused(tmp_path):
+    with pytest.raises(PictureError, match=r"none\.png: no such file"):
+        read_mask(tmp_path / "none.png", (8, 10))
+
+
+def test_every_known_extension_is_one_that_can_be_read(tmp_path):
+    for suffix in EXTENSIONS:
+        Image.fromarray(colour()).save(tmp_path / f"a{suffix}")
+        assert read(tmp_path / f"a{suffix}", "a").shape == (HEIGHT, WIDTH, 3)

@@ -1,0 +1,16 @@
+import torch
+
+from patchcore.memory.bank import Bank
+
+
+def test_a_bank_is_kept_at_half_the_size_without_loss():
+    rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)).half().float()
+    origins = torch.arange(150, dtype=torch.int32).view(50, 3)
+    scales = torch.rand(8, generator=torch.Generator().manual_seed(1))
+    tensors = Bank(rows, origins, ("a.png",), scales).tensors()
+    assert set(tensors) == {"bank.rows", "bank.origins", "bank.scales"}
+    assert tensors["bank.rows"].dtype == torch.float16
+    assert tensors["bank.rows"].nbytes * 2 == rows.nbytes
+    assert torch.equal(tensors["bank.rows"].float(), rows)
+    assert torch.equal(tensors["bank.origins"], origins)
+    assert torch.equal(tensors["bank.scales"], scales)

@@ -1,0 +1,97 @@
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patchcore.calibration import Calibration, hold_out
+
+shares = st.floats(0.01, 0.99)
+seeds = st.integers(0, 10_000)
+
+
+@settings(deadline=None, max_examples=150)
+@given(n=st.integers(1, 200), share=st.floats(0, 0.999), seed=seeds)
+def test_every_picture_is_either_in_the_bank_or_held_out(n, share, seed):
+    kept, held = hold_out(n, share, seed)
+    assert sorted(kept + held) == list(range(n))
+    assert kept == sorted(kept)
+    assert held == sorted(held)
+    assert kept, "the bank is never empty"
+
+
+@settings(deadline=None, max_examples=100)
+@given(n=st.integers(2, 200), share=shares, seed=seeds)
+def test_from_two_pictures_on_at_least_one_is_held_out(n, share, seed):
+    assert hold_out(n, share, seed)[1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.999])
+def test_a_single_picture_is_in_the_bank(share):
+    for seed in range(20):
+        assert hold_out(1, share, seed) == ([0], [])
+
+
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(1, 100), seed=seeds)
+def test_a_share_of_nothing_holds_nothing_out(n, seed):
+    assert hold_out(n, 0.0, seed) == (list(range(n)), [])
+
+
+@settings(deadline=None, max_examples=100)
+@given(n=st.integers(30, 200), more=st.integers(0, 100), share=st.floats(0.3, 0.7), seed=seeds)
+def test_a_picture_s_place_does_not_depend_on_those_that_follow(n, more, share, seed):
+    # From 30 pictures on, either side has some of its own accord.
+    few, many = hold_out(n, share, seed)[1], hold_out(n + more, share, seed)[1]
+    assert [index for index in many if index < n] == few
+
+
+def test_about_the_share_is_held_out():
+    # 1000 pictures, 10 seeds: the standard deviation of the share is 0.004.
+    held = sum(len(hold_out(1000, 0.2, seed)[1]) for seed in range(10)) / 10_000
+    assert held == pytest.approx(0.2, abs=0.016)
+
+
+def test_the_seed_decides_which_are_held_out():
+    assert hold_out(50, 0.2, 3) == hold_out(50, 0.2, 3)
+    assert len({tuple(hold_out(50, 0.2, seed)[1]) for seed in range(20)}) == 20
+
+
+def test_where_the_share_alone_holds_nothing_out_the_seed_still_decides():
+    assert {hold_out(5, 0.001, seed)[1][0] for seed in range(60)} == set(range(5))
+    assert {hold_out(5, 0.999, seed)[0][0] for seed in range(60)} == set(range(5))
+
+
+def test_thresholds_are_set_from_scores_and_from_maps_apart():
+    scores = [float(i) for i in range(1, 20)]
+    calibration = Calibration.fit(scores, [10 * score for score in scores], 0.1)
+    # ceil(20 * 0.9) = the 18th
+    assert calibration.threshold == 18
+    assert calibration.pixel_threshold == 180
+    assert calibration.enough
+    assert calibration.summary() == "Threshold 18, from 19 held-out good pictures; false-reject rate 0.1."
+
+
+def test_too_few_scores_are_said_to_be_too_few():
+    calibration = Calibration.fit([1.0, 3.0, 2.0], [5.0, 6.0, 4.0], 0.05)
+    assert (calibration.threshold, calibration.pixel_threshold, calibration.enough) == (3.0, 6.0, False)
+    assert "largest score of only 3 held-out good pictures" in calibration.summary()
+    assert "rate of 0.05 needs at least 19" in calibration.summary()
+
+
+def test_no_scores_give_no_threshold():
+    calibration = Calibration.fit([], [], 0.05)
+    assert math.isnan(calibration.threshold)
+    assert math.isnan(calibration.pixel_threshold)
+    assert not calibration.enough
+    assert "every verdict will be 'unsure'" in calibration.summary()
+
+
+@pytest.mark.parametrize("scores", [[], [0.1, 1 / 3, 7e-12]])
+def test_a_calibration_comes_back_from_json_as_it_was(scores):
+    calibration = Calibration.fit(scores, scores, 0.05)
+    text = json.dumps(calibration.to_dict(), allow_nan=False)
+    again = Calibration.from_dict(json.loads(text))
+    assert again.scores == tuple(scores)
+    assert repr(again) == repr(calibration)  # NaN equals nothing, but reads the same

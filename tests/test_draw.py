@@ -1,0 +1,144 @@
+"""Pictures for people: heat on one fixed scale, outlines, sheets."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchcore import draw
+
+GREY = np.full((60, 80, 3), 120, np.uint8)
+
+
+def colourfulness(image) -> np.ndarray:
+    """Largest less smallest channel of every pixel."""
+    pixels = np.asarray(image).astype(int)
+    return pixels.max(-1) - pixels.min(-1)
+
+
+def flat_map(value: float, shape=(60, 80)) -> np.ndarray:
+    return np.full(shape, value, np.float32)
+
+
+def test_an_overlay_has_the_pictures_size_and_is_rgb():
+    image = draw.overlay(GREY, flat_map(0), 1.0)
+    assert image.size == (80, 60)
+    assert image.mode == "RGB"
+
+
+def test_a_calm_map_leaves_a_grey_picture_as_it_is():
+    assert np.array_equal(np.asarray(draw.overlay(GREY, flat_map(0.3), 1.0)), GREY)
+
+
+def test_heat_grows_with_the_map_and_ends_in_full_colour():
+    changes = [
+        np.abs(np.asarray(draw.overlay(GREY, flat_map(v), 1.0)).astype(int) - GREY).mean() for v in (0.3, 0.8, 0.95)
+    ]
+    assert changes[0] == 0
+    assert changes[0] < changes[1] < changes[2]
+    hot = np.asarray(draw.overlay(GREY, flat_map(50.0), 1.0))
+    hotter = np.asarray(draw.overlay(GREY, flat_map(500.0), 1.0))
+    assert np.array_equal(hot, hotter)
+
+
+def test_the_same_map_value_has_the_same_colour_in_every_picture():
+    # Stretched to each picture's own range, the first would glow as the second does.
+    calm, wild = flat_map(0.2), flat_map(0.2)
+    calm[20:30, 20:30] = wild[20:30, 20:30] = 0.95
+    wild[40:55, 50:70] = 8.0
+    first, second = (np.asarray(draw.overlay(GREY, values, 1.0)) for values in (calm, wild))
+    assert np.array_equal(first[20:30, 20:30], second[20:30, 20:30])
+    assert np.array_equal(first[:15], second[:15])
+    assert colourfulness(second)[45:50, 55:65].min() > 80
+
+
+def test_the_scale_is_the_threshold():
+    first = draw.overlay(GREY, flat_map(0.9), 1.0)
+    second = draw.overlay(GREY, flat_map(36.0), 40.0)
+    assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_what_is_over_the_threshold_is_outlined_and_nothing_else():
+    values = flat_map(0.1)
+    values[20:40, 30:60] = 1.2
+    values[5:10, 5:10] = 0.99
+    pixels = np.asarray(draw.overlay(GREY, values, 1.0))
+    black, white = (pixels == 0).all(-1), (pixels == 255).all(-1)
+    edge = np.zeros((60, 80), bool)
+    edge[20:40, 30:60] = True
+    edge[21:39, 31:59] = False
+    assert np.array_equal(black, edge)
+    rows, columns = np.nonzero(white)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (19, 40, 29, 60)
+    assert not white[20:40, 30:60].any()
+
+
+def test_outlines_are_wider_on_larger_pictures():
+    values = np.zeros((800, 1000), np.float32)
+    values[300:500, 300:500] = 2
+    pixels = np.asarray(draw.overlay(np.full((800, 1000, 3), 120, np.uint8), values, 1.0))
+    assert (pixels[400, 300:304] == 0).all()
+    assert (pixels[400, 304:310] != 0).any(-1).all()
+
+
+def test_the_outside_of_a_crop_stays_uncoloured():
+    values = flat_map(2.0)
+    values[:, :40] = np.nan
+    pixels = np.asarray(draw.overlay(GREY, values, 1.0))
+    assert np.array_equal(pixels[:, :38], GREY[:, :38])
+    assert colourfulness(pixels)[10:50, 50:70].min() > 50
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), 0.0])
+def test_without_a_threshold_nothing_is_coloured(threshold):
+    assert np.array_equal(np.asarray(draw.overlay(GREY, flat_map(3.0), threshold)), GREY)
+
+
+def test_colours_of_the_picture_are_muted_so_that_colour_means_heat():
+    red = np.zeros((40, 40, 3), np.uint8)
+    red[..., 0] = 255
+    pixels = draw.overlay(red, flat_map(0, (40, 40)), 1.0)
+    assert 0 < colourfulness(pixels).max() < 100
+
+
+@pytest.mark.parametrize(
+    ("pixels", "value_range", "expected"),
+    [
+        (np.array([[[0], [100], [255]]], np.uint8), None, [0, 100, 255]),
+        (np.array([[[0], [25700], [65535]]], np.uint16), None, [0, 100, 255]),
+        (np.array([[[0], [0.5], [1]]], np.float32), None, [0, 127, 255]),
+        (np.array([[[0], [2048], [4095], [9999]]], np.uint16), (0, 4095), [0, 127, 255, 255]),
+        (np.array([[[-1], [0], [1]]], np.float32), (-1, 1), [0, 127, 255]),
+        (np.array([[[50], [100], [250]]], np.uint8), (50, 150), [0, 127, 255]),
+    ],
+)
+def test_every_depth_is_shown_in_8_bit_rgb(pixels, value_range, expected):
+    shown = draw.to_uint8(pixels, value_range)
+    assert shown.dtype == np.uint8
+    assert shown.shape == (1, len(expected), 3)
+    for channel in range(3):
+        assert shown[0, :, channel] == pytest.approx(expected, abs=1)
+
+
+def test_a_sheet_holds_every_picture_in_rows():
+    pictures = [(f"picture {n}", Image.new("RGB", (100, 50), (0, 0, 255))) for n in range(5)]
+    one_row = draw.sheet(pictures[:3], 3, tile=100)
+    two_rows = draw.sheet(pictures, 3, tile=100)
+    assert one_row.width == two_rows.width > 300
+    assert two_rows.height > one_row.height + 100
+    blue = (np.asarray(two_rows) == (0, 0, 255)).all(-1)
+    assert blue.sum() == 5 * 100 * 50
+    # Captions are below the tiles; the place of the sixth picture stays empty.
+    assert not blue[-150:, -105:].any()
+
+
+def test_a_sheet_with_a_title_is_higher():
+    pictures = [("", Image.new("RGB", (100, 100)))]
+    assert draw.sheet(pictures, 1, title="Nuts").height > draw.sheet(pictures, 1).height
+
+
+def test_a_sheet_shrinks_large_pictures_and_leaves_them_unchanged_themselves():
+    large = Image.new("RGB", (1000, 500), (255, 0, 0))
+    page = draw.sheet([("", large)], 1, tile=100)
+    assert page.width < 200
+    assert (np.asarray(page) == (255, 0, 0)).all(-1).sum() == 100 * 50
+    assert large.size == (1000, 500)

@@ -1,0 +1,170 @@
+import ast
+import json
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import patchcore
+
+ROOT = Path(patchcore.__file__).parent
+
+# From the bottom up; a module may import from its own room and from those before it. Every other
+# file beside these rooms is a front file, every other folder a face.
+ERRORS, MATHS, ROOMS, FRONT, FACES = range(5)
+LAYERS = {"errors": ERRORS, "maths": MATHS, "data": ROOMS, "backbones": ROOMS, "memory": ROOMS, "__main__": FACES}
+
+
+def modules():
+    """Name and file of every module."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        found[".".join(("patchcore", *parts))] = path
+    return found
+
+
+def statements(tree):
+    """Every node, also in functions, but for what only a type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from statements(node)
+
+
+def imported(name, path):
+    """The dotted names that a module imports, its relative imports resolved."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in statements(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (base, node.module) if part)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def edges():
+    """Pairs of our own modules, the first of which imports the second."""
+    known = modules()
+    for name, path in known.items():
+        for target in imported(name, path):
+            if target.split(".")[0] == "patchcore":
+                while target not in known:  # from patchcore.errors import DataError
+                    target = target.rpartition(".")[0]
+                yield name, target
+
+
+def room(name):
+    """`patchcore.maths.resize` -> `maths`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def layer(name):
+    path = modules()[name]
+    return LAYERS.get(room(name), FRONT if path.parent == ROOT else FACES)
+
+
+def test_the_reader_sees_imports_at_the_top_in_functions_and_of_modules():
+    found = set(edges())
+    assert ("patchcore.maths.maps", "patchcore.maths.resize") in found
+    assert ("patchcore.cli.fit", "patchcore.detector") in found
+    assert ("patchcore.detector", "patchcore.backbones") in found
+    assert ("patchcore", "patchcore.errors") in found
+    assert ("patchcore", "patchcore.detector") not in found  # for type checkers alone
+
+
+def test_imports_point_from_faces_to_front_files_to_rooms_to_maths():
+    wrong = [
+        f"{source} imports {target}"
+        for source, target in edges()
+        if source != "patchcore" and target != "patchcore" and layer(source) < layer(target)
+    ]
+    assert not wrong
+
+
+def test_maths_imports_nothing_of_ours_but_maths_and_errors():
+    wrong = [(a, b) for a, b in edges() if room(a) == "maths" and room(b) not in ("maths", "errors")]
+    assert not wrong
+
+
+def test_the_rooms_import_none_of_each_other():
+    rooms = ("data", "backbones", "memory")
+    wrong = [(a, b) for a, b in edges() if room(a) in rooms and room(b) in rooms and room(a) != room(b)]
+    assert not wrong
+
+
+def test_errors_import_nothing_of_ours():
+    assert not [(a, b) for a, b in edges() if room(a) == "errors"]
+
+
+def test_nothing_imports_a_face_but_the_face_itself():
+    wrong = [(a, b) for a, b in edges() if layer(b) == FACES and room(a) not in (room(b), "__main__")]
+    assert not wrong
+
+
+def test_only_faces_import_the_package_s_own_names():
+    # `from patchcore import Detector` from below would be a circle.
+    wrong = [a for a, b in edges() if b == "patchcore" and layer(a) != FACES]
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {}
+    for source, target in edges():
+        if "patchcore" not in (source, target) and source != target:
+            graph.setdefault(source, set()).add(target)
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"circle: {error.args[1]}")
+
+
+def test_maths_touches_neither_files_nor_pictures():
+    forbidden = {"pathlib", "os", "io", "json", "csv", "tempfile", "PIL", "tifffile", "timm", "torchvision"}
+    wrong = [
+        (name, target)
+        for name, path in modules().items()
+        if room(name) == "maths"
+        for target in imported(name, path)
+        if target.split(".")[0] in forbidden
+    ]
+    assert not wrong
+
+
+def loaded_by(statement):
+    """The packages that a fresh interpreter has loaded after a statement."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = loaded_by("import patchcore; patchcore.PictureError, patchcore.__version__, dir(patchcore)")
+    assert "patchcore" in loaded
+    heavy = {"torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "PIL", "pydantic", "safetensors", "click"}
+    assert not loaded & heavy
+
+
+def test_a_recipe_can_be_written_without_loading_torch():
+    loaded = loaded_by("import patchcore; patchcore.Recipe.named('fast')")
+    assert "pydantic" in loaded
+    assert not loaded & {"torch", "torchvision", "timm", "sklearn"}
+
+
+def test_every_public_name_is_there():
+    for name in patchcore.__all__:
+        assert getattr(patchcore, name) is not None
+    assert set(patchcore.__all__) <= set(dir(patchcore))
+    from patchcore.detector import Detector
+
+    assert patchcore.Detector is Detector
+
+
+def test_a_name_that_is_not_there_says_so():
+    with pytest.raises(AttributeError, match="module 'patchcore' has no attribute 'Detecter'"):
+        _ = patchcore.Detecter

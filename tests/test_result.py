@@ -1,0 +1,126 @@
+"""Result: what a user holds after `predict`."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from patchcore import Detector, PictureError, Result
+
+
+@pytest.fixture(scope="module")
+def good(detector, hazelnut) -> Result:
+    """A picture that the detector has learned from: certainly good."""
+    return detector.predict(hazelnut / "train/good" / "00.jpg")
+
+
+@pytest.fixture(scope="module")
+def bad(detector, hazelnut) -> Result:
+    return detector.predict(hazelnut / "test/colour/00.jpg")
+
+
+def colourfulness(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image).astype(int)
+    return pixels.max(-1) - pixels.min(-1)
+
+
+def heat(result: Result, path) -> np.ndarray:
+    """How far the overlay of each pixel is from the picture under it, colours muted."""
+    picture = np.asarray(Image.open(path)).astype(float)
+    calm = 0.75 * picture.mean(2, keepdims=True) + 0.25 * picture
+    return np.abs(np.asarray(result.overlay()) - calm).max(-1)
+
+
+def test_the_overlay_of_a_good_picture_stays_nearly_uncoloured(good, hazelnut):
+    assert good.decision == "pass"
+    assert (heat(good, hazelnut / "train/good/00.jpg") > 40).mean() < 0.05
+
+
+def test_the_overlay_of_a_defect_is_coloured_and_outlined_there(bad, hazelnut):
+    mask = np.asarray(Image.open(hazelnut / "ground_truth/colour/00_mask.png")) > 0
+    changed = heat(bad, hazelnut / "test/colour/00.jpg") > 40
+    assert changed[mask].mean() > 0.8
+    assert changed[~mask].mean() < 0.5 * changed[mask].mean()
+    pixels = np.asarray(bad.overlay())
+    outline = (pixels == 0).all(-1)
+    assert outline.sum() > 100
+    assert bad.mask[outline].all()
+
+
+def test_the_overlay_is_an_rgb_picture_of_the_same_size(bad):
+    image = bad.overlay()
+    assert image.size == (512, 512)
+    assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize("form", ["path", "string", "array", "grey", "float", "16 bit", "tensor", "pillow"])
+def test_every_form_of_a_picture_can_be_drawn(form, detector, hazelnut):
+    path = hazelnut / "test/colour/00.jpg"
+    array = np.asarray(Image.open(path))
+    picture = {
+        "path": path,
+        "string": str(path),
+        "array": array,
+        "grey": array.mean(2).astype(np.uint8),
+        "float": array.astype(np.float32) / 255,
+        "16 bit": array.astype(np.uint16) * 257,
+        "tensor": torch.from_numpy(array.copy()).permute(2, 0, 1),
+        "pillow": Image.fromarray(array),
+    }[form]
+    overlay = np.asarray(detector.predict(picture).overlay()).astype(int)
+    assert overlay.shape == (512, 512, 3)
+    if form != "grey":
+        expected = np.asarray(detector.predict(path).overlay()).astype(int)
+        # Rounding may move an outline by a pixel.
+        assert (np.abs(overlay - expected).max(-1) > 2).mean() < 0.01
+
+
+def test_the_overlay_of_a_picture_that_has_gone_says_so(detector, hazelnut, tmp_path):
+    path = tmp_path / "gone.jpg"
+    path.write_bytes((hazelnut / "test/colour/00.jpg").read_bytes())
+    result = detector.predict(path)
+    path.unlink()
+    assert result.map.shape == (512, 512)
+    with pytest.raises(PictureError, match=r"gone\.jpg: no such file"):
+        result.overlay()
+
+
+def test_map_and_mask_are_the_same_array_each_time(bad):
+    assert bad.map is bad.map
+    assert bad.mask is bad.mask
+
+
+def test_a_result_cannot_be_changed(bad):
+    with pytest.raises(AttributeError, match="cannot assign to field 'score'"):
+        bad.score = 0.0
+
+
+def test_the_normalised_score_is_one_half_at_the_threshold_and_one_at_twice_it(bad):
+    assert bad.normalised == pytest.approx(bad.score / (2 * bad.threshold))
+    assert bad.normalised > 0.5
+
+
+def test_a_result_prints_what_matters_and_no_tensors(bad):
+    text = repr(bad)
+    assert "score=" in text
+    assert "threshold=" in text
+    assert "tensor" not in text
+    assert len(text) < 500
+
+
+def test_the_map_reaches_over_the_pixel_threshold_where_the_picture_is_defective(good, bad):
+    assert bad.map.max() > bad.pixel_threshold
+    assert bad.mask.any()
+    assert good.mask.mean() < 0.01
+
+
+def test_seconds_are_counted(bad):
+    assert 0 < bad.seconds < 60
+
+
+def test_the_overlay_without_a_threshold_is_calm(hazelnut, small_recipe):
+    detector = Detector(small_recipe.replace(calibration_share=0)).fit(hazelnut / "train/good", limit=1)
+    path = hazelnut / "test/colour/00.jpg"
+    result = detector.predict(path)
+    assert result.decision == "unsure"
+    assert heat(result, path).max() <= 1
