@@ -158,7 +158,7 @@ class Detector:
             begin = time.perf_counter()
             score, patch_scores, rows = self._score(one.patches, one.grid)
             yield Result(
-                name=one.loaded.sample.name,
+                sample=one.loaded.sample,
                 score=score,
                 threshold=self.calibration.threshold,
                 pixel_threshold=self.calibration.pixel_threshold,
@@ -166,7 +166,6 @@ class Detector:
                 nearest_rows=rows,
                 frame=one.frame,
                 map_options=self.recipe.map_options,
-                picture=one.loaded.sample.picture,
                 value_range=self.recipe.value_range,
                 max_pixels=max_pixels,
                 seconds=one.seconds + time.perf_counter() - begin,

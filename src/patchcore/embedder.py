@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -43,8 +44,9 @@ class Embedder:
         source = backbone.source
         self._mean = torch.tensor(source.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(source.std, device=device).view(3, 1, 1)
-        # A letterbox pads in whole patches, so that none of them shows picture and padding at once.
-        self._cell = backbone.extractor.stride * recipe.patch_stride
+        # Sides without padding or crop are whole cells of every tap. A letterbox too pads in whole
+        # cells, so that none of them shows picture and padding at once.
+        self._cell = math.lcm(*backbone.extractor.strides)
         if recipe.resize == "letterbox" and any(side % self._cell for side in recipe.window):
             raise RecipeError(
                 f"resize='letterbox' got size {recipe.size}; with these taps it must be a multiple of {self._cell}."
@@ -97,27 +99,31 @@ class Embedder:
 
     def _embed(self, batch: list[tuple[Loaded, Frame]]) -> list[Embedded]:
         begin = time.perf_counter()
-        recipe = self.recipe
         with torch.inference_mode():
-            images = torch.stack([self._image(loaded, frame) for loaded, frame in batch])  # B, 3, H, W
-            embedding = embed(
-                self.backbone.extractor(images),
-                pool=recipe.pool,
-                merge=recipe.merge,
-                align_mode=recipe.align,
-                patch_size=recipe.patch_size,
-                stride=recipe.patch_stride,
-                border=recipe.pool_border,
-                tap_bins=recipe.tap_bins,
-                bins=recipe.bins,
-            )  # B, D, h, w
+            taps = self.backbone.extractor(torch.stack([self._image(loaded, frame) for loaded, frame in batch]))
+            if any(frame.inside != frame.window for _, frame in batch):
+                embeddings = [self._merge(_without_padding(taps, n, frame)) for n, (_, frame) in enumerate(batch)]
+            else:
+                embeddings = list(self._merge(taps).split(1))
         seconds = (time.perf_counter() - begin) / len(batch)
-        embedded = []
-        for number, (loaded, frame) in enumerate(batch):
-            picture = self._without_padding(embedding[number : number + 1], frame)
-            h, w = picture.shape[-2:]
-            embedded.append(Embedded(loaded, frame, patches_of(picture), (h, w), seconds))
-        return embedded
+        return [
+            Embedded(loaded, frame, patches_of(one), (one.shape[2], one.shape[3]), seconds)
+            for (loaded, frame), one in zip(batch, embeddings, strict=True)
+        ]
+
+    def _merge(self, taps: list[Tensor]) -> Tensor:
+        recipe = self.recipe
+        return embed(
+            taps,
+            pool=recipe.pool,
+            merge=recipe.merge,
+            align_mode=recipe.align,
+            patch_size=recipe.patch_size,
+            stride=recipe.patch_stride,
+            border=recipe.pool_border,
+            tap_bins=recipe.tap_bins,
+            bins=recipe.bins,
+        )
 
     def _image(self, loaded: Loaded, frame: Frame) -> Tensor:
         """One picture as the network wants it: (3, H, W)."""
@@ -125,12 +131,14 @@ class Embedder:
         image = resize.place(image, frame, self.backbone.source.interpolation)
         return resize.pad((image - self._mean) / self._std, frame)
 
-    def _without_padding(self, embedding: Tensor, frame: Frame) -> Tensor:
-        """Cut (1, D, h, w) to the patches that lie in the picture."""
-        if frame.inside == frame.window:
-            return embedding
+
+def _without_padding(taps: list[Tensor], number: int, frame: Frame) -> list[Tensor]:
+    """The taps of one picture of a batch, (1, C, h, w) each, cut to the cells that show picture."""
+    cut = []
+    for tap in taps:
         h, w = (
             side * inside // window
-            for side, inside, window in zip(embedding.shape[-2:], frame.inside, frame.window, strict=True)
+            for side, inside, window in zip(tap.shape[-2:], frame.inside, frame.window, strict=True)
         )
-        return embedding[..., :h, :w]
+        cut.append(tap[number : number + 1, :, :h, :w])
+    return cut

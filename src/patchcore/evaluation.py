@@ -50,9 +50,8 @@ def evaluate(
             "There are no labelled pictures to evaluate on. Expected test/<kind> folders, or a CSV table with a "
             "label column."
         )
-    by_name = {sample.name: sample for sample in samples}
     stream = detector.stream(samples, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
-    results = [(by_name[result.name], result) for result in stream]
+    results = [(result.sample, result) for result in stream]
     measured = metrics.image_metrics([r.score for _, r in results], [s.kind != GOOD for s, _ in results])
     masked = all(sample.mask is not None for sample, _ in results if sample.kind != GOOD)
     curve = None

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore import draw
-from patchcore.data.images import Picture, read
+from patchcore.data.datasets import Sample
+from patchcore.data.images import read
 from patchcore.maths import maps
 from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
@@ -25,7 +26,7 @@ class Result:
     The map and the mask are computed when they are first asked for, at the picture's own size.
     """
 
-    name: str
+    sample: Sample  # the picture as it was given, and what is known of it
     score: float  # the raw image score; higher is more anomalous, in feature-space distance
     threshold: float  # a picture fails if and only if its score is greater; NaN if none could be set
     pixel_threshold: float  # the same for values of the map
@@ -33,10 +34,14 @@ class Result:
     nearest_rows: Tensor = field(repr=False)  # (h, w, k), rows of the memory bank
     frame: Frame = field(repr=False)  # where the picture lay in the network's input
     map_options: dict[str, Any] = field(repr=False)
-    picture: Picture = field(repr=False)  # as it was given
     value_range: tuple[float, float] | None = field(repr=False)
     max_pixels: int = field(repr=False)
     seconds: float = 0.0  # network, search and scores; the picture's share of its batch
+
+    @property
+    def name(self) -> str:
+        """The picture's path as it was given, or `#` and its number."""
+        return self.sample.name
 
     @property
     def decision(self) -> Decision:
@@ -69,5 +74,5 @@ class Result:
 
         A picture that was given as a path is read again. Errors: PictureError if it has gone.
         """
-        pixels = read(self.picture, self.name, self.max_pixels)
+        pixels = read(self.sample.picture, self.name, self.max_pixels)
         return draw.overlay(draw.to_uint8(pixels, self.value_range), self.map, self.pixel_threshold)

@@ -176,7 +176,7 @@ def test_taps_come_in_the_order_they_were_asked_for():
     unordered = build("resnet18", "random", (16, 8), (64, 64)).extractor
     assert torch.equal(unordered(pictures(1, 64, 64))[0], deep)
     assert torch.equal(unordered(pictures(1, 64, 64))[1], shallow)
-    assert unordered.stride == 16
+    assert unordered.strides[0] == 16
 
 
 def test_threads_that_share_an_extractor_get_their_own_taps():
@@ -232,7 +232,7 @@ def test_a_network_of_the_callers_own_has_strides_and_names():
     shallow, deep = backbone.extractor(x)
     assert torch.equal(shallow, model.middle(model.stem(x)))
     assert torch.equal(deep, model.deep(shallow))
-    assert backbone.extractor.stride == 4
+    assert backbone.extractor.strides == [4, 8]
     assert not any(name.startswith(("unused", "head")) for name in backbone.state)
 
 

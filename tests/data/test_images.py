@@ -24,18 +24,23 @@ def colour(channels=3, dtype=np.uint8, seed=0):
     return np.random.default_rng(seed).integers(0, limit, (HEIGHT, WIDTH, channels), dtype, endpoint=True)
 
 
-def write_png(path, array, *, kind, exif=b""):
+# The seven passes of an interlaced PNG: first column and row, and the steps from there.
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+
+
+def write_png(path, array, *, kind, exif=b"", interlaced=False):
     """A PNG of 16 bits per channel, written by hand: Pillow cannot. `kind` is the PNG colour type."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     height, width = array.shape[:2]
-    rows = array.astype(">u2").reshape(height, -1)
-    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    parts = [array[top::down, left::right] for left, top, right, down in (ADAM7 if interlaced else [(0, 0, 1, 1)])]
+    rows = [row.astype(">u2").tobytes() for part in parts if part.size for row in part]
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, interlaced))
         + (chunk(b"eXIf", exif) if exif else b"")
         + chunk(b"IDAT", body)
         + chunk(b"IEND", b"")
@@ -237,6 +242,41 @@ def test_a_16_bit_colour_tiff_with_lzw_keeps_its_depth(tmp_path):
     pixels = read(tmp_path / "a.tif", "a")
     assert pixels.dtype == np.uint16
     np.testing.assert_array_equal(pixels, array)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"tile": (16, 16)},
+        {"rowsperstrip": 2},
+        {"compression": "zlib", "predictor": True},
+        {"compression": "zlib", "predictor": True, "tile": (16, 16), "byteorder": ">"},
+        {"bigtiff": True},
+    ],
+)
+def test_a_16_bit_colour_tiff_of_any_layout_keeps_its_pixels(tmp_path, layout):
+    array = np.random.default_rng(0).integers(0, 65536, (40, 50, 3), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", **layout)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", "a"), array)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_colour_tiff_in_planes_is_read_or_refused_but_never_misread(tmp_path, dtype):
+    array = colour(3, dtype)
+    planes = np.ascontiguousarray(array.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    try:
+        pixels = read(tmp_path / "a.tif", "a")
+    except PictureError as error:
+        assert "planes" in str(error) or "planar" in str(error)  # noqa: PT017
+    else:
+        np.testing.assert_array_equal(pixels, array)
+
+
+def test_a_16_bit_colour_png_may_be_interlaced(tmp_path):
+    array = colour(3, np.uint16)
+    write_png(tmp_path / "a.png", array, kind=2, interlaced=True)
+    np.testing.assert_array_equal(read(tmp_path / "a.png", "a"), array)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

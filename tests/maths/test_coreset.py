@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore.errors import UsageError
+from patchcore.errors import RecipeError, UsageError
 from patchcore.maths.coreset import k_center_greedy, project, random_subset, select, starting_point
+from patchcore.recipe import Recipe
 
 
 def greedy(x, n_picks, start=0):
@@ -249,6 +250,19 @@ def test_a_projection_is_the_same_for_a_seed_and_another_for_another(kind):
     first = project(x, kind, 32, seed=7)
     assert torch.equal(project(x, kind, 32, seed=7), first)
     assert not torch.equal(project(x, kind, 32, seed=8), first)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_a_projection_takes_the_largest_seed_that_a_recipe_takes(kind):
+    seed = next(seed for seed in (2**64 - 1, 2**63 - 1, 2**32 - 1) if accepted(seed))
+    assert torch.isfinite(project(normal(60, 200), kind, 32, seed)).all()
+
+
+def accepted(seed):
+    try:
+        return bool(Recipe(seed=seed))
+    except RecipeError:
+        return False
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])

@@ -85,6 +85,15 @@ def test_resize_keeps_the_type_and_the_leading_dimensions():
     assert resize(picture(2, 5, 3, 20, 20), (7, 9), "bilinear").shape == (2, 5, 3, 7, 9)
 
 
+def test_gradients_flow_through_a_resize_that_a_prediction_has_made_before():
+    # What is kept between calls must not remember that it was made in inference mode.
+    with torch.inference_mode():
+        resize(picture(1, 53, 59), (17, 19), "bilinear")
+    image = picture(1, 53, 59).requires_grad_()
+    resize(image, (17, 19), "bilinear").sum().backward()
+    assert float(image.grad.sum()) == pytest.approx(17 * 19, rel=1e-5)
+
+
 def test_stretch_shows_the_whole_picture_in_the_whole_window():
     frame = stretch_frame((300, 500), (256, 128))
     assert frame == Frame((300, 500), (256, 128), (256, 128), (0, 0))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from patchcore.backbones.taps import Probe, Tap, channels_last, resolve_taps
+from patchcore.backbones.taps import Probe, Tap, channels_last, refused, resolve_taps, stride_of
 from patchcore.errors import BackboneError
 
 
@@ -38,9 +38,10 @@ class Extractor(nn.Module):
             model.get_submodule(name).register_forward_hook(self._hook(name))
         norm = getattr(model, "norm", None)
         self._norm = norm if isinstance(norm, nn.Module) and probe.tokens(self.taps) else None
+        self._size = size
         outputs = self(probe.picture)
         self.channels = [tap.shape[1] for tap in outputs]
-        self.stride = max(1, round(size[0] / outputs[0].shape[2]))  # pixels per cell of the first tap
+        self.strides = [stride_of(size[0], tap.shape[2]) for tap in outputs]  # pixels per cell
 
     def _hook(self, name: str):  # type: ignore[no-untyped-def]
         def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -60,6 +61,10 @@ class Extractor(nn.Module):
             self.model(images)
         except _DeepestTapSignal:
             pass
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if tuple(images.shape[-2:]) == self._size:
+                raise  # the probe has shown that this size is taken
+            raise refused(images.shape[-2:], error) from error
         finally:
             found, self._pass.found = self._pass.found, None
         return [self._as_grid(found[name], images.shape[-2:]) for name in self.taps]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -89,23 +90,24 @@ def build(name: str, weights: str, taps: tuple[Tap, ...], size: tuple[int, int],
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # networks draw initial weights, even those that are replaced below
         model = _create(source.architecture, size)
-    loaded = set(model.state_dict())
+    loaded: set[str] = set(model.state_dict())
+    unknown: set[str] = set()
     if weights == "random":
         source = replace(source, weights=f"random, seed {seed}", licence="none")
     elif weights != "pretrained":
-        loaded = _load_state(model, _read_state(Path(weights)))
+        loaded, unknown = _load_state(model, _read_state(Path(weights)))
         source = replace(source, weights=f"local file {Path(weights).name}", licence="as the file's")
     elif name in OFFLINE:
         model = offline_model(name)
     else:
-        loaded = _load_state(model, _pretrained_state(source.architecture))
+        loaded, unknown = _load_state(model, _pretrained_state(source.architecture))
     backbone = _backbone(model, taps, size, source)
-    missing = sorted(set(backbone.state) - loaded)
-    if missing:
+    stages = {key.partition(".")[0] for key in backbone.state}
+    wrong = sorted(set(backbone.state) - loaded) or sorted(k for k in unknown if k.partition(".")[0] in stages)
+    if wrong:
         raise WeightsError(
-            f"{source.weights}: the weights are for another network than {name}. {len(missing)} of the "
-            f"{len(backbone.state)} tensors that the taps need are missing or have another shape, among "
-            f"them {missing[0]!r}."
+            f"{source.weights}: the weights are for another network than {name}. Of the tensors that the taps "
+            f"need, {len(wrong)} are missing, superfluous or of another shape, among them {wrong[0]!r}."
         )
     return backbone
 
@@ -189,7 +191,11 @@ def _timm_source(name: str) -> Source:
             f"There is no backbone {name!r}.{nearest_name(base, [*OFFLINE, *timm.list_models()])} "
             f"`patchcore backbones` lists those that need no network."
         )
-    config: Any = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    try:
+        config: Any = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError:
+        tags = timm.list_pretrained(f"{base}.*")
+        raise BackboneError(f"timm has no weights {name!r}; it has {', '.join(tags) or 'none'}.") from None
     interpolation: Literal["bilinear", "bicubic"] = "bicubic" if config.interpolation == "bicubic" else "bilinear"
     tag = f"timm {base}.{config.tag}" if config.tag else f"timm {base}"
     return Source(f"timm:{name}", tag, config.license or "see timm", config.mean, config.std, interpolation)
@@ -262,18 +268,20 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return dict(state.get("state_dict", state))
     except Exception as error:  # each reader has its own errors for a bad file
+        # torch's text for a pickle of more than tensors says how to load it nevertheless: ours does not.
+        reason = "it holds other objects than tensors" if isinstance(error, UnpicklingError) else error
         raise WeightsError(
-            f"The weights file {path.name} cannot be read: {error}. Expected `pretrained`, `random`, or "
+            f"The weights file {path.name} cannot be read: {reason}. Expected `pretrained`, `random`, or "
             "the path of a safetensors file or of a state dict that torch.load(weights_only=True) accepts."
         ) from error
 
 
-def _load_state(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
-    """Load what fits, by name and shape (a classifier may differ), and return its names."""
+def _load_state(model: nn.Module, state: dict[str, Tensor]) -> tuple[set[str], set[str]]:
+    """Load what fits, by name and shape (a classifier may differ); the names of that, and unknown ones."""
     own = model.state_dict()
     fitting = {k: t for k, t in state.items() if k in own and t.shape == own[k].shape}
     model.load_state_dict(fitting, strict=False)
-    return set(fitting)
+    return set(fitting), set(state) - set(own)
 
 
 def _pretrained_state(architecture: str) -> dict[str, Tensor]:

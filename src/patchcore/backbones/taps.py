@@ -31,10 +31,7 @@ class Probe:
             with torch.no_grad():
                 model(self.picture)
         except (AssertionError, RuntimeError, ValueError) as error:
-            raise BackboneError(
-                f"The backbone does not take pictures of {size[0]} x {size[1]} pixels: {error} "
-                "Choose a `size` that it takes; for a vision transformer, a multiple of its patch."
-            ) from error
+            raise refused(size, error) from error
         finally:
             for hook in hooks:
                 hook.remove()
@@ -75,8 +72,22 @@ class Probe:
             if output is not None and output.ndim == 4:
                 height = output.shape[1 if channels_last(output, self.size) else 2]
                 if height > 1:
-                    found[name] = round(self.size[0] / height)
+                    found[name] = stride_of(self.size[0], height)
         return found
+
+
+def refused(size: Sequence[int], error: Exception) -> BackboneError:
+    """The error for pictures of a size that a network does not take."""
+    return BackboneError(
+        f"The backbone does not take pictures of {size[0]} x {size[1]} pixels: {error} "
+        "Choose a `size` that it takes; for a vision transformer, a multiple of its patch."
+    )
+
+
+def stride_of(pixels: int, cells: int) -> int:
+    """Pixels per cell, where a side need not be a whole number of cells."""
+    powers = (stride for stride in (1, 2, 4, 8, 16, 32, 64) if cells in (pixels // stride, -(-pixels // stride)))
+    return next(powers, max(1, round(pixels / cells)))
 
 
 def resolve_taps(model: nn.Module, taps: Sequence[Tap], probe: Probe) -> list[str]:
