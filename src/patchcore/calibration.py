@@ -71,6 +71,8 @@ def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     Membership follows from the seed and the picture's position alone, so that it is the same for a
     stream. At least one picture is in the bank and, from two on, at least one is held out.
     """
+    if n == 0:
+        return [], []
     drawn = [draw(seed, index, "calibration") for index in range(n)]
     held = {index for index, value in enumerate(drawn) if value < share}
     if not held and share > 0 and n > 1:

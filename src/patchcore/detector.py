@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -27,6 +28,7 @@ from patchcore.errors import DataError, NotFittedError, UsageError
 from patchcore.maths import coreset, maps, scoring
 from patchcore.maths.embedding import channel_scales
 from patchcore.maths.neighbours import nearest
+from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
@@ -80,7 +82,7 @@ class Detector:
         options = {"batch_size": _BATCH, "on_bad": on_bad, "max_pixels": max_pixels}
         patches, frames, names, fingerprint = PatchStore(), [], [], hashlib.sha256()
         bar = "Reading good pictures" if progress else None
-        for one in embedder.stream(found, progress=bar, **options):  # type: ignore[arg-type]
+        for one in _on_one_thread(embedder.stream(found, progress=bar, **options)):  # type: ignore[arg-type]
             patches.append(one.patches, one.grid)
             frames.append(one.frame)
             names.append(one.loaded.sample.name)
@@ -90,15 +92,17 @@ class Detector:
 
         share = recipe.calibration_share if calibration is None else 0.0
         kept, held_out = hold_out(len(names), share, recipe.seed)
-        bank = self._choose(patches, kept, names, progress)
+        bank = self._choose(patches, kept, datasets.relative(names), progress)
         if calibration is None:
             good = [(patches.rows_of([i]).to(self.device).float(), patches.grids[i], frames[i]) for i in held_out]
         else:
             bar = "Calibrating" if progress else None
             held = embedder.stream(datasets.samples(calibration), progress=bar, **options)  # type: ignore[arg-type]
             good = [(one.patches, one.grid, one.frame) for one in held]
-        self.embedder, self.bank, self.fingerprint = embedder, bank, fingerprint.hexdigest()
-        self.calibration = self._calibrate(good)
+        thresholds = self._calibrate(good, bank)
+        # Only now: a fit that is interrupted leaves the detector as it was.
+        self.embedder, self.bank, self.calibration = embedder, bank, thresholds
+        self.fingerprint = fingerprint.hexdigest()
         return self
 
     def predict(
@@ -114,8 +118,8 @@ class Detector:
 
         Takes what `fit` takes; a folder means the pictures directly in it. `batch_size` is 8, or 1
         for a generator, so that a camera's pictures do not wait for each other. A picture that
-        cannot be read raises PictureError, unless `on_bad` takes the error and the others go on.
-        Errors: NotFittedError, PictureError.
+        cannot be read raises PictureError, unless `on_bad` takes the error and the others go on (one
+        picture then gives None). Errors: NotFittedError, PictureError.
         """
         many = isinstance(pictures, Sized | str | Path)
         results = self.stream(
@@ -126,7 +130,7 @@ class Detector:
             max_pixels=max_pixels,
         )
         if datasets.is_one(pictures):
-            return next(results)
+            return next(results, None)
         return list(results) if many else results
 
     def stream(
@@ -153,10 +157,11 @@ class Detector:
         return self._results(embedded, max_pixels)
 
     def _results(self, embedded: Iterable[Embedded], max_pixels: int) -> Iterator[Result]:
+        assert self.bank is not None
         assert self.calibration is not None
         for one in embedded:
             begin = time.perf_counter()
-            score, patch_scores, rows = self._score(one.patches, one.grid)
+            score, patch_scores, rows = self._score(one.patches, one.grid, self.bank)
             yield Result(
                 sample=one.loaded.sample,
                 score=score,
@@ -172,18 +177,17 @@ class Detector:
             )
 
     @torch.inference_mode()
-    def _score(self, patches: Tensor, grid: tuple[int, int]) -> tuple[float, Tensor, Tensor]:
+    def _score(self, patches: Tensor, grid: tuple[int, int], bank: Bank) -> tuple[float, Tensor, Tensor]:
         """Patches (h*w, D) -> image score, patch scores (h, w), nearest bank rows (h, w, k)."""
-        assert self.bank is not None
         recipe = self.recipe
-        patches = patches * self.bank.scales
-        distances, rows = nearest(patches, self.bank.rows, recipe.neighbours)
+        patches = patches * bank.scales
+        distances, rows = nearest(patches, bank.rows, recipe.neighbours)
         scores = scoring.patch_scores(distances, recipe.distance)
         score = scoring.image_score(
             scores,
             patches,
             rows[:, 0],
-            self.bank.rows,
+            bank.rows,
             kind=recipe.image_score,
             top_share=recipe.top_share,
             neighbours=recipe.reweight_neighbours,
@@ -212,11 +216,11 @@ class Detector:
         origins = patches.origins_of(kept)[chosen.cpu()].int()
         return Bank(rows[chosen].float(), origins, tuple(names), scales)
 
-    def _calibrate(self, good: list[tuple[Tensor, tuple[int, int], Any]]) -> Calibration:
+    def _calibrate(self, good: list[tuple[Tensor, tuple[int, int], Frame]], bank: Bank) -> Calibration:
         """The thresholds, from the scores of good pictures that the bank has not seen."""
         scores, maxima = [], []
         for patches, grid, frame in good:
-            score, patch_scores, _ = self._score(patches, grid)
+            score, patch_scores, _ = self._score(patches, grid, bank)
             values = maps.anomaly_map(patch_scores, frame, **self.recipe.map_options)
             scores.append(score)
             maxima.append(float(values[~values.isnan()].max()))
@@ -226,6 +230,8 @@ class Detector:
 
     def _build_backbone(self) -> backbones.Backbone:
         recipe = self.recipe
+        if self.embedder is not None:
+            return self.embedder.backbone  # fitting again
         if self.network is not None:
             return backbones.wrap(self.network, recipe.taps, recipe.window)
         if recipe.backbone == "module":
@@ -262,13 +268,24 @@ class Detector:
         return detector
 
 
+def _on_one_thread(embedded: Iterator[Embedded]) -> Iterator[Embedded]:
+    """Run the network on one thread: its convolutions round differently on several, and the bank
+    must not depend on their number. Limits the calling thread only."""
+    while True:
+        with threadpool_limits(1, user_api="openmp"):
+            one = next(embedded, None)
+        if one is None:
+            return
+        yield one
+
+
 def choose_device(name: str) -> torch.device:
     """The device of a name; `auto` is CUDA, else MPS, else the CPU."""
     if name != "auto":
         try:
-            return torch.device(name)
-        except RuntimeError as error:
-            raise UsageError(f"device is {name!r}: {error}") from None
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise UsageError(f"device is {name!r}: {str(error).splitlines()[0]}") from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

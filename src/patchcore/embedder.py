@@ -15,7 +15,7 @@ from patchcore.backbones import Backbone
 from patchcore.data.datasets import Sample
 from patchcore.data.images import to_tensor
 from patchcore.data.loading import Loaded, OnBad, load
-from patchcore.errors import RecipeError
+from patchcore.errors import PictureError, RecipeError
 from patchcore.maths import resize
 from patchcore.maths.embedding import embed, patches_of
 from patchcore.maths.resize import Frame
@@ -30,7 +30,16 @@ class Embedded:
     frame: Frame
     patches: Tensor
     grid: tuple[int, int]
-    seconds: float  # of resize and network, the picture's share of its batch
+    seconds: float  # of the network, the picture's share of its batch
+
+
+@dataclass(frozen=True)
+class _Framed:
+    """A picture that waits for its batch: (3, H, W) as the network wants it."""
+
+    loaded: Loaded
+    frame: Frame
+    image: Tensor
 
 
 class Embedder:
@@ -44,6 +53,7 @@ class Embedder:
         source = backbone.source
         self._mean = torch.tensor(source.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(source.std, device=device).view(3, 1, 1)
+        self._kernel = source.interpolation if recipe.interpolation == "weights" else recipe.interpolation
         # Sides without padding or crop are whole cells of every tap. A letterbox too pads in whole
         # cells, so that none of them shows picture and padding at once.
         self._cell = math.lcm(*backbone.extractor.strides)
@@ -66,19 +76,24 @@ class Embedder:
         With a batch size of 1 no picture is asked for before the one before it is done.
         """
         total = len(found) if isinstance(found, list) else None
-        loaded = load(found, ahead=1 if batch_size == 1 else 2 * batch_size, max_pixels=max_pixels, on_bad=on_bad)
+        ahead = 1 if batch_size == 1 else 2 * batch_size
         with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
-            batch: list[tuple[Loaded, Frame]] = []
-            for one in loaded:
-                frame = self.frame(one.pixels.shape[:2])
-                if batch and (len(batch) == batch_size or frame.window != batch[0][1].window):
+            batch: list[_Framed] = []
+            for loaded in load(found, ahead=ahead, max_pixels=max_pixels, on_bad=on_bad):
+                frame = self.frame(loaded.pixels.shape[:2])
+                if batch and frame.window != batch[0].frame.window:
                     yield from self._embed(batch)
                     bar.update(len(batch))
                     batch = []
-                batch.append((one, frame))
-                if batch_size == 1:
+                try:
+                    batch.append(_Framed(loaded, frame, self._image(loaded, frame)))
+                except PictureError as error:  # its values are not what the recipe says
+                    if on_bad is None:
+                        raise
+                    on_bad(error)
+                if len(batch) == batch_size:
                     yield from self._embed(batch)
-                    bar.update(1)
+                    bar.update(len(batch))
                     batch = []
             if batch:
                 yield from self._embed(batch)
@@ -97,18 +112,18 @@ class Embedder:
         assert isinstance(recipe.size, int)  # the recipe has checked it
         return resize.short_side_frame((height, width), recipe.size, crop, self._cell)
 
-    def _embed(self, batch: list[tuple[Loaded, Frame]]) -> list[Embedded]:
+    def _embed(self, batch: list[_Framed]) -> list[Embedded]:
         begin = time.perf_counter()
         with torch.inference_mode():
-            taps = self.backbone.extractor(torch.stack([self._image(loaded, frame) for loaded, frame in batch]))
-            if any(frame.inside != frame.window for _, frame in batch):
-                embeddings = [self._merge(_without_padding(taps, n, frame)) for n, (_, frame) in enumerate(batch)]
+            taps = self.backbone.extractor(torch.stack([one.image for one in batch]))
+            if any(one.frame.inside != one.frame.window for one in batch):
+                embeddings = [self._merge(_without_padding(taps, n, one.frame)) for n, one in enumerate(batch)]
             else:
                 embeddings = list(self._merge(taps).split(1))
         seconds = (time.perf_counter() - begin) / len(batch)
         return [
-            Embedded(loaded, frame, patches_of(one), (one.shape[2], one.shape[3]), seconds)
-            for (loaded, frame), one in zip(batch, embeddings, strict=True)
+            Embedded(one.loaded, one.frame, patches_of(embedding), (embedding.shape[2], embedding.shape[3]), seconds)
+            for one, embedding in zip(batch, embeddings, strict=True)
         ]
 
     def _merge(self, taps: list[Tensor]) -> Tensor:
@@ -128,7 +143,7 @@ class Embedder:
     def _image(self, loaded: Loaded, frame: Frame) -> Tensor:
         """One picture as the network wants it: (3, H, W)."""
         image = to_tensor(loaded.pixels, loaded.sample.name, self.recipe.value_range).to(self.device)
-        image = resize.place(image, frame, self.backbone.source.interpolation)
+        image = resize.place(image, frame, self._kernel)
         return resize.pad((image - self._mean) / self._std, frame)
 
 

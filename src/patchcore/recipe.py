@@ -44,6 +44,11 @@ class Recipe(BaseModel):
         "0-1 for float. State it for 12-bit pictures in 16-bit files, and for other float pictures.",
     )
 
+    interpolation: Literal["weights", "bilinear", "bicubic"] = Field(
+        "weights",
+        description="Kernel of the resize, always antialiased: what the weights were trained with, or stated.",
+    )
+
     # Backbone
     backbone: str = Field(
         "efficientnet_lite0",
@@ -120,7 +125,7 @@ class Recipe(BaseModel):
     false_reject_rate: float = Field(
         0.05, gt=0, lt=1, description="Probability that a good picture fails, for which the threshold is set."
     )
-    seed: int = Field(0, ge=0, description="For everything that is drawn.")
+    seed: int = Field(0, ge=0, lt=2**32, description="For everything that is drawn.")
 
     @model_validator(mode="after")
     def _check_together(self) -> Recipe:

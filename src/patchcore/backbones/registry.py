@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import socket
 import urllib.request
@@ -224,7 +225,9 @@ def _create(architecture: str, size: tuple[int, int]) -> nn.Module:
         from torchvision import models
 
         # Some torchvision vision transformers fix their grid when they are built.
-        fixed = {"image_size": size[0]} if name.startswith("vit_") else {}
+        fixed: dict[str, Any] = {"image_size": size[0]} if name.startswith("vit_") else {}
+        if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+            fixed["weights_backbone"] = None
         return models.get_model(name, weights=None, **fixed)
     import timm
 

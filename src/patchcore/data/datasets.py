@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,6 +189,18 @@ def limited(found: Iterable[Sample], limit: int | None, seed: int) -> Iterable[S
     found = list(found)
     kept = sorted(range(len(found)), key=lambda index: draw(seed, index, "limit"))[:limit]
     return [found[index] for index in sorted(kept)]
+
+
+def relative(names: list[str]) -> list[str]:
+    """Names without the folder that they share: a model file keeps no machine's paths."""
+    absolute = [Path(name) for name in names if Path(name).is_absolute()]
+    if not absolute:
+        return names
+    try:
+        folder = Path(os.path.commonpath([path.parent for path in absolute]))
+    except ValueError:  # on several drives
+        return [Path(name).name for name in names]
+    return [Path(name).relative_to(folder).as_posix() if Path(name).is_absolute() else name for name in names]
 
 
 def draw(seed: int, index: int, purpose: Literal["calibration", "limit"]) -> float:

@@ -22,6 +22,8 @@ Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 100_000_000
 
+# Other formats have decoders that start programs, or that nobody asked for.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
 
 
@@ -116,7 +118,7 @@ def _open(path: Path) -> Image.Image:
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            return Image.open(path, formats=_FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -163,6 +165,10 @@ def _png_kind(path: Path) -> tuple[int, int]:
 def _read_deep_colour(path: Path, name: str, image: Image.Image) -> Pixels:
     import cv2
 
+    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
+        raise PictureError(
+            name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
+        )
     array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise PictureError(name, "damaged or truncated: it cannot be decoded.")

@@ -20,7 +20,7 @@ Border = Literal["mirror", "symmetric"]
 
 
 def upsample_matrix(n_in: int, n_out: int, mode: Upsample) -> Tensor:
-    """(n_out, n_in), as `torch.nn.functional.interpolate` without aligned corners."""
+    """(n_out, n_in), pixel centres at half integers; `nearest` takes cell floor(i * n_in / n_out)."""
     if mode == "bilinear":
         return resize_matrix(n_in, n_out, "bilinear")
     source = (torch.arange(n_out) * n_in) // n_out
@@ -48,6 +48,7 @@ def gaussian_matrix(n: int, sigma: float, border: Border) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is cached must serve every caller
 def side_matrix(
     cells: int,
     inside: int,

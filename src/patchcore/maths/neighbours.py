@@ -14,7 +14,8 @@ def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
 
     Returns distances (N, k), ascending, and row indices (N, k). A matrix product finds candidates;
     their distances are then computed directly, because |q|² - 2q·b + |b|² in float32 is off by
-    several 1e-2 at a true distance of zero, and a good part is exactly that case.
+    several 1e-2 at a true distance of zero, and a good part is exactly that case. Distances are thus
+    right to rounding; of rows whose products differ by less than float32 rounding, either may be given.
     """
     k = min(k, len(bank))
     centre = bank.mean(0)  # a shift changes no distance and makes the products small

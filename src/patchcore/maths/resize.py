@@ -20,6 +20,7 @@ _BLOCK = 32  # output rows per product: few enough to skip most zeros, enough to
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)  # what is cached must serve every caller
 def resize_matrix(n_in: int, n_out: int, kernel: Kernel) -> Tensor:
     """The (n_out, n_in) matrix that resizes one side of a picture, rows summing to 1.
 
@@ -42,6 +43,7 @@ def resize_matrix(n_in: int, n_out: int, kernel: Kernel) -> Tensor:
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)
 def _bands(n_in: int, n_out: int, kernel: Kernel) -> tuple[tuple[int, int, Tensor], ...]:
     """The rows of `resize_matrix` in blocks, each cut to the columns that are not all zero."""
     bands = []
