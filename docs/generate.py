@@ -1,7 +1,7 @@
 """Write docs/reference from the code: the command line, the Python API and the recipe fields.
 
-    python docs/generate.py           writes the files
-    python docs/generate.py --check   fails if they are not up to date
+python docs/generate.py           writes the files
+python docs/generate.py --check   fails if they are not up to date
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ API = {
 
 
 def cli() -> str:
-    parts = [HEAD, "# Command line\n\n", _help(main, "patchcore")]
-    context = click.Context(main, info_name="patchcore")
+    context = click.Context(main, info_name="patchcore", terminal_width=100, **main.context_settings)
+    parts = [HEAD, "# Command line\n\n", _block(main.get_help(context))]
     for name in _COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
-        parts += [f"\n## patchcore {name}\n\n", _help(command, f"patchcore {name}")]
+        inner = click.Context(command, info_name=name, parent=context, terminal_width=100)
+        parts += [f"\n## patchcore {name}\n\n", _block(command.get_help(inner))]
     return "".join(parts)
 
 
-def _help(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100)
-    return f"```\n{command.get_help(context)}\n```\n"
+def _block(text: str) -> str:
+    return f"```\n{text}\n```\n"
 
 
 def api() -> str:

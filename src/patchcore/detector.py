@@ -7,34 +7,29 @@ predict:  pictures -> taps -> embedding -> nearest bank rows -> patch scores -> 
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from patchcore import archive, backbones
+from patchcore import archive
 from patchcore.calibration import Calibration, hold_out
 from patchcore.data import datasets
 from patchcore.data.images import MAX_PIXELS
 from patchcore.data.loading import OnBad
 from patchcore.embedder import Embedded, Embedder
-from patchcore.errors import DataError, NotFittedError, UsageError
-from patchcore.maths import coreset, maps, scoring
-from patchcore.maths.embedding import channel_scales
+from patchcore.errors import DataError, NotFittedError
+from patchcore.fitting import backbone_for, calibrate, choose, choose_device, on_one_thread
+from patchcore.maths import scoring
 from patchcore.maths.neighbours import nearest
-from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
 from patchcore.result import Result
 
-log = logging.getLogger(__name__)
 
 _BATCH = 8
 
@@ -78,11 +73,11 @@ class Detector:
         """
         recipe = self.recipe
         found = datasets.limited(datasets.samples(pictures), limit, recipe.seed)
-        embedder = Embedder(recipe, self._build_backbone(), self.device)
+        embedder = Embedder(recipe, backbone_for(recipe, self.network, self.embedder), self.device)
         options = {"batch_size": _BATCH, "on_bad": on_bad, "max_pixels": max_pixels}
         patches, frames, names, fingerprint = PatchStore(), [], [], hashlib.sha256()
         bar = "Reading good pictures" if progress else None
-        for one in _on_one_thread(embedder.stream(found, progress=bar, **options)):  # type: ignore[arg-type]
+        for one in on_one_thread(embedder.stream(found, progress=bar, **options)):  # type: ignore[arg-type]
             patches.append(one.patches, one.grid)
             frames.append(one.frame)
             names.append(one.loaded.sample.name)
@@ -92,14 +87,15 @@ class Detector:
 
         share = recipe.calibration_share if calibration is None else 0.0
         kept, held_out = hold_out(len(names), share, recipe.seed)
-        bank = self._choose(patches, kept, datasets.relative(names), progress)
+        bank = choose(recipe, patches, kept, datasets.relative(names), self.device, progress)
         if calibration is None:
             good = [(patches.rows_of([i]).to(self.device).float(), patches.grids[i], frames[i]) for i in held_out]
         else:
             bar = "Calibrating" if progress else None
             held = embedder.stream(datasets.samples(calibration), progress=bar, **options)  # type: ignore[arg-type]
             good = [(one.patches, one.grid, one.frame) for one in held]
-        thresholds = self._calibrate(good, bank)
+        scored = ((*self._score(p, grid, bank)[:2], frame) for p, grid, frame in good)
+        thresholds = calibrate(recipe, scored)
         # Only now: a fit that is interrupted leaves the detector as it was.
         self.embedder, self.bank, self.calibration = embedder, bank, thresholds
         self.fingerprint = fingerprint.hexdigest()
@@ -194,50 +190,6 @@ class Detector:
         )
         return float(score), scores.unflatten(0, grid), rows.unflatten(0, grid)
 
-    def _choose(self, patches: PatchStore, kept: list[int], names: list[str], progress: bool) -> Bank:
-        """The bank: the coreset of the patches of the pictures that were kept."""
-        recipe = self.recipe
-        rows = patches.rows_of(kept).to(self.device)
-        scales = channel_scales(rows) if recipe.scaling == "channel" else rows.new_ones(rows.shape[1]).float()
-        if recipe.scaling == "channel":
-            rows = torch.cat([(block * scales).half() for block in rows.split(1 << 14)])
-        n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
-        with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
-            chosen = coreset.select(
-                rows,
-                n_rows,
-                method=recipe.coreset,
-                projection=recipe.projection,
-                projection_dims=recipe.projection_dims,
-                start=recipe.start,
-                seed=recipe.seed,
-                on_progress=lambda count: bar.update(count - bar.n),
-            )
-        origins = patches.origins_of(kept)[chosen.cpu()].int()
-        return Bank(rows[chosen].float(), origins, tuple(names), scales)
-
-    def _calibrate(self, good: list[tuple[Tensor, tuple[int, int], Frame]], bank: Bank) -> Calibration:
-        """The thresholds, from the scores of good pictures that the bank has not seen."""
-        scores, maxima = [], []
-        for patches, grid, frame in good:
-            score, patch_scores, _ = self._score(patches, grid, bank)
-            values = maps.anomaly_map(patch_scores, frame, **self.recipe.map_options)
-            scores.append(score)
-            maxima.append(float(values[~values.isnan()].max()))
-        calibration = Calibration.fit(scores, maxima, self.recipe.false_reject_rate)
-        log.log(logging.INFO if calibration.enough else logging.WARNING, calibration.summary())
-        return calibration
-
-    def _build_backbone(self) -> backbones.Backbone:
-        recipe = self.recipe
-        if self.embedder is not None:
-            return self.embedder.backbone  # fitting again
-        if self.network is not None:
-            return backbones.wrap(self.network, recipe.taps, recipe.window)
-        if recipe.backbone == "module":
-            raise UsageError("The recipe has backbone='module'; give the network: Detector(recipe, backbone=network).")
-        return backbones.build(recipe.backbone, recipe.weights, recipe.taps, recipe.window, recipe.seed)
-
     def save(self, path: str | Path, *, weights: bool = True) -> None:
         """Write one file with all that `load` needs, whole or not at all.
 
@@ -266,26 +218,3 @@ class Detector:
         detector.embedder, detector.bank = parts.embedder, parts.bank
         detector.calibration, detector.fingerprint = parts.calibration, parts.fingerprint
         return detector
-
-
-def _on_one_thread(embedded: Iterator[Embedded]) -> Iterator[Embedded]:
-    """Run the network on one thread: its convolutions round differently on several, and the bank
-    must not depend on their number. Limits the calling thread only."""
-    while True:
-        with threadpool_limits(1, user_api="openmp"):
-            one = next(embedded, None)
-        if one is None:
-            return
-        yield one
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` is CUDA, else MPS, else the CPU."""
-    if name != "auto":
-        try:
-            return torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise UsageError(f"device is {name!r}: {str(error).splitlines()[0]}") from None
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from patchcore.data.datasets import GOOD, Sample
-from patchcore.data.images import MAX_PIXELS, read_mask
+from patchcore.data.images import MAX_PIXELS
 from patchcore.data.loading import OnBad
+from patchcore.data.masks import read_mask
 from patchcore.detector import Detector
 from patchcore.errors import DataError
 from patchcore.maths import metrics

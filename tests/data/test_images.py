@@ -9,7 +9,8 @@ import tifffile
 import torch
 from PIL import Image, ImageFile
 
-from patchcore.data.images import EXTENSIONS, read, read_mask, to_tensor
+from patchcore.data.images import EXTENSIONS, read, to_tensor
+from patchcore.data.masks import read_mask
 from patchcore.errors import DataError, PictureError
 
 HEIGHT, WIDTH = 6, 9

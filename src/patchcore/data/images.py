@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from patchcore.data import deep_colour
 from patchcore.errors import PictureError
 
 Picture: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
@@ -67,18 +68,6 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
     return ((tensor - low) / (high - low)).clamp_(0, 1)
 
 
-def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
-    """A ground-truth mask (H, W): true where a pixel is above half of the file's range."""
-    pixels = _read_file(path, str(path), max_pixels).max(2)
-    if pixels.shape != size:
-        raise PictureError(
-            str(path),
-            f"a mask of {pixels.shape[1]} x {pixels.shape[0]} pixels for a picture of {size[1]} x {size[0]}; "
-            "they must be the same size.",
-        )
-    return pixels > (0 if pixels.max(initial=0) <= 1 else 127 if pixels.dtype == np.uint8 else 32767)
-
-
 def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
     with _damage(name):
         if path.is_dir():
@@ -93,8 +82,8 @@ def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
                     f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is "
                     "what it should be, raise the limit (--max-pixels, or max_pixels=).",
                 )
-            if _is_deep_colour(image, path):
-                return _read_deep_colour(path, name, image)
+            if deep_colour.needed(image, path):
+                return _check_array(deep_colour.read(path, name, image), name)
             return _from_pillow(image, name)
 
 
@@ -144,49 +133,6 @@ def _from_pillow(image: Image.Image, name: str) -> Pixels:
 def _grey_palette(image: Image.Image) -> bool:
     colours = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
     return bool((colours == colours[:, :1]).all())
-
-
-def _is_deep_colour(image: Image.Image, path: Path) -> bool:
-    """Several channels of more than 8 bits, which Pillow would cut to 8."""
-    if image.format == "PNG":
-        depth, kind = _png_kind(path)
-        return depth == 16 and kind in (2, 4, 6)  # colour, grey + alpha, colour + alpha
-    bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)  # type: ignore[attr-defined]
-    return len(bits) > 1 and max(bits) > 8
-
-
-def _png_kind(path: Path) -> tuple[int, int]:
-    """Bit depth and colour type, from the header chunk."""
-    with path.open("rb") as file:
-        header = file.read(26)
-    return header[24], header[25]
-
-
-def _read_deep_colour(path: Path, name: str, image: Image.Image) -> Pixels:
-    import cv2
-
-    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
-        raise PictureError(
-            name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
-        )
-    array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None:
-        raise PictureError(name, "damaged or truncated: it cannot be decoded.")
-    if array.ndim == 3:
-        array = array[..., 2::-1]  # from B, G, R, alpha
-    if image.format == "PNG":  # OpenCV orients TIFF itself
-        array = _orient(array, image.getexif().get(274, 1))
-        if _png_kind(path)[1] == 4:
-            array = array[..., :1]
-    return _check_array(array, name)
-
-
-def _orient(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Apply an EXIF orientation, 1 to 8."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)  # what follows is then the same as for 1 to 4
-    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
-    return array[::rows, ::columns]
 
 
 def _check_array(array: NDArray[Any], name: str) -> Pixels:

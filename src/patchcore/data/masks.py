@@ -1,0 +1,23 @@
+"""Ground-truth masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore.data.images import MAX_PIXELS, read
+from patchcore.errors import PictureError
+
+
+def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
+    """A ground-truth mask (H, W): true where a pixel is above half of the file's range."""
+    pixels = read(path, str(path), max_pixels).max(2)
+    if pixels.shape != size:
+        raise PictureError(
+            str(path),
+            f"a mask of {pixels.shape[1]} x {pixels.shape[0]} pixels for a picture of {size[1]} x {size[0]}; "
+            "they must be the same size.",
+        )
+    return pixels > (0 if pixels.max(initial=0) <= 1 else 127 if pixels.dtype == np.uint8 else 32767)
