@@ -30,7 +30,6 @@ from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
 from patchcore.result import Result
 
-
 _BATCH = 8
 
 
@@ -76,8 +75,8 @@ class Detector:
         embedder = Embedder(recipe, backbone_for(recipe, self.network, self.embedder), self.device)
         options = {"batch_size": _BATCH, "on_bad": on_bad, "max_pixels": max_pixels}
         patches, frames, names, fingerprint = PatchStore(), [], [], hashlib.sha256()
-        bar = "Reading good pictures" if progress else None
-        for one in on_one_thread(embedder.stream(found, progress=bar, **options)):  # type: ignore[arg-type]
+        read = embedder.stream(found, progress="Reading good pictures" if progress else None, **options)  # type: ignore[arg-type]
+        for one in on_one_thread(read):
             patches.append(one.patches, one.grid)
             frames.append(one.frame)
             names.append(one.loaded.sample.name)

@@ -35,11 +35,11 @@ class Embedded:
 
 @dataclass(frozen=True)
 class _Framed:
-    """A picture that waits for its batch: (3, H, W) as the network wants it."""
+    """A picture that waits for its batch: at each scale, its frame and (3, H, W) as the network wants it."""
 
     loaded: Loaded
-    frame: Frame
-    image: Tensor
+    frames: list[Frame]
+    images: list[Tensor]
 
 
 class Embedder:
@@ -77,53 +77,52 @@ class Embedder:
         """
         total = len(found) if isinstance(found, list) else None
         ahead = 1 if batch_size == 1 else 2 * batch_size
+        loaded = load(found, ahead=ahead, max_pixels=max_pixels, on_bad=on_bad)
         with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
-            batch: list[_Framed] = []
-            for loaded in load(found, ahead=ahead, max_pixels=max_pixels, on_bad=on_bad):
-                frame = self.frame(loaded.pixels.shape[:2])
-                if batch and frame.window != batch[0].frame.window:
-                    yield from self._embed(batch)
-                    bar.update(len(batch))
-                    batch = []
-                try:
-                    batch.append(_Framed(loaded, frame, self._image(loaded, frame)))
-                except PictureError as error:  # its values are not what the recipe says
-                    if on_bad is None:
-                        raise
-                    on_bad(error)
-                if len(batch) == batch_size:
-                    yield from self._embed(batch)
-                    bar.update(len(batch))
-                    batch = []
-            if batch:
+            for batch in _batches(self._framed(loaded, on_bad), batch_size):
                 yield from self._embed(batch)
                 bar.update(len(batch))
 
-    def frame(self, source: tuple[int, ...]) -> Frame:
-        """Where a picture of (height, width) lies in the network's input."""
+    def _framed(self, loaded: Iterable[Loaded], on_bad: OnBad | None) -> Iterator[_Framed]:
+        for one in loaded:
+            frames = [self.frame(one.pixels.shape[:2], scale) for scale in self.recipe.scales]
+            try:
+                images = self._images(one, frames)
+            except PictureError as error:  # its values are not what the recipe says
+                if on_bad is None:
+                    raise
+                on_bad(error)
+            else:
+                yield _Framed(one, frames, images)
+
+    def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
+        """Where a picture of (height, width) lies in the network's input, at one of the scales."""
         recipe, (height, width) = self.recipe, source
+        h, w = (max(1, round(side * scale / self._cell)) * self._cell for side in recipe.window)
+        window = recipe.window if scale == 1 else (h, w)
         if recipe.resize == "stretch":
-            return resize.stretch_frame((height, width), recipe.window)
+            return Frame((height, width), window, window)
         if recipe.resize == "area":
-            return resize.area_frame((height, width), recipe.window, self._cell)
+            return resize.area_frame((height, width), window, self._cell)
         if recipe.resize == "letterbox":
-            return resize.letterbox_frame((height, width), recipe.window, self._cell)
-        crop = recipe.window if recipe.crop else None
+            return resize.letterbox_frame((height, width), window, self._cell)
         assert isinstance(recipe.size, int)  # the recipe has checked it
-        return resize.short_side_frame((height, width), recipe.size, crop, self._cell)
+        short = round(recipe.size * scale)
+        return resize.short_side_frame((height, width), short, window if recipe.crop else None, self._cell)
 
     def _embed(self, batch: list[_Framed]) -> list[Embedded]:
         begin = time.perf_counter()
         with torch.inference_mode():
-            taps = self.backbone.extractor(torch.stack([one.image for one in batch]))
-            if any(one.frame.inside != one.frame.window for one in batch):
-                embeddings = [self._merge(_without_padding(taps, n, one.frame)) for n, one in enumerate(batch)]
-            else:
-                embeddings = list(self._merge(taps).split(1))
+            taps: list[list[Tensor]] = [[] for _ in batch]  # of each picture, (1, C, h, w) each
+            for scale in range(len(self.recipe.scales)):
+                for tap in self.backbone.extractor(torch.stack([one.images[scale] for one in batch])):
+                    for own, one, values in zip(taps, batch, tap.split(1), strict=True):
+                        own.append(_without_padding(values, one.frames[scale]))
+            embeddings = [self._merge(own) for own in taps]
         seconds = (time.perf_counter() - begin) / len(batch)
         return [
-            Embedded(one.loaded, one.frame, patches_of(embedding), (embedding.shape[2], embedding.shape[3]), seconds)
-            for one, embedding in zip(batch, embeddings, strict=True)
+            Embedded(one.loaded, one.frames[0], patches_of(values), (values.shape[2], values.shape[3]), seconds)
+            for one, values in zip(batch, embeddings, strict=True)
         ]
 
     def _merge(self, taps: list[Tensor]) -> Tensor:
@@ -140,20 +139,31 @@ class Embedder:
             bins=recipe.bins,
         )
 
-    def _image(self, loaded: Loaded, frame: Frame) -> Tensor:
-        """One picture as the network wants it: (3, H, W)."""
+    def _images(self, loaded: Loaded, frames: list[Frame]) -> list[Tensor]:
+        """One picture as the network wants it, (3, H, W), once for each scale."""
         image = to_tensor(loaded.pixels, loaded.sample.name, self.recipe.value_range).to(self.device)
-        image = resize.place(image, frame, self._kernel)
-        return resize.pad((image - self._mean) / self._std, frame)
+        placed = [resize.place(image, frame, self._kernel) for frame in frames]
+        return [resize.pad((one - self._mean) / self._std, f) for one, f in zip(placed, frames, strict=True)]
 
 
-def _without_padding(taps: list[Tensor], number: int, frame: Frame) -> list[Tensor]:
-    """The taps of one picture of a batch, (1, C, h, w) each, cut to the cells that show picture."""
-    cut = []
-    for tap in taps:
-        h, w = (
-            side * inside // window
-            for side, inside, window in zip(tap.shape[-2:], frame.inside, frame.window, strict=True)
-        )
-        cut.append(tap[number : number + 1, :, :h, :w])
-    return cut
+def _batches(framed: Iterable[_Framed], size: int) -> Iterator[list[_Framed]]:
+    """Runs of pictures in the same windows, each as soon as it is full or another window comes."""
+    batch: list[_Framed] = []
+    for one in framed:
+        if batch and [f.window for f in one.frames] != [f.window for f in batch[0].frames]:
+            yield batch
+            batch = []
+        batch.append(one)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _without_padding(tap: Tensor, frame: Frame) -> Tensor:
+    """Cut a tap (1, C, h, w) to the cells that show picture."""
+    h, w = (
+        side * inside // window for side, inside, window in zip(tap.shape[-2:], frame.inside, frame.window, strict=True)
+    )
+    return tap[..., :h, :w]

@@ -17,7 +17,8 @@ Each message says what was got, what was expected, and what to do next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class PatchcoreError(Exception):
@@ -75,3 +76,20 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def explain_fields(wrong: Iterable[Mapping[str, Any]], about: Mapping[str, str]) -> str:
+    """One line per wrong field of a recipe: what was got, what it takes, what it is.
+
+    `wrong`: what pydantic found, as `ValidationError.errors()` gives it; `about`: all fields.
+    """
+    lines = []
+    for item in wrong:
+        name = ".".join(str(part) for part in item["loc"][:1])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"There is no recipe field {name!r}.{nearest_name(name, about)}")
+        elif name:
+            lines.append(f"Recipe field {name} got {item['input']!r}: {item['msg']}. {about[name]}")
+        else:
+            lines.append(f"Recipe: {item['msg'].removeprefix('Value error, ')}.")
+    return "\n".join(dict.fromkeys(lines))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from patchcore.errors import RecipeError, nearest_name
+from patchcore.errors import RecipeError, explain_fields, nearest_name
 from patchcore.named import NAMED
 
 Positive = Annotated[int, Field(gt=0)]
@@ -66,6 +66,12 @@ class Recipe(BaseModel):
     )
 
     # Embedding
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="Sizes, as shares of `size`, at which the network sees each picture; their taps are joined on "
+        "the grid of the first, which must be 1.",
+    )
     patch_size: Positive = Field(3, description="Side of the pooled neighbourhood, in cells; odd.")
     patch_stride: Positive = Field(1, description="Step between patches, in cells of the first tap.")
     pool: Literal["mean", "bins"] = Field(
@@ -133,6 +139,8 @@ class Recipe(BaseModel):
             raise ValueError(f"patch_size is {self.patch_size}; it must be odd")
         if self.crop is not None and self.resize != "short_side":
             raise ValueError(f"crop needs resize='short_side', not {self.resize!r}")
+        if self.scales[0] != 1:
+            raise ValueError(f"scales is {list(self.scales)}; the first must be 1")
         if self.resize == "short_side" and isinstance(self.size, tuple):
             raise ValueError(f"resize='short_side' takes one side as size, not {self.size}")
         if self.crop is not None and isinstance(self.size, int) and self.crop > self.size:
@@ -145,7 +153,8 @@ class Recipe(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise RecipeError(_explain(error)) from None
+            about = {name: field.description or "" for name, field in type(self).model_fields.items()}
+            raise RecipeError(explain_fields(error.errors(), about)) from None
 
     @classmethod
     def named(cls, name: str) -> Recipe:
@@ -205,18 +214,3 @@ class Recipe(BaseModel):
     def map_options(self) -> dict[str, Any]:
         """What `maths.maps.anomaly_map` takes."""
         return {"sigma": self.sigma, "upsample": self.upsample, "border": self.map_border}
-
-
-def _explain(error: ValidationError) -> str:
-    """One line per wrong field: what was got, what it takes."""
-    lines = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"][:1])
-        if item["type"] == "extra_forbidden":
-            lines.append(f"There is no recipe field {name!r}.{nearest_name(name, Recipe.model_fields)}")
-        elif name:
-            about = Recipe.model_fields[name].description
-            lines.append(f"Recipe field {name} got {item['input']!r}: {item['msg']}. {about}")
-        else:
-            lines.append(f"Recipe: {item['msg'].removeprefix('Value error, ')}.")
-    return "\n".join(dict.fromkeys(lines))

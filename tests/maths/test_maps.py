@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from patchcore.maths.maps import anomaly_map, gaussian_matrix, upsample_matrix
-from patchcore.maths.resize import Frame, letterbox_frame, short_side_frame, stretch_frame
+from patchcore.maths.resize import Frame, letterbox_frame, short_side_frame
 
 
 def patch_scores(h, w, seed=0):
@@ -81,12 +81,12 @@ def check(scores, frame, sigma, upsample, border):
 @pytest.mark.parametrize("sigma", [0, 1.3, 4.0])
 @pytest.mark.parametrize("source", [(256, 256), (301, 199), (90, 120)])
 def test_the_map_of_a_stretched_picture(source, sigma, border, upsample):
-    check(patch_scores(16, 16), stretch_frame(source, (128, 128)), sigma, upsample, border)
+    check(patch_scores(16, 16), Frame(source, (128, 128), (128, 128)), sigma, upsample, border)
 
 
 def test_a_mirrored_map_is_the_33_tap_convolution_of_the_lightning_family():
     scores = patch_scores(28, 28)
-    frame = stretch_frame((224, 224), (224, 224))
+    frame = Frame((224, 224), (224, 224), (224, 224))
     got = anomaly_map(scores, frame, sigma=4.0, upsample="nearest", border="mirror")
     expected = smoothed_by_convolution(upsampled(scores, (224, 224), "nearest"), 4.0)
     torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
@@ -94,7 +94,7 @@ def test_a_mirrored_map_is_the_33_tap_convolution_of_the_lightning_family():
 
 def test_a_symmetric_map_is_that_of_the_inspection_family():
     scores = patch_scores(28, 28)
-    frame = stretch_frame((224, 224), (224, 224))
+    frame = Frame((224, 224), (224, 224), (224, 224))
     got = anomaly_map(scores, frame, sigma=4.0, upsample="bilinear", border="symmetric")
     expected = ndimage.gaussian_filter(upsampled(scores, (224, 224), "bilinear").numpy(), sigma=4)
     np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -147,7 +147,7 @@ def test_smoothing_keeps_a_constant_map(n, sigma, border):
 
 def test_no_smoothing_at_sigma_zero():
     scores = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    frame = stretch_frame((4, 4), (4, 4))
+    frame = Frame((4, 4), (4, 4), (4, 4))
     values = anomaly_map(scores, frame, sigma=0, upsample="nearest", border="mirror")
     assert values.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
 

@@ -15,7 +15,6 @@ from patchcore.maths.resize import (
     resize,
     resize_matrix,
     short_side_frame,
-    stretch_frame,
 )
 
 sides = st.integers(2, 97)  # torch 2.14 itself is wrong for pictures one pixel wide; Pillow stands in for them below
@@ -95,7 +94,7 @@ def test_gradients_flow_through_a_resize_that_a_prediction_has_made_before():
 
 
 def test_stretch_shows_the_whole_picture_in_the_whole_window():
-    frame = stretch_frame((300, 500), (256, 128))
+    frame = Frame((300, 500), (256, 128), (256, 128))
     assert frame == Frame((300, 500), (256, 128), (256, 128), (0, 0))
     assert frame.inside == (256, 128)
     assert frame.coverage == 1.0

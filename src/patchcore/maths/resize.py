@@ -92,11 +92,6 @@ class Frame:
         return (self.inside[0] * self.inside[1]) / (self.resized[0] * self.resized[1])
 
 
-def stretch_frame(source: tuple[int, int], size: tuple[int, int]) -> Frame:
-    """The whole picture, its proportions changed to those of `size`."""
-    return Frame(source, size, size)
-
-
 def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] | None, multiple: int) -> Frame:
     """The shorter side brought to `short`, then the centre cut to `crop`.
 
