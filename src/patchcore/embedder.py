@@ -71,10 +71,8 @@ class Embedder:
         on_bad: OnBad | None = None,
         progress: str | None = None,
     ) -> Iterator[Embedded]:
-        """Embed pictures in order; pictures that follow each other in the same frame share a batch.
-
-        With a batch size of 1 no picture is asked for before the one before it is done.
-        """
+        """Embed pictures in order; those that follow each other in the same frame share a batch.
+        With a batch size of 1 no picture is asked for before the one before it is done."""
         total = len(found) if isinstance(found, list) else None
         ahead = 1 if batch_size == 1 else 2 * batch_size
         loaded = load(found, ahead=ahead, max_pixels=max_pixels, on_bad=on_bad)
