@@ -160,3 +160,24 @@ def test_the_value_range_of_the_recipe_is_applied():
 def test_a_picture_outside_its_value_range_is_named():
     with pytest.raises(PictureError, match=r"#1: a float picture with values from .* value_range"):
         stream(block_embedder(resize="stretch", size=32), [noise(32, 32), noise(32, 32) * 1.0])
+
+
+def test_a_second_scale_adds_its_taps_on_the_grid_of_the_first():
+    picture = noise(64, 64)
+    (one,) = stream(block_embedder(resize="stretch", size=64), [picture])
+    (half,) = stream(block_embedder(resize="stretch", size=32), [picture])
+    (both,) = stream(block_embedder(resize="stretch", size=64, scales=(1, 0.5)), [picture])
+    assert both.grid == one.grid == (8, 8)
+    dimensions = one.patches.shape[1]
+    torch.testing.assert_close(both.patches[:, :dimensions], one.patches)
+    small = half.patches.T.reshape(1, dimensions, *half.grid)
+    expected = torch.nn.functional.interpolate(small, (8, 8), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(both.patches[:, dimensions:], expected.flatten(2)[0].T)
+
+
+@pytest.mark.parametrize("resize", ["area", "stretch", "short_side", "letterbox"])
+def test_scales_keep_the_grid_of_every_way_to_resize(resize):
+    (one,) = stream(block_embedder(resize=resize, size=64), [noise(128, 96)])
+    (both,) = stream(block_embedder(resize=resize, size=64, scales=(1, 0.75)), [noise(128, 96)])
+    assert both.grid == one.grid
+    assert both.patches.shape[1] == 2 * one.patches.shape[1]

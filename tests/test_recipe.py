@@ -95,6 +95,7 @@ def test_numbers_that_are_none_are_refused(field, number):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"scales": (0.5, 1)}, "Recipe: scales is [0.5, 1.0]; the first must be 1."),
         ({"patch_size": 4}, "Recipe: patch_size is 4; it must be odd."),
         ({"crop": 224}, "Recipe: crop needs resize='short_side', not 'area'."),
         ({"crop": 224, "resize": "stretch"}, "Recipe: crop needs resize='short_side', not 'stretch'."),
