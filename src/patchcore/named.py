@@ -7,8 +7,8 @@ from typing import Any
 # name: (one line for people, fields of Recipe)
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("the best balance of accuracy and speed with offline weights", {}),
-    "accurate": ("accuracy first, at twice the cost: two scales", {"scales": (1.0, 0.75)}),
-    "fast": ("the fastest that is still useful", {"size": 224, "ratio": 0.02}),
+    "accurate": ("accuracy first: two scales and a larger bank", {"scales": (1.0, 0.75), "ratio": 0.05}),
+    "fast": ("the fastest that is still useful: a smaller picture and bank", {"size": 192, "ratio": 0.01}),
     "lightning": (
         "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7",
         {
@@ -17,6 +17,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
             "size": 256,
             "crop": 224,
             "interpolation": "bilinear",
+            "ratio": 0.1,
             "scaling": "none",
             "projection": "sparse",
             "start": "random",
@@ -33,6 +34,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
             "size": 256,
             "crop": 224,
             "interpolation": "bilinear",
+            "ratio": 0.1,
             "pool": "bins",
             "merge": "bins",
             "scaling": "none",

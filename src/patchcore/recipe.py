@@ -98,7 +98,7 @@ class Recipe(BaseModel):
     coreset: Literal["k_center", "random", "identity"] = Field(
         "k_center", description="How patches are chosen: exact greedy k-center, at random, or all of them."
     )
-    ratio: float = Field(0.1, gt=0, le=1, description="Share of the training patches that the bank keeps.")
+    ratio: float = Field(0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
     max_rows: Positive = Field(50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
     projection: Literal["none", "dense", "sparse"] = Field(
         "none", description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse."
