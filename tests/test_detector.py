@@ -21,6 +21,7 @@ from patchcore import (
     NotFittedError,
     PictureError,
     Recipe,
+    RecipeError,
     Result,
     StoreError,
     UsageError,
@@ -729,3 +730,15 @@ def test_networks_of_other_kinds_work_end_to_end(backbone, tmp_path):
     result, good = Detector.load(tmp_path / "m").predict([bad, pictures[3]])
     assert result.score > good.score
     assert result.map.shape == (64, 64)
+
+
+def test_a_recipe_may_be_given_by_its_name():
+    assert Detector("fast").recipe == Recipe.named("fast")
+    with pytest.raises(RecipeError, match=r"There is no recipe 'fats'.*Did you mean 'fast'"):
+        Detector("fats")
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_no_pictures_is_wrong_usage(tiny_detector, size):
+    with pytest.raises(UsageError, match=rf"batch_size is {size}; it must be at least 1"):
+        tiny_detector.predict(noise(2), batch_size=size)

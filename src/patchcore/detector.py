@@ -21,7 +21,7 @@ from patchcore.data import datasets
 from patchcore.data.images import MAX_PIXELS
 from patchcore.data.loading import OnBad
 from patchcore.embedder import Embedded, Embedder
-from patchcore.errors import DataError, NotFittedError
+from patchcore.errors import DataError, NotFittedError, UsageError
 from patchcore.fitting import backbone_for, calibrate, choose, choose_device, on_one_thread
 from patchcore.maths import scoring
 from patchcore.maths.neighbours import nearest
@@ -36,14 +36,15 @@ _BATCH = 8
 class Detector:
     """Finds defects in pictures of parts after seeing good ones.
 
-    `backbone` is a network of the caller's own, which expects ImageNet-normalised pictures; `device`
-    is `auto`, or a torch device. `predict` may be called from several threads at once.
+    `recipe` is a Recipe or the name of one; `backbone` a network of the caller's own, which expects
+    ImageNet-normalised pictures; `device` is `auto` or a torch device. `predict` is thread-safe.
     """
 
     def __init__(
-        self, recipe: Recipe | None = None, *, backbone: nn.Module | None = None, device: str = "auto"
+        self, recipe: Recipe | str | None = None, *, backbone: nn.Module | None = None, device: str = "auto"
     ) -> None:
-        self.recipe = (recipe or Recipe()).replace(**({} if backbone is None else {"backbone": "module"}))
+        recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
+        self.recipe = recipe.replace(**({} if backbone is None else {"backbone": "module"}))
         self.device = choose_device(device)
         self.bank: Bank | None = None
         self.calibration: Calibration | None = None
@@ -110,12 +111,13 @@ class Detector:
         max_pixels: int = MAX_PIXELS,
     ) -> Any:
         """One picture -> Result. Several -> a list of them; a generator -> a generator of them.
-
         Takes what `fit` takes; a folder means the pictures directly in it. `batch_size` is 8, or 1
         for a generator, so that a camera's pictures do not wait for each other. A picture that
         cannot be read raises PictureError, unless `on_bad` takes the error and the others go on (one
         picture then gives None). Errors: NotFittedError, PictureError.
         """
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
         many = isinstance(pictures, Sized | str | Path)
         results = self.stream(
             pictures,
@@ -209,8 +211,7 @@ class Detector:
         """A detector from its file. Nothing in the file is executed.
 
         `backbone` is needed again where `fit` was given a network of the caller's own; `weights`
-        (a path) where the file was saved without weights that came from a local file.
-        Errors: StoreError, WeightsError.
+        (a path) where it was saved without weights that came from a local file. Errors: StoreError, WeightsError.
         """
         parts = archive.load(path, device=choose_device(device), network=backbone, weights=weights)
         detector = cls(parts.recipe, backbone=backbone, device=device)

@@ -72,7 +72,7 @@ def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL)
     assert done.exit_code == 0
     assert done.stdout == ""
-    assert re.search(r"m: \d+ patches of 4 pictures, in .* s, .* MB", done.stderr)
+    assert re.search(r"m: \d+ patches remembered, 4 pictures read, in .* s, .* MB", done.stderr)
 
 
 def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):

@@ -212,3 +212,26 @@ def test_a_reader_that_stops_early_gets_no_traceback(model_file, hazelnut):
     assert process.wait(timeout=60) in (0, 1)
     assert b"Traceback" not in said
     assert b"Exception ignored" not in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_a_file_name_that_is_no_unicode_does_not_stop_the_run(run, model_file, hazelnut, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    shutil.copy(hazelnut / "test/good/04.jpg", os.fsencode(folder) + b"/T\xfcr.jpg")
+    shutil.copy(hazelnut / "test/good/04.jpg", folder / "[red].jpg")
+    done = run("predict", model_file, folder, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*_map.tiff"))) == 2
+    assert "[red].jpg" in done.stderr
+
+
+def test_the_table_of_results_says_which_files_belong_to_which_picture(run, model_file, hazelnut, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(hazelnut / "test/good/04.jpg", tmp_path / name / "x.jpg")
+    run("predict", model_file, tmp_path / "a/x.jpg", tmp_path / "b/x.jpg", "-o", tmp_path / "out")
+    with (tmp_path / "out/results.csv").open(newline="") as file:
+        files = {row["path"]: row["files"] for row in csv.DictReader(file)}
+    assert files == {str(tmp_path / "a/x.jpg"): "x", str(tmp_path / "b/x.jpg"): "x_2"}
+    assert (tmp_path / "out/x_2_overlay.png").is_file()

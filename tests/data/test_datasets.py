@@ -375,3 +375,14 @@ def test_a_draw_depends_on_each_of_its_arguments_and_on_nothing_else():
     assert len({first, draw(2, 2, "calibration"), draw(1, 3, "calibration"), draw(1, 2, "limit")}) == 4
     # Seed 1, index 23 is not seed 12, index 3.
     assert draw(1, 23, "limit") != draw(12, 3, "limit")
+
+
+def test_a_misspelt_column_is_an_error_with_the_name_that_was_meant(tmp_path):
+    with pytest.raises(DataError, match=r"there is a column 'lable'\. Did you mean 'label'\?"):
+        detect(table(tmp_path, "path,lable\na.png,good\n"))
+
+
+def test_training_rows_with_another_label_are_counted_in_the_description(tmp_path):
+    found = detect(table(tmp_path, "path,label,split\na.png,good,train\nb.png,goood,train\n"))
+    assert len(found.train) == 1
+    assert "1 training rows left out" in found.description

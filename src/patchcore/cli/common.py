@@ -39,10 +39,12 @@ def command(function: F) -> F:
             raise click.UsageError(str(error)) from None
         except PatchcoreError as error:
             raise click.ClickException(str(error)) from None
+        except BrokenPipeError:  # the reader of a pipe has gone; it is not our place to complain
+            raise SystemExit(1) from None
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from None
         except KeyboardInterrupt:
             click.echo("Stopped. Nothing half-written was left.", err=True)
-            raise SystemExit(1) from None
-        except BrokenPipeError:  # the reader of a pipe has gone; it is not our place to complain
             raise SystemExit(1) from None
 
     return run  # type: ignore[return-value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def fit(
     recipe = read_recipe(recipe_name, assignments, seed)
     if not output.parent.is_dir():
         raise StoreError(f"The folder {output.parent} does not exist. Create it first.")
+    if not os.access(output.parent, os.W_OK):
+        raise StoreError(f"The folder {output.parent} cannot be written to.")
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
@@ -75,8 +78,8 @@ def fit(
     assert detector.bank is not None
     assert detector.calibration is not None
     say(
-        f"{output}: {len(detector.bank.rows)} patches of {len(detector.bank.pictures)} pictures, in {seconds:.1f} s, "
-        f"{output.stat().st_size / 1e6:.1f} MB"
+        f"{output}: {len(detector.bank.rows)} patches remembered, {len(detector.bank.pictures)} pictures read, "
+        f"in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
     )
     if as_json:
         print_json(

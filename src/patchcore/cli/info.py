@@ -40,7 +40,10 @@ def info(model: Path, as_json: bool) -> None:
                 f"{source['weights']}, licence {source['licence']}, "
                 f"{'in the file' if header['weights_included'] else 'not in the file'}",
             ),
-            ("bank", f"{bank['rows']} patches of {bank['dimensions']} values, from {len(bank['pictures'])} pictures"),
+            (
+                "bank",
+                f"{bank['rows']} patches of {bank['dimensions']} values, of {len(bank['pictures'])} pictures read",
+            ),
             (
                 "threshold",
                 f"{calibration['threshold']}, from {len(calibration['scores'])} good pictures, false-reject rate "

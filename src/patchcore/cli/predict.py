@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -88,15 +89,15 @@ def predict(
             "decision": result.decision,
             "seconds": round(result.seconds, 6),
         }
-        rows.append(row)
+        rows.append(row if output is None else {**row, "files": str(names[result.name])})
         failed |= result.decision == "fail"
         if as_json:
             print_json(row)
         if output is not None:
             _write(result, output / names[result.name], map_format)
     if output is not None:
-        with whole_file(output / "results.csv", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, (*_COLUMNS, "error"))
+        with whole_file(output / "results.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.DictWriter(file, (*_COLUMNS, "files", "error"))
             writer.writeheader()
             writer.writerows(rows)
             writer.writerows({"path": error.name, "error": error.reason} for error in bad.errors)
@@ -151,14 +152,18 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
     unit = 65535 / (4 * result.pixel_threshold) if result.pixel_threshold > 0 else 1.0
     counts = (np.nan_to_num(result.map) * unit).round().clip(0, 65535).astype(np.uint16)
     with whole_file(base.with_name(f"{base.name}_map.tiff"), "wb") as file:
-        Image.fromarray(counts).save(file, "TIFF", compression="tiff_deflate")
+        # In memory first: Pillow's TIFF writer does not take every file name that the system allows.
+        encoded = io.BytesIO()
+        Image.fromarray(counts).save(encoded, "TIFF", compression="tiff_deflate")
+        file.write(encoded.getvalue())
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     table = Table(Column("picture", overflow="fold"), "score", "normalised", "verdict")
     for row in rows:
-        table.add_row(row["path"], f"{row['score']:.4g}", f"{row['normalised']:.3f}", row["decision"])
+        table.add_row(Text(row["path"]), f"{row['score']:.4g}", f"{row['normalised']:.3f}", row["decision"])
     Console(stderr=True).print(table)

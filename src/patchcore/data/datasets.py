@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data.images import EXTENSIONS, Picture
-from patchcore.errors import DataError, UsageError
+from patchcore.errors import DataError, UsageError, nearest_name
 
 GOOD = "good"
+_COLUMNS = frozenset({"path", "label", "mask", "split"})
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,11 @@ def _csv(path: Path) -> Dataset:
         raise DataError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
     if "path" not in columns:
         raise DataError(f"{path}: the columns are {', '.join(columns) or 'none'}; expected at least `path`.")
+    for column in columns:
+        if column not in _COLUMNS and (meant := nearest_name(column, _COLUMNS - set(columns))):
+            raise DataError(f"{path}: there is a column {column!r}.{meant}")
     train, test = [], []
+    left_out = 0
     for number, row in rows:
         split, label = (row.get("split") or "").strip(), (row.get("label") or "").strip()
         if split not in ("", "train", "test"):
@@ -125,7 +130,9 @@ def _csv(path: Path) -> Dataset:
             train.append(sample)
         if split != "train" and kind is not None:
             test.append(sample)
-    return Dataset(f"CSV table, {len(train)} good to train on, {len(test)} labelled to test on", train, test)
+        left_out += split == "train" and kind not in (GOOD, None)
+    without = f", {left_out} training rows left out because their label is not {GOOD!r}" if left_out else ""
+    return Dataset(f"CSV table, {len(train)} good to train on, {len(test)} labelled to test on{without}", train, test)
 
 
 def samples(pictures: Any) -> Iterable[Sample]:

@@ -23,7 +23,7 @@ Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 100_000_000
 
-# Other formats have decoders that start programs, or that nobody asked for.
+# Other decoders start programs, or nobody asked for them.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
 
