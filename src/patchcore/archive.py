@@ -60,13 +60,13 @@ def header(parts: Parts) -> dict[str, Any]:
     }
 
 
-def save(detector: Detector, path: str | Path, *, weights: bool) -> None:
-    """Write a detector, with the weights that its taps need or only with their hash."""
+def save(detector: Detector, path: str | Path, *, weights: bool) -> str:
+    """Write a detector, with the weights that its taps need or only with their hash; returns its SHA-256."""
     parts = parts_of(detector)
     tensors = parts.bank.tensors()
     if weights and detector.network is None:
         tensors |= {f"weights.{name}": tensor for name, tensor in parts.embedder.backbone.state.items()}
-    store.write(path, tensors, header(parts))
+    return store.write(path, tensors, header(parts))
 
 
 def load(path: str | Path, *, device: torch.device, network: nn.Module | None, weights: str | None) -> Parts:

@@ -191,13 +191,13 @@ class Detector:
         )
         return float(score), scores.unflatten(0, grid), rows.unflatten(0, grid)
 
-    def save(self, path: str | Path, *, weights: bool = True) -> None:
-        """Write one file with all that `load` needs, whole or not at all.
+    def save(self, path: str | Path, *, weights: bool = True) -> str:
+        """Write one file with all that `load` needs, whole or not at all; returns its SHA-256.
 
         `weights=False` leaves the backbone's weights out: the file then names them by their hash,
         and they must be found again when it is loaded. Errors: NotFittedError, StoreError.
         """
-        archive.save(self, path, weights=weights)
+        return archive.save(self, path, weights=weights)
 
     @classmethod
     def load(

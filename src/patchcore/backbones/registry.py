@@ -90,7 +90,8 @@ def build(name: str, weights: str, taps: tuple[Tap, ...], size: tuple[int, int],
     source = _source(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # networks draw initial weights, even those that are replaced below
-        model = _create(source.architecture, size)
+        offline = name in OFFLINE and weights == "pretrained"
+        model = offline_model(name) if offline else _create(source.architecture, size)
     loaded: set[str] = set(model.state_dict())
     unknown: set[str] = set()
     if weights == "random":
@@ -98,9 +99,7 @@ def build(name: str, weights: str, taps: tuple[Tap, ...], size: tuple[int, int],
     elif weights != "pretrained":
         loaded, unknown = _load_state(model, _read_state(Path(weights)))
         source = replace(source, weights=f"local file {Path(weights).name}", licence="as the file's")
-    elif name in OFFLINE:
-        model = offline_model(name)
-    else:
+    elif not offline:
         loaded, unknown = _load_state(model, _pretrained_state(source.architecture))
     backbone = _backbone(model, taps, size, source)
     stages = {key.partition(".")[0] for key in backbone.state}

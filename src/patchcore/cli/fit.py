@@ -50,7 +50,6 @@ def fit(
     JSON keys: path, pictures, skipped, bank_rows, threshold, pixel_threshold, calibration_pictures,
     calibration_enough, seconds, sha256.
     """
-    from patchcore import store
     from patchcore.data import datasets
     from patchcore.detector import Detector
     from patchcore.errors import StoreError
@@ -72,7 +71,7 @@ def fit(
         on_bad=bad if skip_bad else None,
         max_pixels=max_pixels,
     )
-    detector.save(output, weights=not no_weights)
+    digest = detector.save(output, weights=not no_weights)
     seconds = time.perf_counter() - begin
     bad.report("Left out")
     assert detector.bank is not None
@@ -93,7 +92,7 @@ def fit(
                 "calibration_pictures": len(detector.calibration.scores),
                 "calibration_enough": detector.calibration.enough,
                 "seconds": round(seconds, 3),
-                "sha256": store.read(output)[1]["sha256"],
+                "sha256": digest,
             }
         )
 
