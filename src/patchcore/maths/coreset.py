@@ -11,14 +11,15 @@ from sklearn.random_projection import SparseRandomProjection, johnson_lindenstra
 from torch import Tensor
 
 from patchcore.errors import UsageError
+from patchcore.maths.neighbours import Points, near_pairs, rounding, squared
 
 Coreset = Literal["k_center", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]
 Start = Literal["first", "random", "mean_of_ten"]
 
-_CANDIDATES = 1024
+_CANDIDATES = 2048
 _BLOCK = 1 << 14  # rows at a time where all of them are visited
-_CHUNK_ROWS, _CHUNK_PICKS = 256, 2048  # a block of distances of 2 MB stays in the cache
+_PART = 256  # candidates that are brought up to date together
 
 
 def k_center_greedy(
@@ -37,49 +38,55 @@ def k_center_greedy(
     `on_progress` is called with the number of picks made.
 
     Why it is exact: minimum distances only shrink as picks are added, so an old one is an upper
-    bound. Only the rows with the highest bounds, the candidates, are brought up to date, in one
-    matrix product against the picks they have not seen. While the best of them exceeds every bound
-    outside, no row outside can be the farthest. Products in float32 only decide which distances
-    could matter: within the error bound of the product, distances are settled in float64 from the
-    coordinates. Every comparison between rows is therefore one of float64 distances, whatever the
-    number of candidates, the block sizes or the number of threads.
+    bound. Only the rows with the highest bounds, the candidates, are brought up to date, against
+    the picks they have not seen. While the best of them exceeds every bound outside, no row outside
+    can be the farthest. Short forms of rows and picks (see `neighbours`) tell in float32 which
+    pairs could matter; those are settled in float64 from the coordinates. Every comparison between
+    rows is therefore one of float64 distances, whatever the number of candidates or of axes, the
+    block sizes or the number of threads.
     """
     n = len(x)
     if not 1 <= n_picks <= n:
         raise UsageError(f"n_picks is {n_picks}; it must be between 1 and the number of rows, {n}.")
     space = _Rows(x)
     picks = torch.empty(n_picks, dtype=torch.long, device=x.device)
-    picked = torch.empty(n_picks, x.shape[1], device=x.device)  # the picks' rows, centred
-    norms = torch.empty(n_picks, device=x.device)
-    seen = torch.zeros(n, dtype=torch.long, device=x.device)  # picks that a row's bound knows of
+    seen = torch.zeros(n, dtype=torch.int32, device=x.device)  # picks that a row's bound knows of
     if isinstance(start, Tensor):
         if start.shape != (n,):
             raise UsageError(f"start has shape {tuple(start.shape)}; expected ({n},) distances.")
-        bounds, count = start.to(x.device, torch.float64).square(), 0
+        bounds = start.to(x.device, torch.float64).square()
+        picks[0] = bounds.argmax()  # the lowest index on ties
     else:
         if not 0 <= start < n:
             raise UsageError(f"start is {start}; it must be a row index below {n}.")
-        picks[0], count = start, 1
-        picked[0], norms[0] = space.centred(picks[:1])[0], space.norms[start]
+        picks[0] = start
         bounds = space.upper_bounds(start)
-        bounds[start] = -1.0  # below every distance: never picked again
+    bounds[picks[0]] = -1.0  # below every distance: never picked again
+    count, prepared = 1, 0
 
     while count < n_picks:
         rows, outside, outside_row = _highest(bounds, min(candidates, n))
         local = space.centred(rows)
-        values = space.refresh(rows, local, bounds[rows], seen[rows], picks, picked, norms, count)
-        local_norms, slack = space.norms[rows], space.slack(rows)
+        if count >= 2 * prepared:  # the best axes change while the picks come closer to each other
+            known = Points(space.centred(picks[:count]), None if count >= 256 else 0, capacity=n_picks)
+            prepared = count
+        short = known.shorten(local)
+        values = space.refresh(rows, local, short, bounds[rows], seen[rows], picks, known)
+        lengths, begin = short.square().sum(1), count
+        slack = rounding(short.shape[1]) * 4 * lengths.max() + space.blur
         while count < n_picks:
             best = int(values.argmax())  # rows ascend, so this is the lowest index on ties
             value, row = float(values[best]), int(rows[best])
             if value < outside or (value == outside and row > outside_row):
                 break
-            picks[count], picked[count], norms[count] = row, local[best], local_norms[best]
+            picks[count] = row
             count += 1
             values[best] = -1.0
-            estimate = torch.addmv(local_norms, local, local[best], alpha=-2) + local_norms[best]
-            near = (estimate - slack < values).nonzero().flatten()
+            bound = torch.addmv(lengths, short, short[best], alpha=-2) + (lengths[best] - slack)
+            near = (bound < values).nonzero().flatten()
             values[near] = torch.minimum(values[near], space.exact(rows[near], rows[best : best + 1]))
+        if count > begin:
+            known.append(space.centred(picks[begin:count]))
         bounds[rows], seen[rows] = values, count
         if on_progress is not None:
             on_progress(count)
@@ -108,81 +115,46 @@ class _Rows:
         # Distances do not change when the centre is moved to 0, and their products become small.
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         self.centre = torch.stack([b.to(wide).sum(0) for b in x.split(_BLOCK)]).sum(0) / len(x)
-        self.norms = torch.cat([self._shift(b).square().sum(1) for b in x.split(_BLOCK)])
-        # A dot product of D terms is off by at most D units in the last place of |a||b|, in any
-        # order of summation; squared distances need three of them. The unit is larger where the
-        # caller has allowed float32 products in fewer bits.
-        bits = {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
-        self.unit = 2.0 * (x.shape[1] + 8) * 2.0**-bits
-        self.longest = self.norms.max().sqrt()
+        # What the rounding of centred coordinates can change in a squared distance.
+        longest = torch.stack([self._shift(b).square().sum(1).max() for b in x.split(_BLOCK)]).max()
+        self.blur = float(rounding(0) * 4 * longest)
 
     def centred(self, rows: Tensor) -> Tensor:
+        """Rows by index, float32, about the centre."""
         return self._shift(self.x[rows])
 
     def _shift(self, block: Tensor) -> Tensor:
         return (block.to(self.centre.dtype) - self.centre).float()
 
-    def slack(self, rows: Tensor) -> Tensor:
-        """How far a float32 squared distance from these rows to any other can be off."""
-        return self.unit * (self.norms[rows].sqrt() + self.longest).square()
-
     def upper_bounds(self, row: int) -> Tensor:
         """Upper bounds on the squared distances of all rows to one of them, in float64."""
-        target = self.centred(torch.tensor([row], device=self.x.device))[0]
-        estimate = (
-            torch.cat([self._shift(b) @ target for b in self.x.split(_BLOCK)])
-            .mul_(-2)
-            .add_(self.norms)
-            .add_(self.norms[row])
-        )
-        slack = self.unit * (self.norms.sqrt() + self.longest).square()
-        return (estimate + slack).double()
+        target = self.centred(torch.tensor([row], device=self.x.device))
+        blocks = [squared(self._shift(block), target) for block in self.x.split(_BLOCK)]
+        return torch.cat(blocks).double() * (1 + rounding(self.x.shape[1])) + self.blur
 
     def exact(self, a: Tensor, b: Tensor) -> Tensor:
         """Squared distances between rows a and b, pair by pair, from float64 coordinates."""
-        step = max(1, (1 << 21) // self.x.shape[1])
+        step = max(1, (1 << 19) // self.x.shape[1])
         b = b.expand(len(a))
         return torch.cat(
             [
-                (self.x[i].double() - self.x[j].double()).square().sum(1)
+                (self.x[i].double() - self.x[j].double()).square_().sum(1)
                 for i, j in zip(a.split(step), b.split(step), strict=True)
             ]
         )
 
     def refresh(
-        self,
-        rows: Tensor,
-        local: Tensor,
-        bounds: Tensor,
-        seen: Tensor,
-        picks: Tensor,
-        picked: Tensor,
-        norms: Tensor,
-        count: int,
+        self, rows: Tensor, local: Tensor, short: Tensor, bounds: Tensor, seen: Tensor, picks: Tensor, known: Points
     ) -> Tensor:
-        """Exact squared distances of `rows` to their nearest of the first `count` picks."""
-        values = bounds.clone()
-        slack = self.slack(rows)
-        order = seen.argsort()  # rows that have seen as much are brought up to date together
-        for part in order.split(_CHUNK_ROWS):
-            first = int(seen[part[0]])
-            own = self.norms[rows[part]]
-            # A pick matters if its distance may be below the bound, or below the nearest pick's.
-            limit = (bounds[part] + slack[part]).float()
-            pairs = []
-            for low in range(first, count, _CHUNK_PICKS):
-                high = min(low + _CHUNK_PICKS, count)
-                d = torch.addmm(norms[low:high], local[part], picked[low:high].T, alpha=-2)
-                nearest = d.amin(1) + own
-                limit = torch.minimum(limit, nearest + 2 * slack[part])
-                hit = (nearest <= limit).nonzero().flatten()
-                if len(hit):
-                    i, j = (d[hit] <= (limit - own)[hit, None]).nonzero().T
-                    pairs.append(torch.stack([hit[i], j + low]))
-            if pairs:
-                i, j = torch.cat(pairs, 1)
-                distances = self.exact(rows[part[i]], picks[j])
-                values.scatter_reduce_(0, part[i], distances, "amin")
+        """Exact squared distances of `rows` to their nearest pick, given bounds that know the first `seen` of them."""
+        values, error = bounds.clone(), 1 + 3 * rounding(self.x.shape[1])
+        for part in seen.argsort().split(_PART):  # rows that have seen as much go together
+            limits = bounds[part].float() + self.blur
+            i, j, distances = near_pairs(local[part], short[part], known, limits=limits, first=int(seen[part[0]]))
+            best = limits.scatter_reduce(0, i, distances, "amin")
+            near = distances <= best[i] * error + 3 * self.blur
+            i, j = i[near], j[near]
+            values.scatter_reduce_(0, part[i], self.exact(rows[part[i]], picks[j]), "amin")
         return values
 
 

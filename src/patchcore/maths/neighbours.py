@@ -1,36 +1,187 @@
-"""Exact nearest bank rows of a set of patches."""
+"""Exact nearest points: plain where that is fastest, by bounds where they rule most points out.
+
+Why bounds are exact: rotate all points to the principal axes of some of them. The coordinates on
+the first axes, and the length of what they leave, are a point's short form; and two short forms are
+never farther apart than their points: along the axes nothing changes, and two lengths differ by no
+more than the vectors do. So a point whose short form is farther away than some point that has been
+measured cannot be nearer than that one. Products of short forms bound all distances, and only the
+pairs that a bound does not rule out, rounding errors included, are measured, coordinate by
+coordinate. The plain search is the case of all axes.
+"""
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-_CELLS = 1 << 22  # entries of one block of the distance matrix: 16 MB, about a cache's worth
-_SPARE = 2  # extra candidates, so that rounding in the product cannot lose a true neighbour
+_CELLS = 1 << 21  # bounds at a time: 8 MB stay in the cache
+_GROUP = 64  # points whose lowest bound stands for all of them
+_AXES = (16, 24, 32, 48, 64, 96, 128)  # numbers of axes to choose from
 
 
-def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """The k nearest rows of `bank` (M, D) for each of `queries` (N, D), by Euclidean distance.
+class Points:
+    """Points (M, D), float32, prepared to be searched, with room for more up to `capacity`.
 
-    Returns distances (N, k), ascending, and row indices (N, k). A matrix product finds candidates;
-    their distances are then computed directly, because |q|² - 2q·b + |b|² in float32 is off by
-    several 1e-2 at a true distance of zero, and a good part is exactly that case. Distances are thus
-    right to rounding; of rows whose products differ by less than float32 rounding, either may be given.
+    `axes` is the number of principal axes in the short forms: `best_axes` chooses it if it is
+    None; 0 is the plain search.
     """
-    k = min(k, len(bank))
-    centre = bank.mean(0)  # a shift changes no distance and makes the products small
-    bank_c = bank - centre
-    half_norms = bank_c.square().sum(1) / 2
-    candidates = min(k + _SPARE, len(bank)) if k > 1 else 1
-    distances, rows = [], []
-    for block in queries.split(max(1, _CELLS // len(bank))):
-        products = torch.addmm(half_norms, block - centre, bank_c.T, alpha=-1)  # |b|²/2 - q·b
-        if candidates == 1:
-            found = products.argmin(1, keepdim=True)
-        else:
-            found = products.topk(candidates, dim=1, largest=False).indices
-        exact = (block[:, None] - bank[found]).square().sum(2).sqrt()  # n, candidates
-        best = exact.sort(dim=1, stable=True)
-        distances.append(best.values[:, :k])
-        rows.append(found.gather(1, best.indices[:, :k]))
-    return torch.cat(distances), torch.cat(rows)
+
+    def __init__(self, rows: Tensor, axes: int | None = None, *, capacity: int = 0) -> None:
+        self.centre = rows.mean(0)  # a shift changes no distance and makes the products small
+        centred = rows - self.centre
+        vectors = principal_axes(centred, max(_AXES)) if axes != 0 else centred[:0].T
+        self.axes = best_axes(centred, vectors) if axes is None else axes
+        self.vectors = vectors[:, : self.axes].contiguous()
+        capacity = max(capacity, len(rows))
+        self.group = _GROUP if capacity > 16 * _GROUP else 1
+        whole = -(-capacity // self.group) * self.group  # the points that are not there are at infinity
+        self.rows = rows if capacity == len(rows) else rows.new_empty(capacity, rows.shape[1])
+        self.short = rows.new_zeros(whole, self.axes + 1 if self.axes else rows.shape[1])
+        self.half = rows.new_full((whole,), torch.inf)  # half the squared lengths of the short forms
+        self.longest = rows.new_zeros(())
+        self.count = 0
+        self.append(rows)
+
+    def append(self, rows: Tensor) -> None:
+        """Add points (n, D)."""
+        new = slice(self.count, self.count + len(rows))
+        self.rows[new] = rows
+        self.short[new] = self.shorten(rows)
+        self.half[new] = self.short[new].square().sum(1) / 2
+        self.longest = torch.maximum(self.longest, (2 * self.half[new].max()).sqrt())
+        self.count = new.stop
+        if "plain" in self.__dict__:
+            self.plain.append(rows)
+
+    def shorten(self, x: Tensor) -> Tensor:
+        """Points (n, D) -> their short forms (n, axes + 1); the D centred coordinates if plain."""
+        x = x - self.centre
+        if not self.axes:
+            return x
+        along = x @ self.vectors
+        rest = torch.addmm(x, along, self.vectors.T, alpha=-1)
+        return torch.cat([along, rest.square_().sum(1, keepdim=True).sqrt_()], 1)
+
+    @cached_property
+    def plain(self) -> Points:
+        """The same points without axes, for queries that the bounds do not serve."""
+        return Points(self.rows[: self.count], 0, capacity=len(self.rows))
+
+
+def principal_axes(centred: Tensor, n: int) -> Tensor:
+    """About the first n principal axes of centred points (M, D), as orthonormal columns (D, n).
+
+    Subspace iteration on a few thousand of the points: any axes give true bounds, so there is no
+    need for more.
+    """
+    some = centred[:: -(-len(centred) // 4096)]
+    covariance = some.T @ some
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.randn(len(covariance), min(n + 8, len(covariance)), generator=generator).to(some)
+    for _ in range(4):
+        axes = torch.linalg.qr(covariance @ axes).Q
+    return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
+
+
+def rounding(terms: int) -> float:
+    """The relative error of a squared distance that comes from a float32 product of so many terms.
+
+    A dot product of n terms is off by at most n units in the last place of |a||b|, in any order of
+    summation; a squared distance needs three of them, and some steps before. The unit is larger
+    where the caller has allowed float32 products in fewer bits.
+    """
+    bits = {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
+    return 2.0 * (terms + 8) * 2.0**-bits
+
+
+def near_pairs(
+    queries: Tensor, short: Tensor, points: Points, k: int = 1, *, limits: Tensor | None = None, first: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Every pair of a query and a point that may be among the query's k nearest.
+
+    `queries` (N, D), and `short`, what `points.shorten` makes of them; `limits` (N,): squared distances beyond which no point matters; `first`: the
+    points before it need not be looked at. Returns the indices of queries and of points, ascending,
+    and the squared distances of those pairs, each (P,). Pairs within rounding of what was asked
+    for are there too.
+    """
+    group = points.group if points.count - first > 4 * k * points.group else 1
+    first -= first % group
+    columns = slice(first, -(-points.count // group) * group)
+    half, others = points.half[columns], points.short[columns]
+    own = short.square().sum(1)
+    slack = rounding(short.shape[1]) * (own.sqrt() + points.longest).square()
+    direct = 1 + rounding(queries.shape[1])  # of distances that are summed up coordinate by coordinate
+    step = max(16, _CELLS // len(half))
+    buffer = half.new_empty(min(step, len(queries)), len(half))
+    found = []
+    for begin in range(0, len(queries), step):
+        part = slice(begin, begin + step)
+        bounds = torch.addmm(half, short[part], others.T, alpha=-1, out=buffer[: len(short[part])])  # |b|²/2 - q·b
+        groups = bounds.unflatten(1, (-1, group))
+        lowest = groups.amin(2)
+        likely = lowest.topk(k, largest=False).indices  # one point of each of these groups is measured
+        within = groups.gather(1, likely[:, :, None].expand(-1, -1, group)).argmin(2)
+        limit = squared(queries[part][:, None], points.rows[likely * group + within + first]).amax(1)
+        if limits is not None:
+            limit = torch.minimum(limit, limits[part])
+        limit = (limit * direct + slack[part] - own[part]) / 2
+        i, g = (lowest <= limit[:, None]).nonzero().T
+        if points.axes and len(i) * group > bounds.numel() // 4:  # these bounds rule out too little
+            rest, limits = queries[begin:], limits if limits is None else limits[begin:]
+            plain = points.plain
+            i, j, distances = near_pairs(rest, plain.shorten(rest), plain, k, limits=limits, first=first)
+            found.append((i + begin, j, distances))
+            break
+        hit, within = (groups[i, g] <= limit[i, None]).nonzero().T
+        i, j = i[hit] + begin, g[hit] * group + within + first
+        few = max(1, (1 << 20) // queries.shape[1])
+        pairs = zip(i.split(few), j.split(few), strict=True)
+        found.append((i, j, torch.cat([squared(queries[a], points.rows[b]) for a, b in pairs])))
+    i, j, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return i, j, distances
+
+
+def squared(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of (..., D) points. |a|² - 2ab + |b|² in float32 would be off by several 1e-2
+    at a true distance of zero, and a good part is exactly that case."""
+    return (a - b).square_().sum(-1)
+
+
+def nearest(queries: Tensor, points: Points, k: int = 1) -> tuple[Tensor, Tensor]:
+    """The k nearest points for each of `queries` (N, D), by Euclidean distance.
+
+    Returns distances (N, k), ascending, and the points' indices (N, k); of equal distances the
+    lower index comes first. Fewer than k points: all of them.
+    """
+    k = min(k, points.count)
+    i, j, distances = near_pairs(queries, points.shorten(queries), points, k)
+    order = distances.sort(stable=True).indices
+    order = order[i[order].sort(stable=True).indices]  # query by query, nearest first
+    first = torch.searchsorted(i, torch.arange(len(queries), device=i.device))
+    picks = order[first[:, None] + torch.arange(k, device=i.device)]
+    return distances[picks].sqrt(), j[picks]
+
+
+def best_axes(centred: Tensor, vectors: Tensor) -> int:
+    """How many of the axes (D, a) make the cheapest search among centred points (M, D); 0 is plain.
+
+    By a count of the work, not by a clock, so that one machine always decides the same: on some of
+    the points, the pairs that bounds would leave to measure, if their nearest other point were the
+    answer. The weights of the parts are measured figures.
+    """
+    m, d = centred.shape
+    sample = centred[:: -(-m // 64)]
+    own = torch.arange(len(sample), device=centred.device)
+    apart = torch.cdist(sample, centred)
+    apart[own, own * -(-m // 64)] = torch.inf
+    limits = apart.amin(1).square()[:, None]
+    short, full = sample @ vectors, centred @ vectors
+    costs = {0: m * (d + 8.0)}
+    for n in [n for n in _AXES if n < d]:
+        rest = [(x.square().sum(1) - s[:, :n].square().sum(1)).clamp(min=0).sqrt() for x, s in ((sample, short), (centred, full))]
+        bounds = torch.cdist(short[:, :n], full[:, :n]).square() + (rest[0][:, None] - rest[1]).square()
+        left = float((bounds <= limits).sum(1).double().mean())
+        costs[n] = m * (n + 9) + 2 * n * d + left * 45 * (d + 100)
+    return min(costs, key=costs.__getitem__)

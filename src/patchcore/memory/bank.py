@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from patchcore.maths.neighbours import Points
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class Bank:
     origins: Tensor
     pictures: tuple[str, ...]
     scales: Tensor
+
+    @cached_property
+    def points(self) -> Points:
+        """The rows, prepared to be searched."""
+        return Points(self.rows)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps: half the size, without loss."""
