@@ -280,6 +280,14 @@ def test_pictures_given_for_calibration_set_the_threshold_alone():
     assert detector.calibration.pixel_threshold == pytest.approx(maxima[27], rel=1e-5)
 
 
+@pytest.mark.parametrize("form", ["array", "generator"])
+def test_calibration_pictures_that_were_learned_from_are_refused(form):
+    learned = noise(6)
+    held = np.concatenate([noise(2, seed=1), learned[3:4]])
+    with pytest.raises(DataError, match=r"#2: this calibration picture is among the training pictures too.*other good"):
+        tiny(learned, calibration=held if form == "array" else iter(held))
+
+
 def test_the_threshold_keeps_its_false_reject_rate_on_new_good_pictures():
     # Held-out and new pictures are drawn alike, so about 10 % of the new ones may fail; with 60
     # and 300 of them, more than 22 % would be four standard deviations away.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from patchcore import archive
-from patchcore.calibration import Calibration, hold_out
+from patchcore.calibration import Calibration, hold_out, unseen
 from patchcore.data import datasets
 from patchcore.data.images import MAX_PIXELS
 from patchcore.data.loading import OnBad
@@ -75,13 +75,13 @@ class Detector:
         found = datasets.limited(datasets.samples(pictures), limit, recipe.seed)
         embedder = Embedder(recipe, backbone_for(recipe, self.network, self.embedder), self.device)
         options = {"batch_size": _BATCH, "on_bad": on_bad, "max_pixels": max_pixels}
-        patches, frames, names, fingerprint = PatchStore(), [], [], hashlib.sha256()
+        patches, frames, names, digests = PatchStore(), [], [], []
         read = embedder.stream(found, progress="Reading good pictures" if progress else None, **options)  # type: ignore[arg-type]
         for one in on_one_thread(read):
             patches.append(one.patches, one.grid)
             frames.append(one.frame)
             names.append(one.loaded.sample.name)
-            fingerprint.update(one.loaded.digest)
+            digests.append(one.loaded.digest)
         if not names:
             raise DataError("There are no good pictures to learn from. Give a folder, table or list that has some.")
 
@@ -93,12 +93,12 @@ class Detector:
         else:
             bar = "Calibrating" if progress else None
             held = embedder.stream(datasets.samples(calibration), progress=bar, **options)  # type: ignore[arg-type]
-            good = [(one.patches, one.grid, one.frame) for one in held]
+            good = [(one.patches, one.grid, one.frame) for one in unseen(held, set(digests))]
         scored = ((*self._score(p, grid, bank)[:2], frame) for p, grid, frame in good)
         thresholds = calibrate(recipe, scored)
         # Only now: a fit that is interrupted leaves the detector as it was.
         self.embedder, self.bank, self.calibration = embedder, bank, thresholds
-        self.fingerprint = fingerprint.hexdigest()
+        self.fingerprint = hashlib.sha256(b"".join(digests)).hexdigest()
         return self
 
     def predict(

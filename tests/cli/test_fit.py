@@ -141,6 +141,13 @@ def test_fit_sets_the_threshold_with_other_pictures_when_given_them(run, hazelnu
     assert row["threshold"] == pytest.approx(max(scores))
 
 
+def test_fit_refuses_to_calibrate_on_what_it_learned_from(run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--calibration", few)
+    assert done.exit_code == 1
+    assert "00.jpg: this calibration picture is among the training pictures too" in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
 def test_fit_can_leave_the_weights_out(run, few, hazelnut, model_file, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--no-weights")
     assert done.exit_code == 0
