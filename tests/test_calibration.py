@@ -80,12 +80,17 @@ def test_too_few_scores_are_said_to_be_too_few():
     assert "rate of 0.05 needs at least 19" in calibration.summary()
 
 
+def test_one_score_is_of_one_picture():
+    assert "of only 1 held-out good picture." in Calibration.fit([1.0], [1.0], 0.05).summary()
+
+
 def test_no_scores_give_no_threshold():
     calibration = Calibration.fit([], [], 0.05)
     assert math.isnan(calibration.threshold)
     assert math.isnan(calibration.pixel_threshold)
     assert not calibration.enough
     assert "every verdict will be 'unsure'" in calibration.summary()
+    assert "--calibration DIR" in calibration.summary()
 
 
 @pytest.mark.parametrize("scores", [[], [0.1, 1 / 3, 7e-12]])

@@ -9,7 +9,7 @@ from typing import Any
 
 from patchcore.data.datasets import draw
 from patchcore.embedder import Embedded
-from patchcore.errors import DataError
+from patchcore.errors import DataError, counted
 from patchcore.maths.thresholds import fit_threshold, needed_scores
 
 
@@ -32,13 +32,16 @@ class Calibration:
 
     def summary(self) -> str:
         """One sentence for people: how the threshold was set, and what it is worth."""
-        n, rate = len(self.scores), f"{self.false_reject_rate:.3g}"
-        if not n:
-            return "No good picture was left to set a threshold with: every verdict will be 'unsure'."
+        pictures, rate = counted(len(self.scores), "held-out good picture"), f"{self.false_reject_rate:.3g}"
+        if not self.scores:
+            return (
+                "No good picture was left to set a threshold with: every verdict will be 'unsure'. Fit on more "
+                "pictures, or give other good ones to set it: calibration=, or --calibration DIR."
+            )
         if self.enough:
-            return f"Threshold {self.threshold:.6g}, from {n} held-out good pictures; false-reject rate {rate}."
+            return f"Threshold {self.threshold:.6g}, from {pictures}; false-reject rate {rate}."
         return (
-            f"Threshold {self.threshold:.6g}: the largest score of only {n} held-out good pictures. A false-reject "
+            f"Threshold {self.threshold:.6g}: the largest score of only {pictures}. A false-reject "
             f"rate of {rate} needs at least {needed_scores(self.false_reject_rate)}; expect more false rejects."
         )
 

@@ -59,6 +59,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    if path.is_dir():
+        raise StoreError(
+            f"{path}: a folder; expected the file of a detector, as `patchcore fit DATA -o FILE` writes it."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -159,6 +159,11 @@ def rebuild(
 
 def _backbone(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int], source: Source) -> Backbone:
     extractor = Extractor(model, taps, size)
+    if max(size) <= extractor.strides[0]:
+        raise BackboneError(
+            f"Pictures of {size[0]} x {size[1]} pixels are a single cell at the tap {extractor.taps[0]!r}. "
+            "Choose a larger `size`, or a tap of a smaller stride first."
+        )
     return Backbone(extractor, source, extractor.needed_state())
 
 

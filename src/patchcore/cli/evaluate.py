@@ -7,12 +7,21 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import BadPictures, command, device_option, json_option, max_pixels_option, print_json, say
+from patchcore.cli.common import (
+    BadPictures,
+    command,
+    device_option,
+    existing_path,
+    json_option,
+    max_pixels_option,
+    print_json,
+    say,
+)
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("model", type=existing_path)
+@click.argument("data", type=existing_path)
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @max_pixels_option
 @device_option
