@@ -713,7 +713,14 @@ def test_a_file_without_weights_wants_the_local_file_again(tmp_path):
     recipe = Recipe(backbone="resnet10t", weights=weights_of(1), taps=(8,), size=32, resize="stretch", crop=None)
     detector = Detector(recipe).fit(noise(4))
     detector.save(tmp_path / "m", weights=False)
+    with pytest.raises(
+        WeightsError, match=r"saved without its weights, which came from the local file .*weights=\.\.\."
+    ):
+        Detector.load(tmp_path / "m")
     loaded = Detector.load(tmp_path / "m", weights=weights_of(1))
+    loaded.fit(noise(4))  # with the network that it has: the recipe keeps no folder
+    with pytest.raises(WeightsError, match=r"no such file \(a saved recipe keeps its name, not its folder"):
+        Detector(loaded.recipe).fit(noise(4))
     assert loaded.predict(noise(1)[0]).score == detector.predict(noise(1)[0]).score
     with pytest.raises(WeightsError, match=r"not those that the detector was fitted with \(local file 1\.pth\)"):
         Detector.load(tmp_path / "m", weights=weights_of(2))
