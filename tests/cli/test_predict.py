@@ -80,6 +80,13 @@ def test_a_picture_that_is_not_there_is_reported(run, model_file, parts):
     assert rows["good00.jpg"]["decision"] == "pass"
 
 
+def test_a_mistyped_path_is_wrong_usage(run, model_file, parts):
+    done = run("predict", model_file, parts / "nowhere", "--json")
+    assert done.exit_code == 2
+    assert "nowhere does not exist. Give pictures, or folders of them." in done.stderr
+    assert done.stdout == ""
+
+
 def test_no_table_is_shown_where_no_picture_could_be_read(run, model_file, parts):
     done = run("predict", model_file, parts / "bad_text.png")
     assert done.exit_code == 1

@@ -22,6 +22,7 @@ from patchcore.cli.common import (
     say,
     whole_file,
 )
+from patchcore.errors import UsageError
 
 _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 
@@ -68,6 +69,9 @@ def predict(
     from patchcore.data.datasets import Sample
     from patchcore.detector import Detector
 
+    # One picture of several that has gone is reported, and the others go on; none at all is a mistyped path.
+    if not any(path.exists() for path in images):
+        raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
     paths = list(_expand(images, recursive))
     detector = Detector.load(model, device=device)
     failed = False
