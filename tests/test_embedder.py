@@ -37,7 +37,7 @@ def block_embedder(**fields) -> Embedder:
 
 
 def stream(embedder: Embedder, pictures, batch_size: int = 8):
-    return list(embedder.stream(samples(pictures), batch_size=batch_size, max_pixels=10**8))
+    return list(embedder.stream(samples(pictures), lambda one: one, batch_size=batch_size, threads=2, max_pixels=10**8))
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
         ("scaling", "yes", "'none' or 'channel'"),
         ("tap_bins", 0, "greater than 0"),
         ("bins", 0, "greater than 0"),
-        ("coreset", "kmeans", "'k_center', 'random' or 'identity'"),
+        ("coreset", "kmeans", "'k_center', 'merge', 'random' or 'identity'"),
         ("ratio", 0, "greater than 0"),
         ("ratio", 1.5, "less than or equal to 1"),
         ("ratio", float("nan"), "finite|equal to 1"),

@@ -93,6 +93,7 @@ def load(path: str | Path, *, device: torch.device, network: nn.Module | None, w
             tensors["bank.origins"],
             pictures,
             tensors["bank.scales"].to(device),
+            recipe.search,
         ),
         store.field(path, head, "calibration", Calibration.from_dict),
         store.field(path, head, "data", lambda data: str(data["sha256"])),

@@ -7,9 +7,9 @@ predict:  pictures -> taps -> embedding -> nearest bank rows -> patch scores -> 
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,18 +19,17 @@ from torch import Tensor, nn
 from patchcore import archive
 from patchcore.calibration import Calibration, hold_out, unseen
 from patchcore.data import MAX_PIXELS, datasets
-from patchcore.data.loading import OnBad
+from patchcore.data.loading import OnBad, in_order
 from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import DataError, NotFittedError, UsageError
-from patchcore.fitting import backbone_for, calibrate, choose, choose_device, on_one_thread
-from patchcore.maths import scoring
-from patchcore.maths.neighbours import nearest
+from patchcore.fitting import backbone_for, calibrate, choose, choose_device, digested, spill_limit
+from patchcore.maths import maps, scoring
+from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
 from patchcore.result import Result
 
-log = logging.getLogger(__name__)
 _BATCH = 8
 
 
@@ -39,15 +38,24 @@ class Detector:
 
     `recipe` is a Recipe or the name of one; `backbone` a network of the caller's own, which expects
     ImageNet-normalised pictures and is changed: `fit` gives it hooks, puts it in evaluation mode and
-    switches its gradients off. `device` is `auto` or a torch device. `predict` is thread-safe.
+    switches its gradients off. `device` is `auto` or a torch device. `threads`: how many to use; as
+    many as torch has been told to if it is None. `predict` is thread-safe.
     """
 
     def __init__(
-        self, recipe: Recipe | str | None = None, *, backbone: nn.Module | None = None, device: str = "auto"
+        self,
+        recipe: Recipe | str | None = None,
+        *,
+        backbone: nn.Module | None = None,
+        device: str = "auto",
+        threads: int | None = None,
     ) -> None:
         recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
         self.recipe = recipe.replace(**({} if backbone is None else {"backbone": "module"}))
         self.device = choose_device(device)
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is {threads}; it must be at least 1.")
+        self.threads = threads
         self.bank: Bank | None = None
         self.calibration: Calibration | None = None
         self.fingerprint = ""  # SHA-256 over the pixels of the training pictures, in order
@@ -67,6 +75,7 @@ class Detector:
         *,
         calibration: Any = None,
         limit: int | None = None,
+        memory: int | str | None = None,
         progress: bool = False,
         on_bad: OnBad | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -76,17 +85,19 @@ class Detector:
         `pictures`: a folder, a data set root, a CSV table, a list of paths, arrays (N, H, W, C),
         tensors (N, C, H, W), a DataLoader or a generator. `calibration`: good pictures to set the
         thresholds with; without it, `recipe.calibration_share` of the pictures is kept out of the
-        bank for that. `limit`: use at most so many pictures, drawn from the seed. A picture that
-        cannot be read raises PictureError, unless `on_bad` takes the error. A second call forgets
-        the first. Errors: DataError, BackboneError, UsageError.
+        bank for that. `limit`: use at most so many pictures, drawn from the seed. `memory`: bytes, or
+        a text such as "2GB", that fitting may take beside the model; what does not fit goes to a
+        temporary file, and the result is the same. A picture that cannot be read raises PictureError,
+        unless `on_bad` takes the error. A second call forgets the first.
+
+        Errors: DataError, BackboneError, UsageError.
         """
         recipe = self.recipe
         found = datasets.limited(datasets.samples(pictures), limit, recipe.seed)
         embedder = Embedder(recipe, backbone_for(recipe, self.network, self.embedder), self.device)
-        options = {"batch_size": _BATCH, "on_bad": on_bad, "max_pixels": max_pixels}
-        patches, frames, names, digests = PatchStore(), [], [], []
-        read = embedder.stream(found, progress="Reading good pictures" if progress else None, **options)  # type: ignore[arg-type]
-        for one in on_one_thread(read):
+        patches, frames, names, digests = PatchStore(spill_limit(memory)), [], [], []
+        options = {"on_bad": on_bad, "max_pixels": max_pixels, **self._workers()}
+        for one in embedder.stream(found, digested, progress="Reading good pictures" if progress else None, **options):
             patches.append(one.patches, one.grid)
             frames.append(one.frame)
             names.append(one.loaded.sample.name)
@@ -97,20 +108,22 @@ class Detector:
         share = recipe.calibration_share if calibration is None else 0.0
         kept, held_out = hold_out(len(names), share, recipe.seed)
         bank = choose(recipe, patches, kept, datasets.relative(names), self.device, progress)
-        if recipe.neighbours > len(bank.rows):
-            log.warning("neighbours is %d, more than the %d rows of the bank.", recipe.neighbours, len(bank.rows))
         if calibration is None:
-            good = [(patches.rows_of([i]).to(self.device).float(), patches.grids[i], frames[i]) for i in held_out]
+            good = ((patches.of(i).to(self.device).float(), patches.grids[i], frames[i]) for i in held_out)
         else:
             bar = "Calibrating" if progress else None
-            held = embedder.stream(datasets.samples(calibration), progress=bar, **options)  # type: ignore[arg-type]
-            good = [(one.patches, one.grid, one.frame) for one in unseen(held, set(digests))]
-        scored = ((*self._score(p, grid, bank)[:2], frame) for p, grid, frame in good)
-        thresholds = calibrate(recipe, scored)
+            held = embedder.stream(datasets.samples(calibration), digested, progress=bar, **options)
+            good = ((one.patches, one.grid, one.frame) for one in unseen(held, set(digests)))
+        thresholds = calibrate(recipe, in_order(partial(self._good, bank=bank), good, options["threads"]))
         # Only now: a fit that is interrupted leaves the detector as it was.
         self.embedder, self.bank, self.calibration = embedder, bank, thresholds
         self.fingerprint = hashlib.sha256(b"".join(digests)).hexdigest()
         return self
+
+    def _workers(self) -> dict[str, Any]:
+        """On a CPU every picture goes to a thread of its own; on another device, to a batch."""
+        threads = self.threads or torch.get_num_threads()
+        return {"batch_size": 1 if self.device.type == "cpu" else _BATCH, "threads": threads}
 
     def predict(
         self,
@@ -123,16 +136,15 @@ class Detector:
     ) -> Any:
         """One picture -> Result. Several -> a list of them; a generator -> a generator of them.
 
-        Takes what `fit` takes; a folder means the pictures directly in it. `batch_size` is 8, or 1
-        for a generator, so that a camera's pictures do not wait for each other. A picture that
-        cannot be read raises PictureError, unless `on_bad` takes the error and the others go on (one
-        picture then gives None). Errors: NotFittedError, PictureError.
+        Takes what `fit` takes; a folder means the pictures directly in it. `batch_size` is chosen
+        for the device; the pictures of a generator are never waited for: one is asked for when the
+        one before is done. A picture that cannot be read raises PictureError, unless `on_bad` takes
+        the error and the others go on (one picture then gives None).
+
+        Errors: NotFittedError, PictureError.
         """
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
         many = isinstance(pictures, Sized | str | Path)
-        size = batch_size or (_BATCH if many else 1)
-        results = self.stream(pictures, batch_size=size, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
+        results = self.stream(pictures, batch_size=batch_size, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
         if datasets.is_one(pictures):
             return next(results, None)
         return list(results) if many else results
@@ -141,54 +153,63 @@ class Detector:
         self,
         pictures: Any,
         *,
-        batch_size: int = _BATCH,
+        batch_size: int | None = None,
         progress: bool = False,
         on_bad: OnBad | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Iterator[Result]:
-        """The results for several pictures, each as soon as its batch is done; otherwise as `predict`."""
-        if self.embedder is None:
+        """The results for several pictures, in order, as soon as they are there; otherwise as `predict`."""
+        if self.embedder is None or self.bank is None or self.calibration is None:
             raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
         if isinstance(pictures, str | Path) and Path(pictures).is_dir():
             pictures = datasets.pictures_in(Path(pictures))
-        found, bar = datasets.samples(pictures), "Looking at pictures" if progress else None
-        embedded = self.embedder.stream(
-            found, batch_size=batch_size, max_pixels=max_pixels, on_bad=on_bad, progress=bar
-        )
-        return self._results(embedded, max_pixels)
+        found, options = datasets.samples(pictures), self._workers()
+        if not isinstance(found, list) or len(found) == 1:  # nothing to read ahead: all threads for one picture
+            options = {"batch_size": 1, "threads": 0, "alone": self.threads}
+        if batch_size:
+            options["batch_size"] = batch_size
+        bar = "Looking at pictures" if progress else None
+        then = partial(self._result, bank=self.bank, calibration=self.calibration, max_pixels=max_pixels)
+        return self.embedder.stream(found, then, max_pixels=max_pixels, on_bad=on_bad, progress=bar, **options)
 
-    def _results(self, embedded: Iterable[Embedded], max_pixels: int) -> Iterator[Result]:
-        assert self.bank is not None
-        assert self.calibration is not None
-        for one in embedded:
-            begin = time.perf_counter()
-            score, patch_scores, rows = self._score(one.patches, one.grid, self.bank)
-            yield Result(
-                sample=one.loaded.sample,
-                score=score,
-                threshold=self.calibration.threshold,
-                pixel_threshold=self.calibration.pixel_threshold,
-                patch_scores=patch_scores,
-                nearest_rows=rows,
-                frame=one.frame,
-                map_options=self.recipe.map_options,
-                value_range=self.recipe.value_range,
-                max_pixels=max_pixels,
-                seconds=one.seconds + time.perf_counter() - begin,
-            )
+    def _result(self, one: Embedded, bank: Bank, calibration: Calibration, max_pixels: int) -> Result:
+        begin = time.perf_counter()
+        score, patch_scores, rows = self._score(one.patches, one.grid, bank)
+        return Result(
+            sample=one.loaded.sample,
+            score=score,
+            threshold=calibration.threshold,
+            pixel_threshold=calibration.pixel_threshold,
+            patch_scores=patch_scores,
+            nearest_rows=rows,
+            frame=one.frame,
+            map_options=self.recipe.map_options,
+            value_range=self.recipe.value_range,
+            max_pixels=max_pixels,
+            seconds=one.seconds + time.perf_counter() - begin,
+        )
+
+    def _good(self, one: tuple[Tensor, tuple[int, int], Frame], bank: Bank) -> tuple[float, float]:
+        """What a good picture says for the thresholds: its score, and the maximum of its map."""
+        patches, grid, frame = one
+        score, patch_scores, _ = self._score(patches, grid, bank)
+        values = maps.anomaly_map(patch_scores, frame, **self.recipe.map_options)
+        return score, float(values[~values.isnan()].max())
 
     @torch.inference_mode()
     def _score(self, patches: Tensor, grid: tuple[int, int], bank: Bank) -> tuple[float, Tensor, Tensor]:
         """Patches (h*w, D) -> image score, patch scores (h, w), nearest bank rows (h, w, k)."""
         recipe = self.recipe
         patches = patches * bank.scales
-        distances, rows = nearest(patches, bank.rows, recipe.neighbours)
+        distances, rows = bank.nearest(patches, recipe.neighbours)
         scores = scoring.patch_scores(distances, recipe.distance)
         score = scoring.image_score(
             scores,
             patches,
             rows[:, 0],
-            bank.rows,
+            bank,
             kind=recipe.image_score,
             top_share=recipe.top_share,
             neighbours=recipe.reweight_neighbours,
@@ -205,7 +226,13 @@ class Detector:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, device: str = "auto", backbone: nn.Module | None = None, weights: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        backbone: nn.Module | None = None,
+        weights: str | None = None,
     ) -> Detector:
         """A detector from its file. Nothing in the file is executed.
 
@@ -213,7 +240,7 @@ class Detector:
         (a path) where it was saved without weights that came from a local file. Errors: StoreError, WeightsError.
         """
         parts = archive.load(path, device=choose_device(device), network=backbone, weights=weights)
-        detector = cls(parts.recipe, backbone=backbone, device=device)
+        detector = cls(parts.recipe, backbone=backbone, device=device, threads=threads)
         detector.embedder, detector.bank = parts.embedder, parts.bank
         detector.calibration, detector.fingerprint = parts.calibration, parts.fingerprint
         return detector

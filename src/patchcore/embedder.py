@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,12 +16,14 @@ from tqdm.auto import tqdm
 from patchcore.backbones import Backbone
 from patchcore.data.datasets import Sample
 from patchcore.data.images import to_tensor
-from patchcore.data.loading import Loaded, OnBad, load
+from patchcore.data.loading import Loaded, OnBad, in_order, load
 from patchcore.errors import PictureError, RecipeError
 from patchcore.maths import resize
 from patchcore.maths.embedding import embed, patches_of
 from patchcore.maths.resize import Frame
 from patchcore.recipe import Recipe
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,33 +69,45 @@ class Embedder:
     def stream(
         self,
         found: Iterable[Sample],
+        then: Callable[[Embedded], T],
         *,
         batch_size: int,
+        threads: int,
+        alone: int | None = None,
         max_pixels: int,
         on_bad: OnBad | None = None,
         progress: str | None = None,
-    ) -> Iterator[Embedded]:
-        """Embed pictures in order; those that follow each other in the same frame share a batch.
-        With a batch size of 1 no picture is asked for before the one before it is done."""
-        total = len(found) if isinstance(found, list) else None
-        ahead = 1 if batch_size == 1 else 2 * batch_size
-        loaded = load(found, ahead=ahead, max_pixels=max_pixels, on_bad=on_bad)
-        with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
-            for batch in _batches(self._framed(loaded, on_bad), batch_size):
-                yield from self._embed(batch)
-                bar.update(len(batch))
+    ) -> Iterator[T]:
+        """Embed pictures, and give what `then` makes of each, in order.
 
-    def _framed(self, loaded: Iterable[Loaded], on_bad: OnBad | None) -> Iterator[_Framed]:
-        for one in loaded:
-            frames = [self.frame(one.pixels.shape[:2], scale) for scale in self.recipe.scales]
-            try:
-                images = self._images(one, frames)
-            except PictureError as error:  # its values are not what the recipe says
-                if on_bad is None:
-                    raise
-                on_bad(error)
-            else:
-                yield _Framed(one, frames, images)
+        `batch_size` pictures at a time go to one of `threads` (see `in_order`, also for `alone`); those of them that
+        have the same frame share a pass through the network.
+        """
+
+        def work(samples: list[Sample]) -> list[T | PictureError]:
+            read = [self._framed(sample, max_pixels) for sample in samples]
+            embedded = self._embed([one for one in read if isinstance(one, _Framed)])
+            return [one if isinstance(one, PictureError) else then(next(embedded)) for one in read]
+
+        total = len(found) if isinstance(found, list) else None
+        with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
+            for results in in_order(work, _batches(iter(found), batch_size), threads, alone):
+                for one in results:
+                    if not isinstance(one, PictureError):
+                        yield one
+                    elif on_bad is None:
+                        raise one
+                    else:
+                        on_bad(one)
+                bar.update(len(results))
+
+    def _framed(self, sample: Sample, max_pixels: int) -> _Framed | PictureError:
+        try:
+            loaded = load(sample, max_pixels)
+            frames = [self.frame(loaded.pixels.shape[:2], scale) for scale in self.recipe.scales]
+            return _Framed(loaded, frames, self._images(loaded, frames))
+        except PictureError as error:  # it cannot be read, or its values are not what the recipe says
+            return error
 
     def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
         """Where a picture of (height, width) lies in the network's input, at one of the scales."""
@@ -108,20 +124,20 @@ class Embedder:
         short = round(recipe.size * scale)
         return resize.short_side_frame((height, width), short, window if recipe.crop else None, self._cell)
 
-    def _embed(self, batch: list[_Framed]) -> list[Embedded]:
-        begin = time.perf_counter()
-        with torch.inference_mode():
+    @torch.inference_mode()
+    def _embed(self, framed: list[_Framed]) -> Iterator[Embedded]:
+        for _, run in groupby(framed, lambda one: [frame.window for frame in one.frames]):
+            batch, begin = list(run), time.perf_counter()
             taps: list[list[Tensor]] = [[] for _ in batch]  # of each picture, (1, C, h, w) each
             for scale in range(len(self.recipe.scales)):
                 for tap in self.backbone.extractor(torch.stack([one.images[scale] for one in batch])):
                     for own, one, values in zip(taps, batch, tap.split(1), strict=True):
                         own.append(_without_padding(values, one.frames[scale]))
             embeddings = [self._merge(own) for own in taps]
-        seconds = (time.perf_counter() - begin) / len(batch)
-        return [
-            Embedded(one.loaded, one.frames[0], patches_of(values), (values.shape[2], values.shape[3]), seconds)
-            for one, values in zip(batch, embeddings, strict=True)
-        ]
+            seconds = (time.perf_counter() - begin) / len(batch)
+            for one, values in zip(batch, embeddings, strict=True):
+                grid = (values.shape[2], values.shape[3])
+                yield Embedded(one.loaded, one.frames[0], patches_of(values), grid, seconds)
 
     def _merge(self, taps: list[Tensor]) -> Tensor:
         recipe = self.recipe
@@ -144,18 +160,8 @@ class Embedder:
         return [resize.pad((one - self._mean) / self._std, f) for one, f in zip(placed, frames, strict=True)]
 
 
-def _batches(framed: Iterable[_Framed], size: int) -> Iterator[list[_Framed]]:
-    """Runs of pictures in the same windows, each as soon as it is full or another window comes."""
-    batch: list[_Framed] = []
-    for one in framed:
-        if batch and [f.window for f in one.frames] != [f.window for f in batch[0].frames]:
-            yield batch
-            batch = []
-        batch.append(one)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
+    while batch := list(islice(samples, size)):
         yield batch
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable
 
 import torch
-from threadpoolctl import threadpool_limits
-from torch import Tensor, nn
+from pydantic import ByteSize, TypeAdapter, ValidationError
+from torch import nn
 from tqdm.auto import tqdm
 
 from patchcore import backbones
 from patchcore.calibration import Calibration
 from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import UsageError
-from patchcore.maths import coreset, maps
+from patchcore.maths import coreset
 from patchcore.maths.embedding import channel_scales
-from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
 
 log = logging.getLogger(__name__)
+_LEAST_MEMORY = 500_000_000  # bytes
 
 
 def choose_device(name: str) -> torch.device:
@@ -50,27 +51,41 @@ def backbone_for(recipe: Recipe, network: nn.Module | None, fitted: Embedder | N
     return backbones.build(recipe.backbone, recipe.weights, recipe.taps, recipe.window, recipe.seed)
 
 
-def on_one_thread(embedded: Iterator[Embedded]) -> Iterator[Embedded]:
-    """Run the network on one thread: its convolutions round differently on several, and the bank
-    must not depend on their number. Limits the calling thread only."""
-    while True:
-        with threadpool_limits(1, user_api="openmp"):
-            one = next(embedded, None)
-        if one is None:
-            return
-        yield one
+def digested(one: Embedded) -> Embedded:
+    """The same, its digest worked out by the thread that has read it."""
+    _ = one.loaded.digest
+    return one
+
+
+def spill_limit(memory: int | str | None) -> int | None:
+    """How many bytes of patches may stay in memory, if a fit may take `memory` in all.
+
+    The rest is for pictures that are being read and for choosing the bank. By default a fit may
+    take half of the machine's memory. Errors: UsageError.
+    """
+    if memory is None:
+        try:
+            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        except (AttributeError, ValueError, OSError):  # Windows does not say
+            return None
+    try:
+        limit = TypeAdapter(ByteSize).validate_python(memory)
+    except ValidationError:
+        raise UsageError(f"memory is {memory!r}; expected a size, for example '2GB' or 2000000000 bytes.") from None
+    if limit < _LEAST_MEMORY:
+        raise UsageError(f"memory is {memory}; a fit needs at least {_LEAST_MEMORY // 10**6}MB beside the model.")
+    return limit // 3
 
 
 def choose(
     recipe: Recipe, patches: PatchStore, kept: list[int], names: list[str], device: torch.device, progress: bool
 ) -> Bank:
-    """The bank: the coreset of the patches of the pictures that were kept."""
-    rows = patches.rows_of(kept).to(device)
-    if recipe.scaling == "channel":
-        scales = channel_scales(rows)
-        rows = torch.cat([(block * scales).half() for block in rows.split(1 << 14)])
-    else:
-        scales = torch.ones(rows.shape[1], device=device)
+    """The bank: the coreset of the patches of the pictures that were kept, which leave the store."""
+    scales = channel_scales(patches.each(kept)) if recipe.scaling == "channel" else None
+    origins = patches.origins_of(kept)
+    rows = patches.gather(kept, scales)
+    if not patches.spilled:
+        rows = rows.to(device)
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
     with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
         chosen = coreset.select(
@@ -83,17 +98,17 @@ def choose(
             seed=recipe.seed,
             on_progress=lambda count: bar.update(count - bar.n),
         )
-    origins = patches.origins_of(kept)[chosen.cpu()].int()
-    return Bank(rows[chosen].float(), origins, tuple(names), scales)
+    if recipe.neighbours > n_rows:
+        log.warning("neighbours is %d, more than the %d rows of the bank.", recipe.neighbours, n_rows)
+    scales = torch.ones(rows.shape[1]) if scales is None else scales
+    return Bank(
+        rows[chosen].float().to(device), origins[chosen.cpu()], tuple(names), scales.to(device), search=recipe.search
+    )
 
 
-def calibrate(recipe: Recipe, scored: Iterable[tuple[float, Tensor, Frame]]) -> Calibration:
-    """The thresholds, from (image score, patch scores, frame) of good pictures that the bank has not seen."""
-    scores, maxima = [], []
-    for score, patch_scores, frame in scored:
-        values = maps.anomaly_map(patch_scores, frame, **recipe.map_options)
-        scores.append(score)
-        maxima.append(float(values[~values.isnan()].max()))
+def calibrate(recipe: Recipe, scored: Iterable[tuple[float, float]]) -> Calibration:
+    """The thresholds, from the image score and the map's maximum of good pictures that the bank has not seen."""
+    scores, maxima = zip(*scored, strict=True) if (scored := list(scored)) else ((), ())
     calibration = Calibration.fit(scores, maxima, recipe.false_reject_rate)
     log.log(logging.INFO if calibration.enough else logging.WARNING, calibration.summary())
     return calibration

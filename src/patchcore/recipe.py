@@ -95,8 +95,10 @@ class Recipe(BaseModel):
     )
 
     # Memory bank
-    coreset: Literal["k_center", "random", "identity"] = Field(
-        "k_center", description="How patches are chosen: exact greedy k-center, at random, or all of them."
+    coreset: Literal["k_center", "merge", "random", "identity"] = Field(
+        "k_center",
+        description="How patches are chosen: exact greedy k-center; the same over shards and then over what they "
+        "gave, which needs less memory; at random; or all of them.",
     )
     ratio: float = Field(0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
     max_rows: Positive = Field(50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
@@ -109,6 +111,9 @@ class Recipe(BaseModel):
     )
 
     # Scores
+    search: Literal["exact", "ivf_pq"] = Field(
+        "exact", description="How nearest bank rows are found: exactly, or by FAISS's IVF-PQ for very large banks."
+    )
     neighbours: Positive = Field(1, description="Bank rows whose distances are averaged into a patch score.")
     distance: Literal["l2", "squared_l2"] = Field("l2", description="Euclidean distance, or its square.")
     image_score: Literal["max", "reweighted", "top_share"] = Field(

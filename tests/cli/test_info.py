@@ -16,6 +16,7 @@ KEYS = {
     "calibration",
     "data",
     "versions",
+    "search",
     "weights_included",
 }
 

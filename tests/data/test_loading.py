@@ -1,114 +1,96 @@
 import hashlib
+import time
 from itertools import count, islice
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from patchcore.data.datasets import Sample
-from patchcore.data.loading import load
+from patchcore.data.loading import in_order, load
 from patchcore.errors import PictureError
 
-OPTIONS = {"ahead": 4, "max_pixels": 10**6}
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 7])
+def test_results_come_in_order(threads):
+    def work(number):
+        time.sleep(0.002 * (number % 3 == 0))
+        return number * number
+
+    assert list(in_order(work, range(50), threads)) == [number * number for number in range(50)]
 
 
-def picture(value, shape=(3, 4, 3), dtype=np.uint8):
-    return np.full(shape, value, dtype)
+@pytest.mark.parametrize("threads", [0, 3])
+def test_no_items_give_no_results(threads):
+    assert list(in_order(str, [], threads)) == []
 
 
-def some(n):
-    return [Sample(f"{index}", picture(index)) for index in range(n)]
-
-
-def with_bad(n, bad):
-    return [Sample(f"{i}", f"nowhere/{i}.png" if i in bad else picture(i)) for i in range(n)]
-
-
-@pytest.mark.parametrize("ahead", [1, 2, 7, 100])
-def test_pictures_come_in_order(ahead):
-    loaded = list(load(some(50), ahead=ahead, max_pixels=10**6))
-    assert [one.sample.name for one in loaded] == [str(index) for index in range(50)]
-    assert [int(one.pixels[0, 0, 0]) for one in loaded] == list(range(50))
-
-
-def test_large_files_do_not_fall_behind_small_ones(tmp_path):
-    found = []
-    for index in range(12):
-        side = 900 if index % 3 == 0 else 8
-        path = tmp_path / f"{index}.png"
-        Image.fromarray(np.full((side, side), index, np.uint8)).save(path)
-        found.append(Sample(str(index), path))
-    assert [int(one.pixels[0, 0, 0]) for one in load(found, **OPTIONS)] == list(range(12))
-
-
-def test_nothing_to_load_is_nothing_loaded():
-    assert list(load([], **OPTIONS)) == []
-
-
-def test_a_bad_picture_is_raised_after_those_before_it():
-    stream = load(with_bad(6, {2}), **OPTIONS)
-    assert [next(stream).sample.name, next(stream).sample.name] == ["0", "1"]
-    with pytest.raises(PictureError, match=r"2: no such file") as caught:
-        next(stream)
-    assert caught.value.name == "2"
-
-
-def test_a_bad_picture_ends_the_loading():
-    stream = load(with_bad(6, {0}), **OPTIONS)
-    with pytest.raises(PictureError):
+@pytest.mark.parametrize("threads", [0, 3])
+def test_an_error_comes_after_the_results_before_it_and_ends_the_work(threads):
+    stream = in_order(lambda number: 1 / number, [4, 2, 0, 1], threads)
+    assert [next(stream), next(stream)] == [0.25, 0.5]
+    with pytest.raises(ZeroDivisionError):
         next(stream)
     assert list(stream) == []
 
 
-@pytest.mark.parametrize("bad", [{0}, {7}, {0, 1, 2}, {2, 3, 5}, set(range(8))])
-def test_bad_pictures_are_handed_over_in_order_while_the_others_go_on(bad):
-    told = []
-    loaded = list(load(with_bad(8, bad), on_bad=told.append, **OPTIONS))
-    assert [int(one.sample.name) for one in loaded] == [i for i in range(8) if i not in bad]
-    assert [int(error.name) for error in told] == sorted(bad)
-    assert all(isinstance(error, PictureError) for error in told)
-
-
-def test_an_error_that_the_caller_raises_over_a_bad_picture_ends_the_loading():
-    def refuse(error):
-        raise RuntimeError("enough")
-
-    with pytest.raises(RuntimeError, match="enough"):
-        list(load(with_bad(3, {1}), on_bad=refuse, **OPTIONS))
-
-
 def test_an_endless_stream_is_read_only_a_little_ahead():
     taken = count()
-    stream = load((Sample(str(index), picture(0)) for index in taken), ahead=3, max_pixels=10**6)
-    assert [one.sample.name for one in islice(stream, 10)] == [str(index) for index in range(10)]
+    stream = in_order(lambda number: number, taken, 3)
+    assert list(islice(stream, 10)) == list(range(10))
     stream.close()
-    # Ten were given out and at most three were waiting; reading the counter takes one more.
-    assert next(taken) <= 10 + 3
+    assert next(taken) <= 10 + 2 * 3
 
 
-def test_nothing_is_read_before_the_first_picture_is_asked_for():
+def test_without_threads_nothing_is_asked_for_before_the_one_before_is_done():
     taken = count()
-    load((Sample(str(index), picture(0)) for index in taken), **OPTIONS)
+    stream = in_order(lambda number: number, taken, 0)
+    assert list(islice(stream, 4)) == [0, 1, 2, 3]
+    assert next(taken) == 4
+
+
+def test_nothing_is_done_before_the_first_result_is_asked_for():
+    taken = count()
+    in_order(str, taken, 2)
     assert next(taken) == 0
 
 
-def test_an_error_of_the_caller_s_own_generator_comes_through():
+@pytest.mark.parametrize("threads", [0, 2])
+def test_an_error_of_the_caller_s_own_generator_comes_through(threads):
     def broken():
-        yield Sample("0", picture(0))
+        yield 0
         raise OSError("camera unplugged")
 
     with pytest.raises(OSError, match="camera unplugged"):
-        list(load(broken(), **OPTIONS))
+        list(in_order(str, broken(), threads))
+
+
+def test_a_worker_computes_on_one_thread_and_the_caller_s_setting_stays():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert set(in_order(lambda _: torch.get_num_threads(), range(8), 2)) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_caller_s_own_work_is_limited_only_while_it_runs():
+    before = torch.get_num_threads()
+    stream = in_order(lambda _: torch.get_num_threads(), range(2), 0, alone=before + 1)
+    assert next(stream) == before + 1
+    assert torch.get_num_threads() == before
 
 
 def test_the_limit_on_pixels_is_kept(tmp_path):
     Image.new("L", (50, 50)).save(tmp_path / "a.png")
     with pytest.raises(PictureError, match="50 x 50 pixels are more than the limit of 2499"):
-        list(load([Sample("a", tmp_path / "a.png")], ahead=1, max_pixels=2499))
+        load(Sample("a", tmp_path / "a.png"), 2499)
 
 
 def digests(*pictures):
-    return [one.digest for one in load([Sample("x", p) for p in pictures], **OPTIONS)]
+    return [load(Sample("x", picture), 10**6).digest for picture in pictures]
 
 
 def test_the_digest_is_of_the_pixels_and_not_of_the_file(tmp_path):

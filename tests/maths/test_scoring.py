@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore.maths.scoring import image_score, patch_scores, reweighted_score, top_share_score
+from patchcore.memory.bank import Bank
 
 
 def normal(n, d, seed=0):
@@ -27,6 +28,10 @@ def equation_7(patches, bank, b):
     return weight * s
 
 
+def bank_of(rows):
+    return Bank(rows, torch.zeros(len(rows), 3, dtype=torch.int32), (), torch.ones(rows.shape[1]))
+
+
 def scored(patches, bank):
     distances = torch.linalg.vector_norm(patches[:, None] - bank[None], dim=2)
     scores, rows = distances.min(1)
@@ -44,7 +49,7 @@ def scored(patches, bank):
 def test_the_reweighted_score_is_equation_7(n, m, d, b, seed):
     patches, bank = 2 * normal(n, d, seed), normal(m, d, seed + 1)
     scores, rows = scored(patches, bank)
-    got = reweighted_score(scores, patches, rows, bank, b)
+    got = reweighted_score(scores, patches, rows, bank_of(bank), b)
     assert float(got) == pytest.approx(equation_7(patches, bank, b), rel=1e-4, abs=1e-6)
 
 
@@ -54,20 +59,20 @@ def test_the_reweighted_score_by_hand():
     patches = torch.tensor([[0.5], [10.0]])
     scores, rows = scored(patches, bank)
     weight = 1 - math.exp(3) / (math.exp(3) + math.exp(4))
-    assert float(reweighted_score(scores, patches, rows, bank, 2)) == pytest.approx(3 * weight, rel=1e-6)
+    assert float(reweighted_score(scores, patches, rows, bank_of(bank), 2)) == pytest.approx(3 * weight, rel=1e-6)
 
 
 @pytest.mark.parametrize("b", [0, 1])
 def test_without_neighbours_the_score_is_not_reweighted(b):
     patches, bank = normal(5, 3), normal(8, 3, seed=1)
     scores, rows = scored(patches, bank)
-    assert reweighted_score(scores, patches, rows, bank, b) == scores.max()
+    assert reweighted_score(scores, patches, rows, bank_of(bank), b) == scores.max()
 
 
 def test_a_bank_smaller_than_b_uses_all_of_it():
     patches, bank = normal(5, 3) * 3, normal(4, 3, seed=1)
     scores, rows = scored(patches, bank)
-    got = float(reweighted_score(scores, patches, rows, bank, 9))
+    got = float(reweighted_score(scores, patches, rows, bank_of(bank), 9))
     assert got == pytest.approx(equation_7(patches, bank, 4), rel=1e-5)
 
 
@@ -77,7 +82,7 @@ def test_twins_of_the_nearest_row_count_as_neighbours_of_their_own(twins):
     bank = torch.cat([normal(20, 4), torch.full((twins + 1, 4), 6.0)])
     patches = torch.full((1, 4), 8.0)
     for row in range(20, 20 + twins + 1):
-        got = float(reweighted_score(torch.tensor([4.0]), patches, torch.tensor([row]), bank, 9))
+        got = float(reweighted_score(torch.tensor([4.0]), patches, torch.tensor([row]), bank_of(bank), 9))
         near = [4.0] * min(twins + 1, 9)
         others = sorted(
             (float(torch.linalg.vector_norm(bank[j] - 6)), float(torch.linalg.vector_norm(bank[j] - 8)))
@@ -92,7 +97,7 @@ def test_large_distances_do_not_overflow_the_weight():
     # exp(1000) is infinite; the softmax must not be.
     bank = torch.tensor([[0.0], [1.0], [2.0]])
     patches = torch.tensor([[1002.0]])
-    got = float(reweighted_score(torch.tensor([1000.0]), patches, torch.tensor([2]), bank, 3))
+    got = float(reweighted_score(torch.tensor([1000.0]), patches, torch.tensor([2]), bank_of(bank), 3))
     assert got == pytest.approx(1000 * (1 - 1 / (1 + math.exp(1) + math.exp(2))), rel=1e-4)
 
 
@@ -115,7 +120,7 @@ def test_the_score_of_a_picture_by_each_of_the_three_ways():
     patches, bank = 2 * normal(40, 6), normal(30, 6, seed=1)
     scores, rows = scored(patches, bank)
     ways = {
-        kind: float(image_score(scores, patches, rows, bank, kind=kind, top_share=0.1, neighbours=9))
+        kind: float(image_score(scores, patches, rows, bank_of(bank), kind=kind, top_share=0.1, neighbours=9))
         for kind in ("max", "reweighted", "top_share")
     }
     assert ways["max"] == float(scores.max())

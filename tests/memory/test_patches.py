@@ -1,3 +1,7 @@
+import gc
+import os
+import tempfile
+
 import pytest
 import torch
 
@@ -19,13 +23,13 @@ def filled():
 
 
 def test_patches_are_kept_in_half_precision():
-    rows = filled().rows_of([1])
+    rows = filled().gather([1])
     assert rows.dtype == torch.float16
     assert torch.equal(rows, patches(4, seed=1).half())
 
 
 def test_patches_of_some_pictures_come_in_the_order_that_is_asked_for():
-    rows = filled().rows_of([2, 0])
+    rows = filled().gather([2, 0])
     assert torch.equal(rows, torch.cat([patches(2, seed=2), patches(6, seed=0)]).half())
 
 
@@ -46,11 +50,46 @@ def test_the_grids_are_those_of_the_pictures():
     assert filled().grids == [(2, 3), (4, 1), (1, 2)]
 
 
-def test_what_is_appended_later_does_not_change_what_was_there():
-    store = filled()
-    before = store.rows_of([0, 1]).clone()
-    store.append(patches(3, seed=5), (3, 1))
-    assert torch.equal(store.rows_of([0, 1]), before)
+def both(limit):
+    """Two stores with the same eight pictures: one in memory, one with at most `limit` bytes there."""
+    stores = PatchStore(), PatchStore(limit)
+    for store in stores:
+        for seed in range(8):
+            store.append(patches(6, seed=seed), (2, 3))
+    return stores
+
+
+@pytest.mark.parametrize("limit", [0, 47, 48, 200, 383])
+def test_patches_beyond_the_limit_are_the_same_from_a_file(limit):
+    memory, file = both(limit)
+    assert not memory.spilled
+    assert file.spilled
+    for picture in range(8):
+        assert torch.equal(memory.of(picture), file.of(picture))
+    assert all(map(torch.equal, memory.each([5, 1]), file.each([5, 1])))
+    scales = torch.tensor([0.3, 1.0, 2.0, 7.0])
+    rows = memory.gather([0, 2, 7], scales)
+    assert torch.equal(file.gather([0, 2, 7], scales), rows)
+    expected = torch.cat([patches(6, seed=seed).half() for seed in (0, 2, 7)]) * scales
+    assert torch.equal(rows, expected.half())
+    # The others are still there.
+    assert torch.equal(memory.of(3), file.of(3))
+
+
+def test_what_fits_is_not_spilled():
+    assert not both(384)[1].spilled
+
+
+def test_a_spilled_store_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _, store = both(100)
+    rows = store.gather([0, 1])
+    assert rows.shape == (12, 4)
+    if os.name == "posix":  # not even while it is in use
+        assert list(tmp_path.iterdir()) == []
+    del rows, store
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [70_000.0, -70_000.0])
@@ -77,4 +116,4 @@ def test_features_that_are_no_numbers_are_an_error(value):
 def test_the_largest_half_is_kept():
     store = PatchStore()
     store.append(torch.full((1, 2), 65504.0), (1, 1))
-    assert store.rows_of([0]).tolist() == [[65504.0, 65504.0]]
+    assert store.gather([0]).tolist() == [[65504.0, 65504.0]]

@@ -20,6 +20,9 @@ from patchcore.errors import BackboneError, PatchcoreError, PictureError, UsageE
 F = TypeVar("F", bound=Callable[..., Any])
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), help="Threads to use; by default as many as the machine has cores."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest picture to decode."

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import command, device_option, json_option, print_json, say
+from patchcore.cli.common import command, device_option, json_option, print_json, say, threads_option
 
 _LICENCE = (
     "Pictures: ELPV data set (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021), from the PyPI package\n"
@@ -24,9 +24,12 @@ _LICENCE = (
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split, and of the recipe.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures.")
 @device_option
+@threads_option
 @json_option
 @command
-def demo(output: Path, recipe_name: str, seed: int, limit: int | None, device: str, as_json: bool) -> None:
+def demo(
+    output: Path, recipe_name: str, seed: int, limit: int | None, device: str, threads: int | None, as_json: bool
+) -> None:
     """Fit and evaluate on real solar-cell pictures, and draw what came out.
 
     Monocrystalline cells: defect probability 0 is good, 1 is defective. 30 % of the good ones are for testing. Leaves
@@ -46,7 +49,9 @@ def demo(output: Path, recipe_name: str, seed: int, limit: int | None, device: s
     _write_table(table, pictures, seed)
     found = datasets.detect(table)
     say(f"Solar cells: {found.description}")
-    detector = Detector(read_recipe(recipe_name, (), seed), device=device).fit(found, limit=limit, progress=True)
+    detector = Detector(read_recipe(recipe_name, (), seed), device=device, threads=threads).fit(
+        found, limit=limit, progress=True
+    )
     detector.save(output / "cells.patchcore")
     evaluation = evaluate(detector, found.test, progress=True)
     _draw_sheet(evaluation.results, output / "sheet.png")

@@ -16,6 +16,7 @@ from patchcore.cli.common import (
     max_pixels_option,
     print_json,
     say,
+    threads_option,
 )
 
 
@@ -25,9 +26,12 @@ from patchcore.cli.common import (
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @max_pixels_option
 @device_option
+@threads_option
 @json_option
 @command
-def evaluate(model: Path, data: Path, skip_bad: bool, max_pixels: int, device: str, as_json: bool) -> None:
+def evaluate(
+    model: Path, data: Path, skip_bad: bool, max_pixels: int, device: str, threads: int | None, as_json: bool
+) -> None:
     """Measure a detector on labelled pictures.
 
     DATA is a data set root in the MVTec AD layout, or a CSV table with the columns path, label, mask, split.
@@ -41,7 +45,7 @@ def evaluate(model: Path, data: Path, skip_bad: bool, max_pixels: int, device: s
 
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(model, device=device)
+    detector = Detector.load(model, device=device, threads=threads)
     bad = BadPictures()
     evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
     bad.report("Left out")

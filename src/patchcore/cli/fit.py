@@ -18,6 +18,7 @@ from patchcore.cli.common import (
     max_pixels_option,
     print_json,
     say,
+    threads_option,
 )
 from patchcore.errors import StoreError, UsageError, counted
 
@@ -29,11 +30,13 @@ from patchcore.errors import StoreError, UsageError, counted
 @click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe.")
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures, drawn from the seed.")
+@click.option("--memory", metavar="SIZE", help="What fitting may take beside the model, for example 2GB.")
 @click.option("--calibration", type=existing_path, help="Good pictures that set the threshold, instead of a share.")
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @click.option("--no-weights", is_flag=True, help="Refer to the backbone's weights by hash instead of storing them.")
 @max_pixels_option
 @device_option
+@threads_option
 @json_option
 @command
 def fit(
@@ -43,11 +46,13 @@ def fit(
     assignments: tuple[str, ...],
     seed: int | None,
     limit: int | None,
+    memory: str | None,
     calibration: Path | None,
     skip_bad: bool,
     no_weights: bool,
     max_pixels: int,
     device: str,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Learn from good pictures and write a detector.
@@ -70,9 +75,10 @@ def fit(
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
     bad = BadPictures()
-    detector = Detector(recipe, device=device).fit(
+    detector = Detector(recipe, device=device, threads=threads).fit(
         found,
         calibration=calibration,
+        memory=memory,
         limit=limit,
         progress=True,
         on_bad=bad if skip_bad else None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from patchcore.cli.common import command, existing_path, json_option
 from patchcore.errors import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @click.command()
@@ -21,11 +24,12 @@ def info(model: Path, as_json: bool) -> None:
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, pictures),
     calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (pictures, sha256),
-    versions, weights_included.
+    versions, search, weights_included.
     """
     from patchcore import store
 
     tensors, header = store.read(model)
+    header["search"] = _search(header["recipe"]["search"], tensors["bank.rows"])
     header["weights_included"] = any(name.startswith("weights.") for name in tensors)
     if as_json:
         click.echo(json.dumps(header, ensure_ascii=False, sort_keys=True))
@@ -46,6 +50,7 @@ def info(model: Path, as_json: bool) -> None:
                 f"{counted(bank['rows'], 'patch', 'patches')} of {bank['dimensions']} values, "
                 f"of {counted(len(bank['pictures']), 'picture')} read",
             ),
+            ("search", header["search"]),
             ("threshold", _threshold(calibration)),
             ("pixel threshold", str(calibration["pixel_threshold"] or "none")),
             ("data", f"{counted(header['data']['pictures'], 'picture')}, SHA-256 {header['data']['sha256']}"),
@@ -53,6 +58,16 @@ def info(model: Path, as_json: bool) -> None:
         ],
     )
     _table("recipe", [(name, json.dumps(value)) for name, value in header["recipe"].items()])
+
+
+def _search(kind: str, rows: Tensor) -> str:
+    """How nearest rows of the bank are found; what `Detector.load` chooses too."""
+    if kind != "exact":
+        return kind
+    from patchcore.maths.neighbours import Points
+
+    axes = Points(rows.float()).axes
+    return f"exact, by bounds along {axes} of {rows.shape[1]} axes" if axes else "exact, plain"
 
 
 def _threshold(calibration: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from patchcore.cli.common import (
     max_pixels_option,
     print_json,
     say,
+    threads_option,
     whole_file,
 )
 from patchcore.errors import UsageError
@@ -48,6 +49,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 @click.option("--fail-exit", is_flag=True, help="Exit with 3 if a picture failed.")
 @max_pixels_option
 @device_option
+@threads_option
 @json_option
 @command
 def predict(
@@ -59,6 +61,7 @@ def predict(
     fail_exit: bool,
     max_pixels: int,
     device: str,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Look at pictures and give verdicts. IMAGES are files or folders.
@@ -73,7 +76,7 @@ def predict(
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
     paths = list(_expand(images, recursive))
-    detector = Detector.load(model, device=device)
+    detector = Detector.load(model, device=device, threads=threads)
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)

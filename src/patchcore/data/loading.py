@@ -1,63 +1,85 @@
-"""Decoding pictures in threads, ahead of the network."""
+"""Working through pictures in threads, in order."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
 
 from patchcore.data.datasets import Sample
 from patchcore.data.images import Pixels, read
 from patchcore.errors import PictureError
 
 OnBad = Callable[[PictureError], object]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A decoded picture; `digest` is the SHA-256 of its pixels, for the data fingerprint."""
+    """A decoded picture."""
 
     sample: Sample
     pixels: Pixels
-    digest: bytes
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the pixels, for the data fingerprint."""
+        digest = hashlib.sha256(f"{self.pixels.shape}{self.pixels.dtype}".encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.digest()
 
 
-def _load(sample: Sample, max_pixels: int) -> Loaded:
-    pixels = read(sample.picture, sample.name, max_pixels)
-    digest = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return Loaded(sample, pixels, digest.digest())
+def load(sample: Sample, max_pixels: int) -> Loaded:
+    """Decode a picture. Errors: PictureError."""
+    return Loaded(sample, read(sample.picture, sample.name, max_pixels))
 
 
-def load(found: Iterable[Sample], *, ahead: int, max_pixels: int, on_bad: OnBad | None = None) -> Iterator[Loaded]:
-    """Decoded pictures, in order, with up to `ahead` of them being decoded meanwhile.
+def in_order(work: Callable[[A], B], items: Iterable[A], threads: int, alone: int | None = None) -> Iterator[B]:
+    """What `work` makes of each item, in the items' order, by some threads that run ahead a little.
 
-    A picture that cannot be read is raised, or given to `on_bad` and left out. Threads suffice:
-    decoders release the interpreter while they work.
+    Whole pictures go to a thread each, and what a thread computes is not spread over others: that
+    keeps every core busy without two of them ever waiting for each other, and results do not depend
+    on the number of threads. (Decoders and torch release the interpreter while they work.) With
+    `threads` 0 the caller does the work, and no item is asked for before the one before it is done;
+    a computation is then spread over `alone` threads, or over as many as the caller has set.
     """
-    found = iter(found)
-    with ThreadPoolExecutor(min(ahead, os.cpu_count() or 1), "patchcore-decode") as pool:
-        waiting: deque[Future[Loaded]] = deque()
+    items = iter(items)
+    if not threads:
+        for item in items:
+            with _openmp().limit(limits=alone):
+                result = work(item)
+            yield result
+        return
+    with ThreadPoolExecutor(threads, "patchcore", _on_one_core) as pool:
+        waiting: deque[Future[B]] = deque()
         try:
             while True:
-                for sample in islice(found, ahead - len(waiting)):
-                    waiting.append(pool.submit(_load, sample, max_pixels))
+                for item in islice(items, 2 * threads - len(waiting)):
+                    waiting.append(pool.submit(work, item))
                 if not waiting:
                     return
-                try:
-                    loaded = waiting.popleft().result()
-                except PictureError as error:
-                    if on_bad is None:
-                        raise
-                    on_bad(error)
-                else:
-                    yield loaded
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _on_one_core() -> None:
+    torch.get_num_threads()  # torch sets the number in every new thread, once, when it is first asked to do something
+    _openmp().limit(limits=1)
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """Sets the calling thread's number of OpenMP threads, and nobody else's."""
+    return ThreadpoolController().select(user_api="openmp")

@@ -13,12 +13,13 @@ from torch import Tensor
 from patchcore.errors import UsageError
 from patchcore.maths.neighbours import Points, near_pairs, rounding, squared
 
-Coreset = Literal["k_center", "random", "identity"]
+Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]
 Start = Literal["first", "random", "mean_of_ten"]
 
 _CANDIDATES = 2048
 _BLOCK = 1 << 14  # rows at a time where all of them are visited
+_SHARD = 1 << 18  # rows that `merged` chooses from at a time
 _PART = 256  # candidates that are brought up to date together
 
 
@@ -149,8 +150,11 @@ class _Rows:
         """Exact squared distances of `rows` to their nearest pick, given bounds that know the first `seen` of them."""
         values, error = bounds.clone(), 1 + 3 * rounding(self.x.shape[1])
         for part in seen.argsort().split(_PART):  # rows that have seen as much go together
+            first = int(seen[part[0]])
+            if first == known.count:
+                break  # these rows, and all that follow, have seen every pick
             limits = bounds[part].float() + self.blur
-            i, j, distances = near_pairs(local[part], short[part], known, limits=limits, first=int(seen[part[0]]))
+            i, j, distances = near_pairs(local[part], short[part], known, limits=limits, first=first)
             best = limits.scatter_reduce(0, i, distances, "amin")
             near = distances <= best[i] * error + 3 * self.blur
             i, j = i[near], j[near]
@@ -217,5 +221,23 @@ def select(
     if method == "random":
         return random_subset(len(x), n_picks, seed).to(x.device)
     projected = project(x, projection, projection_dims, seed)
+    if method == "merge":
+        return merged(projected, n_picks, on_progress)
     begin = starting_point(projected, start, seed)
     return k_center_greedy(projected, n_picks, start=begin, on_progress=on_progress)
+
+
+def merged(x: Tensor, n_picks: int, on_progress: Callable[[int], object] | None = None, shard: int = _SHARD) -> Tensor:
+    """Greedy k-center over shards of x (N, D), and then over what the shards gave; (n_picks,) indices.
+
+    Every row is within the shards' largest radius plus the last selection's radius of a pick. Both
+    are at most twice the smallest radius that so many picks can have, so the whole is within four
+    times of it, where the greedy over all rows is within twice (Malkomes et al., NeurIPS 2015).
+    """
+    shard = max(shard, 2 * n_picks)
+    found = []
+    for begin in range(0, len(x), shard):
+        part = x[begin : begin + shard]
+        found.append(begin + k_center_greedy(part, min(n_picks, len(part))))
+    union = torch.cat(found)
+    return union[k_center_greedy(x[union], n_picks, on_progress=on_progress)]

@@ -16,9 +16,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from patchcore.maths.axes import best_axes, principal_axes
+
 _CELLS = 1 << 21  # bounds at a time: 8 MB stay in the cache
 _GROUP = 64  # points whose lowest bound stands for all of them
-_AXES = (16, 24, 32, 48, 64, 96, 128)  # numbers of axes to choose from
 
 
 class Points:
@@ -31,7 +32,7 @@ class Points:
     def __init__(self, rows: Tensor, axes: int | None = None, *, capacity: int = 0) -> None:
         self.centre = rows.mean(0)  # a shift changes no distance and makes the products small
         centred = rows - self.centre
-        vectors = principal_axes(centred, max(_AXES)) if axes != 0 else centred[:0].T
+        vectors = principal_axes(centred) if axes != 0 else centred[:0].T
         self.axes = best_axes(centred, vectors) if axes is None else axes
         self.vectors = vectors[:, : self.axes].contiguous()
         capacity = max(capacity, len(rows))
@@ -70,21 +71,6 @@ class Points:
         return Points(self.rows[: self.count], 0, capacity=len(self.rows))
 
 
-def principal_axes(centred: Tensor, n: int) -> Tensor:
-    """About the first n principal axes of centred points (M, D), as orthonormal columns (D, n).
-
-    Subspace iteration on a few thousand of the points: any axes give true bounds, so there is no
-    need for more.
-    """
-    some = centred[:: -(-len(centred) // 4096)]
-    covariance = some.T @ some
-    generator = torch.Generator().manual_seed(0)
-    axes = torch.randn(len(covariance), min(n + 8, len(covariance)), generator=generator).to(some)
-    for _ in range(4):
-        axes = torch.linalg.qr(covariance @ axes).Q
-    return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
-
-
 def rounding(terms: int) -> float:
     """The relative error of a squared distance that comes from a float32 product of so many terms.
 
@@ -101,10 +87,10 @@ def near_pairs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Every pair of a query and a point that may be among the query's k nearest.
 
-    `queries` (N, D), and `short`, what `points.shorten` makes of them; `limits` (N,): squared distances beyond which no point matters; `first`: the
-    points before it need not be looked at. Returns the indices of queries and of points, ascending,
-    and the squared distances of those pairs, each (P,). Pairs within rounding of what was asked
-    for are there too.
+    `queries` (N, D), and `short`, what `points.shorten` makes of them; `limits` (N,): squared
+    distances beyond which no point matters; `first`: points before it need not be looked at.
+    Returns the indices of queries and of points, ascending, and the squared distances of those
+    pairs, each (P,). Pairs within rounding of what was asked for are there too.
     """
     group = points.group if points.count - first > 4 * k * points.group else 1
     first -= first % group
@@ -162,26 +148,3 @@ def nearest(queries: Tensor, points: Points, k: int = 1) -> tuple[Tensor, Tensor
     first = torch.searchsorted(i, torch.arange(len(queries), device=i.device))
     picks = order[first[:, None] + torch.arange(k, device=i.device)]
     return distances[picks].sqrt(), j[picks]
-
-
-def best_axes(centred: Tensor, vectors: Tensor) -> int:
-    """How many of the axes (D, a) make the cheapest search among centred points (M, D); 0 is plain.
-
-    By a count of the work, not by a clock, so that one machine always decides the same: on some of
-    the points, the pairs that bounds would leave to measure, if their nearest other point were the
-    answer. The weights of the parts are measured figures.
-    """
-    m, d = centred.shape
-    sample = centred[:: -(-m // 64)]
-    own = torch.arange(len(sample), device=centred.device)
-    apart = torch.cdist(sample, centred)
-    apart[own, own * -(-m // 64)] = torch.inf
-    limits = apart.amin(1).square()[:, None]
-    short, full = sample @ vectors, centred @ vectors
-    costs = {0: m * (d + 8.0)}
-    for n in [n for n in _AXES if n < d]:
-        rest = [(x.square().sum(1) - s[:, :n].square().sum(1)).clamp(min=0).sqrt() for x, s in ((sample, short), (centred, full))]
-        bounds = torch.cdist(short[:, :n], full[:, :n]).square() + (rest[0][:, None] - rest[1]).square()
-        left = float((bounds <= limits).sum(1).double().mean())
-        costs[n] = m * (n + 9) + 2 * n * d + left * 45 * (d + 100)
-    return min(costs, key=costs.__getitem__)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from patchcore.maths.neighbours import Points
+from patchcore.maths.neighbours import Points, nearest
+
+if TYPE_CHECKING:
+    from patchcore.memory.index import IvfPq
 
 
 @dataclass(frozen=True)
@@ -17,18 +21,32 @@ class Bank:
 
     `rows` (M, D) float32, whose values fit half precision; `origins` (M, 3) int32: picture, grid
     row and grid column of each row; `pictures`: the training pictures' names, in order; `scales`
-    (D,): what each value of a patch, remembered or new, is multiplied by.
+    (D,): what each value of a patch, remembered or new, is multiplied by; `search`: exact or ivf_pq.
     """
 
     rows: Tensor
     origins: Tensor
     pictures: tuple[str, ...]
     scales: Tensor
+    search: str = "exact"
+
+    def nearest(self, patches: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Distances (N, k), ascending, and indices (N, k) of the rows nearest to patches (N, D)."""
+        if self.search == "ivf_pq":
+            return self.lists.nearest(patches, k)
+        return nearest(patches, self.points, k)
 
     @cached_property
     def points(self) -> Points:
-        """The rows, prepared to be searched."""
+        """The rows, prepared for exact search."""
         return Points(self.rows)
+
+    @cached_property
+    def lists(self) -> IvfPq:
+        """The rows, prepared for approximate search."""
+        from patchcore.memory.index import IvfPq
+
+        return IvfPq(self.rows)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps: half the size, without loss."""

@@ -1,0 +1,86 @@
+"""The peer's side of against_anomalib.py, for the interpreter of the peer's environment.
+
+    peer/bin/python benchmarks/peer_anomalib.py WORK BACKBONE LAYERS PART
+
+WORK holds what the other side has written: weights.pt, images.npy, embeddings.npy, bank.npy. One part
+is timed; one line of JSON is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from anomalib.models.components import KCenterGreedy
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+
+def seconds(function, runs=7):
+    function()
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def model(work: Path, backbone: str, layers: list[str]) -> PatchcoreModel:
+    made = PatchcoreModel(backbone=backbone, layers=layers, pre_trained=False, num_neighbors=9)
+    made.feature_extractor.feature_extractor.load_state_dict(torch.load(work / "weights.pt"), strict=False)
+    return made
+
+
+def coreset(work: Path, picks: int) -> dict[str, float]:
+    """Seconds per pick, from the difference of two runs."""
+    x = torch.from_numpy(np.load(work / "embeddings.npy")).float()
+
+    def run(count: int) -> float:
+        torch.manual_seed(0)
+        begin = time.perf_counter()
+        KCenterGreedy(embedding=x, sampling_ratio=count / len(x) + 1e-9).select_coreset_idxs()
+        return time.perf_counter() - begin
+
+    few = 20
+    first = run(few)
+    return {"seconds_per_pick": (run(picks + few) - first) / picks}
+
+
+def main() -> None:
+    work, backbone, layers, part = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), sys.argv[4]
+    if part.startswith("coreset"):
+        print(json.dumps(coreset(work, int(part.partition(":")[2]))))
+        return
+    made = model(work, backbone, layers)
+    images = torch.from_numpy(np.load(work / "images.npy"))
+    if part == "embed":  # the pictures of a fit, in the batches of its data loader
+        made.train()
+        made.feature_extractor.eval()
+        begin = time.perf_counter()
+        with torch.no_grad():
+            for batch in images.split(32):
+                made(batch)
+        print(json.dumps({"seconds": time.perf_counter() - begin}))
+        return
+    made.eval()
+    made.memory_bank = torch.from_numpy(np.load(work / "bank.npy"))
+    with torch.no_grad():
+        scores = [float(made(image[None]).pred_score) for image in images[-8:]]
+        queries = torch.from_numpy(np.load(work / "queries.npy"))
+        distances, _ = made.nearest_neighbors(queries, 1)
+        result = {
+            "picture": seconds(lambda: made(images[-1:])),
+            "search": seconds(lambda: made.nearest_neighbors(queries, 1)),
+            "scores": scores,
+            "distances": distances.flatten().tolist(),
+        }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
