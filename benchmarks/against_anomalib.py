@@ -1,79 +1,280 @@
 """patchcore against anomalib 2.7.0: the same weights, pictures and bank, both sides in turn.
 
-    python benchmarks/against_anomalib.py --peer PYTHON [--backbones a,b] [--parts ...] [--rounds 3] [--json FILE]
+    python benchmarks/against_anomalib.py [--peer PYTHON] [--backbones a,b] [--parts a,b] [--rounds 3] [--json FILE]
 
-`--peer` is the interpreter of an environment of its own:
+`--peer` is the interpreter of an environment of its own (without it, only our side runs):
     python -m venv peer && peer/bin/pip install torch==2.14.1 torchvision==0.29.1 && peer/bin/pip install anomalib==2.7.0
 
-Data: real solar cells (PyPI package elpv-dataset), 224 px, 784 patches a picture. EfficientNet-Lite0, 1 and 2
-have their ImageNet weights. Those of WideResNet50-2 cannot be had offline: its weights are random, with batch
-statistics of 32 of the pictures, which gives the true cost of all dense work; what bounds leave depends on
-the data, so the rows and axes that they leave are printed beside each time. `gaussian` is the worst case:
-isotropic noise of WideResNet50-2's dimensions, where nothing can be ruled out.
+Data: real solar cells (PyPI package elpv-dataset) at 224 px, 784 patches a picture. EfficientNet-Lite0, 1 and 2
+have their ImageNet weights. Those of WideResNet50-2 cannot be had offline: its weights are random, with the batch
+statistics of 32 of the pictures. That fixes the cost of all dense work; what bounds rule out depends on the data,
+so what they leave is printed beside each time. `gaussian` is the worst case: isotropic noise of the same size as
+the WideResNet50-2 data, of which nothing can be ruled out.
 
 The peer's coreset is timed on 500 picks, each of which costs it the same, and extrapolated; its fit is the
-embedding of all pictures, measured, and the coreset. Ours is a whole process: `patchcore fit`, from files.
+embedding of all pictures, measured, plus that. Our fit is a whole process: `patchcore fit`, from files.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from common import embeddings, calibrated_weights, machine, mono_cells, seconds, summary, write_json
+from common import calibrated_weights, embeddings, machine, mono_cells, seconds, summary, write_json
 from torch import Tensor
 
 from patchcore import Detector, Recipe
 from patchcore.backbones import build
 from patchcore.calibration import Calibration
+from patchcore.data.datasets import samples
 from patchcore.data.images import read
 from patchcore.embedder import Embedder
 from patchcore.maths.coreset import k_center_greedy
 from patchcore.maths.neighbours import near_pairs, nearest
 from patchcore.memory.bank import Bank
 
-SIDE, PICTURES, SHARE = 224, 240, 0.1
-LAYERS = {"wide_resnet50_2": "layer2,layer3"}  # of the peer; those of EfficientNet-Lite are blocks.2 and blocks.4
+SIDE, SHARE, NEW = 224, 0.1, 8  # pixels, of the patches, pictures that the bank has not seen
+PARTS = ("search", "picture", "coreset", "fit")
 
 
-class Bench:
-    """One backbone: its embeddings, its bank, and both sides' work on them."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="interpreter of an environment that has anomalib")
+    parser.add_argument("--backbones", default="efficientnet_lite0,wide_resnet50_2,gaussian")
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--pictures", type=int, default=240)
+    parser.add_argument("--picks", type=int, default=500, help="picks that the peer's coreset is timed on")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(machine()))
+    print(
+        f"{'data':20} {'work':26} {'ours':>9} {'(min-max)':>17} {'peer':>9} {'(min-max)':>17} {'ratio':>7}  left, agreement"
+    )
+    rows: list[dict[str, Any]] = []
+    for name in options.backbones.split(","):
+        with tempfile.TemporaryDirectory(prefix="patchcore-bench-") as folder:
+            side = Gaussian(options) if name == "gaussian" else Cells(name, Path(folder), options)
+            for part in options.parts.split(","):
+                for row in getattr(side, part)():
+                    rows.append({"data": name, **row})
+                    print(line(rows[-1]), flush=True)
+    write_json(options.json, {"machine": machine(), "rows": rows})
 
-    def __init__(self, name: str, work: Path, peer: str | None, pictures: int) -> None:
-        self.name, self.work, self.peer = name, work, peer
-        cells = mono_cells()[: pictures + 8]
-        self.weights = calibrated_weights(name, SIDE, work) if name == "wide_resnet50_2" else "pretrained"
+
+def line(row: dict[str, Any]) -> str:
+    def figures(side: str) -> str:
+        s = row.get(side)
+        return f"{s['median']:9.3f} {s['min']:8.3f}-{s['max']:<8.3f}" if s else f"{'-':>9} {'':17}"
+
+    ratio = f"{row['peer']['median'] / row['ours']['median']:7.1f}" if row.get("peer") else f"{'':7}"
+    return f"{row['data']:20} {row['work']:26} {figures('ours')} {figures('peer')} {ratio}  {row.get('note', '')}"
+
+
+def in_turn(rounds: int, ours: Callable[[], float], peer: Callable[[], float] | None) -> dict[str, Any]:
+    """Both sides once a round, so that a busy machine slows both."""
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    for _ in range(rounds):
+        times["ours"].append(ours())
+        if peer is not None:
+            times["peer"].append(peer())
+    return {side: summary(values) for side, values in times.items() if values}
+
+
+def timed(function: Callable[[], object], runs: int = 7) -> float:
+    """Seconds, the median of some runs after one that does not count."""
+    function()
+    return summary([seconds(function) for _ in range(runs)])["median"]
+
+
+def left(queries: Tensor, bank: Bank) -> str:
+    pairs = len(near_pairs(queries, bank.points.shorten(queries), bank.points)[0]) / len(queries)
+    axes = bank.points.axes or bank.rows.shape[1]
+    return f"{pairs:.1f} of {len(bank.rows)} rows, {axes} of {bank.rows.shape[1]} axes"
+
+
+class Cells:
+    """One backbone on real pictures."""
+
+    def __init__(self, name: str, work: Path, options: Any) -> None:
+        self.name, self.work, self.options = name, work, options
+        self.pictures = mono_cells()[: options.pictures + NEW]
+        weights = str(calibrated_weights(name, SIDE, work)) if name == "wide_resnet50_2" else "pretrained"
         self.recipe = Recipe.named("lightning").replace(
-            size=SIDE, backbone=name, weights=str(self.weights), ratio=SHARE, resize="stretch", projection="none"
+            size=SIDE, resize="stretch", crop=None, backbone=name, weights=weights, ratio=SHARE, projection="none"
         )
-        backbone = build(name, str(self.weights), self.recipe.taps, (SIDE, SIDE))
-        self.embedder = Embedder(self.recipe, backbone, torch.device("cpu"))
-        every = embeddings(self.embedder, cells)
-        self.patches, self.queries = every[: pictures * 784], every[-784:].float()
-        self.cells = cells
-        if peer:
+        self.detector = Detector(self.recipe)
+        backbone = build(name, weights, self.recipe.taps, (SIDE, SIDE))
+        self.detector.embedder = embedder = Embedder(self.recipe, backbone, self.detector.device)
+        every = embeddings(embedder, self.pictures)
+        self.patches, self.queries = every[: -NEW * 784], every[-784:].float()
+        rows = self.patches[k_center_greedy(self.patches, int(SHARE * len(self.patches)))].float()
+        origins = torch.zeros(len(rows), 3, dtype=torch.int32)
+        self.detector.bank = self.bank = Bank(rows, origins, (), torch.ones(rows.shape[1]))
+        self.detector.calibration = Calibration.fit([1.0], [1.0], 0.05)
+        if options.peer:
             torch.save(backbone.extractor.model.state_dict(), work / "weights.pt")
-            np.save(work / "images.npy", torch.stack([self.image(cell) for cell in cells]).numpy())
-            np.save(work / "embeddings.npy", self.patches.numpy())
-            np.save(work / "queries.npy", self.queries.numpy())
+            images = [embedder._framed(sample, 10**8).images[0] for sample in samples(self.pictures)]
+            for file, tensor in (
+                ("images", torch.stack(images)),
+                ("embeddings", self.patches),
+                ("queries", self.queries),
+                ("bank", rows),
+            ):
+                np.save(work / f"{file}.npy", tensor.numpy())
 
-    def image(self, cell: Path) -> Tensor:
-        """As the network wants it, (3, 224, 224)."""
-        framed = self.embedder._framed_path(cell)
-        return framed
-
-    def of_peer(self, part: str) -> dict[str, Any]:
-        backbone = self.name if self.name in LAYERS else f"tf_{self.name}"
-        layers = LAYERS.get(self.name, "blocks.2,blocks.4")
+    def of_peer(self, part: str) -> Any:
+        wide = self.name == "wide_resnet50_2"
+        backbone = [self.name, "layer2,layer3"] if wide else [f"tf_{self.name}", "blocks.2,blocks.4"]
         script = str(Path(__file__).with_name("peer_anomalib.py"))
-        command = [self.peer, "-W", "ignore", script, str(self.work), backbone, layers, part]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)  # type: ignore[arg-type]
-        return json.loads(done.stdout.splitlines()[-1])
+        command = [self.options.peer, "-W", "ignore", script, str(self.work), *backbone, part]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+    def search(self) -> list[dict[str, Any]]:
+        """The nearest rows of one picture's patches; also by FAISS's flat index, where it is installed."""
+
+        def ours() -> float:
+            return timed(lambda: nearest(self.queries, self.bank.points))
+
+        peer = (lambda: self.of_peer("search")["seconds"]) if self.options.peer else None
+        row = {
+            "work": f"search {len(self.queries)} in {len(self.bank.rows)}",
+            **in_turn(self.options.rounds, ours, peer),
+        }
+        row["note"] = left(self.queries, self.bank)
+        if peer:
+            mine, theirs = (
+                nearest(self.queries, self.bank.points)[0][:, 0],
+                torch.tensor(self.of_peer("search")["distances"]),
+            )
+            exact = torch.cdist(self.queries.double(), self.bank.rows.double()).amin(1)
+            row["note"] += f"; off by {worst(mine, exact):.0e} (peer {worst(theirs, exact):.0e}) from float64"
+        rows = [
+            row,
+            {
+                "work": "search, plain",
+                **in_turn(
+                    self.options.rounds, lambda: timed(lambda: nearest(self.queries, self.bank.points.plain)), None
+                ),
+            },
+        ]
+        try:
+            import faiss
+        except ImportError:
+            return rows
+        index = faiss.IndexFlatL2(self.bank.rows.shape[1])
+        index.add(self.bank.rows.numpy())
+        flat = in_turn(self.options.rounds, ours, lambda: timed(lambda: index.search(self.queries.numpy(), 1)))
+        return [*rows, {"work": "search, peer FAISS flat", **flat}]
+
+    def picture(self) -> list[dict[str, Any]]:
+        """One decoded picture to its score and map."""
+        pictures = [read(path, path.name, 10**8) for path in self.pictures[-NEW:]]
+
+        def look(picture: Any) -> float:
+            result = self.detector.predict(picture)
+            _ = result.map
+            return result.score
+
+        peer = (lambda: self.of_peer("picture")["seconds"]) if self.options.peer else None
+        row = {
+            "work": "one picture",
+            **in_turn(self.options.rounds, lambda: timed(lambda: look(pictures[-1])), peer),
+            "note": "",
+        }
+        if peer:
+            theirs = torch.tensor(self.of_peer("picture")["scores"])
+            row["note"] = f"scores differ by {worst(torch.tensor([look(p) for p in pictures]), theirs):.0e}"
+        return [row]
+
+    def coreset(self) -> list[dict[str, Any]]:
+        picks = len(self.bank.rows)
+        peer = (lambda: self.of_peer(f"coreset:{self.options.picks}")["seconds"] * picks) if self.options.peer else None
+        row = {
+            "work": f"coreset {tuple(self.patches.shape)}",
+            **in_turn(self.options.rounds, lambda: seconds(lambda: k_center_greedy(self.patches, picks)), peer),
+        }
+        row["note"] = f"{picks} picks, exact, no projection"
+        return [row]
+
+    def fit(self) -> list[dict[str, Any]]:
+        """A whole process that fits on all pictures."""
+        folder = self.work / "good"
+        folder.mkdir()
+        for path in self.pictures[:-NEW]:
+            shutil.copy(path, folder)
+        (self.work / "recipe.json").write_text(
+            json.dumps({**self.recipe.model_dump(mode="json"), "calibration_share": 0})
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "patchcore",
+            "fit",
+            str(folder),
+            "--recipe",
+            str(self.work / "recipe.json"),
+            "-o",
+            str(self.work / "a.patchcore"),
+        ]
+
+        def ours() -> float:
+            return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+
+        def peer() -> float:
+            return self.of_peer("embed")["seconds"] + self.of_peer(f"coreset:{self.options.picks}")["seconds"] * len(
+                self.bank.rows
+            )
+
+        row = {
+            "work": f"fit {self.options.pictures} pictures",
+            **in_turn(self.options.rounds, ours, peer if self.options.peer else None),
+        }
+        return [{**row, "note": "peer: embedding measured, coreset extrapolated"}]
+
+
+class Gaussian:
+    """Isotropic noise: bounds rule nothing out, and the search must not lose by them."""
+
+    def __init__(self, options: Any) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.options = options
+        self.rows = torch.randn(18816, 1536, generator=generator)
+        self.queries = torch.randn(784, 1536, generator=generator)
+
+    def search(self) -> list[dict[str, Any]]:
+        """Against the plain search: a product of all coordinates, and its smallest value."""
+        bank = Bank(self.rows, torch.zeros(len(self.rows), 3, dtype=torch.int32), (), torch.ones(1536))
+        centred, half = self.rows, self.rows.square().sum(1) / 2
+
+        def plain() -> None:
+            for block in self.queries.split(112):
+                torch.addmm(half, block, centred.T, alpha=-1).argmin(1)
+
+        times = in_turn(
+            self.options.rounds, lambda: timed(lambda: nearest(self.queries, bank.points)), lambda: timed(plain)
+        )
+        return [{"work": "search, peer one product", **times, "note": left(self.queries, bank)}]
+
+    def picture(self) -> list[dict[str, Any]]:
+        return []
+
+    coreset = fit = picture
+
+
+def worst(a: Tensor, b: Tensor) -> float:
+    """The largest relative difference."""
+    return float(((a - b).abs() / b.abs().clamp(min=1e-6)).max())
+
+
+if __name__ == "__main__":
+    main()

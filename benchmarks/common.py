@@ -27,6 +27,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("patchcore", "torch", "timm", "numpy")},
+        "date": time.strftime("%Y-%m-%d"),
     }
 
 
@@ -54,3 +55,52 @@ def elpv_root() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("This benchmark reads real pictures: pip install 'patchcore[demo]'")
     return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def mono_cells() -> list[Path]:
+    """Real pictures, 300 x 300: the mono-crystalline solar cells, in the package's order."""
+    lines = (elpv_root() / "labels.csv").read_text("utf-8").splitlines()
+    return [elpv_root() / line.split()[0] for line in lines if " mono" in line]
+
+
+def embeddings(embedder: Any, pictures: list[Path]) -> Any:
+    """The half-precision patches of all pictures, (N, D)."""
+    import torch
+
+    from patchcore.data.datasets import samples
+
+    stream = embedder.stream(
+        samples(pictures),
+        lambda one: one.patches.half(),
+        batch_size=1,
+        threads=torch.get_num_threads(),
+        max_pixels=10**8,
+    )
+    return torch.cat(list(stream))
+
+
+def calibrated_weights(name: str, side: int, folder: Path) -> Path:
+    """Random weights of a timm network (seed 0), with batch statistics of 32 real pictures: a file."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    from patchcore import Recipe
+    from patchcore.backbones import build
+    from patchcore.data.datasets import samples
+    from patchcore.embedder import Embedder
+
+    recipe = Recipe(backbone=name, size=side, resize="stretch")
+    embedder = Embedder(recipe, build(name, "random", recipe.taps, (side, side)), torch.device("cpu"))
+    framed = [embedder._framed(sample, 10**8) for sample in samples(mono_cells()[:32])]
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # a plain mean over what it sees
+            module.reset_running_stats()
+    with torch.no_grad():
+        model.train()(torch.stack([one.images[0] for one in framed]))
+    path = folder / f"{name}.safetensors"
+    save_file(model.state_dict(), path)
+    return path

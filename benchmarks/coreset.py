@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import elpv_root, machine, seconds, summary, write_json
+from common import embeddings, machine, mono_cells, seconds, summary, write_json
 from torch import Tensor
 
 from patchcore import Recipe
 from patchcore.backbones import build
-from patchcore.data.datasets import Sample
 from patchcore.embedder import Embedder
 from patchcore.maths.coreset import k_center_greedy
 
@@ -43,15 +42,10 @@ print((run(many) - first) / (many - few))
 """
 
 
-def embeddings(pictures: int) -> Tensor:
+def patches(pictures: int) -> Tensor:
     """(pictures * 784, 152) half-precision patches of real cells."""
-    root = elpv_root()
-    names = [line.split()[0] for line in (root / "labels.csv").read_text("utf-8").splitlines() if " mono" in line]
-    recipe = Recipe(size=224)
-    embedder = Embedder(recipe, build("efficientnet_lite0", "pretrained", (8, 16), (224, 224)), torch.device("cpu"))
-    samples = [Sample(name, root / name) for name in names[:pictures]]
-    stream = embedder.stream(samples, batch_size=8, max_pixels=10**8)
-    return torch.cat([one.patches.half() for one in stream])
+    backbone = build("efficientnet_lite0", "pretrained", (8, 16), (224, 224))
+    return embeddings(Embedder(Recipe(size=224), backbone, torch.device("cpu")), mono_cells()[:pictures])
 
 
 def tight_scan(x: Tensor, picks: int) -> list[int]:
@@ -82,7 +76,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    half = embeddings(options.pictures)
+    half = patches(options.pictures)
     x = half.float()
     picks = len(x) // 10
     times: dict[str, list[float]] = {}

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim
 from torch import Tensor
 
 from patchcore.errors import UsageError
@@ -175,6 +174,8 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int) -> Tensor:
     (patchcore-inspection). `sparse`: Johnson-Lindenstrauss with eps 0.9, whose number of outputs
     follows from N (Li et al. 2006; anomalib), skipped when D is no larger; `dims` has no effect.
     """
+    from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim  # half a second
+
     n, d = x.shape
     if kind == "dense" and d != dims:
         generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,175 @@
+"""How time and memory grow: fits of more and more pictures, predictions with larger and larger banks.
+
+    python benchmarks/growth.py [--pictures 240,1000,4000] [--memory 4GB] [--rows 2000,20000,200000] [--data DATA] [--plot FILE] [--json FILE]
+
+Fits: solar cells (PyPI package elpv-dataset; beyond its 2,624, mirrored ones), default recipe, each a process of
+its own. Memory is what its process tree holds of its own or shares, sampled every 20 ms; pages of mapped files,
+which the system can drop, do not count. `base` is the same for a fit of two pictures: interpreter and model.
+
+Predictions: mono cells, split as DATA/elpv/split.csv says; banks of so many rows by exact k-center, searched
+exactly and by IVF-PQ. Recall is the share of patches whose nearest row IVF-PQ finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accuracy import dataset
+from common import elpv_root, machine, summary, write_json
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from patchcore import Detector, Recipe
+from patchcore.maths.coreset import k_center_greedy
+from patchcore.maths.embedding import channel_scales
+from patchcore.memory.bank import Bank
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", default="240,1000,4000")
+    parser.add_argument("--memory", default="4GB")
+    parser.add_argument("--rows", default="2000,20000,200000")
+    parser.add_argument("--data", type=Path, help="folder that holds elpv/split.csv; without it, fits only")
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(machine()))
+    fits = fit_table([int(n) for n in options.pictures.split(",") if n], options.memory)
+    banks = bank_table([int(n) for n in options.rows.split(",") if n], options.data) if options.data else []
+    if options.plot:
+        plot(fits, banks, options.plot)
+    write_json(options.json, {"machine": machine(), "fits": fits, "banks": banks})
+
+
+def fit_table(counts: list[int], memory: str) -> list[dict[str, Any]]:
+    print(f"{'pictures':>9} {'patches':>9} {'rows':>7} {'seconds':>8} {'peak MB':>8} {'base MB':>8} {'--memory':>9}")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="patchcore-bench-") as name:
+        folder = Path(name)
+        cells(folder / "two", 2)
+        base = measured(folder / "two", folder / "a.patchcore", memory)["peak"]
+        for count in counts:
+            cells(folder / str(count), count)
+            row = {"pictures": count, "patches": count * 1024, "base": base, "memory": memory}
+            rows.append(row | measured(folder / str(count), folder / "a.patchcore", memory))
+            r = rows[-1]
+            print(
+                f"{count:9} {r['patches']:9} {r['bank_rows']:7} {r['seconds']:8.1f} {r['peak'] / 1e6:8.0f} {base / 1e6:8.0f} {memory:>9}",
+                flush=True,
+            )
+    return rows
+
+
+def cells(folder: Path, count: int) -> None:
+    folder.mkdir()
+    names = sorted((elpv_root() / "images").glob("*.png"))
+    for index in range(count):
+        with Image.open(names[index % len(names)]) as picture:
+            mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if index >= len(names) else picture
+            mirrored.save(folder / f"{index:05}.png")
+
+
+def measured(pictures: Path, model: Path, memory: str) -> dict[str, Any]:
+    """Seconds and peak memory of one `patchcore fit`."""
+    command = [sys.executable, "-m", "patchcore", "fit", str(pictures), "-o", str(model), "--json", "--memory", memory]
+    begin, peak = time.perf_counter(), 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        while process.poll() is None:
+            peak = max(peak, held(process.pid))
+            time.sleep(0.02)
+        seconds = time.perf_counter() - begin
+        assert process.stdout is not None
+        report = json.loads(process.stdout.read())
+    return {"seconds": seconds, "peak": peak, "bank_rows": report["bank_rows"]}
+
+
+def held(pid: int) -> int:
+    """Bytes of anonymous and shared memory of a process and its children (Linux)."""
+    total = 0
+    try:
+        for text in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if text.startswith(("RssAnon:", "RssShmem:")):
+                total += int(text.split()[1]) * 1024
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            total += held(int(child))
+    except (OSError, ProcessLookupError):  # it has just ended
+        pass
+    return total
+
+
+def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
+    found = dataset(data, "ELPV mono")
+    detector = Detector(Recipe(ratio=0.001)).fit(found)  # for its network and its calibration
+    assert detector.embedder is not None
+    every = {"batch_size": 1, "threads": torch.get_num_threads(), "max_pixels": 10**8}
+    train = torch.cat(list(detector.embedder.stream(found.train, lambda one: one.patches.half(), **every)))
+    scales = channel_scales(train.split(1 << 14))
+    train = torch.cat([(block * scales).half() for block in train.split(1 << 14)])
+    labels = [sample.kind != "good" for sample in found.test]
+    picks = k_center_greedy(train, max(sizes))  # the first of them are the picks of a smaller bank
+    print(
+        f"{'rows':>8} {'search':>8} {'build s':>8} {'ms':>8} {'(min-max)':>15} {'AUROC':>7} {'recall':>7}  {'choice':12}"
+    )
+    rows = []
+    for size in sizes:
+        nearest: dict[str, torch.Tensor] = {}
+        for search in ("exact", "ivf_pq"):
+            if search == "ivf_pq" and size < 10_000:
+                continue
+            bank = Bank(train[picks[:size]].float(), torch.zeros(size, 3, dtype=torch.int32), (), scales, search)
+            begin = time.perf_counter()
+            _ = bank.points if search == "exact" else bank.lists
+            build = time.perf_counter() - begin
+            detector.bank = bank
+            results = list(detector.stream(found.test))
+            alone = [detector.predict(sample.picture).seconds for sample in found.test[:25]]
+            scores = [result.score for result in results]
+            nearest[search] = torch.cat([result.nearest_rows.flatten() for result in results])
+            recall = float((nearest[search] == nearest["exact"]).double().mean())
+            choice = f"{bank.points.axes} axes" if search == "exact" else search
+            s = summary([1000 * one for one in alone[5:]])
+            row = {
+                "rows": size,
+                "search": search,
+                "build_seconds": build,
+                "milliseconds": s,
+                "recall": recall,
+                "choice": choice,
+            }
+            row["image_auroc"] = float(roc_auc_score(labels, scores))
+            rows.append(row)
+            print(
+                f"{size:8} {search:>8} {build:8.2f} {s['median']:8.1f} {s['min']:7.1f}-{s['max']:<7.1f} {row['image_auroc']:7.4f} {recall:7.4f}  {choice:12}",
+                flush=True,
+            )
+    return rows
+
+
+def plot(fits: list[dict[str, Any]], banks: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    counts = [row["pictures"] for row in fits]
+    left.plot(counts, [row["seconds"] for row in fits], "o-")
+    left.set(xlabel="training pictures", ylabel="seconds", title="Fitting: time", ylim=0)
+    middle.plot(counts, [(row["peak"] - row["base"]) / 1e6 for row in fits], "o-")
+    middle.set(xlabel="training pictures", ylabel="MB above interpreter and model", title="Fitting: memory", ylim=0)
+    for search, style in (("exact", "o-"), ("ivf_pq", "s--")):
+        own = [row for row in banks if row["search"] == search]
+        right.plot([row["rows"] for row in own], [row["milliseconds"]["median"] for row in own], style, label=search)
+    right.set(xlabel="bank rows", ylabel="ms per picture", title="Predicting: one 256 px picture", xscale="log", ylim=0)
+    right.legend()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
