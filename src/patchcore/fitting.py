@@ -97,6 +97,7 @@ def choose(
             start=recipe.start,
             seed=recipe.seed,
             on_progress=lambda count: bar.update(count - bar.n),
+            empty=patches.empty,
         )
     if recipe.neighbours > n_rows:
         log.warning("neighbours is %d, more than the %d rows of the bank.", recipe.neighbours, n_rows)

@@ -15,11 +15,16 @@ from patchcore.maths.neighbours import Points, near_pairs, rounding, squared
 Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]
 Start = Literal["first", "random", "mean_of_ten"]
+Empty = Callable[[int, int, torch.dtype], Tensor]
 
 _CANDIDATES = 2048
 _BLOCK = 1 << 14  # rows at a time where all of them are visited
 _SHARD = 1 << 18  # rows that `merged` chooses from at a time
 _PART = 256  # candidates that are brought up to date together
+
+
+def _empty(n: int, d: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(n, d, dtype=dtype)
 
 
 def k_center_greedy(
@@ -167,7 +172,7 @@ def random_subset(n: int, n_picks: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=generator)[:n_picks].sort().values
 
 
-def project(x: Tensor, kind: Projection, dims: int, seed: int) -> Tensor:
+def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = _empty) -> Tensor:
     """(N, D) -> (N, d), a random projection used to select only; the bank keeps the originals.
 
     `dense`: uniform weights in ±1/sqrt(D), `dims` outputs, skipped when D is `dims` already
@@ -186,7 +191,10 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int) -> Tensor:
     else:
         return x
     weights = weights.to(x.device)
-    return torch.cat([block.float() @ weights for block in x.split(_BLOCK)])
+    projected = empty(n, weights.shape[1], torch.float32).to(x.device)
+    for begin in range(0, n, _BLOCK):
+        projected[begin : begin + _BLOCK] = x[begin : begin + _BLOCK].float() @ weights
+    return projected
 
 
 def starting_point(x: Tensor, start: Start, seed: int) -> int | Tensor:
@@ -214,14 +222,18 @@ def select(
     start: Start,
     seed: int,
     on_progress: Callable[[int], object] | None = None,
+    empty: Empty = _empty,
 ) -> Tensor:
-    """The indices of the rows of x (N, D) to remember, by any of the methods above."""
+    """The indices of the rows of x (N, D) to remember, by any of the methods above.
+
+    `empty` makes the tensor that holds a projection, from its shape and type.
+    """
     n_picks = min(n_picks, len(x))
     if method == "identity" or n_picks == len(x):
         return torch.arange(len(x), device=x.device)
     if method == "random":
         return random_subset(len(x), n_picks, seed).to(x.device)
-    projected = project(x, projection, projection_dims, seed)
+    projected = project(x, projection, projection_dims, seed, empty)
     if method == "merge":
         return merged(projected, n_picks, on_progress)
     begin = starting_point(projected, start, seed)

@@ -65,6 +65,14 @@ class PatchStore:
         values = np.fromfile(self._file, np.float16, block[1][0] * block[1][1])
         return torch.from_numpy(values).view(block[1])
 
+    def empty(self, n: int, d: int, dtype: torch.dtype) -> Tensor:
+        """A tensor (n, d) to be filled: in memory, or in a file of its own if any patches are in one."""
+        if self._file is None:
+            return torch.empty(n, d, dtype=dtype)
+        kind = torch.empty(0, dtype=dtype).numpy().dtype
+        with tempfile.TemporaryFile(prefix="patchcore-") as file:  # a mapping outlives its file
+            return torch.from_numpy(np.memmap(file, kind, "w+", shape=(n, d)))
+
     def gather(self, pictures: list[int], scales: Tensor | None = None) -> Tensor:
         """The patches (N, D) of some pictures, in that order, times `scales` (D,), half precision.
 
@@ -73,11 +81,7 @@ class PatchStore:
         """
         n = sum(self.grids[p][0] * self.grids[p][1] for p in pictures)
         d = self.of(pictures[0]).shape[1]
-        if self._file is None:
-            rows = torch.empty(n, d, dtype=torch.float16)
-        else:
-            with tempfile.TemporaryFile(prefix="patchcore-") as file:  # a mapping outlives its file
-                rows = torch.from_numpy(np.memmap(file, np.float16, "w+", shape=(n, d)))
+        rows = self.empty(n, d, torch.float16)
         begin = 0
         for picture in pictures:
             block = self.of(picture)
