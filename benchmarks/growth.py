@@ -82,11 +82,17 @@ def measured(pictures: Path, model: Path, memory: str) -> dict[str, Any]:
     """Seconds and peak memory of one `patchcore fit`."""
     command = [sys.executable, "-m", "patchcore", "fit", str(pictures), "-o", str(model), "--json", "--memory", memory]
     begin, peak = time.perf_counter(), 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
         while process.poll() is None:
             peak = max(peak, held(process.pid))
             time.sleep(0.02)
         seconds = time.perf_counter() - begin
+        if process.returncode:
+            log.seek(0)
+            raise SystemExit(f"patchcore fit failed: {log.read()[-2000:]}")
         assert process.stdout is not None
         report = json.loads(process.stdout.read())
     return {"seconds": seconds, "peak": peak, "bank_rows": report["bank_rows"]}

@@ -55,7 +55,7 @@ def both(limit):
     stores = PatchStore(), PatchStore(limit)
     for store in stores:
         for seed in range(8):
-            store.append(patches(6, seed=seed), (2, 3))
+            store.append(patches(6, seed=seed).T.contiguous().T, (2, 3))  # as an embedding's channels lie
     return stores
 
 

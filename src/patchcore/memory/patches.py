@@ -32,7 +32,7 @@ class PatchStore:
         """Add the (h*w, D) patches of one picture, row by row."""
         # Half precision is plenty for choosing and remembering; it is applied always, so that
         # where the patches are kept can never change which ones are chosen.
-        block = patches.to("cpu", torch.float16)
+        block = patches.to("cpu", torch.float16).contiguous()
         if not torch.isfinite(block).all():
             raise BackboneError(
                 f"The backbone gives features up to {float(patches.abs().max()):g}; half precision holds up to "
