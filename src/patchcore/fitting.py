@@ -65,7 +65,7 @@ def spill_limit(memory: int | str | None) -> int | None:
     """
     if memory is None:
         try:
-            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+            memory = max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, _LEAST_MEMORY)
         except (AttributeError, ValueError, OSError):  # Windows does not say
             return None
     try:

@@ -49,7 +49,7 @@ class Result:
 
     @property
     def decision(self) -> Decision:
-        """`fail` if and only if score > threshold; `unsure` where no threshold could be set."""
+        """`fail` if and only if score > threshold; `unsure` where no threshold could be set or the score is NaN."""
         return decide(self.score, self.threshold)
 
     @property

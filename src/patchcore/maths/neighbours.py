@@ -12,6 +12,7 @@ coordinate. The plain search is the case of all axes.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,8 +79,16 @@ def rounding(terms: int) -> float:
     summation; a squared distance needs three of them, and some steps before. The unit is larger
     where the caller has allowed float32 products in fewer bits.
     """
-    bits = {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
-    return 2.0 * (terms + 8) * 2.0**-bits
+    return 2.0 * (terms + 8) * 2.0 ** -_bits()
+
+
+def _bits() -> int:
+    """How many bits of a float32 the products keep."""
+    try:
+        return {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
+    except RuntimeError:  # set for some kind of device on its own, which torch does not put into one word
+        kinds: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cuda)
+        return min({"tf32": 11, "bf16": 8}.get(kind.matmul.fp32_precision, 24) for kind in kinds)
 
 
 def near_pairs(
@@ -139,9 +148,21 @@ def nearest(queries: Tensor, points: Points, k: int = 1) -> tuple[Tensor, Tensor
     """The k nearest points for each of `queries` (N, D), by Euclidean distance.
 
     Returns distances (N, k), ascending, and the points' indices (N, k); of equal distances the
-    lower index comes first. Fewer than k points: all of them.
+    lower index comes first. Fewer than k points: all of them. A query that holds a value that is
+    no number, or an infinite one, is at distance NaN from the first k points.
     """
     k = min(k, points.count)
+    # So many at a time that the pairs fit in memory even if no bound rules any of them out.
+    blocks = [_nearest(block, points, k) for block in queries.split(max(16, _CELLS // points.count))]
+    distances, rows = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    return distances, rows
+
+
+def _nearest(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
+    finite = queries.isfinite().all(1, keepdim=True)
+    if not finite.all():
+        distances, rows = _nearest(torch.where(finite, queries, points.centre), points, k)
+        return distances.where(finite, torch.nan), rows.where(finite, torch.arange(k, device=rows.device))
     i, j, distances = near_pairs(queries, points.shorten(queries), points, k)
     order = distances.sort(stable=True).indices
     order = order[i[order].sort(stable=True).indices]  # query by query, nearest first

@@ -32,8 +32,8 @@ def needed_scores(false_reject_rate: float) -> int:
 
 
 def decide(score: float, threshold: float) -> Decision:
-    """`fail` if and only if score > threshold; `unsure` where no threshold could be set."""
-    if math.isnan(threshold):
+    """`fail` if and only if score > threshold; `unsure` where no threshold could be set or the score is NaN."""
+    if math.isnan(threshold) or math.isnan(score):
         return "unsure"
     return "fail" if score > threshold else "pass"
 

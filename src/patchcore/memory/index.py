@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -39,6 +39,7 @@ class IvfPq:
         lists = 2 ** round(math.log2(4 * m**0.5))
         self._index: Any = faiss.index_factory(d, f"IVF{lists},PQ{parts}")
         faiss.ParameterSpace().set_index_parameter(self._index, "nprobe", min(probes, lists))
+        cast(Any, self._index).cp.min_points_per_centroid = 1  # FAISS would warn of fewer than 39 rows for a list
         values = rows.cpu().numpy()
         with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
             self._index.train(values)
