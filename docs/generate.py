@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -85,7 +86,8 @@ def _describe(thing: Any, name: str) -> str:
 
 def _signature(thing: Any) -> str:
     try:
-        return str(inspect.signature(thing)).replace("'", "")  # annotations are strings
+        text = str(inspect.signature(thing)).replace("'", "")  # annotations are strings
+        return re.sub(r"<function (\w+) at \w+>", r"\1", text)  # not where in memory a default lies
     except ValueError:
         return ""
 
