@@ -1,3 +1,6 @@
+import itertools
+from functools import cached_property
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore.errors import RecipeError, UsageError
-from patchcore.maths.coreset import k_center_greedy, project, random_subset, select, starting_point
+from patchcore.maths import coreset, neighbours
+from patchcore.maths.coreset import k_center_greedy, merged, project, random_subset, select, starting_point
+from patchcore.maths.neighbours import Points
 from patchcore.recipe import Recipe
 
 
@@ -356,3 +361,175 @@ def test_select_by_identity_keeps_every_row_whatever_the_number():
 @pytest.mark.parametrize("method", ["k_center", "random", "identity"])
 def test_select_gives_every_row_when_asked_for_more(method):
     assert select(normal(30, 8), 99, **options(method=method)).tolist() == list(range(30))
+
+
+# On top of searching by bounds
+
+
+def low(n, d, rank=5, noise=0.02, seed=0):
+    return normal(n, rank, seed) @ normal(rank, d, seed=99) + noise * normal(n, d, seed + 1)
+
+
+def permuted(n, d, seed=0):
+    """Rows with one set of halves in many orders: very many distances that are equal, and summed in another order."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-40, 40, (d,), generator=generator).float() / 8
+    return torch.stack([values[torch.randperm(d, generator=generator)] for _ in range(n)])
+
+
+HARD = {
+    "near a plane": low(600, 40),
+    "near a plane, half precision": low(600, 40).half(),
+    "near a plane, double precision": low(600, 40).double() + 1e5,
+    "permuted coordinates": permuted(500, 5),
+    "permuted coordinates, half precision": permuted(600, 24).half(),
+    "every row three times": low(200, 40).repeat(3, 1),
+    "ties on a grid": grid(500, 5),
+    "clusters": clustered(600, 40),
+    "one far outlier": torch.cat([low(500, 40), torch.full((1, 40), 3e3)]),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_no_size_of_a_block_changes_a_pick(name, monkeypatch):
+    x = HARD[name]
+    expected = greedy(x, 330, 7)
+    for candidates, part, cells, group, axes in ((40, 1, 1, 2, 3), (64, 7, 4096, 1, 0), (600, 50, 500, 3, 3)):
+        monkeypatch.setattr(coreset, "_PART", part)
+        monkeypatch.setattr(neighbours, "_CELLS", cells)
+        monkeypatch.setattr(neighbours, "_GROUP", group)  # banks of more than 16 groups are searched by groups
+        monkeypatch.setattr(neighbours, "best_axes", lambda centred, vectors, axes=axes: axes)
+        assert k_center_greedy(x, 330, start=7, candidates=candidates).tolist() == expected
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n=st.integers(2, 400),
+    d=st.integers(1, 24),
+    kind=st.sampled_from(["low", "grid", "permuted", "clusters"]),
+    dtype=st.sampled_from([torch.float16, torch.float32, torch.float64]),
+    candidates=st.sampled_from([1, 3, 64, 2048]),
+    part=st.sampled_from([1, 5, 256]),
+    cells=st.sampled_from([1, 3000, 1 << 21]),
+    distances=st.booleans(),
+    seed=st.integers(0, 1000),
+    data=st.data(),
+)
+def test_picks_are_those_of_the_plain_greedy_whatever_the_rows(
+    n, d, kind, dtype, candidates, part, cells, distances, seed, data
+):
+    # In eighths, so that distances are exact in float64 in whatever order they are summed.
+    x = {"low": low, "grid": grid, "permuted": permuted, "clusters": clustered}[kind](n, d, seed=seed)
+    x = ((x * 8).round() / 8).clamp(-200, 200).to(dtype)
+    n_picks = data.draw(st.integers(1, n))
+    start = (x.double() - 1).norm(dim=1) if distances else data.draw(st.integers(0, n - 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coreset, "_PART", part)
+        patch.setattr(neighbours, "_CELLS", cells)
+        got = k_center_greedy(x, n_picks, start=start, candidates=candidates)
+    assert got.tolist() == greedy(x, n_picks, start.numpy() if distances else start)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_many_picks_are_those_of_the_plain_greedy(dtype, threads, monkeypatch):
+    # Axes are chosen at 256 picks and again whenever the picks have doubled; others are appended.
+    x = low(4000, 80, rank=4, noise=0.01).to(dtype)
+    made, appended, axes = [], [], []
+
+    class Spy(Points):
+        def __init__(self, rows, *arguments, **options):
+            made.append(len(rows))
+            super().__init__(rows, *arguments, **options)
+            axes.append(self.axes)
+
+        def append(self, rows):
+            appended.append(len(rows))
+            super().append(rows)
+
+    monkeypatch.setattr(coreset, "Points", Spy)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        got = k_center_greedy(x, 1500, candidates=256).tolist()
+    finally:
+        torch.set_num_threads(before)
+    assert got == MANY.setdefault(dtype, greedy(x, 1500))
+    assert [number for number in made if number >= 256] != []
+    assert len([number for number in axes if number]) >= 2
+    assert len(appended) > len(made)
+
+
+MANY = {}
+
+
+def test_picks_are_those_of_the_plain_greedy_where_bounds_rule_out_too_little(monkeypatch):
+    # Axes are forced upon isotropic rows: every search falls back to the plain one, whose points grow too.
+    x = normal(1500, 96)
+    monkeypatch.setattr(neighbours, "best_axes", lambda centred, vectors: 16)
+    plain = []
+    build = Points.plain.func
+    spy = cached_property(lambda points: plain.append(points.count) or build(points))
+    spy.__set_name__(Points, "plain")
+    monkeypatch.setattr(Points, "plain", spy)
+    assert k_center_greedy(x, 1100, candidates=128).tolist() == greedy(x, 1100)
+    assert plain != []
+
+
+def radius(x, picks):
+    return float(torch.cdist(x.double(), x[picks].double(), compute_mode="donot_use_mm_for_euclid_dist").amin(1).max())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(2, 11), n_picks=st.integers(1, 4), d=st.integers(1, 3), shard=st.integers(1, 8), seed=st.integers()
+)
+def test_merged_covers_within_four_times_the_best_radius(n, n_picks, d, shard, seed):
+    x = normal(n, d, seed % 2**32)
+    n_picks = min(n_picks, n)
+    picks = merged(x, n_picks, shard=shard).tolist()
+    assert len(set(picks)) == len(picks) == n_picks
+    assert set(picks) <= set(range(n))
+    best = min(radius(x, list(subset)) for subset in itertools.combinations(range(n), n_picks))
+    assert radius(x, picks) <= 4 * best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("x", [low(2000, 20), clustered(2000, 20), grid(2000, 4), torch.full((600, 3), 2.0)])
+def test_merged_over_shards_covers_nearly_as_well_as_the_greedy(x):
+    picks = merged(x, 50, shard=300)
+    assert len(set(picks.tolist())) == 50
+    # Not promised; the greedy itself is within 2 times of the best, and merged within 4.
+    assert radius(x, picks) <= 1.6 * radius(x, k_center_greedy(x, 50))
+    assert torch.equal(merged(x, 50, shard=300), picks)
+
+
+def test_merged_of_one_shard_is_the_greedy():
+    x = low(500, 20)
+    assert merged(x, 60).tolist() == greedy(x, 60)
+
+
+def test_merged_works_through_every_shard(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        coreset,
+        "k_center_greedy",
+        lambda x, n, **options: sizes.append((len(x), n)) or k_center_greedy(x, n, **options),
+    )
+    merged(normal(1030, 4), 20, shard=500)
+    # 30 rows are left for the last shard, and what the three gave is chosen from.
+    assert sizes == [(500, 20), (500, 20), (30, 20), (60, 20)]
+
+
+def test_a_last_shard_of_fewer_rows_than_picks_gives_them_all():
+    picks = merged(normal(1005, 4), 20, shard=500)
+    assert len(set(picks.tolist())) == 20
+
+
+def test_select_by_merge_is_merged_and_tells_its_progress(monkeypatch):
+    x, told = low(900, 20), []
+    monkeypatch.setattr(merged, "__defaults__", (None, 200))
+    got = select(x, 30, **options(method="merge"), on_progress=told.append)
+    assert got.tolist() == merged(x, 30, shard=200).tolist()
+    assert told == sorted(told)
+    assert told[-1] == 30
+    assert select(x, 990, **options(method="merge")).tolist() == list(range(900))
