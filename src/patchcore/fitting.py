@@ -17,6 +17,7 @@ from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import UsageError
 from patchcore.maths import coreset
 from patchcore.maths.embedding import channel_scales
+from patchcore.memory import index
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
@@ -87,6 +88,8 @@ def choose(
     if not patches.spilled:
         rows = rows.to(device)
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
+    if recipe.search == "ivf_pq":  # said before the work, and not by the first search
+        index.check(len(rows) if recipe.coreset == "identity" else n_rows)
     with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
         chosen = coreset.select(
             rows,

@@ -15,6 +15,19 @@ from patchcore.maths.neighbours import squared
 _LEAST_ROWS = 39 * 256  # FAISS trains 256 centroids per sub-quantiser on no fewer than 39 rows each
 
 
+def check(rows: int) -> None:
+    """Whether a bank of so many rows can be searched here. Errors: UsageError, MissingExtraError."""
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("faiss-cpu", "faiss", "search='ivf_pq'") from None
+    if rows < _LEAST_ROWS:
+        raise UsageError(
+            f"search='ivf_pq' got a bank of {rows} rows; it needs {_LEAST_ROWS} to learn from. "
+            "Use search='exact', which is fast for such a bank, or a larger ratio."
+        )
+
+
 class IvfPq:
     """Rows (M, D), searched in a few of many lists by 8-bit codes; what is found is measured exactly.
 
@@ -24,16 +37,10 @@ class IvfPq:
     """
 
     def __init__(self, rows: Tensor, *, probes: int = 32, candidates: int = 64) -> None:
-        try:
-            import faiss
-        except ImportError:
-            raise MissingExtraError("faiss-cpu", "faiss", "search='ivf_pq'") from None
         m, d = rows.shape
-        if m < _LEAST_ROWS:
-            raise UsageError(
-                f"search='ivf_pq' got a bank of {m} rows; it needs {_LEAST_ROWS} to learn from. "
-                "Use search='exact', which is fast for such a bank, or a larger ratio."
-            )
+        check(m)
+        import faiss
+
         self.rows, self.candidates = rows, candidates
         parts = max(part for part in range(1, 65) if d % part == 0)
         lists = 2 ** round(math.log2(4 * m**0.5))
