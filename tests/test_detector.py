@@ -8,6 +8,7 @@ import math
 import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -671,6 +672,137 @@ def test_another_seed_makes_another_bank(fields):
 def test_another_seed_holds_out_other_pictures():
     held_in = {frozenset(tiny(seed=seed).bank.origins[:, 0].tolist()) for seed in range(4)}
     assert len(held_in) > 1
+
+
+# Threads
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_threads_is_wrong_usage(threads, model_file):
+    for make in (Detector, partial(Detector.load, model_file)):
+        with pytest.raises(UsageError, match=f"threads is {threads}; it must be at least 1"):
+            make(threads=threads)
+
+
+@pytest.fixture(scope="module")
+def by_threads(squares, small_recipe) -> dict[int, Detector]:
+    """The same fit by one thread and by two."""
+    recipe = small_recipe.replace(ratio=0.2)
+    return {threads: Detector(recipe, threads=threads).fit(squares) for threads in (1, 2)}
+
+
+def test_the_threads_of_a_detector_do_not_change_its_file(by_threads, tmp_path):
+    for threads, detector in by_threads.items():
+        detector.save(tmp_path / str(threads))
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_results_agree_whatever_the_threads(by_threads, squares, tmp_path):
+    by_threads[1].save(tmp_path / "m")
+    paths = squares[:5]
+    expected = by_threads[1].predict(paths)
+    others = [by_threads[2].predict(paths), Detector.load(tmp_path / "m", threads=2).predict(paths)]
+    for detector in (*by_threads.values(), Detector.load(tmp_path / "m", threads=2)):
+        others.append([detector.predict(path) for path in paths])
+        others.append(list(detector.stream(paths, batch_size=2)))
+        others.append(list(detector.predict(iter(paths))))
+    for results in others:
+        assert [result.score for result in results] == pytest.approx([one.score for one in expected], rel=1e-5)
+        for one, other in zip(results, expected, strict=True):
+            np.testing.assert_allclose(one.patch_scores, other.patch_scores, rtol=1e-4, atol=1e-4)
+
+
+def test_a_loaded_detector_gives_exactly_what_the_fitted_one_gives(by_threads, squares, tmp_path):
+    by_threads[1].save(tmp_path / "m")
+    loaded = Detector.load(tmp_path / "m", threads=1)
+    for one, other in zip(loaded.predict(squares[:4]), by_threads[1].predict(squares[:4]), strict=True):
+        assert one.score == other.score
+        assert torch.equal(one.patch_scores, other.patch_scores)
+        assert torch.equal(one.nearest_rows, other.nearest_rows)
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+@pytest.mark.parametrize("own", [1, 3])
+def test_the_caller_s_number_of_threads_stays(own, threads, tiny_detector, folder):
+    from threadpoolctl import threadpool_info
+
+    def settings():
+        return torch.get_num_threads(), [pool["num_threads"] for pool in threadpool_info()]
+
+    def broken():
+        yield noise(1)[0]
+        raise OSError("camera unplugged")
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(own)
+        outside = settings()
+        detector = Detector(TINY, backbone=Tiny(), threads=threads).fit(noise(6))
+        assert settings() == outside
+        detector.predict(noise(3))
+        detector.predict(noise(1)[0])
+        assert settings() == outside
+        for half in (detector.stream(list(noise(8))), detector.predict(picture for picture in noise(8))):
+            next(half)
+            next(half)
+            assert settings() == outside
+            half.close()
+            assert settings() == outside
+        for act in (detector.fit, lambda pictures: list(detector.predict(pictures))):
+            with pytest.raises(OSError, match="camera unplugged"):
+                act(broken())
+            assert settings() == outside
+        (folder / "0.png").write_bytes(b"")
+        with pytest.raises(PictureError):
+            detector.predict(folder)
+        assert settings() == outside
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_streams_may_be_consumed_in_turns(tiny_detector):
+    pictures = list(noise(6))
+    expected = [result.score for result in tiny_detector.predict(pictures)]
+    streams = [tiny_detector.stream(pictures) for _ in range(3)]
+    for scores in zip(*streams, expected, strict=True):
+        assert [result if isinstance(result, float) else result.score for result in scores] == pytest.approx(
+            [scores[-1]] * 4, rel=1e-5
+        )
+
+
+def test_a_detector_that_has_just_been_loaded_may_be_used_by_threads_at_once(by_threads, squares, tmp_path):
+    # Nothing has been searched for yet: the bank is prepared by whoever comes first.
+    by_threads[1].save(tmp_path / "m")
+    expected = [result.score for result in by_threads[1].predict(squares[:4])]
+    loaded = Detector.load(tmp_path / "m")
+    with ThreadPoolExecutor(4) as pool:
+        lists = list(pool.map(loaded.predict, [squares[:4]] * 4))
+    for results in lists:
+        assert [result.score for result in results] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_picture_whose_features_are_no_numbers_gets_no_verdict_and_changes_no_other():
+    network = Means()
+    network.cells = nn.Sequential(nn.AvgPool2d(4), Log())
+    recipe = Recipe(taps=("cells",), size=32, resize="stretch", crop=None, ratio=0.5)
+    detector = Detector(recipe, backbone=network).fit(noise(20) // 2 + 100)
+    good = noise(1, seed=1)[0] // 2 + 100
+    broken = good.copy()
+    broken[:12, :12] = 0
+    alone = detector.predict(good)
+    both = detector.predict([good, broken, good])
+    assert [result.score for result in both[::2]] == pytest.approx([alone.score] * 2, rel=1e-5)
+    assert math.isnan(both[1].score)
+    assert both[1].decision == "unsure"
+    # The patches that the broken corner does not reach are scored as they are.
+    torch.testing.assert_close(both[1].patch_scores[5:], alone.patch_scores[5:])
+
+
+class Log(nn.Module):
+    """No number below 0."""
+
+    def forward(self, x):
+        return x.add(2).log()
 
 
 # Save and load

@@ -287,3 +287,57 @@ def test_ctrl_c_leaves_nothing_behind(stage, hazelnut, tmp_path):
     assert b"Stopped. Nothing half-written was left." in rest
     assert b"Traceback" not in rest
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--memory", "2XB"], "memory is '2XB'; expected a size, for example '2GB' or 2000000000 bytes."),
+        (["--memory", ""], "memory is ''; expected a size"),
+        (["--memory", "0"], "memory is 0; a fit needs at least 500MB beside the model."),
+        (["--memory", "10MB"], "memory is 10MB; a fit needs at least 500MB"),
+        (["--threads", "0"], "Invalid value for '--threads'"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_wrong_usage_and_no_picture_is_read(arguments, message, run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "Reading" not in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_memory_and_threads_do_not_change_the_file(run, few, tmp_path, monkeypatch):
+    assert run("fit", few, "-o", tmp_path / "a", *SMALL, "--memory", "2GB", "--threads", 1).exit_code == 0
+    assert run("fit", few, "-o", tmp_path / "b", *SMALL, "--threads", 2).exit_code == 0
+    monkeypatch.setattr("patchcore.fitting._LEAST_MEMORY", 1)
+    assert run("fit", few, "-o", tmp_path / "c", *SMALL, "--memory", 1).exit_code == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_fit_that_is_killed_leaves_no_file_of_patches(hazelnut, tmp_path):
+    # With next to no memory, so that all patches are in a file; large pictures, so that there is time.
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    code = "import sys; from patchcore import fitting, cli; fitting._LEAST_MEMORY = 1; cli.main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "fit", str(hazelnut), "-o", str(tmp_path / "m"), "--memory", "1"]
+    command += ["--set=size=512", "--set=resize=stretch", "--set=ratio=0.9"]
+    environment = {**os.environ, "TMPDIR": str(temp)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
+    try:
+        said = b""
+        while b"Choosing patches" not in said:
+            chunk = os.read(process.stderr.fileno(), 65536)
+            assert chunk, said.decode()
+            said += chunk
+        descriptors = Path(f"/proc/{process.pid}/fd")
+        if descriptors.is_dir():  # the file is there, and it is in that folder
+            targets = [os.readlink(path) for path in descriptors.iterdir() if path.exists() or path.is_symlink()]
+            assert any(target.startswith(str(temp)) for target in targets)
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert list(temp.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [temp]

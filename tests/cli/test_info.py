@@ -1,11 +1,13 @@
 """`patchcore info`, `recipes` and `backbones`."""
 
 import json
+import sys
 
 import pytest
+import torch
 from cli_helpers import lines
 
-from patchcore import Recipe, __version__
+from patchcore import Detector, Recipe, __version__, store
 
 KEYS = {
     "format",
@@ -99,3 +101,37 @@ def test_backbones_lists_those_that_need_no_network(run):
         ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"), True
     )
     assert "torchvision:NAME" in run("backbones").stdout
+
+
+def saved_with(bank, model_file, path, search="exact"):
+    """The file of a detector with another bank."""
+    tensors, header = store.read(model_file)
+    header["recipe"]["search"] = search
+    store.write(path, {**tensors, "bank.rows": bank.half()}, {**header, "bank": {**header["bank"], "rows": len(bank)}})
+    return path
+
+
+def rows_of(rank, noise):
+    """2000 rows like the model's, of 152 values, of about so many dimensions."""
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(2000, rank, generator=generator) @ torch.randn(rank, 152, generator=generator)
+    return flat + noise * torch.randn(2000, 152, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("rank", "noise", "expected"), [(4, 0.01, "exact, by bounds along 16 of 152 axes"), (0, 1.0, "exact, plain")]
+)
+def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file, tmp_path):
+    path = saved_with(rows_of(rank, noise), model_file, tmp_path / "m")
+    assert lines(run("info", path, "--json").stdout)[0]["search"] == expected
+    assert expected in run("info", path).stdout
+    # That is what a prediction does.
+    axes = Detector.load(path).bank.points.axes
+    assert expected == (f"exact, by bounds along {axes} of 152 axes" if axes else "exact, plain")
+
+
+def test_info_of_an_approximate_search_needs_no_faiss(run, model_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    path = saved_with(rows_of(4, 0.01), model_file, tmp_path / "m", search="ivf_pq")
+    assert lines(run("info", path, "--json").stdout)[0]["search"] == "ivf_pq"
+    assert "ivf_pq" in run("info", path).stdout

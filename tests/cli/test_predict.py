@@ -249,3 +249,19 @@ def test_the_table_of_results_says_which_files_belong_to_which_picture(run, mode
         files = {row["path"]: row["files"] for row in csv.DictReader(file)}
     assert files == {str(tmp_path / "a/x.jpg"): "x", str(tmp_path / "b/x.jpg"): "x_2"}
     assert (tmp_path / "out/x_2_overlay.png").is_file()
+
+
+def test_the_number_of_threads_does_not_change_a_score(run, model_file, hazelnut):
+    scores = []
+    for threads in (1, 2):
+        done = run("predict", model_file, hazelnut / "test/colour", "--json", "--threads", threads)
+        assert done.exit_code == 0
+        scores.append([row["score"] for row in lines(done.stdout)])
+    assert len(scores[0]) > 1
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+def test_no_threads_is_wrong_usage(run, model_file, hazelnut):
+    done = run("predict", model_file, hazelnut / "test/colour", "--threads", 0)
+    assert done.exit_code == 2
+    assert "Invalid value for '--threads'" in done.stderr

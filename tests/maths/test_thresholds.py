@@ -89,6 +89,11 @@ def test_a_score_at_the_threshold_passes_and_the_next_above_fails():
     assert decide(0.0, 1.5) == "pass"
 
 
+@pytest.mark.parametrize("threshold", [1.5, math.nan, math.inf])
+def test_a_score_that_is_no_number_is_unsure(threshold):
+    assert decide(math.nan, threshold) == "unsure"
+
+
 @settings(deadline=None, max_examples=100)
 @given(threshold=positive)
 def test_normalised_the_threshold_is_one_half_and_no_distance_is_zero(threshold):
