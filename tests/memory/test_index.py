@@ -54,11 +54,9 @@ def test_a_row_of_the_bank_finds_itself(index):
     assert float((distances == 0).float().mean()) > 0.95
 
 
-def test_the_same_rows_make_the_same_index_and_say_nothing(capfd):
+def test_learning_from_few_rows_says_nothing(capfd):
     # FAISS writes its warnings to standard error by itself.
-    one, two = (IvfPq(ROWS[:, :67]).nearest(QUERIES[:, :67].contiguous(), 2) for _ in range(2))
-    assert torch.equal(one[0], two[0])
-    assert torch.equal(one[1], two[1])
+    IvfPq(ROWS[:, :67].contiguous())
     assert capfd.readouterr().err == ""
 
 
@@ -138,7 +136,7 @@ def test_a_recipe_may_ask_for_it(tmp_path):
         assert float((one.nearest_rows == other.nearest_rows).float().mean()) > 0.95
     assert torch.get_num_threads() == before
     approximate.save(tmp_path / "m")
-    loaded = Detector.load(tmp_path / "m", backbone=Pairs())
+    loaded = Detector.load(tmp_path / "m", backbone=Pairs())  # learns the codes again, and the same ones
     assert loaded.bank.search == "ivf_pq"
     for one, again in zip(ours, loaded.predict(new), strict=True):
         assert one.score == again.score
