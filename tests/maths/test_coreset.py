@@ -402,6 +402,14 @@ def test_no_size_of_a_block_changes_a_pick(name, monkeypatch):
         assert k_center_greedy(x, 330, start=7, candidates=candidates).tolist() == expected
 
 
+@pytest.mark.parametrize("spread", [3e-4, 1e-2])
+def test_tight_clusters_far_apart_are_told_apart_beyond_float32(spread):
+    # About the centre, float32 steps by 6e-5: no picks within a cluster can be compared in it.
+    sides = torch.where(torch.arange(700) % 2 == 0, 1000.0, -1000.0).double()[:, None]
+    x = sides + spread * normal(700, 3).double()
+    assert k_center_greedy(x, 500, candidates=64).tolist() == greedy(x, 500)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     n=st.integers(2, 400),
