@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from patchcore import archive
+from patchcore.backbones import engines
 from patchcore.calibration import Calibration, hold_out
 from patchcore.data import datasets
 from patchcore.data.images import MAX_PIXELS
@@ -38,14 +39,24 @@ class Detector:
 
     `recipe` is a Recipe or the name of one; `backbone` a network of the caller's own, which expects
     ImageNet-normalised pictures; `device` is `auto` or a torch device. `predict` is thread-safe.
+    `engine` is what runs the network in `predict`, `torch` or `openvino` (on the CPU; needs
+    `patchcore[openvino]`); `precision` is `fp32` or `bf16`, with scores off by 1e-2 or so.
     """
 
     def __init__(
-        self, recipe: Recipe | str | None = None, *, backbone: nn.Module | None = None, device: str = "auto"
+        self,
+        recipe: Recipe | str | None = None,
+        *,
+        backbone: nn.Module | None = None,
+        device: str = "auto",
+        engine: str = "torch",
+        precision: str = "fp32",
     ) -> None:
         recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
         self.recipe = recipe.replace(**({} if backbone is None else {"backbone": "module"}))
         self.device = choose_device(device)
+        engines.check(engine, precision, self.device)
+        self.engine, self.precision = engine, precision
         self.bank: Bank | None = None
         self.calibration: Calibration | None = None
         self.fingerprint = ""  # SHA-256 over the pixels of the training pictures, in order
@@ -69,7 +80,8 @@ class Detector:
         thresholds with; without it, `recipe.calibration_share` of the pictures is kept out of the
         bank for that. `limit`: use at most so many pictures, drawn from the seed. A picture that
         cannot be read raises PictureError, unless `on_bad` takes the error. A second call forgets
-        the first. Errors: DataError, BackboneError, UsageError.
+        the first. The network runs in torch, fp32, whatever `engine` and `precision` are, so that
+        neither the bank nor a threshold depends on them. Errors: DataError, BackboneError, UsageError.
         """
         recipe = self.recipe
         found = datasets.limited(datasets.samples(pictures), limit, recipe.seed)
@@ -97,9 +109,13 @@ class Detector:
         scored = ((*self._score(p, grid, bank)[:2], frame) for p, grid, frame in good)
         thresholds = calibrate(recipe, scored)
         # Only now: a fit that is interrupted leaves the detector as it was.
-        self.embedder, self.bank, self.calibration = embedder, bank, thresholds
+        self.embedder, self.bank, self.calibration = self._on_engine(embedder), bank, thresholds
         self.fingerprint = fingerprint.hexdigest()
         return self
+
+    def _on_engine(self, embedder: Embedder) -> Embedder:
+        embedder.engine = engines.engine(embedder.backbone, self.engine, self.precision, self.device)
+        return embedder
 
     def predict(
         self,
@@ -205,16 +221,20 @@ class Detector:
         path: str | Path,
         *,
         device: str = "auto",
+        engine: str = "torch",
+        precision: str = "fp32",
         backbone: nn.Module | None = None,
         weights: str | None = None,
     ) -> Detector:
         """A detector from its file. Nothing in the file is executed.
 
         `backbone` is needed again where `fit` was given a network of the caller's own; `weights`
-        (a path) where it was saved without weights that came from a local file. Errors: StoreError, WeightsError.
+        (a path) where it was saved without weights that came from a local file. `engine` and
+        `precision` need not be those of the fit. Errors: StoreError, WeightsError, UsageError.
         """
+        engines.check(engine, precision, choose_device(device))
         parts = archive.load(path, device=choose_device(device), network=backbone, weights=weights)
-        detector = cls(parts.recipe, backbone=backbone, device=device)
-        detector.embedder, detector.bank = parts.embedder, parts.bank
+        detector = cls(parts.recipe, backbone=backbone, device=device, engine=engine, precision=precision)
+        detector.embedder, detector.bank = detector._on_engine(parts.embedder), parts.bank
         detector.calibration, detector.fingerprint = parts.calibration, parts.fingerprint
         return detector

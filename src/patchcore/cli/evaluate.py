@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import BadPictures, command, device_option, json_option, max_pixels_option, print_json, say
+from patchcore.cli.common import (
+    BadPictures,
+    command,
+    device_option,
+    engine_option,
+    json_option,
+    max_pixels_option,
+    precision_option,
+    print_json,
+    say,
+)
 
 
 @click.command()
@@ -16,9 +26,20 @@ from patchcore.cli.common import BadPictures, command, device_option, json_optio
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @max_pixels_option
 @device_option
+@engine_option
+@precision_option
 @json_option
 @command
-def evaluate(model: Path, data: Path, skip_bad: bool, max_pixels: int, device: str, as_json: bool) -> None:
+def evaluate(
+    model: Path,
+    data: Path,
+    skip_bad: bool,
+    max_pixels: int,
+    device: str,
+    engine: str,
+    precision: str,
+    as_json: bool,
+) -> None:
     """Measure a detector on labelled pictures.
 
     DATA is a data set root in the MVTec AD layout, or a CSV table with the columns path, label, mask, split.
@@ -32,7 +53,7 @@ def evaluate(model: Path, data: Path, skip_bad: bool, max_pixels: int, device: s
 
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(model, device=device)
+    detector = Detector.load(model, device=device, engine=engine, precision=precision)
     bad = BadPictures()
     evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
     bad.report("Left out")

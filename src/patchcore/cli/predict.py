@@ -14,8 +14,10 @@ from patchcore.cli.common import (
     BadPictures,
     command,
     device_option,
+    engine_option,
     json_option,
     max_pixels_option,
+    precision_option,
     print_json,
     say,
     whole_file,
@@ -45,6 +47,8 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 @click.option("--fail-exit", is_flag=True, help="Exit with 3 if a picture failed.")
 @max_pixels_option
 @device_option
+@engine_option
+@precision_option
 @json_option
 @command
 def predict(
@@ -56,6 +60,8 @@ def predict(
     fail_exit: bool,
     max_pixels: int,
     device: str,
+    engine: str,
+    precision: str,
     as_json: bool,
 ) -> None:
     """Look at pictures and give verdicts. IMAGES are files or folders.
@@ -67,7 +73,7 @@ def predict(
     from patchcore.detector import Detector
 
     paths = list(_expand(images, recursive))
-    detector = Detector.load(model, device=device)
+    detector = Detector.load(model, device=device, engine=engine, precision=precision)
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
