@@ -1,9 +1,11 @@
 """Detector: fit on good pictures, predict on new ones, save and load."""
 
+import copy
 import gc
 import itertools
 import logging
 import math
+import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from patchcore import (
+    BackboneError,
     DataError,
     Detector,
     NotFittedError,
@@ -280,6 +283,14 @@ def test_pictures_given_for_calibration_set_the_threshold_alone():
     assert detector.calibration.pixel_threshold == pytest.approx(maxima[27], rel=1e-5)
 
 
+@pytest.mark.parametrize("form", ["array", "generator"])
+def test_calibration_pictures_that_were_learned_from_are_refused(form):
+    learned = noise(6)
+    held = np.concatenate([noise(2, seed=1), learned[3:4]])
+    with pytest.raises(DataError, match=r"#2: this calibration picture is among the training pictures too.*other good"):
+        tiny(learned, calibration=held if form == "array" else iter(held))
+
+
 def test_the_threshold_keeps_its_false_reject_rate_on_new_good_pictures():
     # Held-out and new pictures are drawn alike, so about 10 % of the new ones may fail; with 60
     # and 300 of them, more than 22 % would be four standard deviations away.
@@ -294,7 +305,7 @@ def test_too_few_pictures_for_the_rate_is_said_plainly(caplog):
     (record,) = [record for record in caplog.records if "Threshold" in record.message]
     held = len(detector.calibration.scores)
     assert record.levelno == logging.WARNING
-    assert f"the largest score of only {held} held-out good pictures" in record.message
+    assert f"the largest score of only {held} held-out good picture" in record.message
     assert "needs at least 99" in record.message
     assert detector.calibration.threshold == max(detector.calibration.scores)
 
@@ -411,8 +422,40 @@ def test_features_beyond_half_precision_are_refused():
 
 
 def test_an_unknown_device_is_named():
-    with pytest.raises(UsageError, match="device is 'gpu'"):
+    with pytest.raises(UsageError, match=r"^device is 'gpu'; expected auto, cpu, cuda, cuda:0 or mps\.$"):
         Detector(device="gpu")
+
+
+def test_a_detector_prints_what_it_is_in_a_line(tiny_detector):
+    rows = len(tiny_detector.bank.rows)
+    assert repr(tiny_detector) == f"Detector(backbone='module', device='cpu', {rows} bank rows)"
+    unfitted = repr(Detector(device="cpu"))
+    assert unfitted == "Detector(backbone='efficientnet_lite0', device='cpu', not fitted)"
+
+
+@pytest.mark.parametrize("attempt", [pickle.dumps, copy.deepcopy])
+def test_a_detector_that_is_pickled_points_at_save_and_load(attempt, tiny_detector):
+    with pytest.raises(UsageError, match=r"cannot be pickled or copied\. Use save\(path\), and Detector\.load\(path\)"):
+        attempt(tiny_detector)
+
+
+def test_more_neighbours_than_bank_rows_are_warned_of(caplog):
+    with caplog.at_level(logging.WARNING, "patchcore"):
+        tiny(noise(4), neighbours=3, max_rows=2)
+    assert "neighbours is 3, more than the 2 rows of the bank" in caplog.text
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_a_size_that_gives_a_single_cell_is_refused(size):
+    with pytest.raises(BackboneError, match=rf"{size} x {size} pixels are a single cell at the tap.*larger `size`"):
+        Detector(Recipe(size=size)).fit(noise(3))
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(
+        UsageError, match=r"^device is 'cuda:99', which cannot be used here \(.*\)\. Try auto or cpu\.$"
+    ):
+        Detector(device="cuda:99")
 
 
 # What `predict` takes
@@ -670,7 +713,14 @@ def test_a_file_without_weights_wants_the_local_file_again(tmp_path):
     recipe = Recipe(backbone="resnet10t", weights=weights_of(1), taps=(8,), size=32, resize="stretch", crop=None)
     detector = Detector(recipe).fit(noise(4))
     detector.save(tmp_path / "m", weights=False)
+    with pytest.raises(
+        WeightsError, match=r"saved without its weights, which came from the local file .*weights=\.\.\."
+    ):
+        Detector.load(tmp_path / "m")
     loaded = Detector.load(tmp_path / "m", weights=weights_of(1))
+    loaded.fit(noise(4))  # with the network that it has: the recipe keeps no folder
+    with pytest.raises(WeightsError, match=r"no such file \(a saved recipe keeps its name, not its folder"):
+        Detector(loaded.recipe).fit(noise(4))
     assert loaded.predict(noise(1)[0]).score == detector.predict(noise(1)[0]).score
     with pytest.raises(WeightsError, match=r"not those that the detector was fitted with \(local file 1\.pth\)"):
         Detector.load(tmp_path / "m", weights=weights_of(2))

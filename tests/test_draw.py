@@ -131,6 +131,30 @@ def test_a_sheet_holds_every_picture_in_rows():
     assert not blue[-150:, -105:].any()
 
 
+def test_the_legend_has_the_overlay_s_colours_and_marks_the_threshold():
+    shown = np.asarray(draw.legend())
+    width = shown.shape[1]
+    grey = np.full((shown.shape[0], width, 3), 150, np.uint8)
+    for share in (0.5, 0.9, 1.5, 1.9):
+        column = round(share / 2 * (width - 1))
+        expected = np.asarray(draw.overlay(grey, flat_map(share, grey.shape[:2]), 1.0))[5, 5]
+        if share < 1:  # above it an outline surrounds the whole
+            assert shown[5, column] == pytest.approx(expected, abs=4)
+        else:
+            assert colourfulness(shown)[5, column] > 80
+    assert (shown[:14, width // 2] == 0).all()
+
+
+def test_a_sheet_with_heat_has_the_legend_above_the_pictures():
+    pictures = [("", Image.new("RGB", (100, 100), (0, 0, 255)))] * 4
+    page, plain = (np.asarray(draw.sheet(pictures, 4, tile=100, heat=heat)) for heat in (True, False))
+    legend = np.asarray(draw.legend())
+    top = next(row for row in range(60) if np.array_equal(page[row : row + 34, 10 : 10 + legend.shape[1]], legend))
+    blue = np.flatnonzero((page == (0, 0, 255)).all(-1).any(1))
+    assert top + 34 <= blue[0]
+    assert len(page) > len(plain)
+
+
 def test_a_sheet_with_a_title_is_higher():
     pictures = [("", Image.new("RGB", (100, 100)))]
     assert draw.sheet(pictures, 1, title="Nuts").height > draw.sheet(pictures, 1).height

@@ -195,7 +195,7 @@ def test_a_file_of_another_kind(tmp_path, data):
 
 
 def test_a_folder(tmp_path):
-    with pytest.raises(StoreError, match="not a detector, or a damaged one"):
+    with pytest.raises(StoreError, match="a folder; expected the file of a detector"):
         store.read(tmp_path)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from patchcore.data.datasets import draw
+from patchcore.embedder import Embedded
+from patchcore.errors import DataError, counted
 from patchcore.maths.thresholds import fit_threshold, needed_scores
 
 
@@ -30,13 +32,16 @@ class Calibration:
 
     def summary(self) -> str:
         """One sentence for people: how the threshold was set, and what it is worth."""
-        n, rate = len(self.scores), f"{self.false_reject_rate:.3g}"
-        if not n:
-            return "No good picture was left to set a threshold with: every verdict will be 'unsure'."
+        pictures, rate = counted(len(self.scores), "held-out good picture"), f"{self.false_reject_rate:.3g}"
+        if not self.scores:
+            return (
+                "No good picture was left to set a threshold with: every verdict will be 'unsure'. Fit on more "
+                "pictures, or give other good ones to set it: calibration=, or --calibration DIR."
+            )
         if self.enough:
-            return f"Threshold {self.threshold:.6g}, from {n} held-out good pictures; false-reject rate {rate}."
+            return f"Threshold {self.threshold:.6g}, from {pictures}; false-reject rate {rate}."
         return (
-            f"Threshold {self.threshold:.6g}: the largest score of only {n} held-out good pictures. A false-reject "
+            f"Threshold {self.threshold:.6g}: the largest score of only {pictures}. A false-reject "
             f"rate of {rate} needs at least {needed_scores(self.false_reject_rate)}; expect more false rejects."
         )
 
@@ -68,15 +73,28 @@ class Calibration:
 def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Which of n pictures make the bank, and which are held out to set the threshold.
 
-    Membership follows from the seed and the picture's position alone, so that it is the same for a
-    stream. At least one picture is in the bank and, from two on, at least one is held out.
+    Those with the lowest numbers, drawn from the seed and the picture's position alone, are held
+    out: the share of n, rounded. At least one picture is in the bank and, from two on, at least one
+    is held out, unless the share is 0.
     """
-    if n == 0:
-        return [], []
-    drawn = [draw(seed, index, "calibration") for index in range(n)]
-    held = {index for index, value in enumerate(drawn) if value < share}
-    if not held and share > 0 and n > 1:
-        held = {drawn.index(min(drawn))}
-    if len(held) == n:
-        held.remove(drawn.index(max(drawn)))
+    if n < 2 or share == 0:
+        return list(range(n)), []
+    count = min(max(1, round(share * n)), n - 1)
+    held = set(sorted(range(n), key=lambda index: draw(seed, index, "calibration"))[:count])
     return [i for i in range(n) if i not in held], sorted(held)
+
+
+def unseen(good: Iterable[Embedded], learned: Container[bytes]) -> Iterator[Embedded]:
+    """The pictures that set the threshold, as they come; DataError for one that was learned from.
+
+    `learned`: the digests of the training pictures' pixels. A threshold from the same pictures would
+    be far too low: each of them is in the bank, at a distance of nearly 0.
+    """
+    for one in good:
+        if one.loaded.digest in learned:
+            raise DataError(
+                f"{one.loaded.sample.name}: this calibration picture is among the training pictures too, so its "
+                "score says nothing about new parts. Calibrate with other good pictures, or leave `calibration` out: "
+                "a share of the training pictures is then held out."
+            )
+        yield one

@@ -7,19 +7,19 @@ predict:  pictures -> taps -> embedding -> nearest bank rows -> patch scores -> 
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from patchcore import archive
 from patchcore.backbones import engines
-from patchcore.calibration import Calibration, hold_out
-from patchcore.data import datasets
-from patchcore.data.images import MAX_PIXELS
+from patchcore.calibration import Calibration, hold_out, unseen
+from patchcore.data import MAX_PIXELS, datasets
 from patchcore.data.loading import OnBad
 from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import DataError, NotFittedError, UsageError
@@ -31,6 +31,7 @@ from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
 from patchcore.result import Result
 
+log = logging.getLogger(__name__)
 _BATCH = 8
 
 
@@ -38,7 +39,8 @@ class Detector:
     """Finds defects in pictures of parts after seeing good ones.
 
     `recipe` is a Recipe or the name of one; `backbone` a network of the caller's own, which expects
-    ImageNet-normalised pictures; `device` is `auto` or a torch device. `predict` is thread-safe.
+    ImageNet-normalised pictures and is changed: `fit` gives it hooks, puts it in evaluation mode and
+    switches its gradients off. `device` is `auto` or a torch device. `predict` is thread-safe.
     `engine` is what runs the network in `predict`, `torch` or `openvino` (on the CPU; needs
     `patchcore[openvino]`); `precision` is `fp32` or `bf16`, with scores off by 1e-2 or so.
     """
@@ -62,6 +64,13 @@ class Detector:
         self.fingerprint = ""  # SHA-256 over the pixels of the training pictures, in order
         self.network = backbone
         self.embedder: Embedder | None = None
+
+    def __repr__(self) -> str:
+        state = "not fitted" if self.bank is None else f"{len(self.bank.rows)} bank rows"
+        return f"Detector(backbone={self.recipe.backbone!r}, device='{self.device}', {state})"
+
+    def __getstate__(self) -> NoReturn:
+        raise UsageError("A Detector cannot be pickled or copied. Use save(path), and Detector.load(path) over there.")
 
     def fit(
         self,
@@ -87,30 +96,32 @@ class Detector:
         found = datasets.limited(datasets.samples(pictures), limit, recipe.seed)
         embedder = Embedder(recipe, backbone_for(recipe, self.network, self.embedder), self.device)
         options = {"batch_size": _BATCH, "on_bad": on_bad, "max_pixels": max_pixels}
-        patches, frames, names, fingerprint = PatchStore(), [], [], hashlib.sha256()
+        patches, frames, names, digests = PatchStore(), [], [], []
         read = embedder.stream(found, progress="Reading good pictures" if progress else None, **options)  # type: ignore[arg-type]
         for one in on_one_thread(read):
             patches.append(one.patches, one.grid)
             frames.append(one.frame)
             names.append(one.loaded.sample.name)
-            fingerprint.update(one.loaded.digest)
+            digests.append(one.loaded.digest)
         if not names:
             raise DataError("There are no good pictures to learn from. Give a folder, table or list that has some.")
 
         share = recipe.calibration_share if calibration is None else 0.0
         kept, held_out = hold_out(len(names), share, recipe.seed)
         bank = choose(recipe, patches, kept, datasets.relative(names), self.device, progress)
+        if recipe.neighbours > len(bank.rows):
+            log.warning("neighbours is %d, more than the %d rows of the bank.", recipe.neighbours, len(bank.rows))
         if calibration is None:
             good = [(patches.rows_of([i]).to(self.device).float(), patches.grids[i], frames[i]) for i in held_out]
         else:
             bar = "Calibrating" if progress else None
             held = embedder.stream(datasets.samples(calibration), progress=bar, **options)  # type: ignore[arg-type]
-            good = [(one.patches, one.grid, one.frame) for one in held]
+            good = [(one.patches, one.grid, one.frame) for one in unseen(held, set(digests))]
         scored = ((*self._score(p, grid, bank)[:2], frame) for p, grid, frame in good)
         thresholds = calibrate(recipe, scored)
         # Only now: a fit that is interrupted leaves the detector as it was.
         self.embedder, self.bank, self.calibration = self._on_engine(embedder), bank, thresholds
-        self.fingerprint = fingerprint.hexdigest()
+        self.fingerprint = hashlib.sha256(b"".join(digests)).hexdigest()
         return self
 
     def _on_engine(self, embedder: Embedder) -> Embedder:
@@ -127,6 +138,7 @@ class Detector:
         max_pixels: int = MAX_PIXELS,
     ) -> Any:
         """One picture -> Result. Several -> a list of them; a generator -> a generator of them.
+
         Takes what `fit` takes; a folder means the pictures directly in it. `batch_size` is 8, or 1
         for a generator, so that a camera's pictures do not wait for each other. A picture that
         cannot be read raises PictureError, unless `on_bad` takes the error and the others go on (one
@@ -135,13 +147,8 @@ class Detector:
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
         many = isinstance(pictures, Sized | str | Path)
-        results = self.stream(
-            pictures,
-            batch_size=batch_size or (_BATCH if many else 1),
-            progress=progress,
-            on_bad=on_bad,
-            max_pixels=max_pixels,
-        )
+        size = batch_size or (_BATCH if many else 1)
+        results = self.stream(pictures, batch_size=size, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
         if datasets.is_one(pictures):
             return next(results, None)
         return list(results) if many else results
@@ -160,12 +167,9 @@ class Detector:
             raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
         if isinstance(pictures, str | Path) and Path(pictures).is_dir():
             pictures = datasets.pictures_in(Path(pictures))
+        found, bar = datasets.samples(pictures), "Looking at pictures" if progress else None
         embedded = self.embedder.stream(
-            datasets.samples(pictures),
-            batch_size=batch_size,
-            max_pixels=max_pixels,
-            on_bad=on_bad,
-            progress="Looking at pictures" if progress else None,
+            found, batch_size=batch_size, max_pixels=max_pixels, on_bad=on_bad, progress=bar
         )
         return self._results(embedded, max_pixels)
 

@@ -32,12 +32,8 @@ def to_uint8(pixels: NDArray[Any], value_range: tuple[float, float] | None = Non
 def overlay(picture: NDArray[np.uint8], anomaly_map: NDArray[Any], threshold: float) -> Image.Image:
     """The picture (H, W, 3) with the map (H, W) over it, on the scale of the pixel threshold."""
     relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
-    strength = ((relative - _LOW) / (_HIGH - _LOW)).clip(0, 1)
-    stops = np.linspace(0, 1, len(_COLOURS))
-    colour = np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1)
-    alpha = (0.75 * np.sqrt(strength))[..., None]
     calm = 0.75 * picture.mean(2, keepdims=True) + 0.25 * picture
-    blended = calm * (1 - alpha) + colour * alpha
+    blended = _heated(calm, relative)
     width = max(1, round(min(picture.shape[:2]) / 200))
     over = relative > 1
     edge = over & ~ndimage.binary_erosion(over, iterations=width)
@@ -46,17 +42,45 @@ def overlay(picture: NDArray[np.uint8], anomaly_map: NDArray[Any], threshold: fl
     return Image.fromarray(blended.round().astype(np.uint8))
 
 
+def _heated(picture: NDArray[Any], relative: NDArray[Any]) -> NDArray[Any]:
+    """A picture (H, W, 3) under the colours of a map (H, W) in shares of the threshold."""
+    strength = ((relative - _LOW) / (_HIGH - _LOW)).clip(0, 1)
+    stops = np.linspace(0, 1, len(_COLOURS))
+    colour = np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1)
+    alpha = (0.75 * np.sqrt(strength))[..., None]
+    return picture * (1 - alpha) + colour * alpha
+
+
+def legend() -> Image.Image:
+    """The colours of `overlay` on grey, from 0 to twice the threshold, with the threshold marked."""
+    font, width, height, bar = ImageFont.load_default(12), 400, 34, 14
+    shares = np.broadcast_to(np.linspace(0, 2, width), (bar, width))
+    page = Image.new("RGB", (width, height), "white")
+    page.paste(Image.fromarray(_heated(np.full((bar, width, 3), 150.0), shares).astype(np.uint8)), (0, 0))
+    draw = ImageDraw.Draw(page)
+    draw.line([(width // 2, 0), (width // 2, bar + 2)], fill="black", width=2)
+    for x, text, anchor in (
+        (0, "0", "la"),
+        (width // 2, "pixel threshold (outline)", "ma"),
+        (width, "twice that or more", "ra"),
+    ):
+        draw.text((x, bar + 4), text, fill="black", font=font, anchor=anchor)
+    return page
+
+
 def sheet(
-    pictures: Sequence[tuple[str, Image.Image]], columns: int, *, title: str = "", tile: int = 240
+    pictures: Sequence[tuple[str, Image.Image]], columns: int, *, title: str = "", tile: int = 240, heat: bool = False
 ) -> Image.Image:
-    """Pictures in a grid, each with a caption below it."""
+    """Pictures in a grid, each with a caption below it; with `heat`, the legend of the colours above."""
     font, bold = ImageFont.load_default(13), ImageFont.load_default(17)
-    gap, caption, head = 10, 38, 34 if title else 0
+    gap, caption, head = 10, 38, (34 if title else 0) + (48 if heat else 0)
     rows = -(-len(pictures) // columns)
     size = (gap + columns * (tile + gap), head + gap + rows * (tile + caption + gap))
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
     draw.text((gap, gap), title, fill="black", font=bold)
+    if heat:
+        page.paste(legend(), (gap, head - 34))
     for number, (text, picture) in enumerate(pictures):
         left = gap + (number % columns) * (tile + gap)
         top = head + gap + (number // columns) * (tile + caption + gap)

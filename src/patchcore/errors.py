@@ -78,6 +78,11 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """`1 picture`, `3 pictures`."""
+    return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
+
+
 def explain_fields(wrong: Iterable[Mapping[str, Any]], about: Mapping[str, str]) -> str:
     """One line per wrong field of a recipe: what was got, what it takes, what it is.
 

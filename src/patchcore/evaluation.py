@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from patchcore.data import MAX_PIXELS
 from patchcore.data.datasets import GOOD, Sample
-from patchcore.data.images import MAX_PIXELS
 from patchcore.data.loading import OnBad
 from patchcore.data.masks import read_mask
 from patchcore.detector import Detector

@@ -29,9 +29,14 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
+        device = torch.device(name)
+    except RuntimeError:  # its text lists every device that torch has ever known
+        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda, cuda:0 or mps.") from None
+    try:
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device is {name!r}: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"device is {name!r}, which cannot be used here ({reason}). Try auto or cpu.") from None
 
 
 def backbone_for(recipe: Recipe, network: nn.Module | None, fitted: Embedder | None) -> backbones.Backbone:

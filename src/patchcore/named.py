@@ -10,7 +10,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "accurate": ("accuracy first: two scales and a larger bank", {"scales": (1.0, 0.75), "ratio": 0.05}),
     "fast": ("the fastest that is still useful: a smaller picture and bank", {"size": 192, "ratio": 0.01}),
     "lightning": (
-        "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7",
+        "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7 (downloads its weights)",
         {
             "backbone": "wide_resnet50_2",
             "resize": "short_side",
@@ -27,7 +27,8 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "inspection": (
-        "the choices of patchcore-inspection: 256 cropped to 224, binned patches, squared distances",
+        "the choices of patchcore-inspection: 256 cropped to 224, binned patches, squared distances "
+        "(downloads its weights)",
         {
             "backbone": "wide_resnet50_2.tv_in1k",
             "resize": "short_side",

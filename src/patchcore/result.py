@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """What a detector says about one picture.
 
@@ -30,13 +30,17 @@ class Result:
     score: float  # the raw image score; higher is more anomalous, in feature-space distance
     threshold: float  # a picture fails if and only if its score is greater; NaN if none could be set
     pixel_threshold: float  # the same for values of the map
-    patch_scores: Tensor = field(repr=False)  # (h, w), on the network's grid
-    nearest_rows: Tensor = field(repr=False)  # (h, w, k), rows of the memory bank
-    frame: Frame = field(repr=False)  # where the picture lay in the network's input
-    map_options: dict[str, Any] = field(repr=False)
-    value_range: tuple[float, float] | None = field(repr=False)
-    max_pixels: int = field(repr=False)
+    patch_scores: Tensor  # (h, w), on the network's grid
+    nearest_rows: Tensor  # (h, w, k), rows of the memory bank
+    frame: Frame  # where the picture lay in the network's input
+    map_options: dict[str, Any]
+    value_range: tuple[float, float] | None
+    max_pixels: int
     seconds: float = 0.0  # network, search and scores; the picture's share of its batch
+
+    def __repr__(self) -> str:
+        height, width = self.frame.source
+        return f"Result({self.name!r}, score={self.score:.6g}, {self.decision!r}, map {height} x {width})"
 
     @property
     def name(self) -> str:

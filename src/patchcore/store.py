@@ -6,7 +6,6 @@ is the same file. `sha256` in it covers all tensors and all the rest of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -15,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from patchcore.errors import StoreError
+from patchcore.maths.digest import digest_of
 
 FORMAT = 1
 _KEY = "patchcore"
@@ -59,6 +58,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    if path.is_dir():
+        raise StoreError(
+            f"{path}: a folder; expected the file of a detector, as `patchcore fit DATA -o FILE` writes it."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -119,13 +122,7 @@ def _canonical(header: Mapping[str, Any]) -> str:
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
-    digest.update(_canonical({k: v for k, v in header.items() if k != "sha256"}).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return digest_of(tensors, _canonical({k: v for k, v in header.items() if k != "sha256"}).encode())
 
 
 def _umask() -> int:

@@ -61,6 +61,7 @@ def test_people_get_tables_on_standard_error(run, model_file, hazelnut):
     cells = [line.replace("│", " ").replace("|", " ").split() for line in done.stderr.splitlines()]
     assert ["image_auroc", "1.0000"] in cells
     assert ["colour", "0", "0", "4"] in cells
+    assert "figures:" not in done.stderr
 
 
 def test_a_table_without_masks_has_no_pixel_figures(run, model_file, hazelnut, tmp_path):
@@ -73,6 +74,16 @@ def test_a_table_without_masks_has_no_pixel_figures(run, model_file, hazelnut, t
     (row,) = lines(done.stdout)
     assert row["image_auroc"] == 1
     assert row["pixel_auroc"] is row["pixel_f1_max"] is row["aupro_30"] is row["aupro_05"] is None
+    assert "No pixel figures: they need a mask for every defective picture; 0 of 4 have one." in done.stderr
+
+
+def test_good_pictures_alone_have_no_figures_and_it_says_why(run, model_file, hazelnut, tmp_path):
+    rows = "".join(f"{path},good\n" for path in sorted((hazelnut / "test/good").iterdir()))
+    (tmp_path / "good.csv").write_text(f"path,label\n{rows}", "utf-8")
+    done = run("evaluate", model_file, tmp_path / "good.csv")
+    assert done.exit_code == 0
+    assert "No image figures: they need good and defective pictures" in done.stderr
+    assert "No pixel figures: they need defective pictures with masks." in done.stderr
 
 
 def test_a_folder_of_good_pictures_cannot_be_evaluated(run, model_file, hazelnut):
@@ -104,7 +115,7 @@ def test_a_bad_picture_can_be_left_out_and_is_listed(run, model_file, broken):
     (row,) = lines(done.stdout)
     assert row["skipped"] == ["test/colour/01.jpg"]
     assert row["pictures"] == 6
-    assert "Left out 1 pictures" in done.stderr or "Left out 1 picture " in done.stderr
+    assert "Left out 1 picture that could not be read:" in done.stderr
 
 
 def test_a_bad_mask_is_named(run, model_file, hazelnut, tmp_path):

@@ -65,7 +65,7 @@ def test_fit_in_a_process_of_its_own_prints_json_alone(run_process, few, tmp_pat
     assert set(row) == KEYS
     assert "Reading good pictures" in done.stderr
     assert "Choosing patches" in done.stderr
-    assert re.search(r"Threshold \d.* held-out good pictures", done.stderr)
+    assert re.search(r"Threshold \d.* held-out good pictures?", done.stderr)
 
 
 def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
@@ -141,6 +141,13 @@ def test_fit_sets_the_threshold_with_other_pictures_when_given_them(run, hazelnu
     assert row["threshold"] == pytest.approx(max(scores))
 
 
+def test_fit_refuses_to_calibrate_on_what_it_learned_from(run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--calibration", few)
+    assert done.exit_code == 1
+    assert "00.jpg: this calibration picture is among the training pictures too" in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
 def test_fit_can_leave_the_weights_out(run, few, hazelnut, model_file, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--no-weights")
     assert done.exit_code == 0
@@ -186,21 +193,36 @@ def test_a_recipe_file_with_a_wrong_field_is_explained(run, few, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "code", "message"),
+    ("assignment", "message"),
     [
-        ("eficientnet_lite0", 1, "no backbone 'eficientnet_lite0'. Did you mean 'efficientnet_lite0'?"),
-        ("module", 2, "give the network"),
+        ("backbone=eficientnet_lite0", "no backbone 'eficientnet_lite0'. Did you mean 'efficientnet_lite0'?"),
+        ("backbone=module", "give the network"),
+        ('taps=["blocks.33"]', "The tap 'blocks.33' is not a module that runs in this backbone. Did you mean"),
+        ("weights=nowhere.pth", "weights is 'nowhere.pth', and there is no such file"),
     ],
 )
-def test_an_unusable_backbone_is_explained(backbone, code, message, run, few, tmp_path):
-    done = run("fit", few, "-o", tmp_path / "m", "--set", f"backbone={backbone}")
-    assert done.exit_code == code
+def test_a_backbone_a_tap_or_weights_that_do_not_exist_are_wrong_usage(assignment, message, run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", "--set", assignment)
+    assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_a_weights_file_that_is_none_is_a_failure(run, few, tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"this is no state dict")
+    done = run("fit", few, "-o", tmp_path / "m", "--set", f"weights={tmp_path / 'w.pth'}")
+    assert done.exit_code == 1
+    assert "The weights file w.pth cannot be read" in done.stderr
+
+
+def test_calibration_pictures_that_are_not_there_are_wrong_usage(run, few, tmp_path):
+    done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--calibration", tmp_path / "nowhere")
+    assert done.exit_code == 2
+    assert "nowhere' does not exist" in done.stderr
 
 
 def test_a_missing_output_folder_is_said_before_any_work(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "nowhere" / "m", *SMALL)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "nowhere does not exist. Create it first" in done.stderr
     assert "Reading good pictures" not in done.stderr
 
@@ -211,11 +233,11 @@ def test_data_that_cannot_be_used_is_named(data, run, hazelnut, tmp_path):
     (tmp_path / "set").mkdir()
     shutil.copytree(hazelnut / "train", tmp_path / "set/hazelnut/train")
     done = run("fit", tmp_path / data, "-o", tmp_path / "m", *SMALL)
-    assert done.exit_code == 1
+    assert done.exit_code == (2 if data == "nowhere" else 1)
     expected = {
-        "nowhere": "nowhere: expected a folder of pictures, a data set root, or a .csv table",
+        "nowhere": "nowhere' does not exist",
         "empty": "empty holds no pictures",
-        "set": f"holds 1 categories (hazelnut); give one of them, for example {tmp_path / 'set' / 'hazelnut'}",
+        "set": f"holds 1 category (hazelnut); give one of them, for example {tmp_path / 'set' / 'hazelnut'}",
     }[data]
     assert expected in done.stderr
     assert not (tmp_path / "m").exists()

@@ -74,6 +74,12 @@ def test_recipes_lists_the_named_ones(run):
     assert '    image_score="reweighted"' in text
 
 
+def test_recipes_says_which_need_a_download(run):
+    offline = {row["name"] for row in lines(run("backbones", "--json").stdout)}
+    for row in lines(run("recipes", "--json").stdout):
+        assert ("downloads its weights" in row["description"]) == (row["recipe"]["backbone"] not in offline)
+
+
 @pytest.mark.parametrize("name", ["default", "accurate", "fast", "lightning", "inspection"])
 def test_the_promised_recipes_are_there(name, run):
     assert name in [row["name"] for row in lines(run("recipes", "--json").stdout)]

@@ -102,6 +102,20 @@ def test_a_picture_that_is_not_there_is_reported(run, model_file, parts):
     assert rows["good00.jpg"]["decision"] == "pass"
 
 
+def test_a_mistyped_path_is_wrong_usage(run, model_file, parts):
+    done = run("predict", model_file, parts / "nowhere", "--json")
+    assert done.exit_code == 2
+    assert "nowhere does not exist. Give pictures, or folders of them." in done.stderr
+    assert done.stdout == ""
+
+
+def test_no_table_is_shown_where_no_picture_could_be_read(run, model_file, parts):
+    done = run("predict", model_file, parts / "bad_text.png")
+    assert done.exit_code == 1
+    assert "Passed over 1 picture that could not be read:" in done.stderr
+    assert "verdict" not in done.stderr
+
+
 def test_a_picture_whose_values_do_not_fit_is_reported_like_the_others(run, model_file, parts):
     tifffile.imwrite(parts / "float.tiff", np.full((64, 64), 300, np.float32))
     done = run("predict", model_file, parts / "float.tiff", parts / "good00.jpg", "--json")

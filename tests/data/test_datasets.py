@@ -156,11 +156,10 @@ def test_a_table_with_all_columns(tmp_path):
         "train,b.png,,scratch,not used to train\n"
         "test,c.png,m/c.png,scratch,\n"
         "test,d.png,,good,\n"
-        ",e.png,,good,\n"
     )
     found = detect(table(tmp_path, text, "m/c.png"))
-    assert names(found.train) == ["a.png", "e.png"]
-    assert names(found.test) == ["c.png", "d.png", "e.png"]
+    assert names(found.train) == ["a.png"]
+    assert names(found.test) == ["c.png", "d.png"]
     assert found.test[0].mask == tmp_path / "m" / "c.png"
     assert found.test[1].mask is None
 
@@ -185,6 +184,16 @@ def test_a_table_without_paths_is_an_error_that_names_its_columns(tmp_path):
 def test_an_empty_table_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"parts\.csv: the columns are none; expected at least `path`"):
         detect(table(tmp_path, ""))
+
+
+def test_a_row_without_a_split_is_an_error_where_others_have_one(tmp_path):
+    with pytest.raises(DataError, match=r"parts\.csv, line 3: the split is ''; expected train or test"):
+        detect(table(tmp_path, "path,label,split\na.png,good,train\nb.png,good,\n"))
+
+
+def test_one_picture_is_not_several(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    assert detect(tmp_path).description == "folder, 1 picture taken as good"
 
 
 def test_an_unknown_split_is_an_error_with_its_line(tmp_path):
@@ -385,4 +394,4 @@ def test_a_misspelt_column_is_an_error_with_the_name_that_was_meant(tmp_path):
 def test_training_rows_with_another_label_are_counted_in_the_description(tmp_path):
     found = detect(table(tmp_path, "path,label,split\na.png,good,train\nb.png,goood,train\n"))
     assert len(found.train) == 1
-    assert "1 training rows left out" in found.description
+    assert "1 training row left out for a label other than 'good'" in found.description

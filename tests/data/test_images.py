@@ -412,6 +412,13 @@ def test_a_text_file_is_refused_and_the_known_formats_are_named(tmp_path):
         read(tmp_path / "a.png", "a")
 
 
+@pytest.mark.parametrize("array", [np.ones((8, 8)), np.ones((8, 8, 3), np.float32)])
+def test_a_float_tiff_that_cannot_be_read_says_how_to_give_it(tmp_path, array):
+    tifffile.imwrite(tmp_path / "a.tiff", array, photometric="rgb" if array.ndim == 3 else "minisblack")
+    with pytest.raises(PictureError, match=r"a: not a picture .* not every TIFF of floats: give that as an array\."):
+        read(tmp_path / "a.tiff", "a")
+
+
 def test_a_folder_is_refused(tmp_path):
     with pytest.raises(PictureError, match="a: a folder, where a picture was expected"):
         read(tmp_path, "a")
@@ -572,13 +579,25 @@ def test_pillow_images_are_read_like_their_files():
         (np.zeros((3, 40, 50), np.uint8), r"\(3, 40, 50\)"),
         (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
         (np.zeros(7, np.uint8), r"\(7,\)"),
-        (np.zeros((0, 5, 3), np.uint8), r"\(0, 5, 3\)"),
-        (torch.zeros(40, 50, 3), r"\(50, 3, 40\)"),
         (None, r"\(\)"),
     ],
 )
 def test_an_array_of_another_shape_is_refused(array, shape):
-    with pytest.raises(PictureError, match=rf"a: an array of shape {shape}; expected \(H, W\), .* channels first"):
+    message = rf"a: an array of shape {shape}; expected \(H, W\), or \(H, W, C\) with C = 1, 3 or 4\."
+    with pytest.raises(PictureError, match=message):
+        read(array, "a")
+
+
+def test_a_tensor_of_another_shape_is_refused_with_the_shape_that_it_has():
+    message = r"a: a tensor of shape \(40, 50, 3\); expected \(H, W\), or channels first, \(C, H, W\), with C = 1, 3"
+    with pytest.raises(PictureError, match=message):
+        read(torch.zeros(40, 50, 3), "a")
+
+
+@pytest.mark.parametrize("array", [np.zeros((0, 0, 3), np.uint8), np.zeros((0, 5)), torch.zeros(3, 0, 5)])
+def test_an_array_without_pixels_is_refused(array):
+    shape = str(tuple(array.shape)).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(PictureError, match=rf"of shape {shape}, which has no pixels"):
         read(array, "a")
 
 
@@ -620,10 +639,21 @@ def test_floats_from_0_to_1_stay_as_they_are():
     assert to_tensor(pixels, "a").flatten().tolist() == [0, 0.25, 1]
 
 
-@pytest.mark.parametrize(("low", "high"), [(-0.5, 1), (0, 1.5), (0, 255)])
-def test_other_floats_are_refused_without_a_range(low, high):
+@pytest.mark.parametrize(
+    ("low", "high", "suggested"),
+    [
+        (-0.5, 1, "-1,1"),
+        (-2.1, 2.6, "-3,3"),
+        (0, 1.5, "0,255"),
+        (0, 241, "0,255"),
+        (3, 4000, "0,4095"),
+        (0, 1e5, "0,100000"),
+    ],
+)
+def test_other_floats_are_refused_without_a_range_and_one_is_suggested(low, high, suggested):
     pixels = np.array([[[low], [high]]], np.float32)
-    message = rf"a: a float picture with values from {low:g} to {high:g}; expected 0 to 1.*value_range=\[0,4095\]"
+    message = rf"a: a float picture with values from {low:g} to {high:g}; expected 0 to 1.*value_range=\[{suggested}\]"
+    message = message.replace("+", r"\+")
     with pytest.raises(PictureError, match=message):
         to_tensor(pixels, "a")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import logging
 import socket
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from patchcore.backbones.extractor import Extractor
 from patchcore.backbones.taps import Tap
 from patchcore.errors import BackboneError, MissingExtraError, StoreError, WeightsError, nearest_name
+from patchcore.maths.digest import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +58,7 @@ class Backbone:
     @property
     def digest(self) -> str:
         """SHA-256 over the weights that the taps read, in order of name."""
-        return state_digest(self.state)
-
-
-def state_digest(state: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        return digest_of(self.state)
 
 
 def listing() -> list[tuple[str, str, bool]]:
@@ -146,8 +137,13 @@ def rebuild(
                 "not have in this version of its library. Install the version that `patchcore info` names."
             )
         backbone = _backbone(model, taps, size, source)
-    else:
+    elif weights in ("pretrained", "random") or Path(weights).exists():
         backbone = build(name, weights, taps, size, seed)
+    else:
+        raise WeightsError(
+            f"This detector was saved without its weights, which came from the {source.weights}; there is no file "
+            f"{weights!r} here. Give its path, Detector.load(path, weights=...), or run in its folder."
+        )
     if backbone.digest != digest:
         raise WeightsError(
             f"The weights found for {source.architecture} ({backbone.source.weights}) are not those that "
@@ -159,6 +155,11 @@ def rebuild(
 
 def _backbone(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int], source: Source) -> Backbone:
     extractor = Extractor(model, taps, size)
+    if max(size) <= extractor.strides[0]:
+        raise BackboneError(
+            f"Pictures of {size[0]} x {size[1]} pixels are a single cell at the tap {extractor.taps[0]!r}. "
+            "Choose a larger `size`, or a tap of a smaller stride first."
+        )
     return Backbone(extractor, source, extractor.needed_state())
 
 
@@ -272,6 +273,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # each reader has its own errors for a bad file
         # torch's text for a pickle of more than tensors says how to load it nevertheless: ours does not.
         reason = "it holds other objects than tensors" if isinstance(error, UnpicklingError) else error
+        if isinstance(error, FileNotFoundError):
+            reason = "there is no such file (a saved recipe keeps its name, not its folder: set `weights` again)"
         raise WeightsError(
             f"The weights file {path.name} cannot be read: {reason}. Expected `pretrained`, `random`, or "
             "the path of a safetensors file or of a state dict that torch.load(weights_only=True) accepts."

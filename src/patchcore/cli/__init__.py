@@ -49,8 +49,8 @@ class _Lazy(click.Group):
 def main() -> None:
     """Find defects in pictures of parts after seeing only good ones.
 
-    Exit codes: 0 done, whatever the verdicts; 1 a picture could not be read or the run broke; 2 wrong usage; 3 a
-    picture failed and --fail-exit was given.
+    Exit codes: 0 done, whatever the verdicts; 1 a picture could not be read or the run broke; 2 wrong usage,
+    such as a path, field or backbone that does not exist; 3 a picture failed and --fail-exit was given.
 
     Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
     """

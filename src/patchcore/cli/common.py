@@ -9,11 +9,13 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from patchcore.errors import PatchcoreError, PictureError, UsageError
+from patchcore.data import MAX_PIXELS
+from patchcore.errors import BackboneError, PatchcoreError, PictureError, UsageError, WeightsError, counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,8 +36,9 @@ precision_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
-    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True, help="Largest picture to decode."
+    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest picture to decode."
 )
+existing_path = click.Path(exists=True, path_type=Path)
 
 
 def command(function: F) -> F:
@@ -49,10 +52,8 @@ def command(function: F) -> F:
             logging.getLogger(noisy).setLevel(logging.WARNING)
         try:
             return function(*args, **kwargs)
-        except UsageError as error:
-            raise click.UsageError(str(error)) from None
         except PatchcoreError as error:
-            raise click.ClickException(str(error)) from None
+            raise (click.UsageError if _is_wrong_choice(error) else click.ClickException)(str(error)) from None
         except BrokenPipeError:  # the reader of a pipe has gone; it is not our place to complain
             raise SystemExit(1) from None
         except OSError as error:
@@ -62,6 +63,11 @@ def command(function: F) -> F:
             raise SystemExit(1) from None
 
     return run  # type: ignore[return-value]
+
+
+def _is_wrong_choice(error: PatchcoreError) -> bool:
+    """A backbone or tap that does not exist is a wrong choice, like any field; weights that cannot be had are not."""
+    return isinstance(error, UsageError | BackboneError) and not isinstance(error, WeightsError)
 
 
 def say(text: str) -> None:
@@ -101,6 +107,6 @@ class BadPictures:
     def report(self, verb: str) -> None:
         """List them on standard error."""
         if self.errors:
-            say(f"{verb} {len(self.errors)} pictures that could not be read:")
+            say(f"{verb} {counted(len(self.errors), 'picture')} that could not be read:")
             for error in self.errors:
                 say(f"  {error}")

@@ -86,9 +86,12 @@ def _write_table(table: Path, data: Path, seed: int) -> None:
 
 
 def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
-    """The clearest and the hardest cases of both kinds, each with its heat map."""
+    """The clearest and the hardest cases of both kinds, each beside its heat map, which may hide what it marks."""
+    from PIL import Image
+
     from patchcore.data.datasets import GOOD
-    from patchcore.draw import sheet
+    from patchcore.data.images import read
+    from patchcore.draw import sheet, to_uint8
 
     good = sorted((r for s, r in results if s.kind == GOOD), key=lambda r: r.score)
     bad = sorted((r for s, r in results if s.kind != GOOD), key=lambda r: r.score)
@@ -98,12 +101,14 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
         ("clear good", good[:4]),
         ("most suspicious good", good[::-1][:4]),
     ]
-    pictures = [
-        (f"{title}: {result.decision}\nnormalised score {result.normalised:.2f}", result.overlay())
-        for title, row in rows
-        for result in row
-    ]
-    sheet(pictures, 4, title="Solar cells: heat where the picture differs from every good one").save(path)
+    pictures = []
+    for title, row in rows:
+        for result in row:
+            plain = Image.fromarray(to_uint8(read(result.sample.picture, result.name)))
+            pictures.append((title, plain))
+            pictures.append((f"{result.decision}\nnormalised score {result.normalised:.2f}", result.overlay()))
+    heading = "Solar cells: heat where the picture differs from every good one"
+    sheet(pictures, 8, title=heading, tile=160, heat=True).save(path)
 
 
 def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:

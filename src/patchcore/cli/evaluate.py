@@ -12,6 +12,7 @@ from patchcore.cli.common import (
     command,
     device_option,
     engine_option,
+    existing_path,
     json_option,
     max_pixels_option,
     precision_option,
@@ -21,8 +22,8 @@ from patchcore.cli.common import (
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("model", type=existing_path)
+@click.argument("data", type=existing_path)
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @max_pixels_option
 @device_option
@@ -83,6 +84,20 @@ def _share(row: dict[str, int], verdict: str) -> float | None:
     return row[verdict] / total if total else None
 
 
+def _explain_missing(evaluation: Any) -> None:
+    """Why the table shows `-`."""
+    from patchcore.data.datasets import GOOD
+
+    defects = [sample for sample, _ in evaluation.results if sample.kind != GOOD]
+    masks = sum(sample.mask is not None for sample in defects)
+    if evaluation.metrics["image_auroc"] is None:
+        say("No image figures: they need good and defective pictures, and there is only one of the two.")
+    if masks < len(defects):
+        say(f"No pixel figures: they need a mask for every defective picture; {masks} of {len(defects)} have one.")
+    elif not defects:
+        say("No pixel figures: they need defective pictures with masks.")
+
+
 def show(evaluation: Any) -> None:
     """Tables for people, on standard error."""
     from rich.console import Console
@@ -93,6 +108,7 @@ def show(evaluation: Any) -> None:
     for name, value in evaluation.metrics.items():
         table.add_row(name, "-" if value is None else f"{value:.4f}")
     console.print(table)
+    _explain_missing(evaluation)
     table = Table("kind", "pass", "unsure", "fail")
     for kind, row in evaluation.confusion().items():
         table.add_row(kind, *(str(row[verdict]) for verdict in ("pass", "unsure", "fail")))

@@ -9,19 +9,27 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import BadPictures, command, device_option, json_option, max_pixels_option, print_json, say
+from patchcore.cli.common import (
+    BadPictures,
+    command,
+    device_option,
+    existing_path,
+    json_option,
+    max_pixels_option,
+    print_json,
+    say,
+)
+from patchcore.errors import StoreError, UsageError, counted
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=existing_path)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 @click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
 @click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe.")
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures, drawn from the seed.")
-@click.option(
-    "--calibration", type=click.Path(path_type=Path), help="Good pictures that set the threshold, instead of a share."
-)
+@click.option("--calibration", type=existing_path, help="Good pictures that set the threshold, instead of a share.")
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @click.option("--no-weights", is_flag=True, help="Refer to the backbone's weights by hash instead of storing them.")
 @max_pixels_option
@@ -52,11 +60,10 @@ def fit(
     """
     from patchcore.data import datasets
     from patchcore.detector import Detector
-    from patchcore.errors import StoreError
 
     recipe = read_recipe(recipe_name, assignments, seed)
     if not output.parent.is_dir():
-        raise StoreError(f"The folder {output.parent} does not exist. Create it first.")
+        raise UsageError(f"The folder {output.parent} does not exist. Create it first.")
     if not os.access(output.parent, os.W_OK):
         raise StoreError(f"The folder {output.parent} cannot be written to.")
     found = datasets.detect(data)
@@ -77,7 +84,8 @@ def fit(
     assert detector.bank is not None
     assert detector.calibration is not None
     say(
-        f"{output}: {len(detector.bank.rows)} patches remembered, {len(detector.bank.pictures)} pictures read, "
+        f"{output}: {counted(len(detector.bank.rows), 'patch', 'patches')} remembered, "
+        f"{counted(len(detector.bank.pictures), 'picture')} read, "
         f"in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
     )
     if as_json:
@@ -103,4 +111,9 @@ def read_recipe(name: str, assignments: tuple[str, ...], seed: int | None) -> An
 
     recipe = Recipe.read(name) if name.endswith(".json") else Recipe.named(name)
     recipe = recipe.set(*assignments)
+    if recipe.weights not in ("pretrained", "random") and not Path(recipe.weights).exists():
+        raise UsageError(
+            f"weights is {recipe.weights!r}, and there is no such file. Expected pretrained, random, or the path of a "
+            "safetensors file or state dict."
+        )
     return recipe if seed is None else recipe.replace(seed=seed)

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import command, json_option
+from patchcore.cli.common import command, existing_path, json_option
+from patchcore.errors import counted
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=existing_path)
 @json_option
 @command
 def info(model: Path, as_json: bool) -> None:
@@ -42,19 +43,24 @@ def info(model: Path, as_json: bool) -> None:
             ),
             (
                 "bank",
-                f"{bank['rows']} patches of {bank['dimensions']} values, of {len(bank['pictures'])} pictures read",
+                f"{counted(bank['rows'], 'patch', 'patches')} of {bank['dimensions']} values, "
+                f"of {counted(len(bank['pictures']), 'picture')} read",
             ),
-            (
-                "threshold",
-                f"{calibration['threshold']}, from {len(calibration['scores'])} good pictures, false-reject rate "
-                f"{calibration['false_reject_rate']}{'' if calibration['enough'] else ' (too few pictures for it)'}",
-            ),
-            ("pixel threshold", str(calibration["pixel_threshold"])),
-            ("data", f"{header['data']['pictures']} pictures, SHA-256 {header['data']['sha256']}"),
+            ("threshold", _threshold(calibration)),
+            ("pixel threshold", str(calibration["pixel_threshold"] or "none")),
+            ("data", f"{counted(header['data']['pictures'], 'picture')}, SHA-256 {header['data']['sha256']}"),
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
         ],
     )
     _table("recipe", [(name, json.dumps(value)) for name, value in header["recipe"].items()])
+
+
+def _threshold(calibration: dict[str, Any]) -> str:
+    if calibration["threshold"] is None:
+        return "none: there was no good picture to set it with; fit with --calibration DIR"
+    few = "" if calibration["enough"] else " (too few pictures for it)"
+    pictures = counted(len(calibration["scores"]), "good picture")
+    return f"{calibration['threshold']}, from {pictures}, false-reject rate {calibration['false_reject_rate']}{few}"
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from patchcore.cli.common import (
     command,
     device_option,
     engine_option,
+    existing_path,
     json_option,
     max_pixels_option,
     precision_option,
@@ -22,12 +24,13 @@ from patchcore.cli.common import (
     say,
     whole_file,
 )
+from patchcore.errors import UsageError
 
 _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=existing_path)
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -72,6 +75,9 @@ def predict(
     from patchcore.data.datasets import Sample
     from patchcore.detector import Detector
 
+    # One picture of several that has gone is reported, and the others go on; none at all is a mistyped path.
+    if not any(path.exists() for path in images):
+        raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
     paths = list(_expand(images, recursive))
     detector = Detector.load(model, device=device, engine=engine, precision=precision)
     failed = False
@@ -108,7 +114,7 @@ def predict(
             writer.writerows(rows)
             writer.writerows({"path": error.name, "error": error.reason} for error in bad.errors)
         say(f"Overlays, maps and results.csv are in {output}")
-    if not as_json:
+    if rows and not as_json:
         _table(rows)
     bad.report("Passed over")
     if bad.errors:
@@ -171,5 +177,6 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
     table = Table(Column("picture", overflow="fold"), "score", "normalised", "verdict")
     for row in rows:
-        table.add_row(Text(row["path"]), f"{row['score']:.4g}", f"{row['normalised']:.3f}", row["decision"])
+        normalised = "-" if math.isnan(row["normalised"]) else f"{row['normalised']:.3f}"
+        table.add_row(Text(row["path"]), f"{row['score']:.4g}", normalised, row["decision"])
     Console(stderr=True).print(table)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data.images import EXTENSIONS, Picture
-from patchcore.errors import DataError, UsageError, nearest_name
+from patchcore.errors import DataError, UsageError, counted, nearest_name
 
 GOOD = "good"
 _COLUMNS = frozenset({"path", "label", "mask", "split"})
@@ -44,8 +44,8 @@ def detect(path: str | Path) -> Dataset:
     """What a path holds: a CSV table, the MVTec AD layout, or a plain folder of good pictures.
 
     - CSV: a column `path` (relative to the file), and optionally `label` (`good` or `0`; any other
-      word is a defect), `mask`, and `split` (`train` or `test`; without it every row is both a
-      training picture, if good, and a test picture).
+      word is a defect), `mask`, and `split` (`train` or `test`; without the column every row is both
+      a training picture, if good, and a test picture).
     - MVTec AD: `train/good`, `test/<kind>`, `ground_truth/<kind>/<stem>_mask.png`.
     - Folder: its pictures, taken as good; sub-folders are searched too.
 
@@ -61,11 +61,11 @@ def detect(path: str | Path) -> Dataset:
     categories = sorted(p.name for p in path.iterdir() if (p / "train" / GOOD).is_dir())
     if categories:
         raise DataError(
-            f"{path} holds {len(categories)} categories ({', '.join(categories[:5])}); "
+            f"{path} holds {counted(len(categories), 'category', 'categories')} ({', '.join(categories[:5])}); "
             f"give one of them, for example {path / categories[0]}."
         )
     train = [Sample(p.relative_to(path).as_posix(), p, GOOD) for p in pictures_in(path, recursive=True)]
-    return Dataset(f"folder, {len(train)} pictures taken as good", train)
+    return Dataset(f"folder, {counted(len(train), 'picture')} taken as good", train)
 
 
 def pictures_in(folder: Path, recursive: bool = False) -> list[Path]:
@@ -117,7 +117,7 @@ def _csv(path: Path) -> Dataset:
     left_out = 0
     for number, row in rows:
         split, label = (row.get("split") or "").strip(), (row.get("label") or "").strip()
-        if split not in ("", "train", "test"):
+        if "split" in columns and split not in ("train", "test"):
             raise DataError(f"{path}, line {number}: the split is {split!r}; expected train or test.")
         kind = (GOOD if label in ("0", GOOD) else label) if label else None
         if not (row["path"] or "").strip():
@@ -131,7 +131,7 @@ def _csv(path: Path) -> Dataset:
         if split != "train" and kind is not None:
             test.append(sample)
         left_out += split == "train" and kind not in (GOOD, None)
-    without = f", {left_out} training rows left out because their label is not {GOOD!r}" if left_out else ""
+    without = f", {counted(left_out, 'training row')} left out for a label other than {GOOD!r}" if left_out else ""
     return Dataset(f"CSV table, {len(train)} good to train on, {len(test)} labelled to test on{without}", train, test)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -14,14 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from patchcore.data import deep_colour
+from patchcore.data import MAX_PIXELS, deep_colour
 from patchcore.errors import PictureError
 
 Picture: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
 Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-MAX_PIXELS = 100_000_000
 
 # Other decoders start programs, or nobody asked for them.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -42,8 +42,7 @@ def read(picture: Picture, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
             return _from_pillow(picture, name)
     if isinstance(picture, Tensor):
         picture = picture.detach().cpu()
-        array = (picture.float() if picture.is_floating_point() else picture).numpy()
-        return _check_array(array.transpose(1, 2, 0) if array.ndim == 3 else array, name)
+        return _check_array((picture.float() if picture.is_floating_point() else picture).numpy(), name, "a tensor")
     return _check_array(np.asarray(picture), name)
 
 
@@ -57,10 +56,12 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
         if pixels.dtype == np.float32:
             low, high = float(tensor.min()), float(tensor.max())
             if low < 0 or high > 1:
+                bottom = math.floor(min(low, 0))
+                top = next((top for top in (255, 1023, 4095, 65535) if low >= 0 and high <= top), math.ceil(high))
                 raise PictureError(
                     name,
                     f"a float picture with values from {low:g} to {high:g}; expected 0 to 1. Leave out any "
-                    "normalisation, or state the range in the recipe, for example value_range=[0,4095].",
+                    f"normalisation, or state the range in the recipe, for example value_range=[{bottom},{top}].",
                 )
             return tensor
         value_range = (0.0, 255.0 if pixels.dtype == np.uint8 else 65535.0)
@@ -97,7 +98,8 @@ def _damage(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise PictureError(name, "no such file.") from None
     except UnidentifiedImageError:
-        raise PictureError(name, f"not a picture that can be read. Known: {', '.join(sorted(EXTENSIONS))}.") from None
+        known = f"not a picture that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
+        raise PictureError(name, f"{known}; not every TIFF of floats: give that as an array.") from None
     except Exception as error:
         raise PictureError(name, f"damaged or truncated: {error}") from error
 
@@ -135,16 +137,17 @@ def _grey_palette(image: Image.Image) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
-def _check_array(array: NDArray[Any], name: str) -> Pixels:
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+def _check_array(array: NDArray[Any], name: str, kind: Literal["an array", "a tensor"] = "an array") -> Pixels:
+    array, given = array.astype(array.dtype.newbyteorder("="), copy=False), array.shape
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
-        raise PictureError(
-            name,
-            f"an array of shape {array.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); "
-            "a tensor has its channels first.",
-        )
+    elif array.ndim == 3 and kind == "a tensor":
+        array = array.transpose(1, 2, 0)
+    if array.size == 0:
+        raise PictureError(name, f"{kind} of shape {given}, which has no pixels.")
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        layout = "(H, W, C)" if kind == "an array" else "channels first, (C, H, W),"
+        raise PictureError(name, f"{kind} of shape {given}; expected (H, W), or {layout} with C = 1, 3 or 4.")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     if array.dtype not in (np.uint8, np.uint16):

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.data.images import MAX_PIXELS, read
+from patchcore.data import MAX_PIXELS
+from patchcore.data.images import read
 from patchcore.errors import PictureError
 
 

@@ -50,14 +50,7 @@ def gaussian_matrix(n: int, sigma: float, border: Border) -> Tensor:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # what is cached must serve every caller
 def side_matrix(
-    cells: int,
-    inside: int,
-    resized: int,
-    source: int,
-    offset: int,
-    sigma: float,
-    upsample: Upsample,
-    border: Border,
+    cells: int, inside: int, resized: int, source: int, offset: int, sigma: float, upsample: Upsample, border: Border
 ) -> Tensor:
     """(source, cells): from grid cells to the picture's own pixels, along one side.
 

@@ -44,14 +44,7 @@ def reweighted_score(scores: Tensor, patches: Tensor, rows: Tensor, bank: Tensor
 
 
 def image_score(
-    scores: Tensor,
-    patches: Tensor,
-    rows: Tensor,
-    bank: Tensor,
-    *,
-    kind: ImageScore,
-    top_share: float,
-    neighbours: int,
+    scores: Tensor, patches: Tensor, rows: Tensor, bank: Tensor, *, kind: ImageScore, top_share: float, neighbours: int
 ) -> Tensor:
     """One score for a picture, by any of the three ways; arguments as for `reweighted_score`."""
     if kind == "top_share":
