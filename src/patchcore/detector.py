@@ -134,7 +134,8 @@ class Detector:
         return {"batch_size": 1 if self.device.type == "cpu" else _BATCH, "threads": threads}
 
     def _on_engine(self, embedder: Embedder) -> Embedder:
-        embedder.engine = engines.engine(embedder.backbone, self.engine, self.precision, self.device, self.threads)
+        if (self.engine, self.precision) != ("torch", "fp32"):  # which it has already
+            embedder.engine = engines.engine(embedder.backbone, self.engine, self.precision, self.device, self.threads)
         return embedder
 
     def predict(

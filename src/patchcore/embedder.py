@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from patchcore.backbones import Backbone, Engine
+from patchcore.backbones import Backbone, engine
 from patchcore.data.datasets import Sample
 from patchcore.data.images import to_tensor
 from patchcore.data.loading import Loaded, OnBad, in_order, load
@@ -54,7 +54,7 @@ class Embedder:
         self.backbone = backbone
         self.device = device
         backbone.extractor.to(device)
-        self.engine: Engine = backbone.extractor  # what reads the taps
+        self.engine = engine(backbone, "torch", "fp32", device)  # what reads the taps
         source = backbone.source
         self._mean = torch.tensor(source.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(source.std, device=device).view(3, 1, 1)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchcore.backbones.folding import folded
 from patchcore.backbones.registry import Backbone
 from patchcore.errors import BackboneError, MissingExtraError, UsageError
 
@@ -39,7 +40,10 @@ def engine(backbone: Backbone, name: str, precision: str, device: torch.device, 
     check(name, precision, device)
     if name == "openvino":
         return _OpenVino(backbone.extractor, precision, threads or torch.get_num_threads())
-    return backbone.extractor if precision == "fp32" else partial(_in_bfloat16, backbone.extractor)
+    if precision == "bf16":
+        return partial(_in_bfloat16, backbone.extractor)
+    own = backbone.source.architecture == "module"  # the caller may want to change it, or watch it
+    return backbone.extractor if own or device.type != "cpu" else folded(backbone.extractor)
 
 
 def _in_bfloat16(extractor: Engine, images: Tensor) -> list[Tensor]:
