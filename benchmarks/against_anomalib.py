@@ -97,7 +97,7 @@ def timed(function: Callable[[], object], runs: int = 7) -> float:
 
 
 def left(queries: Tensor, bank: Bank) -> str:
-    pairs = len(near_pairs(queries, bank.points.shorten(queries), bank.points)[0]) / len(queries)
+    pairs = len(near_pairs(queries, bank.points.forms(queries), bank.points)[0]) / len(queries)
     axes = bank.points.axes or bank.rows.shape[1]
     return f"{pairs:.1f} of {len(bank.rows)} rows, {axes} of {bank.rows.shape[1]} axes"
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from patchcore import archive
+from patchcore.backbones import engines
 from patchcore.calibration import Calibration, hold_out, unseen
 from patchcore.data import MAX_PIXELS, datasets
 from patchcore.data.loading import OnBad, in_order
@@ -40,6 +41,8 @@ class Detector:
     ImageNet-normalised pictures and is changed: `fit` gives it hooks, puts it in evaluation mode and
     switches its gradients off. `device` is `auto` or a torch device. `threads`: how many to use; as
     many as torch has been told to if it is None. `predict` is thread-safe.
+    `engine` is what runs the network in `predict`, `torch` or `openvino` (on the CPU; needs
+    `patchcore[openvino]`); `precision` is `fp32` or `bf16`, with scores off by 1e-2 or so.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class Detector:
         backbone: nn.Module | None = None,
         device: str = "auto",
         threads: int | None = None,
+        engine: str = "torch",
+        precision: str = "fp32",
     ) -> None:
         recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
         self.recipe = recipe.replace(**({} if backbone is None else {"backbone": "module"}))
@@ -56,6 +61,8 @@ class Detector:
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}; it must be at least 1.")
         self.threads = threads
+        engines.check(engine, precision, self.device)
+        self.engine, self.precision = engine, precision
         self.bank: Bank | None = None
         self.calibration: Calibration | None = None
         self.fingerprint = ""  # SHA-256 over the pixels of the training pictures, in order
@@ -88,7 +95,8 @@ class Detector:
         bank for that. `limit`: use at most so many pictures, drawn from the seed. `memory`: bytes, or
         a text such as "2GB", that fitting may take beside the model; what does not fit goes to a
         temporary file, and the result is the same. A picture that cannot be read raises PictureError,
-        unless `on_bad` takes the error. A second call forgets the first.
+        unless `on_bad` takes the error. A second call forgets the first. The network runs in torch,
+        fp32, whatever `engine` and `precision` are, so that neither bank nor thresholds depend on them.
 
         Errors: DataError, BackboneError, UsageError.
         """
@@ -116,7 +124,7 @@ class Detector:
             good = ((one.patches, one.grid, one.frame) for one in unseen(held, set(digests)))
         thresholds = calibrate(recipe, in_order(partial(self._good, bank=bank), good, options["threads"]))
         # Only now: a fit that is interrupted leaves the detector as it was.
-        self.embedder, self.bank, self.calibration = embedder, bank, thresholds
+        self.embedder, self.bank, self.calibration = self._on_engine(embedder), bank, thresholds
         self.fingerprint = hashlib.sha256(b"".join(digests)).hexdigest()
         return self
 
@@ -124,6 +132,11 @@ class Detector:
         """On a CPU every picture goes to a thread of its own; on another device, to a batch."""
         threads = self.threads or torch.get_num_threads()
         return {"batch_size": 1 if self.device.type == "cpu" else _BATCH, "threads": threads}
+
+    def _on_engine(self, embedder: Embedder) -> Embedder:
+        if (self.engine, self.precision) != ("torch", "fp32"):  # which it has already
+            embedder.engine = engines.engine(embedder.backbone, self.engine, self.precision, self.device, self.threads)
+        return embedder
 
     def predict(
         self,
@@ -231,16 +244,22 @@ class Detector:
         *,
         device: str = "auto",
         threads: int | None = None,
+        engine: str = "torch",
+        precision: str = "fp32",
         backbone: nn.Module | None = None,
         weights: str | None = None,
     ) -> Detector:
         """A detector from its file. Nothing in the file is executed.
 
         `backbone` is needed again where `fit` was given a network of the caller's own; `weights`
-        (a path) where it was saved without weights that came from a local file. Errors: StoreError, WeightsError.
+        (a path) where it was saved without weights that came from a local file. `engine` and
+        `precision` need not be those of the fit. Errors: StoreError, WeightsError, UsageError.
         """
+        engines.check(engine, precision, choose_device(device))
         parts = archive.load(path, device=choose_device(device), network=backbone, weights=weights)
-        detector = cls(parts.recipe, backbone=backbone, device=device, threads=threads)
-        detector.embedder, detector.bank = parts.embedder, parts.bank
+        detector = cls(
+            parts.recipe, backbone=backbone, device=device, threads=threads, engine=engine, precision=precision
+        )
+        detector.embedder, detector.bank = detector._on_engine(parts.embedder), parts.bank
         detector.calibration, detector.fingerprint = parts.calibration, parts.fingerprint
         return detector

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from patchcore.backbones import Backbone
+from patchcore.backbones import Backbone, engine
 from patchcore.data.datasets import Sample
 from patchcore.data.images import to_tensor
 from patchcore.data.loading import Loaded, OnBad, in_order, load
@@ -54,6 +54,7 @@ class Embedder:
         self.backbone = backbone
         self.device = device
         backbone.extractor.to(device)
+        self.engine = engine(backbone, "torch", "fp32", device)  # what reads the taps
         source = backbone.source
         self._mean = torch.tensor(source.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(source.std, device=device).view(3, 1, 1)
@@ -130,7 +131,7 @@ class Embedder:
             batch, begin = list(run), time.perf_counter()
             taps: list[list[Tensor]] = [[] for _ in batch]  # of each picture, (1, C, h, w) each
             for scale in range(len(self.recipe.scales)):
-                for tap in self.backbone.extractor(torch.stack([one.images[scale] for one in batch])):
+                for tap in self.engine(torch.stack([one.images[scale] for one in batch])):
                     for own, one, values in zip(taps, batch, tap.split(1), strict=True):
                         own.append(_without_padding(values, one.frames[scale]))
             embeddings = [self._merge(own) for own in taps]

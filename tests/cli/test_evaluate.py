@@ -1,6 +1,7 @@
 """`patchcore evaluate`."""
 
 import shutil
+from importlib.util import find_spec
 
 import pytest
 from cli_helpers import SMALL, lines
@@ -32,6 +33,24 @@ def test_the_figures_are_one_line_of_json(run_process, model_file, hazelnut):
     assert row["coverage"] == 1
     assert row["miss_rate"] == 0
     assert 0 <= row["false_reject_rate"] <= 1
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--precision=bf16",
+        pytest.param(
+            "--engine=openvino",
+            marks=pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed"),
+        ),
+    ],
+)
+def test_another_engine_or_precision_gives_the_same_figures_here(option, run, model_file, hazelnut):
+    done = run("evaluate", model_file, hazelnut, option, "--json")
+    assert done.exit_code == 0
+    (row,) = lines(done.stdout)
+    assert row["image_auroc"] == 1
+    assert row["pixel_auroc"] > 0.95
 
 
 def test_people_get_tables_on_standard_error(run, model_file, hazelnut):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 import tifffile
 from cli_helpers import lines
 from PIL import Image
+
+from patchcore.backbones import engines
 
 ROW = {"path", "score", "normalised", "threshold", "decision", "seconds"}
 READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
@@ -32,6 +35,25 @@ def test_every_picture_gets_a_line_of_json(run, model_file, detector, hazelnut):
         assert row["threshold"] == result.threshold
         assert row["decision"] == result.decision
         assert 0 < row["seconds"] < 60
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: patchcore[openvino]")
+def test_another_engine_gives_the_same_verdicts(run, model_file, parts):
+    good = [parts / name for name in READABLE]
+    expected = lines(run("predict", model_file, *good, "--json").stdout)
+    done = run("predict", model_file, *good, "--engine=openvino", "--precision=fp32", "--json")
+    assert done.exit_code == 0
+    for row, other in zip(lines(done.stdout), expected, strict=True):
+        assert row["score"] == pytest.approx(other["score"], rel=1e-4)
+        assert row["decision"] == other["decision"]
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_the_engines_that_are_offered_are_those_there_are(command, run, model_file, hazelnut):
+    for option, known in (("--engine", engines.ENGINES), ("--precision", engines.PRECISIONS)):
+        done = run(command, model_file, hazelnut, option, "other")
+        assert done.exit_code == 2
+        assert all(f"'{name}'" in done.stderr for name in known)
 
 
 def test_predict_in_a_process_of_its_own_reports_bad_pictures_and_goes_on(run_process, model_file, parts):

@@ -181,6 +181,24 @@ def test_bounds_lose_no_neighbour_along_any_number_of_axes(name):
             check_exact(queries, points, k)
 
 
+@pytest.mark.parametrize("name", ["near a plane", "isotropic", "far from the origin", "one outlier", "every row twice"])
+def test_the_second_bound_of_points_with_many_values_loses_no_neighbour(name):
+    plane = low(1200, 600, 12, 0.2)
+    bank = {
+        "near a plane": plane,
+        "isotropic": normal(1200, 600),
+        "far from the origin": plane + 300,
+        "one outlier": with_outlier(plane, 2e3),
+        "every row twice": plane[:600].repeat(2, 1),
+    }[name]
+    queries = torch.cat([bank[::60] + 0.01 * normal(len(bank[::60]), 600, seed=3), bank[::200]])
+    for axes in (None, 16, 48, 128):
+        points = Points(bank[:1100].clone(), axes, capacity=len(bank))
+        points.append(bank[1100:])
+        for k in (1, 9):
+            check_exact(queries, points, k)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     m=st.sampled_from([1, 20, 300, 1023, 1025, 1100, 1400]),
@@ -245,7 +263,7 @@ def test_queries_that_the_bounds_do_not_serve_are_searched_plainly(monkeypatch):
         monkeypatch.setattr(neighbours, "_CELLS", 1)  # 16 queries at a time
         expected = np.stack([((bank.double() - q) ** 2).sum(1).numpy() for q in queries.double()])
         limit = torch.from_numpy(np.sort(expected, 1)[:, 5] * 1.001).float() if limits else None
-        i, j, found = near_pairs(queries, points.shorten(queries), points, 1, limits=limit)
+        i, j, found = near_pairs(queries, points.forms(queries), points, 1, limits=limit)
         assert "plain" in points.__dict__
         monkeypatch.undo()
         assert torch.equal(i, i.sort(stable=True).values)
@@ -268,7 +286,7 @@ def test_pairs_from_any_first_point_on_and_within_limits(first, axes, k, share, 
     every = ((queries.double()[:, None] - bank.double()) ** 2).sum(2)
     limits = share * every[:, first:].topk(k, largest=False).values[:, -1]
     points = Points(bank, axes)
-    i, j, distances = near_pairs(queries, points.shorten(queries), points, k, limits=limits.float(), first=first)
+    i, j, distances = near_pairs(queries, points.forms(queries), points, k, limits=limits.float(), first=first)
     np.testing.assert_allclose(distances, every[i, j], rtol=1e-5)
     pairs = set(zip(i.tolist(), j.tolist(), strict=True))
     assert len(pairs) == len(i)

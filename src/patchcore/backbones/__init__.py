@@ -1,6 +1,7 @@
 """Pictures to taps: which networks there are, their weights, and how their features are read."""
 
+from patchcore.backbones.engines import Engine, engine
 from patchcore.backbones.extractor import Extractor
 from patchcore.backbones.registry import Backbone, Source, build, listing, rebuild, wrap
 
-__all__ = ["Backbone", "Extractor", "Source", "build", "listing", "rebuild", "wrap"]
+__all__ = ["Backbone", "Engine", "Extractor", "Source", "build", "engine", "listing", "rebuild", "wrap"]

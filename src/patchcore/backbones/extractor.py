@@ -38,7 +38,7 @@ class Extractor(nn.Module):
             model.get_submodule(name).register_forward_hook(self._hook(name))
         norm = getattr(model, "norm", None)
         self._norm = norm if isinstance(norm, nn.Module) and probe.tokens(self.taps) else None
-        self._size = size
+        self.size = size
         outputs = self(probe.picture)
         self.channels = [tap.shape[1] for tap in outputs]
         self.strides = [stride_of(size[0], tap.shape[2]) for tap in outputs]  # pixels per cell
@@ -62,7 +62,7 @@ class Extractor(nn.Module):
         except _DeepestTapSignal:
             pass
         except (AssertionError, RuntimeError, ValueError) as error:
-            if tuple(images.shape[-2:]) == self._size:
+            if tuple(images.shape[-2:]) == self.size:
                 raise  # the probe has shown that this size is taken
             raise refused(images.shape[-2:], error) from error
         finally:

@@ -11,9 +11,11 @@ from patchcore.cli.common import (
     BadPictures,
     command,
     device_option,
+    engine_option,
     existing_path,
     json_option,
     max_pixels_option,
+    precision_option,
     print_json,
     say,
     threads_option,
@@ -27,10 +29,20 @@ from patchcore.cli.common import (
 @max_pixels_option
 @device_option
 @threads_option
+@engine_option
+@precision_option
 @json_option
 @command
 def evaluate(
-    model: Path, data: Path, skip_bad: bool, max_pixels: int, device: str, threads: int | None, as_json: bool
+    model: Path,
+    data: Path,
+    skip_bad: bool,
+    max_pixels: int,
+    device: str,
+    threads: int | None,
+    engine: str,
+    precision: str,
+    as_json: bool,
 ) -> None:
     """Measure a detector on labelled pictures.
 
@@ -45,7 +57,7 @@ def evaluate(
 
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(model, device=device, threads=threads)
+    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision)
     bad = BadPictures()
     evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
     bad.report("Left out")

@@ -15,9 +15,11 @@ from patchcore.cli.common import (
     BadPictures,
     command,
     device_option,
+    engine_option,
     existing_path,
     json_option,
     max_pixels_option,
+    precision_option,
     print_json,
     say,
     threads_option,
@@ -50,6 +52,8 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 @max_pixels_option
 @device_option
 @threads_option
+@engine_option
+@precision_option
 @json_option
 @command
 def predict(
@@ -62,6 +66,8 @@ def predict(
     max_pixels: int,
     device: str,
     threads: int | None,
+    engine: str,
+    precision: str,
     as_json: bool,
 ) -> None:
     """Look at pictures and give verdicts. IMAGES are files or folders.
@@ -76,7 +82,7 @@ def predict(
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
     paths = list(_expand(images, recursive))
-    detector = Detector.load(model, device=device, threads=threads)
+    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision)
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)

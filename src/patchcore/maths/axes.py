@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TWO_STAGES = 512  # values of a point from which a second bound, along all axes, saves measuring
 _NUMBERS = (16, 24, 32, 48, 64, 96, 128)  # of axes to choose from
 
 
@@ -45,5 +46,6 @@ def best_axes(centred: Tensor, vectors: Tensor) -> int:
         )
         bounds = torch.cdist(a, b).square()
         left = float((bounds <= limits).sum(1).double().mean())
-        costs[n] = m * (n + 9) + 2 * n * d + left * 45 * (d + 100)
+        dear = d if d < TWO_STAGES else vectors.shape[1]
+        costs[n] = m * (n + 9) + n * d + left * 45 * (dear + 100)
     return min(costs, key=costs.__getitem__)

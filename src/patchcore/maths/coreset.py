@@ -75,8 +75,9 @@ def k_center_greedy(
         if count >= 2 * prepared:  # the best axes change while the picks come closer to each other
             known = Points(space.centred(picks[:count]), None if count >= 256 else 0, capacity=n_picks)
             prepared = count
-        short = known.shorten(local)
-        values = space.refresh(rows, local, short, bounds[rows], seen[rows], picks, known)
+        forms = known.forms(local)
+        values = space.refresh(rows, local, forms, bounds[rows], seen[rows], picks, known)
+        short = forms[:, : known.width].contiguous()
         lengths, begin = short.square().sum(1), count
         slack = rounding(short.shape[1]) * 4 * lengths.max() + space.blur
         while count < n_picks:
@@ -149,7 +150,7 @@ class _Rows:
         )
 
     def refresh(
-        self, rows: Tensor, local: Tensor, short: Tensor, bounds: Tensor, seen: Tensor, picks: Tensor, known: Points
+        self, rows: Tensor, local: Tensor, forms: Tensor, bounds: Tensor, seen: Tensor, picks: Tensor, known: Points
     ) -> Tensor:
         """Exact squared distances of `rows` to their nearest pick, given bounds that know the first `seen` of them."""
         values, error = bounds.clone(), 1 + 3 * rounding(self.x.shape[1])
@@ -158,7 +159,7 @@ class _Rows:
             if first == known.count:
                 break  # these rows, and all that follow, have seen every pick
             limits = bounds[part].float() + self.blur
-            i, j, distances = near_pairs(local[part], short[part], known, limits=limits, first=first)
+            i, j, distances = near_pairs(local[part], forms[part], known, limits=limits, first=first)
             best = limits.scatter_reduce(0, i, distances, "amin")
             near = distances <= best[i] * error + 3 * self.blur
             i, j = i[near], j[near]

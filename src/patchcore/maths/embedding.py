@@ -67,6 +67,8 @@ def embed(
     channels and neighbourhoods, aligning on space, so the order of the two binned forms commutes).
     `merge="concat"` stacks the channels; `"bins"` averages the stack into `bins` channels.
     """
+    # With the channels of a cell side by side, everything here is several times faster, to the same bits.
+    taps = [tap.contiguous(memory_format=torch.channels_last) for tap in taps]
     if pool == "mean":
         pooled = [pool_mean(tap, patch_size, stride, border) for tap in taps]
     else:

@@ -12,12 +12,11 @@ coordinate. The plain search is the case of all axes.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from patchcore.maths.axes import best_axes, principal_axes
+from patchcore.maths.axes import TWO_STAGES, best_axes, principal_axes
 
 _CELLS = 1 << 21  # bounds at a time: 8 MB stay in the cache
 _GROUP = 64  # points whose lowest bound stands for all of them
@@ -35,12 +34,15 @@ class Points:
         centred = rows - self.centre
         vectors = principal_axes(centred) if axes != 0 else centred[:0].T
         self.axes = best_axes(centred, vectors) if axes is None else axes
-        self.vectors = vectors[:, : self.axes].contiguous()
+        # Where measuring a pair is dear, more axes rule out some of those that the short forms leave.
+        self.vectors = vectors if self.axes and rows.shape[1] >= TWO_STAGES else vectors[:, : self.axes].contiguous()
         capacity = max(capacity, len(rows))
         self.group = _GROUP if capacity > 16 * _GROUP else 1
         whole = -(-capacity // self.group) * self.group  # the points that are not there are at infinity
         self.rows = rows if capacity == len(rows) else rows.new_empty(capacity, rows.shape[1])
-        self.short = rows.new_zeros(whole, self.axes + 1 if self.axes else rows.shape[1])
+        self.width = self.axes + 1 if self.axes else rows.shape[1]  # of a short form
+        self.short = rows.new_zeros(whole, self.width)
+        self.along = rows.new_zeros(capacity, self.vectors.shape[1])
         self.half = rows.new_full((whole,), torch.inf)  # half the squared lengths of the short forms
         self.longest = rows.new_zeros(())
         self.count = 0
@@ -49,22 +51,27 @@ class Points:
     def append(self, rows: Tensor) -> None:
         """Add points (n, D)."""
         new = slice(self.count, self.count + len(rows))
-        self.rows[new] = rows
-        self.short[new] = self.shorten(rows)
+        forms = self.forms(rows)
+        self.rows[new], self.short[new] = rows, forms[:, : self.width]
+        if self.axes:
+            self.along[new] = forms[:, 1:]
         self.half[new] = self.short[new].square().sum(1) / 2
         self.longest = torch.maximum(self.longest, (2 * self.half[new].max()).sqrt())
         self.count = new.stop
         if "plain" in self.__dict__:
             self.plain.append(rows)
 
-    def shorten(self, x: Tensor) -> Tensor:
-        """Points (n, D) -> their short forms (n, axes + 1); the D centred coordinates if plain."""
+    def forms(self, x: Tensor) -> Tensor:
+        """Points (n, D) -> what their coordinates along the first axes leave, and those along all axes.
+
+        The first `width` columns are the short forms. If plain, the D centred coordinates.
+        """
         x = x - self.centre
         if not self.axes:
             return x
         along = x @ self.vectors
-        rest = torch.addmm(x, along, self.vectors.T, alpha=-1)
-        return torch.cat([along, rest.square_().sum(1, keepdim=True).sqrt_()], 1)
+        rest = torch.addmm(x, along[:, : self.axes], self.vectors[:, : self.axes].T, alpha=-1)
+        return torch.cat([rest.square_().sum(1, keepdim=True).sqrt_(), along], 1)
 
     @cached_property
     def plain(self) -> Points:
@@ -87,16 +94,16 @@ def _bits() -> int:
     try:
         return {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
     except RuntimeError:  # set for some kind of device on its own, which torch does not put into one word
-        kinds: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cuda)
-        return min({"tf32": 11, "bf16": 8}.get(kind.matmul.fp32_precision, 24) for kind in kinds)
+        set_for = [torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cuda.matmul.fp32_precision]
+        return min({"tf32": 11, "bf16": 8}.get(name, 24) for name in set_for)
 
 
 def near_pairs(
-    queries: Tensor, short: Tensor, points: Points, k: int = 1, *, limits: Tensor | None = None, first: int = 0
+    queries: Tensor, forms: Tensor, points: Points, k: int = 1, *, limits: Tensor | None = None, first: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Every pair of a query and a point that may be among the query's k nearest.
 
-    `queries` (N, D), and `short`, what `points.shorten` makes of them; `limits` (N,): squared
+    `queries` (N, D), and `forms`, what `points.forms` makes of them; `limits` (N,): squared
     distances beyond which no point matters; `first`: points before it need not be looked at.
     Returns the indices of queries and of points, ascending, and the squared distances of those
     pairs, each (P,). Pairs within rounding of what was asked for are there too.
@@ -105,6 +112,7 @@ def near_pairs(
     first -= first % group
     columns = slice(first, -(-points.count // group) * group)
     half, others = points.half[columns], points.short[columns]
+    short = forms[:, : points.width].contiguous()
     own = short.square().sum(1)
     slack = rounding(short.shape[1]) * (own.sqrt() + points.longest).square()
     direct = 1 + rounding(queries.shape[1])  # of distances that are summed up coordinate by coordinate
@@ -121,21 +129,29 @@ def near_pairs(
         limit = squared(queries[part][:, None], points.rows[likely * group + within + first]).amax(1)
         if limits is not None:
             limit = torch.minimum(limit, limits[part])
-        limit = (limit * direct + slack[part] - own[part]) / 2
-        i, g = (lowest <= limit[:, None]).nonzero().T
+        limit = limit * direct + slack[part]
+        half_limit = (limit - own[part]) / 2
+        i, g = (lowest <= half_limit[:, None]).nonzero().T
         if points.axes and len(i) * group > bounds.numel() // 4:  # these bounds rule out too little
             rest, limits = queries[begin:], limits if limits is None else limits[begin:]
             plain = points.plain
-            i, j, distances = near_pairs(rest, plain.shorten(rest), plain, k, limits=limits, first=first)
+            i, j, distances = near_pairs(rest, plain.forms(rest), plain, k, limits=limits, first=first)
             found.append((i + begin, j, distances))
             break
-        hit, within = (groups[i, g] <= limit[i, None]).nonzero().T
-        i, j = i[hit] + begin, g[hit] * group + within + first
-        few = max(1, (1 << 20) // queries.shape[1])
-        pairs = zip(i.split(few), j.split(few), strict=True)
-        found.append((i, j, torch.cat([squared(queries[a], points.rows[b]) for a, b in pairs])))
+        hit, within = (groups[i, g] <= half_limit[i, None]).nonzero().T
+        i, j = i[hit], g[hit] * group + within + first
+        if points.vectors.shape[1] > points.axes:
+            near = _of_pairs(forms[part, 1:], i, points.along, j) <= limit[i]
+            i, j = i[near], j[near]
+        found.append((i + begin, j, _of_pairs(queries[part], i, points.rows, j)))
     i, j, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
     return i, j, distances
+
+
+def _of_pairs(a: Tensor, i: Tensor, b: Tensor, j: Tensor) -> Tensor:
+    """Squared distances of a[i] and b[j], some thousand at a time."""
+    few = max(1, (1 << 18) // a.shape[1])
+    return torch.cat([squared(a[m], b[n]) for m, n in zip(i.split(few), j.split(few), strict=True)])
 
 
 def squared(a: Tensor, b: Tensor) -> Tensor:
@@ -154,8 +170,7 @@ def nearest(queries: Tensor, points: Points, k: int = 1) -> tuple[Tensor, Tensor
     k = min(k, points.count)
     # So many at a time that the pairs fit in memory even if no bound rules any of them out.
     blocks = [_nearest(block, points, k) for block in queries.split(max(16, _CELLS // points.count))]
-    distances, rows = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    return distances, rows
+    return torch.cat([block[0] for block in blocks]), torch.cat([block[1] for block in blocks])
 
 
 def _nearest(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
@@ -163,7 +178,12 @@ def _nearest(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
     if not finite.all():
         distances, rows = _nearest(torch.where(finite, queries, points.centre), points, k)
         return distances.where(finite, torch.nan), rows.where(finite, torch.arange(k, device=rows.device))
-    i, j, distances = near_pairs(queries, points.shorten(queries), points, k)
+    i, j, distances = near_pairs(queries, points.forms(queries), points, k)
+    if k == 1:
+        least = distances.new_full((len(queries),), torch.inf).scatter_reduce_(0, i, distances, "amin")
+        best = distances == least[i]
+        rows = j.new_full((len(queries),), points.count).scatter_reduce_(0, i[best], j[best], "amin")
+        return least[:, None].sqrt(), rows[:, None]
     order = distances.sort(stable=True).indices
     order = order[i[order].sort(stable=True).indices]  # query by query, nearest first
     first = torch.searchsorted(i, torch.arange(len(queries), device=i.device))

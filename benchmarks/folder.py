@@ -1,0 +1,57 @@
+"""A folder of pictures, end to end, against its slowest stage alone.
+
+    python benchmarks/folder.py [--pictures 1000] [--recipe default] [--engine torch] [--rounds 3] [--json FILE]
+
+Stages, each over all pictures and as fast as it can be: decoding alone; network, search and scores alone, on
+pictures that are decoded already. Both on as many threads as the whole. Pictures: solar cells, 300 x 300.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from common import machine, mono_cells, seconds, summary, write_json
+
+from patchcore import Detector, Recipe
+from patchcore.data.datasets import samples
+from patchcore.data.loading import in_order, load
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--engine", default="torch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    cells, threads = mono_cells(), torch.get_num_threads()
+    detector = Detector(Recipe.named(options.recipe), engine=options.engine).fit(cells[:240])
+    found = samples(cells[: options.pictures])
+    decoded = [one.pixels for one in in_order(lambda sample: load(sample, 10**8), found, threads)]
+    work = {
+        "decode": lambda: list(in_order(lambda sample: load(sample, 10**8).pixels.shape, found, threads)),
+        "network, search, score": lambda: [result.score for result in detector.stream(decoded)],
+        "whole": lambda: [result.score for result in detector.stream(cells[: options.pictures])],
+    }
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(options.rounds):
+        for name, function in work.items():
+            times[name].append(seconds(function))
+    print(json.dumps(machine()))
+    for name, values in times.items():
+        s = summary(values)
+        per = 1000 * s["median"] / len(found)
+        print(f"{name:24} {s['median']:7.2f} s ({s['min']:.2f}-{s['max']:.2f}), {per:.2f} ms a picture")
+    slowest = max(summary(times[name])["median"] for name in list(work)[:2])
+    ratio = summary(times["whole"])["median"] / slowest
+    print(f"whole / slowest stage: {ratio:.3f}")
+    results = {name: summary(values) for name, values in times.items()}
+    write_json(options.json, {"machine": machine(), "pictures": len(found), "seconds": results, "ratio": ratio})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What runs a network up to its taps: torch or OpenVINO, in single precision or in bfloat16."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from patchcore.backbones.folding import folded
+from patchcore.backbones.registry import Backbone
+from patchcore.errors import BackboneError, MissingExtraError, UsageError
+
+# Images (B, 3, H, W) -> one (B, C, h, w) per tap, float32 both; safe to call from several threads.
+Engine = Callable[[Tensor], list[Tensor]]
+ENGINES, PRECISIONS = ("torch", "openvino"), {"fp32": "f32", "bf16": "bf16"}  # with OpenVINO's names
+_SIZES = 8  # of pictures, for which a compiled network is kept; each holds the weights once
+_LARGEST_ERROR = {"fp32": 1e-4, "bf16": 0.25}  # of a tap against torch's, relative to its norm
+_CONVERTING = threading.Lock()  # tracing, and the filters of warnings, belong to the whole process
+
+
+def check(name: str, precision: str, device: torch.device) -> None:
+    """Errors: UsageError for what there is not, MissingExtraError where OpenVINO is not installed."""
+    for what, got, known in (("engine", name, ENGINES), ("precision", precision, PRECISIONS)):
+        if got not in known:
+            raise UsageError(f"{what} is {got!r}; expected one of {', '.join(known)}.")
+    if name == "openvino":
+        if device.type != "cpu":
+            raise UsageError(f"engine='openvino' runs on the CPU only, not on {device}. Take device='cpu'.")
+        _openvino()
+
+
+def engine(backbone: Backbone, name: str, precision: str, device: torch.device, threads: int | None = None) -> Engine:
+    """The engine of a name. `threads` is OpenVINO's (None: as many as torch has); torch has its own setting."""
+    check(name, precision, device)
+    if name == "openvino":
+        return _OpenVino(backbone.extractor, precision, threads or torch.get_num_threads())
+    if precision == "bf16":
+        return partial(_in_bfloat16, backbone.extractor)
+    own = backbone.source.architecture == "module"  # the caller may want to change it, or watch it
+    return backbone.extractor if own or device.type != "cpu" else folded(backbone.extractor)
+
+
+def _in_bfloat16(extractor: Engine, images: Tensor) -> list[Tensor]:
+    # In this layout about twice as fast; single precision gains 7 % and would differ in the last digit.
+    with torch.autocast(images.device.type, torch.bfloat16):
+        return [tap.float() for tap in extractor(images.contiguous(memory_format=torch.channels_last))]
+
+
+class _OpenVino:
+    """Traces and compiles the network for each size of picture, when one comes: tracing writes some sizes
+    down as constants (padding, position embeddings). Compares with torch before anything is used."""
+
+    def __init__(self, extractor: Callable[..., list[Tensor]], precision: str, threads: int) -> None:
+        self._extractor, self._precision = extractor, precision
+        self._options = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],  # unsaid, it is bf16 wherever there is any
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,  # other processes have the same cores
+        }
+        self._compiled: dict[tuple[int, ...], Any] = {}  # the one used last is last
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        with _CONVERTING:
+            compiled = self._compiled.pop(images.shape[2:], None) or self._compile(images)
+            self._compiled[images.shape[2:]] = compiled
+            self._compiled = dict(list(self._compiled.items())[-_SIZES:])
+        return _run(compiled, images)
+
+    @torch.inference_mode(False)
+    def _compile(self, images: Tensor) -> Any:
+        two = torch.cat([images[:1], images[:1].flip(3)])  # a batch of one could be taken for a constant
+        expected = self._extractor(two)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what tracing writes down; the comparison answers them
+                traced = torch.jit.trace(lambda x: tuple(self._extractor(x, stop=False)), two, check_trace=False)
+                model = _openvino().convert_model(traced, example_input=two)
+            model.reshape([-1, *two.shape[1:]])
+            found = _run(compiled := _openvino().Core().compile_model(model, "CPU", self._options), two)
+        except Exception as error:  # the tracer and OpenVINO have many
+            reason = (str(error).strip() or repr(error)).splitlines()[-1]
+            raise BackboneError(f"OpenVINO does not take this backbone: {reason} Use engine='torch'.") from error
+        wrong = max(float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in zip(found, expected, strict=True))
+        if not wrong <= _LARGEST_ERROR[self._precision]:
+            at = f"taps differ by {wrong:.1e} at {two.shape[2]} x {two.shape[3]} pixels"
+            raise BackboneError(f"OpenVINO computes something else than torch: {at}. Use engine='torch'.")
+        return compiled
+
+
+def _run(compiled: Any, images: Tensor) -> list[Tensor]:
+    """In a request of its own, so that threads do not share one. The taps are copies, in the layout that pools fast."""
+    request = compiled.create_infer_request()
+    taps = request.infer([images.contiguous().numpy()], share_inputs=True, share_outputs=True)
+    return [torch.from_numpy(taps[i]).clone(memory_format=torch.channels_last) for i in range(len(taps))]
+
+
+def _openvino() -> Any:
+    """The package, imported without its telemetry, which would report to a server unless somebody objects."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError("openvino", "openvino", "engine='openvino'") from None
+    finally:
+        if sys.modules.get("openvino_telemetry", sys) is None:
+            sys.modules.pop("openvino_telemetry", None)
+    return openvino

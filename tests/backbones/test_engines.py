@@ -1,0 +1,243 @@
+"""What runs the network changes how long it takes, and nothing else."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from patchcore import BackboneError, Detector, MissingExtraError, Recipe, UsageError
+from patchcore.backbones import Backbone, build, engines, wrap
+
+CPU = torch.device("cpu")
+openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: patchcore[openvino]")
+
+
+def pictures(n: int, *size: int, seed: int = 0) -> Tensor:
+    return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def errors(taps: list[Tensor], expected: list[Tensor]) -> list[float]:
+    """Of each tap, the norm of the difference relative to the norm."""
+    assert [tap.shape for tap in taps] == [tap.shape for tap in expected]
+    assert all(tap.dtype == torch.float32 for tap in taps)
+    return [float((a - b).norm() / b.norm()) for a, b in zip(taps, expected, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Backbone:
+    return build("efficientnet_lite0", "pretrained", (8, 16), (256, 256))
+
+
+@pytest.fixture(scope="module")
+def lite0_openvino(lite0):
+    return engines.engine(lite0, "openvino", "fp32", CPU, threads=1)
+
+
+@pytest.fixture(scope="module")
+def real(hazelnut) -> list[Path]:
+    """Ten photographs, of good nuts and of others, each larger than the network's input."""
+    paths = [*sorted(hazelnut.glob("test/*/*.jpg")), *sorted(hazelnut.glob("train/good/*.jpg"))][:10]
+    for path in paths:
+        with Image.open(path) as image:
+            assert min(image.size) > 256
+    return paths
+
+
+@pytest.fixture(scope="module")
+def fitted(hazelnut, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("engines") / "nuts.patchcore"
+    Detector(Recipe()).fit(hazelnut / "train" / "good").save(path)
+    return path
+
+
+def scores(file: Path, found: list[Path], **options: str) -> np.ndarray:
+    return np.array([result.score for result in Detector.load(file, **options).predict(found)])
+
+
+def test_torch_in_single_precision_gives_the_extractor_s_taps(lite0):
+    run, images = engines.engine(lite0, "torch", "fp32", CPU), pictures(2, 96, 128)
+    for got, expected in zip(run(images), lite0.extractor(images), strict=True):
+        assert float((got - expected).norm() / expected.norm()) < 1e-5
+
+
+@openvino
+@pytest.mark.parametrize(
+    ("name", "weights", "size"),
+    [
+        ("efficientnet_lite0", "pretrained", (256, 256)),
+        ("resnet18", "random", (96, 160)),
+        ("vit_tiny_patch16_224", "random", (224, 224)),
+        ("swin_tiny_patch4_window7_224", "random", (64, 64)),  # gives its channels last
+    ],
+)
+def test_openvino_reads_the_taps_that_torch_reads(name, weights, size):
+    backbone = build(name, weights, (8, 16), size)
+    run = engines.engine(backbone, "openvino", "fp32", CPU)
+    for n in (1, 3):
+        x = pictures(n, *size)
+        with torch.inference_mode():
+            assert max(errors(run(x), backbone.extractor(x))) < 1e-4
+
+
+@openvino
+def test_taps_come_in_the_order_they_were_asked_for(lite0):
+    backbone = build("resnet18", "random", (16, 8), (64, 64))
+    x = pictures(1, 64, 64)
+    assert max(errors(engines.engine(backbone, "openvino", "fp32", CPU)(x), backbone.extractor(x))) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=openvino)])
+@pytest.mark.parametrize(("backbone", "weights"), [("efficientnet_lite0", "pretrained"), ("resnet18", "random")])
+def test_bfloat16_taps_are_near_and_single_precision_numbers(name, backbone, weights):
+    # Eight bits of mantissa through up to fifteen layers: 3 to 5 % of a tap of Lite0.
+    built = build(backbone, weights, (8, 16), (128, 128))
+    x = pictures(2, 128, 128)
+    with torch.inference_mode():
+        found = errors(engines.engine(built, name, "bf16", CPU)(x), built.extractor(x))
+    assert max(found) < 0.1
+    assert min(found) > 0  # it really is another precision
+
+
+@openvino
+def test_sizes_may_change_from_batch_to_batch_and_come_back(lite0, lite0_openvino, monkeypatch):
+    monkeypatch.setattr(engines, "_SIZES", 2)
+    for n, size in ((1, (256, 256)), (2, (224, 320)), (3, (256, 256)), (1, (96, 160)), (2, (224, 320))):
+        x = pictures(n, *size)
+        with torch.inference_mode():
+            assert max(errors(lite0_openvino(x), lite0.extractor(x))) < 1e-4
+    assert len(lite0_openvino._compiled) == 2
+
+
+@openvino
+def test_threads_that_share_an_engine_get_their_own_taps(lite0, lite0_openvino):
+    inputs = [pictures(1 + seed % 2, 128, 128 + 32 * (seed % 3), seed=seed) for seed in range(12)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lite0_openvino, inputs))
+    with torch.inference_mode():
+        assert max(max(errors(taps, lite0.extractor(x))) for taps, x in zip(found, inputs, strict=True)) < 1e-4
+
+
+@openvino
+def test_later_pictures_do_not_write_over_earlier_taps(lite0_openvino):
+    first = lite0_openvino(pictures(1, 128, 128))
+    before = [tap.clone() for tap in first]
+    lite0_openvino(pictures(1, 128, 128, seed=1))
+    assert all(torch.equal(a, b) for a, b in zip(first, before, strict=True))
+
+
+@openvino
+def test_scores_are_those_of_torch(fitted, real):
+    expected = scores(fitted, real)
+    floor = 1e-6 * np.median(Detector.load(fitted).calibration.scores)
+    assert len(expected) == 10
+    np.testing.assert_allclose(scores(fitted, real, engine="openvino"), expected, rtol=1e-4, atol=floor)
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=openvino)])
+def test_scores_in_bfloat16_are_near_those_of_single_precision(name, fitted, real):
+    # A score comes from few patches, so single ones stray further than most.
+    expected = scores(fitted, real)
+    found = scores(fitted, real, engine=name, precision="bf16")
+    assert np.median(abs(found / expected - 1)) < 1e-2
+    np.testing.assert_allclose(found, expected, rtol=5e-2)
+    assert (found != expected).any()
+
+
+@openvino
+def test_fit_does_not_depend_on_the_engine(hazelnut, small_recipe, detector, tmp_path):
+    other = Detector(small_recipe, engine="openvino", precision="bf16").fit(hazelnut / "train" / "good")
+    assert other.save(tmp_path / "a.patchcore") == detector.save(tmp_path / "b.patchcore")
+    assert other.embedder.engine is not other.embedder.backbone.extractor  # from now on, the one asked for
+
+
+@openvino
+def test_a_network_that_openvino_gets_wrong_is_refused_and_not_used(monkeypatch):
+    monkeypatch.setitem(engines._LARGEST_ERROR, "fp32", 0.0)
+    run = engines.engine(build("resnet18", "random", (8, 16), (64, 64)), "openvino", "fp32", CPU)
+    with pytest.raises(BackboneError, match=r"something else than torch.* at 64 x 64 pixels\. Use engine='torch'"):
+        run(pictures(1, 64, 64))
+
+
+@openvino
+def test_resized_position_embeddings_are_right_or_refused():
+    # Off its own size this network resizes them, with antialiasing that some versions of OpenVINO leave out.
+    backbone = build("vit_tiny_patch16_224", "random", (8, 16), (256, 256))
+    x = pictures(1, 256, 256)
+    run = engines.engine(backbone, "openvino", "fp32", CPU)
+    with suppress(BackboneError), torch.inference_mode():
+        assert max(errors(run(x), backbone.extractor(x))) < 1e-4
+
+
+class Bessel(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+@openvino
+def test_a_network_that_cannot_be_converted_is_refused_with_the_reason():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 8, 1), Bessel())
+    run = engines.engine(wrap(network, ("1",), (64, 64)), "openvino", "fp32", CPU)
+    with pytest.raises(BackboneError, match=r"OpenVINO does not take this backbone: .*bessel.*Use engine='torch'"):
+        run(pictures(1, 64, 64))
+
+
+@openvino
+def test_a_size_that_the_network_does_not_take_is_refused_as_with_torch():
+    backbone = build("vit_tiny_patch16_224", "random", (8, 16), (224, 224))
+    with pytest.raises(BackboneError, match="does not take pictures of 100 x 100 pixels"):
+        engines.engine(backbone, "openvino", "fp32", CPU)(pictures(1, 100, 100))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "tensorrt"}, r"engine is 'tensorrt'; expected one of torch, openvino\."),
+        ({"precision": "fp16"}, r"precision is 'fp16'; expected one of fp32, bf16\."),
+    ],
+)
+def test_unknown_names_are_refused_with_those_there_are(options, message, model_file):
+    with pytest.raises(UsageError, match=message):
+        Detector(**options)
+    with pytest.raises(UsageError, match=message):
+        Detector.load(model_file, **options)
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_openvino_on_another_device_is_refused(device):
+    with pytest.raises(UsageError, match=rf"engine='openvino' runs on the CPU only, not on {device}"):
+        engines.check("openvino", "fp32", torch.device(device))
+
+
+def test_without_openvino_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'patchcore\[openvino\]'"):
+        Detector(engine="openvino")
+
+
+@openvino
+def test_openvino_is_loaded_only_when_asked_for_and_without_its_telemetry():
+    code = (
+        "import sys; from patchcore import Detector; Detector(); assert 'openvino' not in sys.modules;"
+        "Detector(engine='openvino'); assert 'openvino' in sys.modules;"
+        "assert 'openvino_telemetry' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@openvino
+def test_converting_leaves_the_network_and_torch_s_settings_alone(lite0):
+    x = pictures(1, 64, 96)
+    before = (lite0.extractor(x), torch.get_num_threads(), torch.is_grad_enabled(), lite0.digest)
+    engines.engine(lite0, "openvino", "bf16", CPU, threads=2)(x)
+    after = (lite0.extractor(x), torch.get_num_threads(), torch.is_grad_enabled(), lite0.digest)
+    assert before[1:] == after[1:]
+    assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
