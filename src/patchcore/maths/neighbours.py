@@ -94,8 +94,8 @@ def _bits() -> int:
     try:
         return {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
     except RuntimeError:  # set for some kind of device on its own, which torch does not put into one word
-        set_for = [torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cuda.matmul.fp32_precision]
-        return min({"tf32": 11, "bf16": 8}.get(name, 24) for name in set_for)
+        cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+        return min({"tf32": 11, "bf16": 8}.get(p, 24) for p in (cpu, torch.backends.cuda.matmul.fp32_precision))
 
 
 def near_pairs(
