@@ -43,8 +43,10 @@ class Points:
         self.width = self.axes + 1 if self.axes else rows.shape[1]  # of a short form
         self.short = rows.new_zeros(whole, self.width)
         self.along = rows.new_zeros(capacity, self.vectors.shape[1])
-        self.half = rows.new_full((whole,), torch.inf)  # half the squared lengths of the short forms
-        self.longest = rows.new_zeros(())
+        self.half = rows.new_full((whole,), torch.inf)  # half the squared lengths of the short forms, less slack
+        # What rounding can add to a bound is at most this share of the two squared lengths. A short
+        # form is a product of all coordinates, and a bound one of short forms.
+        self.rounding = 2 * rounding(self.width + (rows.shape[1] if self.axes else 0))
         self.count = 0
         self.append(rows)
 
@@ -55,8 +57,7 @@ class Points:
         self.rows[new], self.short[new] = rows, forms[:, : self.width]
         if self.axes:
             self.along[new] = forms[:, 1:]
-        self.half[new] = self.short[new].square().sum(1) / 2
-        self.longest = torch.maximum(self.longest, (2 * self.half[new].max()).sqrt())
+        self.half[new] = self.short[new].square().sum(1) * (0.5 - self.rounding / 2)
         self.count = new.stop
         if "plain" in self.__dict__:
             self.plain.append(rows)
@@ -114,7 +115,6 @@ def near_pairs(
     half, others = points.half[columns], points.short[columns]
     short = forms[:, : points.width].contiguous()
     own = short.square().sum(1)
-    slack = rounding(short.shape[1]) * (own.sqrt() + points.longest).square()
     direct = 1 + rounding(queries.shape[1])  # of distances that are summed up coordinate by coordinate
     step = max(16, _CELLS // len(half))
     buffer = half.new_empty(min(step, len(queries)), len(half))
@@ -129,7 +129,7 @@ def near_pairs(
         limit = squared(queries[part][:, None], points.rows[likely * group + within + first]).amax(1)
         if limits is not None:
             limit = torch.minimum(limit, limits[part])
-        limit = limit * direct + slack[part]
+        limit = limit * direct + points.rounding * own[part]
         half_limit = (limit - own[part]) / 2
         i, g = (lowest <= half_limit[:, None]).nonzero().T
         if points.axes and len(i) * group > bounds.numel() // 4:  # these bounds rule out too little
@@ -141,7 +141,8 @@ def near_pairs(
         hit, within = (groups[i, g] <= half_limit[i, None]).nonzero().T
         i, j = i[hit], g[hit] * group + within + first
         if points.vectors.shape[1] > points.axes:
-            near = _of_pairs(forms[part, 1:], i, points.along, j) <= limit[i]
+            more = limit[i] + points.rounding * points.short[j].square().sum(1)
+            near = _of_pairs(forms[part, 1:], i, points.along, j) <= more
             i, j = i[near], j[near]
         found.append((i + begin, j, _of_pairs(queries[part], i, points.rows, j)))
     i, j, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
