@@ -47,5 +47,5 @@ def best_axes(centred: Tensor, vectors: Tensor) -> int:
         bounds = torch.cdist(a, b).square()
         left = float((bounds <= limits).sum(1).double().mean())
         dear = d if d < TWO_STAGES else vectors.shape[1]
-        costs[n] = m * (n + 9) + n * d + left * 45 * (dear + 100)
+        costs[n] = m * (n + 9) + n * d + left * 100 * (dear + 100)
     return min(costs, key=costs.__getitem__)
