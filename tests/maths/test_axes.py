@@ -77,7 +77,7 @@ def test_short_forms_are_never_farther_apart_than_their_points(n, d, rank, noise
     x = low(n, d, rank, noise, seed)
     for axes in (1, 2, 5, 16):
         points = Points(x, min(axes, d))
-        short = points.short[:n].double()
+        short = points.forms(x)[:, : points.width].double()
         apart, bound = torch.cdist(x.double(), x.double()), torch.cdist(short, short)
         assert (bound <= apart + 1e-5 * float(x.abs().max()) * d**0.5).all()
         # A length is not lost: along the axes, and the rest.

@@ -398,7 +398,7 @@ def test_no_size_of_a_block_changes_a_pick(name, monkeypatch):
         monkeypatch.setattr(coreset, "_PART", part)
         monkeypatch.setattr(neighbours, "_CELLS", cells)
         monkeypatch.setattr(neighbours, "_GROUP", group)  # banks of more than 16 groups are searched by groups
-        monkeypatch.setattr(neighbours, "best_axes", lambda centred, vectors, axes=axes: axes)
+        monkeypatch.setattr(neighbours, "best_axes", lambda *about, axes=axes: axes)
         assert k_center_greedy(x, 330, start=7, candidates=candidates).tolist() == expected
 
 
@@ -474,7 +474,7 @@ MANY = {}
 def test_picks_are_those_of_the_plain_greedy_where_bounds_rule_out_too_little(monkeypatch):
     # Axes are forced upon isotropic rows: every search falls back to the plain one, whose points grow too.
     x = normal(1500, 96)
-    monkeypatch.setattr(neighbours, "best_axes", lambda centred, vectors: 16)
+    monkeypatch.setattr(neighbours, "best_axes", lambda *about: 16)
     plain = []
     build = Points.plain.func
     spy = cached_property(lambda points: plain.append(points.count) or build(points))

@@ -360,3 +360,19 @@ def test_a_search_leaves_points_and_queries_as_they_were():
     nearest(queries, Points(bank), 3)
     assert torch.equal(bank, before[0])
     assert torch.equal(queries, before[1])
+
+
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("kind", BANKS)
+def test_bounds_lose_no_neighbour_in_either_kind_of_number(kind, number, k):
+    # Whatever the processor is fastest in; the rounding of either is slack.
+    bank = BANKS[kind]
+    queries = torch.cat([bank[:40], bank[40:80] + 0.05 * normal(40, bank.shape[1], 7), normal(40, bank.shape[1], 8)])
+    points = Points(bank, min(24, bank.shape[1] - 1), number=number)
+    assert points.factors.dtype == number
+    distances, rows = nearest(queries, points, k)
+    expected, every = brute_force(queries, bank, k)
+    tolerance = {"rtol": 1e-5, "atol": 1e-6 * float(bank.abs().max())}
+    np.testing.assert_allclose(distances, expected, **tolerance)
+    np.testing.assert_allclose(np.take_along_axis(every, rows.numpy(), 1), distances, **tolerance)

@@ -24,12 +24,13 @@ def principal_axes(centred: Tensor, n: int = max(_NUMBERS)) -> Tensor:
     return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
 
 
-def best_axes(centred: Tensor, vectors: Tensor) -> int:
+def best_axes(centred: Tensor, vectors: Tensor, share: float = 0.0, number: torch.dtype = torch.float32) -> int:
     """How many of the axes (D, a) make the cheapest search among centred points (M, D); 0 is plain.
 
     By a count of the work, not by a clock, so that one machine always decides the same: on some of
     the points, the pairs that bounds would leave to measure, if their nearest other point were the
-    answer. The weights of the parts are measured figures.
+    answer. `share` of the squared lengths is the slack of a bound, and `number` what it is multiplied
+    in. The weights of the parts are measured figures.
     """
     m, d = centred.shape
     sample = centred[:: -(-m // 64)]
@@ -44,8 +45,8 @@ def best_axes(centred: Tensor, vectors: Tensor) -> int:
             torch.cat([s[:, :n], (x.square().sum(1) - s[:, :n].square().sum(1)).clamp(min=0).sqrt()[:, None]], 1)
             for x, s in ((sample, short), (centred, full))
         )
-        bounds = torch.cdist(a, b).square()
+        bounds = torch.cdist(a, b).square() - share * (a.square().sum(1)[:, None] + b.square().sum(1))
         left = float((bounds <= limits).sum(1).double().mean())
         dear = d if d < TWO_STAGES else vectors.shape[1]
-        costs[n] = m * (n + 9) + n * d + left * 100 * (dear + 100)
+        costs[n] = m * (n * (0.25 if number == torch.bfloat16 else 1) + 9) + n * d + left * 100 * (dear + 100)
     return min(costs, key=costs.__getitem__)

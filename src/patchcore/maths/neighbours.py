@@ -11,7 +11,9 @@ coordinate. The plain search is the case of all axes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,27 +28,34 @@ class Points:
     """Points (M, D), float32, prepared to be searched, with room for more up to `capacity`.
 
     `axes` is the number of principal axes in the short forms: `best_axes` chooses it if it is
-    None; 0 is the plain search.
+    None; 0 is the plain search. `number` is what bounds are multiplied in: bfloat16, a quarter of
+    the work, where the processor has it, else float32. Its rounding counts as slack.
     """
 
-    def __init__(self, rows: Tensor, axes: int | None = None, *, capacity: int = 0) -> None:
+    def __init__(
+        self, rows: Tensor, axes: int | None = None, *, capacity: int = 0, number: torch.dtype | None = None
+    ) -> None:
         self.centre = rows.mean(0)  # a shift changes no distance and makes the products small
-        centred = rows - self.centre
+        centred, d = rows - self.centre, rows.shape[1]
+        self.number = number or fastest_number(rows.device)
         vectors = principal_axes(centred) if axes != 0 else centred[:0].T
-        self.axes = best_axes(centred, vectors) if axes is None else axes
+        # What rounding can add to a squared distance between short forms, as a share of the two
+        # squared lengths. A short form is a product of all coordinates, and a bound one of short forms.
+        self.exact_share = 2 * rounding(2 * d)
+        self.share = self.exact_share + (1.02 * 2.0**-7 if self.number == torch.bfloat16 else 0)
+        self.axes = best_axes(centred, vectors, self.share, self.number) if axes is None else axes
+        if not self.axes:
+            self.number, self.share = torch.float32, self.exact_share
         # Where measuring a pair is dear, more axes rule out some of those that the short forms leave.
-        self.vectors = vectors if self.axes and rows.shape[1] >= TWO_STAGES else vectors[:, : self.axes].contiguous()
+        self.vectors = vectors if self.axes and d >= TWO_STAGES else vectors[:, : self.axes].contiguous()
+        self.width = self.axes + 1 if self.axes else d  # of a short form
         capacity = max(capacity, len(rows))
         self.group = _GROUP if capacity > 16 * _GROUP else 1
-        whole = -(-capacity // self.group) * self.group  # the points that are not there are at infinity
-        self.rows = rows if capacity == len(rows) else rows.new_empty(capacity, rows.shape[1])
-        self.width = self.axes + 1 if self.axes else rows.shape[1]  # of a short form
-        self.short = rows.new_zeros(whole, self.width)
+        whole = -(-capacity // self.group) * self.group
+        self.rows = rows if capacity == len(rows) else rows.new_empty(capacity, d)
         self.along = rows.new_zeros(capacity, self.vectors.shape[1])
-        self.half = rows.new_full((whole,), torch.inf)  # half the squared lengths of the short forms, less slack
-        # What rounding can add to a bound is at most this share of the two squared lengths. A short
-        # form is a product of all coordinates, and a bound one of short forms.
-        self.rounding = 2 * rounding(self.width + (rows.shape[1] if self.axes else 0))
+        self.lengths = rows.new_zeros(capacity)  # squared, of the short forms
+        self.factors = self._factors(rows.new_zeros(whole, self.width), rows.new_full((whole,), torch.inf), -1)
         self.count = 0
         self.append(rows)
 
@@ -54,13 +63,50 @@ class Points:
         """Add points (n, D)."""
         new = slice(self.count, self.count + len(rows))
         forms = self.forms(rows)
-        self.rows[new], self.short[new] = rows, forms[:, : self.width]
+        short = forms[:, : self.width]
+        self.rows[new], self.lengths[new] = rows, short.square().sum(1)
         if self.axes:
             self.along[new] = forms[:, 1:]
-        self.half[new] = self.short[new].square().sum(1) * (0.5 - self.rounding / 2)
+        self.factors[new] = self._factors(short, self.lengths[new] * (1 - self.share) / 2, -1)
         self.count = new.stop
         if "plain" in self.__dict__:
             self.plain.append(rows)
+
+    def _factors(self, short: Tensor, half: Tensor, sign: int) -> Tensor:
+        """What is multiplied to half the squared distances of short forms, less slack.
+
+        |q|²/2 and |b|²/2 are columns of the product too, so that the results are small where the
+        distances are, and so are their errors. In bfloat16 they need two columns each.
+        """
+        high = half.to(self.number)
+        low = torch.where(half.isinf(), 0, half - high.float()).to(self.number)
+        ends = [high, low] if self.number == torch.bfloat16 else [high]
+        ones = [torch.ones_like(high)] * len(ends)
+        columns = [*ends, *ones] if sign > 0 else [*ones, *ends]
+        return torch.cat([sign * short.to(self.number), torch.stack(columns, 1)], 1)
+
+    def bounds(self, forms: Tensor, columns: slice) -> Callable[[slice], Tensor]:
+        """Half the squared distances, at least, of queries' short forms to some of the points' (see `ranks`)."""
+        short = forms[:, : self.width]
+        left = self._factors(short, short.square().sum(1) * (1 - self.share) / 2, 1)
+        right = self.factors[columns].T
+        buffer = left.new_empty(min(len(left), _step(right.shape[1])), right.shape[1])
+
+        def of(part: slice) -> Tensor:
+            return self.ranks(torch.mm(left[part], right, out=buffer[: len(left[part])]))
+
+        return of
+
+    def ranks(self, values: Tensor) -> Tensor:
+        """Numbers that compare as `values` do. The bits of a bfloat16 from 0 on are in order, and
+        those of the others below them: comparing integers is faster."""
+        return values.view(torch.int16) if values.dtype == torch.bfloat16 else values
+
+    def rank_of_limits(self, limits: Tensor) -> Tensor:
+        """The highest ranks that bounds of pairs within squared distances can have."""
+        if self.number == torch.float32:
+            return limits / 2
+        return self.ranks((limits / 2 * (1 + 1.02 * 2.0**-7)).to(torch.bfloat16))  # both may have been rounded
 
     def forms(self, x: Tensor) -> Tensor:
         """Points (n, D) -> what their coordinates along the first axes leave, and those along all axes.
@@ -78,6 +124,17 @@ class Points:
     def plain(self) -> Points:
         """The same points without axes, for queries that the bounds do not serve."""
         return Points(self.rows[: self.count], 0, capacity=len(self.rows))
+
+
+def fastest_number(device: torch.device) -> torch.dtype:
+    """bfloat16 on a processor that multiplies in it, else float32."""
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return torch.bfloat16 if known.get("avx512_bf16") or known.get("amx_bf16") else torch.float32
+
+
+def _step(points: int) -> int:
+    """How many queries at a time."""
+    return max(16, _CELLS // points)
 
 
 def rounding(terms: int) -> float:
@@ -112,37 +169,32 @@ def near_pairs(
     group = points.group if points.count - first > 4 * k * points.group else 1
     first -= first % group
     columns = slice(first, -(-points.count // group) * group)
-    half, others = points.half[columns], points.short[columns]
-    short = forms[:, : points.width].contiguous()
-    own = short.square().sum(1)
+    bounds_of = points.bounds(forms, columns)
     direct = 1 + rounding(queries.shape[1])  # of distances that are summed up coordinate by coordinate
-    step = max(16, _CELLS // len(half))
-    buffer = half.new_empty(min(step, len(queries)), len(half))
-    found = []
+    step, found = _step(columns.stop - columns.start), []
     for begin in range(0, len(queries), step):
         part = slice(begin, begin + step)
-        bounds = torch.addmm(half, short[part], others.T, alpha=-1, out=buffer[: len(short[part])])  # |b|²/2 - q·b
-        groups = bounds.unflatten(1, (-1, group))
+        groups = bounds_of(part).unflatten(1, (-1, group))
         lowest = groups.amin(2)
         likely = lowest.topk(k, largest=False).indices  # one point of each of these groups is measured
         within = groups.gather(1, likely[:, :, None].expand(-1, -1, group)).argmin(2)
         limit = squared(queries[part][:, None], points.rows[likely * group + within + first]).amax(1)
         if limits is not None:
             limit = torch.minimum(limit, limits[part])
-        limit = limit * direct + points.rounding * own[part]
-        half_limit = (limit - own[part]) / 2
-        i, g = (lowest <= half_limit[:, None]).nonzero().T
-        if points.axes and len(i) * group > bounds.numel() // 4:  # these bounds rule out too little
+        limit = limit * direct
+        highest = points.rank_of_limits(limit)
+        i, g = (lowest <= highest[:, None]).nonzero().T
+        if points.axes and len(i) * group > groups.numel() // 4:  # these bounds rule out too little
             rest, limits = queries[begin:], limits if limits is None else limits[begin:]
             plain = points.plain
             i, j, distances = near_pairs(rest, plain.forms(rest), plain, k, limits=limits, first=first)
             found.append((i + begin, j, distances))
             break
-        hit, within = (groups[i, g] <= half_limit[i, None]).nonzero().T
+        hit, within = (groups[i, g] <= highest[i, None]).nonzero().T
         i, j = i[hit], g[hit] * group + within + first
         if points.vectors.shape[1] > points.axes:
-            more = limit[i] + points.rounding * points.short[j].square().sum(1)
-            near = _of_pairs(forms[part, 1:], i, points.along, j) <= more
+            lengths = forms[part, : points.width].square().sum(1)[i] + points.lengths[j]
+            near = _of_pairs(forms[part, 1:], i, points.along, j) <= limit[i] + points.exact_share * lengths
             i, j = i[near], j[near]
         found.append((i + begin, j, _of_pairs(queries[part], i, points.rows, j)))
     i, j, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -175,11 +227,12 @@ def nearest(queries: Tensor, points: Points, k: int = 1) -> tuple[Tensor, Tensor
 
 
 def _nearest(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
-    finite = queries.isfinite().all(1, keepdim=True)
+    forms = points.forms(queries)
+    finite = forms.isfinite().all(1, keepdim=True)
     if not finite.all():
         distances, rows = _nearest(torch.where(finite, queries, points.centre), points, k)
         return distances.where(finite, torch.nan), rows.where(finite, torch.arange(k, device=rows.device))
-    i, j, distances = near_pairs(queries, points.forms(queries), points, k)
+    i, j, distances = near_pairs(queries, forms, points, k)
     if k == 1:
         least = distances.new_full((len(queries),), torch.inf).scatter_reduce_(0, i, distances, "amin")
         best = distances == least[i]
