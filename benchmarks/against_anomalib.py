@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from common import calibrated_weights, embeddings, machine, mono_cells, seconds,
 from torch import Tensor
 
 from patchcore import Detector, Recipe
-from patchcore.backbones import build
+from patchcore.backbones import build, engine
 from patchcore.calibration import Calibration
 from patchcore.data.datasets import samples
 from patchcore.data.images import read
@@ -177,7 +178,7 @@ class Cells:
         return [*rows, {"work": "search, peer FAISS flat", **flat}]
 
     def picture(self) -> list[dict[str, Any]]:
-        """One decoded picture to its score and map."""
+        """One decoded picture to its score and map, with each engine that is installed."""
         pictures = [read(path, path.name, 10**8) for path in self.pictures[-NEW:]]
 
         def look(picture: Any) -> float:
@@ -185,16 +186,23 @@ class Cells:
             _ = result.map
             return result.score
 
-        peer = (lambda: self.of_peer("picture")["seconds"]) if self.options.peer else None
-        row = {
-            "work": "one picture",
-            **in_turn(self.options.rounds, lambda: timed(lambda: look(pictures[-1])), peer),
-            "note": "",
-        }
-        if peer:
-            theirs = torch.tensor(self.of_peer("picture")["scores"])
-            row["note"] = f"scores differ by {worst(torch.tensor([look(p) for p in pictures]), theirs):.0e}"
-        return [row]
+        theirs = self.of_peer("picture") if self.options.peer else None
+        embedder = self.detector.embedder
+        assert embedder is not None
+        torch_engine, rows = embedder.engine, []
+        for name, precision in (("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")):
+            if name == "openvino" and find_spec("openvino") is None:
+                continue
+            default = (name, precision) == ("torch", "fp32")
+            embedder.engine = torch_engine if default else engine(embedder.backbone, name, precision, embedder.device)
+            peer = (lambda: self.of_peer("picture")["seconds"]) if theirs else None
+            times = in_turn(self.options.rounds, lambda: timed(lambda: look(pictures[-1])), peer)
+            rows.append({"work": f"one picture, {name} {precision}", **times})
+            if theirs:
+                scores = torch.tensor([look(picture) for picture in pictures])
+                rows[-1]["note"] = f"scores differ by {worst(scores, torch.tensor(theirs['scores'])):.0e}"
+        embedder.engine = torch_engine
+        return rows
 
     def coreset(self) -> list[dict[str, Any]]:
         picks = len(self.bank.rows)

@@ -83,7 +83,8 @@ class Points:
         ends = [high, low] if self.number == torch.bfloat16 else [high]
         ones = [torch.ones_like(high)] * len(ends)
         columns = [*ends, *ones] if sign > 0 else [*ones, *ends]
-        return torch.cat([sign * short.to(self.number), torch.stack(columns, 1)], 1)
+        factors = torch.cat([sign * short.to(self.number), torch.stack(columns, 1)], 1)
+        return torch.nn.functional.pad(factors, (0, -factors.shape[1] % 16))  # rows begin where caches do
 
     def bounds(self, forms: Tensor, columns: slice) -> Callable[[slice], Tensor]:
         """Half the squared distances, at least, of queries' short forms to some of the points' (see `ranks`)."""
