@@ -6,7 +6,6 @@ predict:  pictures -> taps -> embedding -> nearest bank rows -> patch scores -> 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sized
 from functools import partial
@@ -18,16 +17,14 @@ from torch import Tensor, nn
 
 from patchcore import archive
 from patchcore.backbones import engines
-from patchcore.calibration import Calibration, hold_out, unseen
+from patchcore.calibration import Calibration
 from patchcore.data import MAX_PIXELS, datasets
-from patchcore.data.loading import OnBad, in_order
+from patchcore.data.loading import OnBad
 from patchcore.embedder import Embedded, Embedder
-from patchcore.errors import DataError, NotFittedError, UsageError
-from patchcore.fitting import backbone_for, calibrate, choose, choose_device, digested, spill_limit
-from patchcore.maths import maps, scoring
-from patchcore.maths.resize import Frame
+from patchcore.errors import NotFittedError, UsageError
+from patchcore.fitting import backbone_for, choose_device, learn, spill_limit
+from patchcore.maths import scoring
 from patchcore.memory.bank import Bank
-from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
 from patchcore.result import Result
 
@@ -97,35 +94,16 @@ class Detector:
         temporary file, and the result is the same. A picture that cannot be read raises PictureError,
         unless `on_bad` takes the error. A second call forgets the first. The network runs in torch,
         fp32, whatever `engine` and `precision` are, so that neither bank nor thresholds depend on them.
-
         Errors: DataError, BackboneError, UsageError.
         """
-        recipe = self.recipe
-        found = datasets.limited(datasets.samples(pictures), limit, recipe.seed)
-        embedder = Embedder(recipe, backbone_for(recipe, self.network, self.embedder), self.device)
-        patches, frames, names, digests = PatchStore(spill_limit(memory)), [], [], []
+        embedder = Embedder(self.recipe, backbone_for(self.recipe, self.network, self.embedder), self.device)
+        found = datasets.limited(datasets.samples(pictures), limit, self.recipe.seed)
         options = {"on_bad": on_bad, "max_pixels": max_pixels, **self._workers()}
-        for one in embedder.stream(found, digested, progress="Reading good pictures" if progress else None, **options):
-            patches.append(one.patches, one.grid)
-            frames.append(one.frame)
-            names.append(one.loaded.sample.name)
-            digests.append(one.loaded.digest)
-        if not names:
-            raise DataError("There are no good pictures to learn from. Give a folder, table or list that has some.")
-
-        share = recipe.calibration_share if calibration is None else 0.0
-        kept, held_out = hold_out(len(names), share, recipe.seed)
-        bank = choose(recipe, patches, kept, datasets.relative(names), self.device, progress)
-        if calibration is None:
-            good = ((patches.of(i).to(self.device).float(), patches.grids[i], frames[i]) for i in held_out)
-        else:
-            bar = "Calibrating" if progress else None
-            held = embedder.stream(datasets.samples(calibration), digested, progress=bar, **options)
-            good = ((one.patches, one.grid, one.frame) for one in unseen(held, set(digests)))
-        thresholds = calibrate(recipe, in_order(partial(self._good, bank=bank), good, options["threads"]))
+        good = None if calibration is None else datasets.samples(calibration)
+        learned = learn(embedder, found, good, self._score, spill_limit(memory), progress, options)
         # Only now: a fit that is interrupted leaves the detector as it was.
-        self.embedder, self.bank, self.calibration = self._on_engine(embedder), bank, thresholds
-        self.fingerprint = hashlib.sha256(b"".join(digests)).hexdigest()
+        self.bank, self.calibration, self.fingerprint = learned
+        self.embedder = self._on_engine(embedder)
         return self
 
     def _workers(self) -> dict[str, Any]:
@@ -152,9 +130,7 @@ class Detector:
         Takes what `fit` takes; a folder means the pictures directly in it. `batch_size` is chosen
         for the device; the pictures of a generator are never waited for: one is asked for when the
         one before is done. A picture that cannot be read raises PictureError, unless `on_bad` takes
-        the error and the others go on (one picture then gives None).
-
-        Errors: NotFittedError, PictureError.
+        the error and the others go on (one picture then gives None). Errors: NotFittedError, PictureError.
         """
         many = isinstance(pictures, Sized | str | Path)
         results = self.stream(pictures, batch_size=batch_size, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
@@ -203,13 +179,6 @@ class Detector:
             max_pixels=max_pixels,
             seconds=one.seconds + time.perf_counter() - begin,
         )
-
-    def _good(self, one: tuple[Tensor, tuple[int, int], Frame], bank: Bank) -> tuple[float, float]:
-        """What a good picture says for the thresholds: its score, and the maximum of its map."""
-        patches, grid, frame = one
-        score, patch_scores, _ = self._score(patches, grid, bank)
-        values = maps.anomaly_map(patch_scores, frame, **self.recipe.map_options)
-        return score, float(values[~values.isnan()].max())
 
     @torch.inference_mode()
     def _score(self, patches: Tensor, grid: tuple[int, int], bank: Bank) -> tuple[float, Tensor, Tensor]:

@@ -1,22 +1,28 @@
-"""What fitting needs and predicting does not: a network, the choice of the bank, thresholds."""
+"""Fitting, and what predicting does not need: a network, the choice of the bank, thresholds."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from pydantic import ByteSize, TypeAdapter, ValidationError
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from patchcore import backbones
-from patchcore.calibration import Calibration
+from patchcore.calibration import Calibration, hold_out, unseen
+from patchcore.data import datasets
+from patchcore.data.datasets import Sample
+from patchcore.data.loading import in_order
 from patchcore.embedder import Embedded, Embedder
-from patchcore.errors import UsageError
-from patchcore.maths import coreset
+from patchcore.errors import DataError, UsageError
+from patchcore.maths import coreset, maps
 from patchcore.maths.embedding import channel_scales
+from patchcore.maths.resize import Frame
 from patchcore.memory import index
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
@@ -52,7 +58,49 @@ def backbone_for(recipe: Recipe, network: nn.Module | None, fitted: Embedder | N
     return backbones.build(recipe.backbone, recipe.weights, recipe.taps, recipe.window, recipe.seed)
 
 
-def digested(one: Embedded) -> Embedded:
+def learn(
+    embedder: Embedder,
+    found: Iterable[Sample],
+    calibration: Iterable[Sample] | None,
+    score: Callable[[Tensor, tuple[int, int], Bank], tuple[float, Tensor, Tensor]],
+    spill_limit: int | None,
+    progress: bool,
+    options: dict[str, Any],
+) -> tuple[Bank, Calibration, str]:
+    """Pictures -> taps -> embedding -> patches -> coreset -> bank -> thresholds.
+
+    Also the data's fingerprint: SHA-256 over the pixels of the pictures, in order. `score` is what
+    `Detector.predict` scores with; `options` are those of `Embedder.stream`. Errors: DataError.
+    """
+    recipe = embedder.recipe
+    patches, frames, names, digests = PatchStore(spill_limit), [], [], []
+    for one in embedder.stream(found, _digested, progress="Reading good pictures" if progress else None, **options):
+        patches.append(one.patches, one.grid)
+        frames.append(one.frame)
+        names.append(one.loaded.sample.name)
+        digests.append(one.loaded.digest)
+    if not names:
+        raise DataError("There are no good pictures to learn from. Give a folder, table or list that has some.")
+
+    share = recipe.calibration_share if calibration is None else 0.0
+    kept, held_out = hold_out(len(names), share, recipe.seed)
+    bank = choose(recipe, patches, kept, datasets.relative(names), embedder.device, progress)
+    if calibration is None:
+        good = ((patches.of(i).to(embedder.device).float(), patches.grids[i], frames[i]) for i in held_out)
+    else:
+        held = embedder.stream(calibration, _digested, progress="Calibrating" if progress else None, **options)
+        good = ((one.patches, one.grid, one.frame) for one in unseen(held, set(digests)))
+
+    def score_and_maximum(one: tuple[Tensor, tuple[int, int], Frame]) -> tuple[float, float]:
+        value, patch_scores, _ = score(one[0], one[1], bank)
+        values = maps.anomaly_map(patch_scores, one[2], **recipe.map_options)
+        return value, float(values[~values.isnan()].max())
+
+    thresholds = calibrate(recipe, in_order(score_and_maximum, good, options["threads"]))
+    return bank, thresholds, hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _digested(one: Embedded) -> Embedded:
     """The same, its digest worked out by the thread that has read it."""
     _ = one.loaded.digest
     return one

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from patchcore.errors import UsageError
-from patchcore.maths.neighbours import Points, near_pairs, rounding, squared
+from patchcore.maths.neighbours import Points, near_pairs, squared
+from patchcore.maths.precision import rounding
 
 Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]
