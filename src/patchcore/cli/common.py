@@ -28,7 +28,7 @@ engine_option = click.option(
     type=click.Choice(["torch", "openvino"]),
     default="torch",
     show_default=True,
-    help="What runs the network; openvino needs patchcore[openvino] and is about twice as fast on a CPU.",
+    help="What runs the network; openvino needs patchcore[openvino] and is faster on a CPU.",
 )
 precision_option = click.option(
     "--precision",
