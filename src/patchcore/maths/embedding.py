@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -78,24 +78,6 @@ def embed(
     if merge == "concat":
         return stacked
     return _bin_channels(stacked.flatten(2), bins).unflatten(2, (h, w))
-
-
-def channel_scales(blocks: Iterable[Tensor]) -> Tensor:
-    """One over the standard deviation of each of the D values over patches: (D,), float32.
-
-    The patches come in blocks (n, D); in one pass, in float64, by merging the blocks' moments. A
-    value that hardly varies is not blown up: deviations count as at least 1 % of the largest.
-    """
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    for block in blocks:
-        values = block.double()
-        own, n = values.mean(0), len(values)
-        squares = squares + (values - own).square().sum(0) + (own - mean).square() * (count * n / (count + n))
-        mean = mean + (own - mean) * (n / (count + n))
-        count += n
-    deviation = (squares / count).sqrt()
-    floor = 0.01 * deviation.max()
-    return (1 / deviation.clamp(min=floor if floor > 0 else 1.0)).float()
 
 
 def patches_of(embedding: Tensor) -> Tensor:
