@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from patchcore import PictureError, Recipe, RecipeError
+from patchcore import BackboneError, PictureError, Recipe, RecipeError
 from patchcore.backbones import build, wrap
 from patchcore.data.datasets import samples
 from patchcore.embedder import Embedder
@@ -28,12 +28,12 @@ class Blocks(nn.Module):
 
 
 def embedder_of(recipe: Recipe) -> Embedder:
-    return Embedder(recipe, build(recipe.backbone, recipe.weights, recipe.taps, recipe.window, recipe.seed), CPU)
+    return Embedder(recipe, build(recipe.backbone, recipe.weights, recipe.taps, recipe.seen, recipe.seed), CPU)
 
 
 def block_embedder(**fields) -> Embedder:
     recipe = Recipe(backbone="module", **{"taps": ("cells",), "crop": None, "patch_size": 1, **fields})
-    return Embedder(recipe, wrap(Blocks(), recipe.taps, recipe.window), CPU)
+    return Embedder(recipe, wrap(Blocks(), recipe.taps, recipe.seen), CPU)
 
 
 def stream(embedder: Embedder, pictures, batch_size: int = 8):
@@ -181,3 +181,89 @@ def test_scales_keep_the_grid_of_every_way_to_resize(resize):
     (both,) = stream(block_embedder(resize=resize, size=64, scales=(1, 0.75)), [noise(128, 96)])
     assert both.grid == one.grid
     assert both.patches.shape[1] == 2 * one.patches.shape[1]
+
+
+# ---- tiles
+
+
+@pytest.mark.parametrize("tile", [{"tile": 32}, {"tile": (32, 48), "tile_stride": (16, 32)}, {"tile": 512}])
+@pytest.mark.parametrize(
+    "framing",
+    [
+        {"resize": "area", "size": 96},
+        {"resize": "stretch", "size": (80, 128)},
+        {"resize": "short_side", "size": 70},
+        {"resize": "short_side", "size": 100, "crop": 96},
+        {"resize": "letterbox", "size": (96, 80)},
+        {"resize": "area", "size": 96, "scales": (1, 0.75, 0.25)},
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_tiles_leave_no_trace_where_the_network_looks_no_further_than_a_cell(tile, framing, batch_size):
+    # Pooling and aligning do look further, and do so across the borders of the tiles.
+    fields = {"taps": ("cells", "coarse"), "patch_size": 3, **framing}
+    pictures = [noise(*size, seed) for seed, size in enumerate([(120, 90), (120, 90), (60, 130)])]
+    whole = stream(block_embedder(**fields), pictures)
+    tiled = stream(block_embedder(**fields, **tile), pictures, batch_size)
+    for one, other in zip(whole, tiled, strict=True):
+        assert (one.grid, one.frame) == (other.grid, other.frame)
+        torch.testing.assert_close(one.patches, other.patches, rtol=1e-5, atol=1e-5)
+
+
+def test_the_network_sees_tiles_only_one_at_a_time_on_a_cpu():
+    embedder, seen = block_embedder(resize="stretch", size=96, tile=(32, 48), tile_stride=16), []
+    engine = embedder.engine
+    embedder.engine = lambda images: (seen.append(tuple(images.shape)), engine(images))[1]
+    stream(embedder, [noise(96, 96)])
+    assert seen == [(1, 3, 32, 48)] * 5 * 4
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18"])
+def test_where_tiles_overlap_a_real_network_shows_no_seam(backbone, hazelnut):
+    # The cells nearest to the borders between tiles, against all others: how far from what the whole picture gives.
+    def patches(**tile):
+        weights = "pretrained" if "lite" in backbone else "random"
+        recipe = Recipe(backbone=backbone, weights=weights, size=256, resize="stretch", patch_size=1, **tile)
+        backbone_of = build(recipe.backbone, recipe.weights, recipe.taps, recipe.seen, recipe.seed)
+        (one,) = stream(Embedder(recipe, backbone_of, CPU), [hazelnut / "train/good/01.jpg"])
+        return one.patches.unflatten(0, one.grid)
+
+    whole = patches()
+
+    def at_the_border(**tile):
+        wrong = (patches(**tile) - whole).norm(dim=2) / whole.norm(dim=2)
+        return float(wrong[:, 15:17].mean())
+
+    touching, overlapping = at_the_border(tile=128), at_the_border(tile=128, tile_stride=64)
+    assert touching > 0.02  # tiles that touch know nothing of each other
+    assert overlapping < touching / 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"tile": 36}, "tile is 36; with these taps it must be a multiple of 8"),
+        ({"tile": (32, 36)}, r"tile is \(32, 36\); .* multiple of 8"),
+        ({"tile": 32, "tile_stride": 20}, "tile_stride is 20; .* multiple of 8"),
+        ({"tile": 32, "resize": "stretch", "size": 100}, "tile=32 got size 100; .* multiple of 8"),
+        ({"tile": 32, "resize": "short_side", "size": 120, "crop": 100}, "tile=32 got crop 100; .* multiple of 8"),
+        ({"tile": 32, "resize": "letterbox", "size": 100}, "resize='letterbox' got size 100; .* multiple of 8"),
+    ],
+)
+def test_tiles_that_do_not_fit_the_grid_are_refused(fields, says):
+    with pytest.raises(RecipeError, match=says):
+        block_embedder(**fields)
+
+
+def test_taps_that_are_not_whole_cells_cannot_be_joined():
+    class Valid(nn.Module):  # without padding: 31 cells of a tile of 64 pixels
+        def __init__(self):
+            super().__init__()
+            self.cells = nn.Conv2d(3, 4, 3, 2)
+
+        def forward(self, x):
+            return self.cells(x)
+
+    recipe = Recipe(backbone="module", taps=("cells",), size=128, tile=64)
+    with pytest.raises(BackboneError, match="tile of 64 x 64 pixels gives a tap of 31 x 31 cells"):
+        stream(Embedder(recipe, wrap(Valid(), recipe.taps, recipe.seen), CPU), [noise(128, 128)])

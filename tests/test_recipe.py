@@ -111,6 +111,11 @@ def test_numbers_that_are_none_are_refused(field, number):
             {"value_range": (5, 5)},
             "Recipe: value_range is (5.0, 5.0); the first value must be the smaller.",
         ),
+        ({"tile_stride": 64}, "Recipe: tile_stride is 64, and there is no tile; set both."),
+        (
+            {"tile": (64, 128), "tile_stride": 96},
+            "Recipe: tile_stride is 96, larger than tile, (64, 128): parts would be left out.",
+        ),
     ],
 )
 def test_fields_that_do_not_go_together_say_why(fields, says):
@@ -165,6 +170,21 @@ def test_lists_will_do_for_pairs_as_json_has_no_others():
     assert recipe.size == (128, 256)
     assert recipe.taps == ("layer2", 16)
     assert recipe.value_range == (0.0, 4095.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "tiles", "seen"),
+    [
+        ({}, None, (256, 256)),
+        ({"tile": 128}, ((128, 128), (128, 128)), (128, 128)),
+        ({"tile": 128, "tile_stride": 96}, ((128, 128), (96, 96)), (128, 128)),
+        ({"tile": (64, 128), "tile_stride": (32, 64)}, ((64, 128), (32, 64)), (64, 128)),
+        ({"size": 1024, "tile": [64, 128]}, ((64, 128), (64, 128)), (64, 128)),
+    ],
+)
+def test_tiles_and_what_the_network_sees_at_once(fields, tiles, seen):
+    assert Recipe(**fields).tiles == tiles
+    assert Recipe(**fields).seen == seen
 
 
 # ---- replace, set

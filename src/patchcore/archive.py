@@ -76,7 +76,7 @@ def load(path: str | Path, *, device: torch.device, network: nn.Module | None, w
     backbone = backbones.rebuild(
         store.field(path, head, "backbone", lambda data: backbones.Source.from_dict(data["source"])),
         recipe.taps,
-        recipe.window,
+        recipe.seen,
         {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")},
         head["backbone"]["sha256"],
         name=recipe.backbone,

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from patchcore.backbones import Backbone, engine
+from patchcore.backbones import Backbone, engine, taps_of
 from patchcore.data.datasets import Sample
 from patchcore.data.images import to_tensor
 from patchcore.data.loading import Loaded, OnBad, in_order, load
-from patchcore.errors import PictureError, RecipeError
+from patchcore.errors import PictureError
 from patchcore.maths import resize
 from patchcore.maths.embedding import embed, patches_of
 from patchcore.maths.resize import Frame
@@ -62,10 +62,7 @@ class Embedder:
         # Sides without padding or crop are whole cells of every tap. A letterbox too pads in whole
         # cells, so that none of them shows picture and padding at once.
         self._cell = math.lcm(*backbone.extractor.strides)
-        if recipe.resize == "letterbox" and any(side % self._cell for side in recipe.window):
-            raise RecipeError(
-                f"resize='letterbox' got size {recipe.size}; with these taps it must be a multiple of {self._cell}."
-            )
+        recipe.check_cells(self._cell)
 
     def stream(
         self,
@@ -131,7 +128,7 @@ class Embedder:
             batch, begin = list(run), time.perf_counter()
             taps: list[list[Tensor]] = [[] for _ in batch]  # of each picture, (1, C, h, w) each
             for scale in range(len(self.recipe.scales)):
-                for tap in self.engine(torch.stack([one.images[scale] for one in batch])):
+                for tap in taps_of(self.engine, torch.stack([one.images[scale] for one in batch]), self.recipe.tiles):
                     for own, one, values in zip(taps, batch, tap.split(1), strict=True):
                         own.append(_without_padding(values, one.frames[scale]))
             embeddings = [self._merge(own) for own in taps]

@@ -52,10 +52,10 @@ def backbone_for(recipe: Recipe, network: nn.Module | None, fitted: Embedder | N
     if fitted is not None:
         return fitted.backbone
     if network is not None:
-        return backbones.wrap(network, recipe.taps, recipe.window)
+        return backbones.wrap(network, recipe.taps, recipe.seen)
     if recipe.backbone == "module":
         raise UsageError("The recipe has backbone='module'; give the network: Detector(recipe, backbone=network).")
-    return backbones.build(recipe.backbone, recipe.weights, recipe.taps, recipe.window, recipe.seed)
+    return backbones.build(recipe.backbone, recipe.weights, recipe.taps, recipe.seen, recipe.seed)
 
 
 def learn(

@@ -48,6 +48,17 @@ class Recipe(BaseModel):
         "weights",
         description="Kernel of the resize, always antialiased: what the weights were trained with, or stated.",
     )
+    tile: Positive | tuple[Positive, Positive] | None = Field(
+        None,
+        description="Side, or (height, width), of the tiles in which the network reads the resized picture, in pixels "
+        "of its input: for a `size` that is too large to be read at once. Their taps are joined on the full grid. A "
+        "multiple of the taps' strides. None reads it whole.",
+    )
+    tile_stride: Positive | tuple[Positive, Positive] | None = Field(
+        None,
+        description="With `tile`: step from one tile to the next, in the same pixels; tiles that overlap fade into "
+        "each other. None: the side of a tile, so that they touch.",
+    )
 
     # Backbone
     backbone: str = Field(
@@ -152,7 +163,26 @@ class Recipe(BaseModel):
             raise ValueError(f"crop is {self.crop}, larger than the short side, {self.size}")
         if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range is {self.value_range}; the first value must be the smaller")
+        if self.tile_stride is not None and self.tile is None:
+            raise ValueError(f"tile_stride is {self.tile_stride}, and there is no tile; set both")
+        if self.tiles is not None and any(step > side for side, step in zip(*self.tiles, strict=True)):
+            raise ValueError(
+                f"tile_stride is {self.tile_stride}, larger than tile, {self.tile}: parts would be left out"
+            )
         return self
+
+    def check_cells(self, cell: int) -> None:
+        """Whether the sides that must be whole cells of the taps' grids are; `cell` in pixels. Errors: RecipeError."""
+        got = [(f"tile is {self.tile}", self.tile), (f"tile_stride is {self.tile_stride}", self.tile_stride)]
+        if self.resize == "letterbox":
+            got.append((f"resize='letterbox' got size {self.size}", self.size))
+        elif self.tile and self.crop:
+            got.append((f"tile={self.tile} got crop {self.crop}", self.crop))
+        elif self.tile and self.resize == "stretch":
+            got.append((f"tile={self.tile} got size {self.size}", self.size))
+        for what, value in got:
+            if value is not None and any(side % cell for side in _sides(value)):
+                raise RecipeError(f"{what}; with these taps it must be a multiple of {cell}.")
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -212,10 +242,24 @@ class Recipe(BaseModel):
     @property
     def window(self) -> tuple[int, int]:
         """Height and width of the network's input, for pictures that are square."""
-        size = self.crop or self.size
-        return size if isinstance(size, tuple) else (size, size)
+        return _sides(self.crop or self.size)
+
+    @property
+    def tiles(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """Height and width of a tile, and of the step to the next one; None without tiles."""
+        return (_sides(self.tile), _sides(self.tile_stride or self.tile)) if self.tile else None
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Height and width of what the network sees at once: a tile, or the window."""
+        return self.tiles[0] if self.tiles else self.window
 
     @property
     def map_options(self) -> dict[str, Any]:
         """What `maths.maps.anomaly_map` takes."""
         return {"sigma": self.sigma, "upsample": self.upsample, "border": self.map_border}
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a side or of both."""
+    return size if isinstance(size, tuple) else (size, size)

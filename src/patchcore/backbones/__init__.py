@@ -3,5 +3,6 @@
 from patchcore.backbones.engines import Engine, engine
 from patchcore.backbones.extractor import Extractor
 from patchcore.backbones.registry import Backbone, Source, build, listing, rebuild, wrap
+from patchcore.backbones.tiles import taps_of
 
-__all__ = ["Backbone", "Engine", "Extractor", "Source", "build", "engine", "listing", "rebuild", "wrap"]
+__all__ = ["Backbone", "Engine", "Extractor", "Source", "build", "engine", "listing", "rebuild", "taps_of", "wrap"]
