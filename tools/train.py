@@ -10,6 +10,7 @@ datasets/MVTec, and needs no network. Needs `pip install 'patchcore[lightning]'`
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     from patchcore.inferencers import read_config, train
 
     args = get_args(argv)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     config = read_config(args.config or CONFIGS / "patchcore.yaml")
     config["model"] = {**(config.get("model") or {}), "name": args.model}
     if args.data is not None:

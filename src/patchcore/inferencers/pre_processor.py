@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
@@ -50,7 +51,7 @@ class PreProcessor:
         if mask is None:
             done = {"image": self.transforms(pixels)}
         else:
-            small, truth = self.transforms(pixels, tv_tensors.Mask(torch.as_tensor(mask)))
+            small, truth = self.transforms(pixels, tv_tensors.Mask(torch.tensor(np.asarray(mask))))
             done = {"image": small, "mask": truth}
         tensors = {key: value.as_subclass(torch.Tensor) for key, value in done.items()}
         if self.to_tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
         )
     model = get_model(sections)
     options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    options["enable_progress_bar"] = sys.stdout.isatty()  # which is where Lightning draws it
     trainer = Trainer(**{**options, **model.trainer_arguments, **arguments})
     trainer.fit(model, data)
     metrics = dict(trainer.test(model, data, verbose=False)[0]) if data.test else {}

@@ -19,7 +19,7 @@ def anomaly_map_to_color_map(anomaly_map: NDArray[Any]) -> NDArray[np.uint8]:
 
     The scale is fixed, and never stretched to the map's own values: grey up to 0.35, full at 0.8.
     """
-    return np.asarray(draw.heat(anomaly_map.squeeze(), THRESHOLD))
+    return np.array(draw.heat(anomaly_map.squeeze(), THRESHOLD))
 
 
 def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -27,10 +27,10 @@ def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> N
 
     What is over the threshold is outlined.
     """
-    return np.asarray(draw.overlay(draw.to_uint8(image), anomaly_map.squeeze(), THRESHOLD))
+    return np.array(draw.overlay(draw.to_uint8(image), anomaly_map.squeeze(), THRESHOLD))
 
 
 def add_label(prediction: NDArray[np.uint8], scores: float) -> NDArray[np.uint8]:
     """A copy of a picture (H, W, 3) with its normalised score, and the verdict, in the top left corner."""
     text = f"score {scores:.2f}: {decide(scores, THRESHOLD)}"
-    return np.asarray(draw.labelled(Image.fromarray(prediction), text))
+    return np.array(draw.labelled(Image.fromarray(prediction), text))

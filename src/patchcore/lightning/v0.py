@@ -373,7 +373,7 @@ def sides(name: str, value: Any) -> tuple[int, int]:
 
 def as_float(scores: Scores) -> Tensor:
     """A tensor of an array or tensor, float32 or wider."""
-    tensor = torch.from_numpy(scores) if isinstance(scores, np.ndarray) else torch.as_tensor(scores)
+    tensor = torch.tensor(scores) if isinstance(scores, np.ndarray) else scores
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
