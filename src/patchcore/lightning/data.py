@@ -45,7 +45,9 @@ class PictureDataset(Dataset[dict[str, Any]]):
             item["label"] = int(sample.kind != GOOD)
         if self.masked:
             size = (pixels.shape[0], pixels.shape[1])
-            mask = torch.from_numpy(read_mask(sample.mask, size)) if sample.mask else torch.zeros(size, dtype=torch.bool)
+            mask = (
+                torch.from_numpy(read_mask(sample.mask, size)) if sample.mask else torch.zeros(size, dtype=torch.bool)
+            )
             image, mask = self.transform(image, tv_tensors.Mask(mask))
             item["mask"] = mask.as_subclass(torch.Tensor)
         else:
@@ -122,4 +124,4 @@ class PictureDataModule(LightningDataModule):
         if workers is None:  # one process would only take turns with this one
             workers = min(8, suggested_max_num_workers(self.trainer.num_devices if self.trainer else 1))
             workers = 0 if workers < 2 else workers
-        return DataLoader(PictureDataset(samples, transform), batch_size, num_workers=workers)
+        return DataLoader(PictureDataset(samples, transform), batch_size=batch_size, num_workers=workers)
