@@ -13,7 +13,13 @@ neither torch nor Lightning; the names do so when first used.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from patchcore.errors import MissingExtraError
+
+if find_spec("lightning") is None:
+    raise MissingExtraError("lightning", "lightning", "patchcore.lightning")
 
 if TYPE_CHECKING:
     from patchcore.lightning.anomaly_map import AnomalyMapGenerator

@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from patchcore.calibration import Calibration
-from patchcore.errors import MissingExtraError, UsageError
+from patchcore.errors import UsageError
+from patchcore.lightning import processes
 from patchcore.maths import metrics
 from patchcore.recipe import Recipe
-
-try:
-    from lightning import LightningModule
-    from lightning.pytorch.trainer.states import TrainerFn
-except ImportError:
-    raise MissingExtraError("lightning", "lightning", "patchcore.lightning") from None
-
-from patchcore.lightning import processes
 
 if TYPE_CHECKING:  # mixed into Lightning modules; to a type checker they are such modules themselves
     _Module = LightningModule
@@ -194,7 +189,7 @@ class AnomalyModule(LightningModule):
     def _everything(self, loader: Any) -> list[Looked]:
         """What all processes have looked at, in the order of a single one."""
         looked, self._looked = self._looked, []
-        return processes.interleaved(looked, processes.samples_of(loader))
+        return processes.merged(looked, processes.places(loader, len(looked)))
 
     def _log(self, looked: list[Looked]) -> None:
         found = {**measured(looked)}

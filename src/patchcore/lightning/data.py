@@ -45,7 +45,9 @@ class PictureDataset(Dataset[dict[str, Any]]):
             item["label"] = int(sample.kind != GOOD)
         if self.masked:
             size = (pixels.shape[0], pixels.shape[1])
-            mask = torch.from_numpy(read_mask(sample.mask, size)) if sample.mask else torch.zeros(size, dtype=torch.bool)
+            mask = (
+                torch.from_numpy(read_mask(sample.mask, size)) if sample.mask else torch.zeros(size, dtype=torch.bool)
+            )
             image, mask = self.transform(image, tv_tensors.Mask(mask))
             item["mask"] = mask.as_subclass(torch.Tensor)
         else:

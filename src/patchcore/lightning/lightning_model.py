@@ -17,7 +17,7 @@ from patchcore.fitting import choose, spill_limit
 from patchcore.lightning import processes
 from patchcore.lightning.base import AnomalyModule, LearningType, MemoryBankMixin, as_batch
 from patchcore.lightning.sampling import check_ratio
-from patchcore.lightning.torch_model import RECIPE, PatchcoreModel
+from patchcore.lightning.torch_model import RECIPE, PatchcoreModel, about_to_load
 from patchcore.memory.patches import PatchStore
 
 
@@ -54,6 +54,11 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         # Lightning and its strategies for several devices want something to train.
         self.anchor = nn.Parameter(torch.zeros(()))
         self._seen: PatchStore | None = None
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What torch need not send to other processes before each step: all but the anchor. Nothing changes."""
+        return [name for name, _ in (*self.named_parameters(), *self.named_buffers()) if name != "anchor"]
 
     @property
     def learning_type(self) -> LearningType:
@@ -122,9 +127,9 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         """
         seen, device = self._seen or PatchStore(), self.device
         if processes.several():
-            total = processes.samples_of(self.trainer.train_dataloader) if self._trainer else None
+            where = processes.places(self.trainer.train_dataloader if self._trainer else None, len(seen.grids))
             gathered = PatchStore(spill_limit(self.memory))
-            processes.gather(seen, gathered, total, device)
+            processes.gather(seen, gathered, where, device)
             seen = gathered
         fitted = bool(self._is_fitted)
         recipe = RECIPE.replace(
@@ -163,5 +168,5 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> Self:
         """As Lightning's; the weights are the checkpoint's, so none are fetched."""
-        fetched = kwargs.pop("pre_trained", False)
-        return super().load_from_checkpoint(*args, **{"weights_only": True, **kwargs}, pre_trained=fetched)
+        with about_to_load():
+            return super().load_from_checkpoint(*args, **{"weights_only": True, **kwargs})

@@ -1,8 +1,8 @@
 """Several processes, each with a share of the pictures: what they have seen, in the order of a single one.
 
-A distributed sampler without shuffling gives process r of W the pictures r, r + W, r + 2W, ..., so the
-p-th picture of process r is number p * W + r. To give every process as many, it starts again with the
-first pictures: whatever has a number beyond the last one is a duplicate.
+A distributed sampler deals the pictures out, shuffled in training, and starts again with the first
+ones to give every process as many: 101 pictures on two processes are 51 and 51. Each picture's place
+in the data set says where it belongs, and which ones are duplicates.
 """
 
 from __future__ import annotations
@@ -25,48 +25,56 @@ def several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def samples_of(loader: Any) -> int | None:
-    """How many pictures there are in all, if a distributed sampler deals them out; else None."""
+def places(loader: Any, count: int) -> list[int]:
+    """The places in the data set of the first `count` pictures that a loader gave this process.
+
+    Without a distributed sampler nobody knows them: as if pictures were dealt out one by one.
+    """
     sampler = getattr(loader, "sampler", None)
-    return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else None  # type: ignore[arg-type]
+    if isinstance(sampler, DistributedSampler):
+        return list(DistributedSampler.__iter__(sampler))[:count]
+    world, rank = (dist.get_world_size(), dist.get_rank()) if several() else (1, 0)
+    return [rank + world * i for i in range(count)]
 
 
-def interleaved(own: list[T], total: int | None) -> list[T]:
-    """The lists of all processes as one, duplicates left out; the same in every process."""
+def merged(own: list[T], where: list[int]) -> list[T]:
+    """What all processes have, each with its place, in order of place and once; the same in every process."""
     if not several():
         return own
-    lists: list[list[T]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(lists, own)
-    return _dealt(lists, total)
+    parts: list[tuple[list[int], list[T]]] = [([], [])] * dist.get_world_size()
+    dist.all_gather_object(parts, (where, own))
+    return [parts[rank][1][i] for rank, i in owners([part[0] for part in parts])]
 
 
-def _dealt(lists: list[list[T]], total: int | None) -> list[T]:
-    longest, world = max(map(len, lists)), len(lists)
-    numbers = ((p * world + r, p, r) for p in range(longest) for r in range(world) if p < len(lists[r]))
-    return [lists[r][p] for number, p, r in numbers if total is None or number < total]
+def owners(where: list[list[int]]) -> list[tuple[int, int]]:
+    """The places that each process has -> in order of place, a process that has it, and as its how-manieth."""
+    found: dict[int, tuple[int, int]] = {}
+    for rank, own in enumerate(where):
+        for i, place in enumerate(own):
+            found.setdefault(place, (rank, i))
+    return [found[place] for place in sorted(found)]
 
 
-def gather(seen: PatchStore, into: PatchStore, total: int | None, device: torch.device) -> None:
+def gather(seen: PatchStore, into: PatchStore, where: list[int], device: torch.device) -> None:
     """The patches of all processes, picture by picture; the first process puts them into a store.
 
-    `device` is where the processes exchange tensors: the CPU for gloo, a GPU for NCCL.
+    `where` are the places of the pictures seen; `device` is where the processes exchange tensors:
+    the CPU for gloo, a GPU for NCCL.
     """
-    shapes: list[tuple[list[tuple[int, int]], int]] = [([], 0)] * dist.get_world_size()
-    dist.all_gather_object(shapes, (seen.grids, seen.of(0).shape[1] if seen.grids else 0))
-    dimensions, first = max(d for _, d in shapes), dist.get_rank() == 0
-    for p in range(max(len(grids) for grids, _ in shapes)):
-        now = [grids[p] if p < len(grids) else (0, 0) for grids, _ in shapes]
-        sent = torch.zeros(max(h * w for h, w in now), dimensions, dtype=torch.float16)
-        if p < len(seen.grids):
-            block = seen.of(p)
-            sent[: len(block)] = block
-        # As bytes, which every backend can send.
-        parts = [torch.empty_like(sent.view(torch.uint8), device=device) for _ in now]
-        dist.all_gather(parts, sent.view(torch.uint8).to(device))
-        for r, ((h, w), part) in enumerate(zip(now, parts, strict=True)):
-            number = p * len(now) + r
-            if first and h and (total is None or number < total):
-                into.append(part.cpu().view(torch.float16)[: h * w], (h, w))
+    parts: list[tuple[list[int], list[tuple[int, int]], int]] = [([], [], 0)] * dist.get_world_size()
+    dist.all_gather_object(parts, (where, seen.grids, seen.of(0).shape[1] if seen.grids else 0))
+    rank = dist.get_rank()
+    for owner, i in owners([part[0] for part in parts]):
+        _, grids, dimensions = parts[owner]
+        h, w = grids[i]
+        if rank == owner == 0:
+            into.append(seen.of(i), (h, w))
+        elif rank == owner:  # as bytes, which every backend can send
+            dist.send(seen.of(i).contiguous().view(torch.uint8).to(device), dst=0)
+        elif rank == 0:
+            block = torch.empty(h * w, dimensions, dtype=torch.float16, device=device).view(torch.uint8)
+            dist.recv(block, src=owner)
+            into.append(block.cpu().view(torch.float16), (h, w))
 
 
 def from_the_first(work: Callable[[], Tensor], device: torch.device) -> Tensor:

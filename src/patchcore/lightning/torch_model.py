@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +14,7 @@ from torch import Tensor, nn
 
 from patchcore import backbones
 from patchcore.arguments import known_arguments
+from patchcore.data.loading import in_order
 from patchcore.errors import NotFittedError, UsageError
 from patchcore.lightning.anomaly_map import AnomalyMapGenerator
 from patchcore.lightning.buffers import DynamicBufferMixin
@@ -20,6 +25,7 @@ from patchcore.memory.bank import Bank
 from patchcore.recipe import Recipe
 
 RECIPE = Recipe.named("lightning")
+_loading = ContextVar("_loading", default=False)
 
 
 class PatchcoreModel(DynamicBufferMixin, nn.Module):
@@ -50,8 +56,11 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         self.backbone, self.num_neighbors = backbone, num_neighbors
         self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
         built = backbones.build(backbone, weights_of(pre_trained), self.layers, RECIPE.window, RECIPE.seed)
-        self.source = built.source  # the pictures that the weights expect: mean, std
         self.feature_extractor = without_the_rest(built).train()
+        self.source = built.source  # the pictures that the weights expect: mean, std
+        self._built = replace(built, state={})  # its tensors would not move with the module
+        self._engine: tuple[Any, backbones.Engine] | None = None
+        self._making = threading.Lock()
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))
         self._searched: tuple[Tensor, int, Bank] | None = None
@@ -71,19 +80,49 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         }
 
     def embed(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, H, W) -> their embedding (B, D, h, w), float32."""
+        """Normalised pictures (B, 3, H, W) -> their embedding (B, D, h, w), float32.
+
+        On a CPU every picture goes to a thread of its own: in training, the last bit of a patch must
+        not depend on which other pictures, or how many threads, it is worked out with.
+        """
         self.feature_extractor.eval()
         try:
-            taps = [tap.float() for tap in self.taps(images)]
+            if images.device.type != "cpu" or (len(images) == 1 and not self.training):
+                return self._embed(images)
+            autocast = torch.is_autocast_enabled("cpu")  # threads do not inherit it
+            dtype = torch.get_autocast_dtype("cpu")
+
+            def work(image: Tensor) -> Tensor:
+                with torch.autocast("cpu", dtype, enabled=autocast):
+                    return self._embed(image)
+
+            return torch.cat(list(in_order(work, images.split(1), torch.get_num_threads())))
         finally:  # Lightning warns of modules that are left in evaluation mode
             self.feature_extractor.train(self.training)
+
+    @torch.no_grad()
+    def _embed(self, images: Tensor) -> Tensor:
+        taps = [tap.float() for tap in self.taps(images)]
         # With the channels of a cell side by side, pooling is several times faster, to the same bits.
         pooled = [pool_mean(t.contiguous(memory_format=torch.channels_last), RECIPE.patch_size) for t in taps]
         return self.generate_embedding({str(name): tap for name, tap in zip(self.layers, pooled, strict=True)})
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """The layers' features, each (B, C, h, w)."""
-        return list(self.feature_extractor(images))
+        return self.network(images)
+
+    @property
+    def network(self) -> backbones.Engine:
+        """What reads the layers: the engine of `Detector`, made anew whenever a weight has changed or moved."""
+        tensors = [*self.feature_extractor.parameters(), *self.feature_extractor.buffers()]
+        device, dtype = tensors[0].device, tensors[0].dtype
+        if dtype != torch.float32 or torch.is_autocast_enabled(device.type):
+            return self.feature_extractor
+        state = (device, [(id(t), version_of(t)) for t in tensors])
+        with self._making, torch.inference_mode(False):
+            if self._engine is None or self._engine[0] != state:
+                self._engine = (state, backbones.engine(self._built, "torch", "fp32", device))
+            return self._engine[1]
 
     def generate_embedding(self, features: Mapping[str, Tensor]) -> Tensor:
         """Pooled features of each layer, (B, C, h, w) -> (B, D, h, w), on the grid of the first layer."""
@@ -138,7 +177,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
                 "The memory bank is empty. Fit the model, load a checkpoint, or call "
                 "subsample_embedding(embedding, sampling_ratio)."
             )
-        version = 0 if rows.is_inference() else rows._version
+        version = version_of(rows)
         if self._searched is None or self._searched[0] is not rows or self._searched[1] != version:
             origins, scales = torch.zeros(len(rows), 3, dtype=torch.int32), torch.ones(rows.shape[1])
             self._searched = (rows, version, Bank(rows.float(), origins, (), scales))
@@ -157,13 +196,31 @@ def _restored(
     state: dict[str, Any],
     training: bool,
 ) -> PatchcoreModel:
-    model = kind(layers, backbone, False, num_neighbors)
+    with about_to_load():
+        model = kind(layers, backbone, True, num_neighbors)
     model.load_state_dict(state)
     return model.to(model.memory_bank.device).train(training)
 
 
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor has been changed in place, as far as that is known."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+@contextmanager
+def about_to_load() -> Iterator[None]:
+    """Networks built within are given random weights, and none are fetched: others will replace them."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
 def weights_of(pre_trained: bool | str) -> str:
     """The recipe's word for `pre_trained`."""
+    if _loading.get():
+        return "random"
     if isinstance(pre_trained, str):
         return pre_trained
     return "pretrained" if pre_trained else "random"
