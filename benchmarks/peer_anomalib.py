@@ -1,9 +1,9 @@
-"""The peer's side of against_anomalib.py, for the interpreter of the peer's environment.
+"""The peer's side of against_anomalib.py and lightning_against_anomalib.py, for its own interpreter.
 
     peer/bin/python benchmarks/peer_anomalib.py WORK BACKBONE LAYERS PART
 
 WORK holds what the other side has written: weights.pt, images.npy, embeddings.npy, bank.npy. One part
-is timed; one line of JSON is printed.
+is timed; one line of JSON is printed. `scores` also writes maps.npy.
 """
 
 from __future__ import annotations
@@ -51,6 +51,20 @@ def coreset(work: Path, picks: int) -> dict[str, float]:
     return {"seconds": (run(picks + few) - first) / picks}
 
 
+def every_score(made: PatchcoreModel, images: torch.Tensor, work: Path) -> dict[str, list[float]]:
+    """Each picture by itself: score and seconds; the maps go to a file."""
+    made(images[:1])
+    scores, times, maps = [], [], []
+    for image in images:
+        begin = time.perf_counter()
+        found = made(image[None])
+        times.append(time.perf_counter() - begin)
+        scores.append(float(found.pred_score))
+        maps.append(found.anomaly_map[0].numpy())
+    np.save(work / "maps.npy", np.stack(maps))
+    return {"scores": scores, "seconds": times}
+
+
 def main() -> None:
     work, backbone, layers, part = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), sys.argv[4]
     if part.startswith("coreset"):
@@ -70,7 +84,9 @@ def main() -> None:
     made.eval()
     made.memory_bank = torch.from_numpy(np.load(work / "bank.npy"))
     with torch.no_grad():
-        if part == "picture":
+        if part == "scores":
+            result = every_score(made, images, work)
+        elif part == "picture":
             scores = [float(made(image[None]).pred_score) for image in images[-8:]]
             result = {"seconds": seconds(lambda: made(images[-1:])), "scores": scores}
         else:

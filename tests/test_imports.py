@@ -102,8 +102,16 @@ def test_errors_import_nothing_of_ours():
     assert not [(a, b) for a, b in edges() if room(a) == "errors"]
 
 
+# The inferencers of anomalib v0 run its models.
+STANDS_ON = {("inferencers", "lightning")}
+
+
 def test_nothing_imports_a_face_but_the_face_itself():
-    wrong = [(a, b) for a, b in edges() if layer(b) == FACES and room(a) not in (room(b), "__main__")]
+    wrong = [
+        (a, b)
+        for a, b in edges()
+        if layer(b) == FACES and room(a) not in (room(b), "__main__") and (room(a), room(b)) not in STANDS_ON
+    ]
     assert not wrong
 
 

@@ -51,12 +51,32 @@ def _heated(picture: NDArray[Any], relative: NDArray[Any]) -> NDArray[Any]:
     return picture * (1 - alpha) + colour * alpha
 
 
+def heat(anomaly_map: NDArray[Any], threshold: float) -> Image.Image:
+    """A map (H, W) alone, in the colours of `overlay` on grey."""
+    relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
+    return Image.fromarray(_heated(np.full((*relative.shape, 3), 150.0), relative).round().astype(np.uint8))
+
+
+def labelled(picture: Image.Image, text: str) -> Image.Image:
+    """A copy of a picture with a line of text in its top left corner, on white; it shrinks to fit."""
+    picture = picture.copy()
+    draw = ImageDraw.Draw(picture)
+    size = max(10, picture.height // 20)
+    font = ImageFont.load_default(size)
+    while size > 6 and draw.textlength(text, font) > 0.95 * picture.width:
+        size -= 1
+        font = ImageFont.load_default(size)
+    _, _, right, bottom = draw.textbbox((size // 3, size // 5), text, font=font)
+    draw.rectangle((0, 0, right + size // 3, bottom + size // 3), fill="white")
+    draw.text((size // 3, size // 5), text, fill="black", font=font)
+    return picture
+
+
 def legend() -> Image.Image:
     """The colours of `overlay` on grey, from 0 to twice the threshold, with the threshold marked."""
     font, width, height, bar = ImageFont.load_default(12), 400, 34, 14
-    shares = np.broadcast_to(np.linspace(0, 2, width), (bar, width))
     page = Image.new("RGB", (width, height), "white")
-    page.paste(Image.fromarray(_heated(np.full((bar, width, 3), 150.0), shares).astype(np.uint8)), (0, 0))
+    page.paste(heat(np.broadcast_to(np.linspace(0, 2, width), (bar, width)), 1.0), (0, 0))
     draw = ImageDraw.Draw(page)
     draw.line([(width // 2, 0), (width // 2, bar + 2)], fill="black", width=2)
     for x, text, anchor in (

@@ -64,10 +64,10 @@ def side_matrix(
 
 
 def anomaly_map(scores: Tensor, frame: Frame, *, sigma: float, upsample: Upsample, border: Border) -> Tensor:
-    """Patch scores on their grid (h, w) -> the map (H, W) at the size of the source picture."""
+    """Patch scores on their grid (..., h, w) -> maps (..., H, W) at the size of the source picture."""
     rows, columns = (
         side_matrix(
-            scores.shape[axis],
+            scores.shape[axis - 2],
             frame.inside[axis],
             frame.resized[axis],
             frame.source[axis],

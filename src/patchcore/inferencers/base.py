@@ -1,0 +1,101 @@
+"""Inferencer: from a picture to an overlay and a score."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from patchcore.data.images import Picture, read
+from patchcore.errors import DataError, UsageError
+from patchcore.inferencers.visuals import superimpose_anomaly_map
+from patchcore.maths.thresholds import normalise_by_range
+
+META_DATA = ("image_threshold", "pixel_threshold", "min", "max")
+
+
+class Inferencer(ABC):
+    """Runs a fitted model on pictures: `pre_process`, `forward`, `post_process`.
+
+    Subclasses say how. `meta_data` holds `image_threshold`, `pixel_threshold`, and the smallest and
+    largest value of the maps, `min` and `max`, all from good pictures that the bank has not seen.
+    """
+
+    meta_data: dict[str, Any]
+
+    @abstractmethod
+    def load_model(self, path: Any) -> Any:
+        """The model of a file, or a model."""
+
+    @abstractmethod
+    def pre_process(self, image: Picture) -> Any:
+        """A picture as the model wants it."""
+
+    @abstractmethod
+    def forward(self, image: Any) -> Any:
+        """What the model makes of a picture: raw map and raw score."""
+
+    @abstractmethod
+    def post_process(self, predictions: Any, meta_data: Mapping[str, Any] | None = None) -> tuple[Any, float]:
+        """What `forward` gave -> normalised map (H, W) at the picture's own size, normalised score."""
+
+    def predict(
+        self, image: Picture, superimpose: bool = True, meta_data: Mapping[str, Any] | None = None
+    ) -> tuple[NDArray[Any], float]:
+        """A picture (path, array (H, W, C), PIL image or tensor) -> overlay (H, W, 3), RGB, uint8; score.
+
+        Both are normalised, 0.5 at the threshold; the overlay has the picture's own size. Without
+        `superimpose`, the normalised map (H, W) instead. `meta_data` replaces the model's own.
+        Errors: PictureError, UsageError.
+        """
+        pixels = read(image, str(image) if isinstance(image, str | Path) else "a picture")
+        known = {**(self.meta_data if meta_data is None else meta_data), "image_shape": pixels.shape[:2]}
+        anomaly_map, score = self.post_process(self.forward(self.pre_process(pixels)), known)
+        return (superimpose_anomaly_map(anomaly_map, pixels) if superimpose else anomaly_map), score
+
+    def __call__(self, image: Picture) -> tuple[NDArray[Any], float]:
+        """As `predict`."""
+        return self.predict(image)
+
+    @staticmethod
+    def _normalize(
+        anomaly_maps: NDArray[Any] | torch.Tensor, pred_scores: float | torch.Tensor, meta_data: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float32], float]:
+        """Raw maps and a raw score on a scale where 0.5 is the threshold, pixel threshold or image threshold.
+
+        `min` and `max` give the scale's unit. Maps are clipped to [0, 1], to be drawn; the score is
+        not, so that extreme defects keep their order. Errors: UsageError for incomplete meta data.
+        """
+        missing = [name for name in META_DATA if not math.isfinite(meta_data.get(name, math.nan))]
+        if missing:
+            raise UsageError(
+                f"The meta data have no {', '.join(missing)}. Validate the model on good pictures that it was not "
+                "trained with (`tools/train.py` does so), or give meta_data_path. Raw scores come from forward()."
+            )
+        low, high = float(meta_data["min"]), float(meta_data["max"])
+        maps = normalise_by_range(torch.as_tensor(anomaly_maps), float(meta_data["pixel_threshold"]), low, high)
+        score = normalise_by_range(torch.as_tensor(pred_scores), float(meta_data["image_threshold"]), low, high)
+        return maps.clamp(0, 1).float().cpu().numpy(), float(score)
+
+    def _load_meta_data(self, path: str | Path | None = None) -> dict[str, Any]:
+        """The meta data of a JSON file; nothing without one. Errors: DataError."""
+        return {} if path is None else read_meta_data(path)
+
+
+def read_meta_data(path: str | Path) -> dict[str, Any]:
+    """The numbers of a meta data file. Errors: DataError."""
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+        return {name: float(found[name]) for name in META_DATA}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: not the meta data of a model ({type(error).__name__}: {error}). Expected JSON with "
+            f"{', '.join(META_DATA)}, as tools/train.py writes it."
+        ) from error

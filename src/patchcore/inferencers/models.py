@@ -1,0 +1,50 @@
+"""From a configuration to a model, and from a model to its meta data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from patchcore.errors import DataError, MissingExtraError, UsageError, nearest_name
+
+try:
+    from patchcore.lightning.v0 import PatchcoreLightning, plain
+except ImportError as error:
+    raise MissingExtraError("lightning", "lightning", "patchcore.inferencers") from error
+
+MODELS = {"patchcore": PatchcoreLightning}
+Config = Any  # a path, a dict, a Namespace or an OmegaConf object
+
+
+def read_config(config: Config) -> dict[str, Any]:
+    """A configuration as plain nested dicts, from a YAML file, a dict, a Namespace or OmegaConf. Errors: DataError."""
+    if not isinstance(config, str | Path):
+        return plain(config)
+    try:
+        found = yaml.safe_load(Path(config).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"The configuration {config} cannot be read: {error}. Expected YAML.") from error
+    if not isinstance(found, dict):
+        raise DataError(f"The configuration {config} holds a {type(found).__name__}; expected sections such as model:.")
+    return found
+
+
+def get_model(config: Config) -> PatchcoreLightning:
+    """The model that `model.name` of a configuration asks for, not fitted. Errors: UsageError, BackboneError."""
+    sections = read_config(config)
+    model = sections.get("model")
+    name = model.get("name", "patchcore") if isinstance(model, Mapping) else "patchcore"
+    if name not in MODELS:
+        raise UsageError(f"There is no model {name!r}.{nearest_name(str(name), MODELS)} Known: {', '.join(MODELS)}.")
+    return MODELS[name](sections)
+
+
+def get_model_metadata(model: PatchcoreLightning) -> dict[str, float]:
+    """`image_threshold`, `pixel_threshold`, and the maps' `min` and `max`, as validation has set them.
+
+    From good pictures alone; NaN where there has been no validation with some.
+    """
+    return model.meta_data

@@ -1,0 +1,60 @@
+"""PreProcessor: a picture as the network wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
+
+from patchcore.arguments import known_arguments
+from patchcore.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
+from patchcore.data.images import Picture, read, to_tensor
+from patchcore.errors import UsageError
+
+
+class PreProcessor:
+    """Resizes a picture, with antialiasing, normalises it, and makes a tensor of it.
+
+    `config`: a torchvision transform of tensors (3, H, W) in [0, 1], such as a model's
+    `configure_transforms()`; without one, pictures get the size `image_size`, a side or (height,
+    width), and ImageNet's mean and standard deviation. `to_tensor=False` gives arrays instead.
+    """
+
+    @known_arguments
+    def __init__(
+        self,
+        config: Transform | None = None,
+        image_size: int | Sequence[int] | None = None,
+        to_tensor: bool = True,
+    ) -> None:
+        if (config is None) == (image_size is None):
+            raise UsageError("PreProcessor takes either a transform, config=, or image_size=.")
+        if config is None:
+            size = [image_size, image_size] if isinstance(image_size, int) else list(image_size or ())
+            config = Compose([Resize(size, antialias=True), Normalize(list(IMAGENET_MEAN), list(IMAGENET_STD))])
+        self.transforms = config
+        self.to_tensor = to_tensor
+
+    @known_arguments
+    def __call__(self, image: Picture, mask: Any = None) -> dict[str, Any]:
+        """A path, PIL image, array (H, W, C) or tensor (C, H, W) of any depth -> `image`, (3, H, W) float.
+
+        With a `mask` (H, W), true where defective, also `mask`, at the new size. Arrays are (H, W, 3)
+        again, if asked for. Grey becomes three equal channels. Errors: PictureError.
+        """
+        name = str(image) if isinstance(image, str) else "a picture"
+        pixels = tv_tensors.Image(to_tensor(read(image, name), name).expand(3, -1, -1))
+        if mask is None:
+            done = {"image": self.transforms(pixels)}
+        else:
+            small, truth = self.transforms(pixels, tv_tensors.Mask(torch.tensor(np.asarray(mask))))
+            done = {"image": small, "mask": truth}
+        tensors = {key: value.as_subclass(torch.Tensor) for key, value in done.items()}
+        if self.to_tensor:
+            return tensors
+        tensors["image"] = tensors["image"].permute(1, 2, 0)
+        return {key: tensor.numpy() for key, tensor in tensors.items()}

@@ -1,0 +1,104 @@
+"""TorchInferencer: predictions in PyTorch, from a configuration and a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchcore.arguments import known_arguments
+from patchcore.data.images import Picture
+from patchcore.errors import NotFittedError, StoreError, UsageError
+from patchcore.inferencers.base import Inferencer, read_meta_data
+from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
+from patchcore.inferencers.pre_processor import PreProcessor
+from patchcore.lightning.v0 import PatchcoreLightning, without_fetching
+from patchcore.maths.resize import resize
+
+
+class TorchInferencer(Inferencer):
+    """Predicts with a fitted `PatchcoreLightning`.
+
+    `config`: the configuration that the model was trained with (path of a YAML file, dict, Namespace
+    or OmegaConf). `model_source`: a checkpoint (`.ckpt`), a state dict (`.safetensors`, `.pt`, `.pth`),
+    or a model. `meta_data_path`: JSON as `tools/train.py` writes it; without it, what the model holds.
+    Nothing in a file is executed, and no weights are fetched: the file's are used.
+    Errors: StoreError, DataError, UsageError, NotFittedError.
+    """
+
+    @known_arguments
+    def __init__(
+        self,
+        config: Config,
+        model_source: str | Path | PatchcoreLightning,
+        meta_data_path: str | Path | None = None,
+    ) -> None:
+        self.config = read_config(config)
+        self.model = self.load_model(model_source)
+        self.meta_data = self._load_meta_data(meta_data_path)
+        self._pre_processor = PreProcessor(self.model.configure_transforms())
+
+    def load_model(self, path: str | Path | PatchcoreLightning) -> PatchcoreLightning:
+        """The model of a file, or the model that was given, ready to predict."""
+        if isinstance(path, PatchcoreLightning):
+            model = path
+        elif isinstance(path, str | Path):
+            state = read_state(Path(path))
+            model = get_model(without_fetching(self.config))
+            try:
+                model.load_state_dict(state)
+            except RuntimeError as error:
+                raise StoreError(
+                    f"{path}: its weights are not those of the model that the configuration describes. Give the "
+                    f"configuration it was trained with. {error}"
+                ) from error
+        else:
+            raise UsageError(f"model_source is a {type(path).__name__}; expected a path or a PatchcoreLightning.")
+        if not model.model.memory_bank.numel():
+            raise NotFittedError(f"{'The model' if model is path else path} has no memory bank. Train it first.")
+        return model.eval()
+
+    def _load_meta_data(self, path: str | Path | None = None) -> dict[str, Any]:
+        """The meta data of a JSON file, or without one those of the model."""
+        return get_model_metadata(self.model) if path is None else read_meta_data(path)
+
+    def pre_process(self, image: Picture) -> Tensor:
+        """A picture -> (1, 3, H, W), resized and normalised as for training."""
+        return self._pre_processor(image=image)["image"][None].to(self.model.device)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, 3, H, W) -> the raw map (1, 1, H, W), and the raw score (1,)."""
+        return self.model(image)
+
+    def post_process(
+        self, predictions: tuple[Tensor, Tensor], meta_data: Mapping[str, Any] | None = None
+    ) -> tuple[NDArray[Any], float]:
+        """What `forward` gave -> normalised map and score; the map at `meta_data["image_shape"]`, if it is there."""
+        known = self.meta_data if meta_data is None else meta_data
+        anomaly_map, score = predictions
+        values = anomaly_map.squeeze().cpu()
+        if "image_shape" in known:
+            values = resize(values, tuple(known["image_shape"]), "bilinear")
+        return self._normalize(values, score, known)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict of a checkpoint, of a `.safetensors` file or of one that torch wrote. Errors: StoreError."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(found.get("state_dict", found))
+    except Exception as error:  # each reader has its own errors for a bad file
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        raise StoreError(
+            f"{path}: cannot be read ({reason}). Expected a checkpoint or state dict that holds tensors alone, such as "
+            "tools/train.py writes."
+        ) from error

@@ -1,0 +1,126 @@
+"""Training by a configuration: fit, calibrate, measure, write."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning import Trainer, seed_everything
+
+from patchcore.errors import DataError, UsageError, nearest_name
+from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
+from patchcore.lightning import PictureDataModule
+
+SEED = 42  # what the published benchmark was measured with
+
+_OURS = {"calibration_share", "category", "image_size", "num_workers", "path", "test_batch_size", "train_batch_size"}
+# Of anomalib v0's files, and without a counterpart: the layout is found, and so are masks.
+_THEIRS = {"create_validation_set", "format", "name", "task", "transform_config"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training has left: the folder, and the metrics of the test pictures, if there are labelled ones."""
+
+    folder: Path
+    metrics: dict[str, float]
+
+    @property
+    def benchmark(self) -> str:
+        """One line with the three figures of the published tables. F1 is at the best threshold for the test set."""
+        names = {"image AUROC": "image_AUROC", "pixel AUROC": "pixel_AUROC", "image F1": "image_F1Max"}
+        figures = ((title, self.metrics.get(name)) for title, name in names.items())
+        return " | ".join(f"{title} {'-' if value is None else f'{value:.3f}'}" for title, value in figures)
+
+
+def train(config: Config, *, output: str | Path | None = None, seed: int | None = None) -> Trained:
+    """Train the model of a configuration on its data set, and write it.
+
+    The data set, `dataset.path` and, if there is one, `dataset.category` in it, has the MVTec AD
+    layout, or is a folder of good pictures or a CSV table. Of the good pictures to train on the share
+    `dataset.calibration_share` (0.2) is kept out of the bank: it sets the thresholds, and `min` and
+    `max`. Test pictures are only measured.
+
+    Written to `output`, by default `project.path`/`model.name`/data set's name: `weights/model.ckpt`,
+    `meta_data.json` and `config.yaml`, each of them whole or not at all. `seed`: for everything that
+    is drawn; by default `project.seed`, or 42. Errors: DataError, UsageError, BackboneError.
+    """
+    sections = read_config(config)
+    dataset, project = dict(sections.get("dataset") or {}), dict(sections.get("project") or {})
+    project["seed"] = seed if seed is not None else project.get("seed", SEED)
+    sections = {**sections, "project": project}
+    root = _root(dataset)
+    arguments = _trainer_arguments(sections.get("trainer") or {})
+    seed_everything(project["seed"], workers=True, verbose=False)
+    data = PictureDataModule(
+        root,
+        train_batch_size=dataset.get("train_batch_size", 8),
+        eval_batch_size=dataset.get("test_batch_size", 8),
+        num_workers=dataset.get("num_workers"),
+        calibration_share=dataset.get("calibration_share", 0.2),
+        seed=project["seed"],
+    )
+    if not data.calibration:
+        raise UsageError(
+            "No good picture is left to set the thresholds with: dataset.calibration_share is "
+            f"{dataset.get('calibration_share', 0.2)}, of {len(data.train)} pictures. Give more of either."
+        )
+    model = get_model(sections)
+    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    options["enable_progress_bar"] = sys.stdout.isatty()  # which is where Lightning draws it
+    trainer = Trainer(**{**options, **model.trainer_arguments, **arguments})
+    trainer.fit(model, data)
+    metrics = dict(trainer.test(model, data, verbose=False)[0]) if data.test else {}
+    name = str((sections.get("model") or {}).get("name", "patchcore"))
+    folder = Path(output) if output is not None else Path(project.get("path", "results")) / name / root.resolve().name
+    (folder / "weights").mkdir(parents=True, exist_ok=True)
+    _whole(folder / "weights" / "model.ckpt", lambda path: trainer.save_checkpoint(path, weights_only=True))
+    meta_data = json.dumps(get_model_metadata(model), indent=2, allow_nan=False)
+    _whole(folder / "meta_data.json", lambda path: path.write_text(meta_data + "\n", "utf-8"))
+    _whole(folder / "config.yaml", lambda path: path.write_text(yaml.safe_dump(sections, sort_keys=False), "utf-8"))
+    return Trained(folder, {key: float(value) for key, value in metrics.items()})
+
+
+def _root(dataset: Mapping[str, Any]) -> Path:
+    """Where the data set is. Errors: UsageError, DataError."""
+    known = _OURS | {"tiling"}
+    for key in dataset:
+        if key not in known | _THEIRS:
+            raise UsageError(f"The section dataset has an unknown name {key!r}.{nearest_name(key, known)}")
+    if not dataset.get("path"):
+        raise UsageError("The configuration names no data: give dataset.path, or --data.")
+    root = Path(dataset["path"], dataset.get("category") or "")
+    if not root.exists():
+        raise DataError(
+            f"There is no data set at {root}. Expected the MVTec AD layout, {root / 'train' / 'good'}, {root / 'test'} "
+            "and so on, or a folder of good pictures. Put it there, or say where it is: --data PATH, or dataset.path "
+            "and dataset.category in the configuration."
+        )
+    return root
+
+
+def _trainer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    known = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
+    for key in given:
+        if key not in known:
+            raise UsageError(
+                f"The section trainer has a name {key!r} that lightning.Trainer does not take.{nearest_name(key, known)}"
+            )
+    return dict(given)
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    """A file that appears when it is complete, or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

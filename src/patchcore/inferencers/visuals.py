@@ -1,0 +1,36 @@
+"""Normalised maps over pictures, by anomalib's names and in this package's colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from patchcore import draw
+from patchcore.maths.thresholds import decide
+
+THRESHOLD = 0.5  # of a normalised score or map
+
+
+def anomaly_map_to_color_map(anomaly_map: NDArray[Any]) -> NDArray[np.uint8]:
+    """A normalised map (H, W), 0.5 at the pixel threshold -> its colours (H, W, 3), RGB.
+
+    The scale is fixed, and never stretched to the map's own values: grey up to 0.35, full at 0.8.
+    """
+    return np.array(draw.heat(anomaly_map.squeeze(), THRESHOLD))
+
+
+def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> NDArray[np.uint8]:
+    """The colours of a normalised map (H, W) over its picture (H, W, C) -> (H, W, 3), RGB.
+
+    What is over the threshold is outlined.
+    """
+    return np.array(draw.overlay(draw.to_uint8(image), anomaly_map.squeeze(), THRESHOLD))
+
+
+def add_label(prediction: NDArray[np.uint8], scores: float) -> NDArray[np.uint8]:
+    """A copy of a picture (H, W, 3) with its normalised score, and the verdict, in the top left corner."""
+    text = f"score {scores:.2f}: {decide(scores, THRESHOLD)}"
+    return np.array(draw.labelled(Image.fromarray(prediction), text))

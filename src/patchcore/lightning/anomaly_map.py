@@ -1,0 +1,38 @@
+"""Patch scores on their grid to a map in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from patchcore.arguments import known_arguments
+from patchcore.maths import maps
+from patchcore.maths.resize import Frame
+from patchcore.recipe import Recipe
+
+
+class AnomalyMapGenerator(nn.Module):
+    """Brings patch scores to pixels and smooths them with a Gaussian of `sigma` pixels.
+
+    Each cell's value is repeated over its pixels; the Gaussian is cut at 4 sigma and the border is
+    mirrored, as anomalib v1 does it.
+    """
+
+    @known_arguments
+    def __init__(self, sigma: float = 4) -> None:
+        super().__init__()
+        self.sigma = sigma
+        self._options = {**Recipe.named("lightning").map_options, "sigma": float(sigma)}
+
+    def compute_anomaly_map(self, patch_scores: Tensor, image_size: Sequence[int] | None = None) -> Tensor:
+        """Patch scores (B, 1, h, w) -> maps (B, 1, H, W) of `image_size`; on their own grid if it is None."""
+        height, width = patch_scores.shape[-2:] if image_size is None else image_size
+        frame = Frame((height, width), (height, width), (height, width))
+        with torch.autocast(patch_scores.device.type, enabled=False):
+            return maps.anomaly_map(patch_scores.float(), frame, **self._options)
+
+    def forward(self, patch_scores: Tensor, image_size: Sequence[int] | None = None) -> Tensor:
+        """As `compute_anomaly_map`."""
+        return self.compute_anomaly_map(patch_scores, image_size)

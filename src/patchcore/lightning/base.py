@@ -1,0 +1,234 @@
+"""What the Lightning modules share: when the bank is built, what is logged, and verdicts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from patchcore.calibration import Calibration
+from patchcore.errors import UsageError
+from patchcore.lightning import processes
+from patchcore.maths import metrics
+from patchcore.recipe import Recipe
+
+if TYPE_CHECKING:  # mixed into Lightning modules; to a type checker they are such modules themselves
+    _Module = LightningModule
+else:
+    _Module = object
+
+# What is measured, by the names under which it is logged.
+LOGGED = {
+    "image_auroc": "image_AUROC",
+    "image_ap": "image_AP",
+    "image_f1_max": "image_F1Max",
+    "pixel_auroc": "pixel_AUROC",
+    "pixel_f1_max": "pixel_F1Max",
+    "aupro_30": "pixel_AUPRO",
+}
+
+
+class LearningType(str, Enum):
+    """What a model needs to see before it can find anomalies."""
+
+    ONE_CLASS = "one_class"  # good pictures
+    ZERO_SHOT = "zero_shot"
+    FEW_SHOT = "few_shot"
+
+
+class MemoryBankMixin(_Module):
+    """Calls `fit` when all training pictures have been seen: before the epoch's validation or at its end.
+
+    A sanity check and a validation within the epoch come before that, and do not count. One epoch is
+    enough: the trainer is then told to stop. `_is_fitted`, a buffer, says whether there is a bank; a
+    second fit forgets the first.
+    """
+
+    _is_fitted: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("_is_fitted", torch.tensor([False]))
+        self._collecting = False  # a trainer is showing us training pictures
+
+    @abstractmethod
+    def fit(self) -> None:
+        """Build the memory bank from what has been seen."""
+
+    def on_train_start(self) -> None:
+        self._collecting = True
+
+    def on_validation_start(self) -> None:
+        if not self._before_the_bank():
+            self._fit_once()
+
+    def on_train_epoch_end(self) -> None:
+        self._fit_once()
+        self.trainer.should_stop = True
+
+    def _fit_once(self) -> None:
+        if self._collecting or not self._is_fitted:
+            self.fit()
+        self._collecting = False
+        self._is_fitted.fill_(True)
+
+    def _before_the_bank(self) -> bool:
+        """Whether this is a sanity check, or a validation before the last training batch."""
+        trainer = self.trainer
+        within = trainer.state.fn == TrainerFn.FITTING and self._collecting and not trainer.is_last_batch
+        return trainer.sanity_checking or within
+
+
+class Looked(NamedTuple):
+    """What an evaluation keeps of one picture."""
+
+    score: float
+    maximum: float  # of its map
+    defective: bool | None  # None: nobody has said
+    map: NDArray[np.float32]
+    mask: NDArray[np.bool_] | None
+
+
+class AnomalyModule(LightningModule):
+    """A LightningModule around `model`, which gives `anomaly_map` and `pred_score` of a batch of pictures.
+
+    A batch is a tensor (B, 3, H, W) of normalised pictures, a tuple that begins with one, or a dict
+    with `image` and, where they are known, `label` (B,), 0 for good, and `mask` (B, H, W). Subclasses
+    write `training_step`, and `validation_step`, which returns the batch with `pred_scores` (B,) and
+    `anomaly_maps` (B, 1, H, W); testing and predicting use it as well.
+
+    Validation and testing log the metrics of `LOGGED`, as far as the labels and masks give them.
+    Validation also sets the thresholds, `image_threshold` and `pixel_threshold`, from the pictures
+    with label 0 and from nothing else, for the false-reject rate of the recipe: do not validate on
+    the test set. `map_min` and `map_max` are the extremes of the maps of the same pictures.
+    """
+
+    model: nn.Module
+    image_threshold: Tensor
+    pixel_threshold: Tensor
+    map_min: Tensor
+    map_max: Tensor
+    false_reject_rate: float = Recipe.named("lightning").false_reject_rate
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("image_threshold", "pixel_threshold", "map_min", "map_max"):
+            self.register_buffer(name, torch.tensor(torch.nan))
+        self._looked: list[Looked] = []
+
+    def forward(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """What `model` makes of a batch."""
+        return self.model(batch, *args, **kwargs)
+
+    @property
+    @abstractmethod
+    def learning_type(self) -> LearningType:
+        """What the model needs to see."""
+
+    @property
+    @abstractmethod
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Arguments for the Trainer."""
+
+    @abstractmethod
+    def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """The batch with scores and maps."""
+
+    def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `validation_step`."""
+        return self.validation_step(batch, *args, **kwargs)
+
+    def predict_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `validation_step`."""
+        return self.validation_step(batch, *args, **kwargs)
+
+    def with_predictions(self, batch: dict[str, Any], output: Mapping[str, Tensor]) -> dict[str, Any]:
+        """A batch with what the model says of it; with verdicts too where there are thresholds."""
+        scores, maps = output["pred_score"], output["anomaly_map"]
+        found = {**batch, "pred_scores": scores, "anomaly_maps": maps}
+        if not self.image_threshold.isnan():
+            found["pred_labels"] = scores > self.image_threshold
+            found["pred_masks"] = maps > self.pixel_threshold
+        return found
+
+    def on_validation_epoch_start(self) -> None:
+        self._looked = []
+
+    def on_test_epoch_start(self) -> None:
+        self._looked = []
+
+    def on_validation_batch_end(self, outputs: Any, *args: Any, **kwargs: Any) -> None:
+        self._looked += looked_at(outputs)
+
+    def on_test_batch_end(self, outputs: Any, *args: Any, **kwargs: Any) -> None:
+        self._looked += looked_at(outputs)
+
+    def on_validation_epoch_end(self) -> None:
+        looked = self._everything(self.trainer.val_dataloaders)
+        good = [one for one in looked if one.defective is False]
+        if good:
+            rate = self.false_reject_rate
+            calibration = Calibration.fit([g.score for g in good], [g.maximum for g in good], rate)
+            self.image_threshold.fill_(calibration.threshold)
+            self.pixel_threshold.fill_(calibration.pixel_threshold)
+            self.map_min.fill_(min(float(g.map.min()) for g in good))
+            self.map_max.fill_(max(g.maximum for g in good))
+        self._log(looked)
+
+    def on_test_epoch_end(self) -> None:
+        self._log(self._everything(self.trainer.test_dataloaders))
+
+    def _everything(self, loader: Any) -> list[Looked]:
+        """What all processes have looked at, in the order of a single one."""
+        looked, self._looked = self._looked, []
+        return processes.merged(looked, processes.places(loader, len(looked)))
+
+    def _log(self, looked: list[Looked]) -> None:
+        found = {**measured(looked)}
+        self.log_dict({LOGGED[name]: value for name, value in found.items() if name in LOGGED}, sync_dist=True)
+
+
+def as_batch(batch: Any) -> dict[str, Any]:
+    """A batch as a dict of its own. Errors: UsageError."""
+    if isinstance(batch, Mapping) and isinstance(batch.get("image"), Tensor):
+        return dict(batch)
+    if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Tensor):
+        batch = batch[0]
+    if isinstance(batch, Tensor):
+        return {"image": batch}
+    what = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+    raise UsageError(
+        f"a batch of {what}; expected a tensor (B, 3, H, W), a tuple that begins with one, or a dict with `image`."
+    )
+
+
+def looked_at(outputs: Any) -> Iterable[Looked]:
+    """What an evaluation keeps of a step's result; nothing of a step that gave none."""
+    if not outputs:
+        return
+    maps = outputs["anomaly_maps"].detach().float().cpu().numpy()[:, 0]
+    scores, labels, masks = outputs["pred_scores"].tolist(), outputs.get("label"), outputs.get("mask")
+    for i, (score, values) in enumerate(zip(scores, maps, strict=True)):
+        mask = None if masks is None else masks[i].squeeze().cpu().numpy().astype(bool)
+        defective = None if labels is None else bool(labels[i])
+        yield Looked(score, float(values.max()), defective, values, mask)
+
+
+def measured(looked: list[Looked]) -> dict[str, float]:
+    """The metrics over pictures with a label, as far as they are defined."""
+    known = [one for one in looked if one.defective is not None]
+    if not known:
+        return {}
+    found = metrics.image_metrics([one.score for one in known], [bool(one.defective) for one in known])
+    if any(one.mask is not None for one in known) and all(one.mask is not None or not one.defective for one in known):
+        curve = metrics.pixel_curve((one.map for one in known), (one.mask for one in known))
+        found |= metrics.pixel_metrics(curve)
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,32 @@
+"""Buffers whose shape is known only when they are loaded, as that of a memory bank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from patchcore.errors import UsageError
+
+# Mixed into modules; to a type checker they are modules themselves.
+_Module = nn.Module if TYPE_CHECKING else object
+
+
+class DynamicBufferMixin(_Module):
+    """A module whose own buffers take the shape of what is loaded into them."""
+
+    def get_tensor_attribute(self, attribute_name: str) -> Tensor:
+        """An attribute that is a tensor. Errors: UsageError (a ValueError) where it is something else."""
+        attribute = getattr(self, attribute_name)
+        if not isinstance(attribute, Tensor):
+            raise UsageError(f"The attribute {attribute_name!r} is a {type(attribute).__name__}; expected a tensor.")
+        return attribute
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, buffer in list(self.named_buffers(recurse=False)):
+            stored = state_dict.get(prefix + name)
+            if isinstance(stored, Tensor) and buffer.shape != stored.shape:
+                # A new tensor, not an old one resized: nobody's view of it changes under them.
+                setattr(self, name, torch.empty_like(stored, device=buffer.device, dtype=buffer.dtype))
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,128 @@
+"""Pictures for a Trainer, from a folder, the MVTec AD layout or a CSV table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from lightning.fabric.utilities import suggested_max_num_workers
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import Transform
+
+from patchcore.arguments import known_arguments
+from patchcore.calibration import hold_out
+from patchcore.data import datasets
+from patchcore.data.datasets import GOOD, Sample
+from patchcore.data.images import read, to_tensor
+from patchcore.data.masks import read_mask
+from patchcore.errors import DataError, UsageError
+from patchcore.lightning.torch_model import RECIPE
+
+
+class PictureDataset(Dataset[dict[str, Any]]):
+    """Samples as dicts: `image` (3, H, W), `image_path`, `label` (0 good, 1 defective) if it is known
+    and, if there are masks for all defective ones, `mask` (H, W). `transform` is applied to both."""
+
+    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
+        self.samples, self.transform = list(samples), transform
+        defective = [s for s in self.samples if s.kind not in (GOOD, None)]
+        self.labelled = all(s.kind is not None for s in self.samples)
+        self.masked = bool(defective) and all(s.mask is not None for s in defective)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = self.samples[index]
+        pixels = read(sample.picture, sample.name)
+        image = tv_tensors.Image(to_tensor(pixels, sample.name).expand(3, -1, -1))
+        item: dict[str, Any] = {"image_path": str(sample.picture)}
+        if self.labelled:
+            item["label"] = int(sample.kind != GOOD)
+        if self.masked:
+            size = (pixels.shape[0], pixels.shape[1])
+            mask = (
+                torch.from_numpy(read_mask(sample.mask, size)) if sample.mask else torch.zeros(size, dtype=torch.bool)
+            )
+            image, mask = self.transform(image, tv_tensors.Mask(mask))
+            item["mask"] = mask.as_subclass(torch.Tensor)
+        else:
+            image = self.transform(image)
+        return {"image": image.as_subclass(torch.Tensor), **item}
+
+
+class PictureDataModule(LightningDataModule):
+    """The pictures at `root`: a folder of good ones, a data set in the MVTec AD layout, or a CSV table.
+
+    - Training: good pictures. Validation: `calibration_share` of those, kept out of the bank to set
+      the thresholds, the same ones that `Detector.fit` keeps out; with 0 there is no validation.
+    - Testing: the pictures of `test/`. Predicting: the same, or those of a plain folder.
+
+    `transform` works on pictures (3, H, W) in [0, 1]; by default it is what the model's
+    `configure_transforms(image_size)` gives. `num_workers`: processes that read; None suits the machine.
+    `seed` draws which pictures are kept out. Errors: DataError, PictureError.
+    """
+
+    @known_arguments
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        train_batch_size: int = 32,
+        eval_batch_size: int = 32,
+        num_workers: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        transform: Transform | None = None,
+        calibration_share: float = RECIPE.calibration_share,
+        seed: int = RECIPE.seed,
+    ) -> None:
+        super().__init__()
+        if not 0 <= calibration_share < 1:
+            raise UsageError(f"calibration_share is {calibration_share}; it must be at least 0 and less than 1.")
+        self.root = Path(root)
+        self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
+        self.image_size, self.transform = image_size, transform
+        found = datasets.detect(self.root)
+        kept, held_out = hold_out(len(found.train), calibration_share, seed)
+        self.train = [found.train[i] for i in kept]
+        self.calibration = [found.train[i] for i in held_out]
+        self.test = found.test
+        self.everything = found.test or [Sample(s.name, s.picture) for s in found.train]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Good pictures, in order of name."""
+        if not self.train:
+            raise DataError(f"{self.root} has no good pictures to learn from.")
+        return self._loader(self.train, self.train_batch_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
+        """Good pictures that are kept out of the bank."""
+        return self._loader(self.calibration, self.eval_batch_size) if self.calibration else []
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Labelled pictures."""
+        if not self.test:
+            raise DataError(f"{self.root} has no labelled pictures to test on; expected test/<kind> folders, or a "
+                            "CSV table with a label column.")  # fmt: skip
+        return self._loader(self.test, self.eval_batch_size)
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """All pictures that are not for training; of a plain folder, its pictures."""
+        return self._loader(self.everything, self.eval_batch_size)
+
+    def _loader(self, samples: Sequence[Sample], batch_size: int) -> DataLoader[dict[str, Any]]:
+        transform = self.transform
+        if transform is None:
+            configure = getattr(getattr(self.trainer, "lightning_module", None), "configure_transforms", None)
+            if configure is None:
+                raise UsageError("There is no transform: give one, or use the data with a Trainer and a Patchcore.")
+            transform = configure(self.image_size)
+        workers = self.num_workers
+        if workers is None:  # one process would only take turns with this one
+            workers = min(8, suggested_max_num_workers(self.trainer.num_devices if self.trainer else 1))
+            workers = 0 if workers < 2 else workers
+        return DataLoader(PictureDataset(samples, transform), batch_size=batch_size, num_workers=workers)

@@ -1,0 +1,172 @@
+"""Patchcore: PatchCore as a LightningModule."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize, Transform
+from typing_extensions import Self
+
+from patchcore.arguments import known_arguments
+from patchcore.errors import NotFittedError, UsageError
+from patchcore.fitting import choose, spill_limit
+from patchcore.lightning import processes
+from patchcore.lightning.base import AnomalyModule, LearningType, MemoryBankMixin, as_batch
+from patchcore.lightning.sampling import check_ratio
+from patchcore.lightning.torch_model import RECIPE, PatchcoreModel, about_to_load
+from patchcore.memory.patches import PatchStore
+
+
+class Patchcore(MemoryBankMixin, AnomalyModule):
+    """PatchCore for a stock `lightning.Trainer`.
+
+    One epoch over good pictures fills the memory bank: the share `coreset_sampling_ratio` of all
+    patches, in at least one row. The other arguments are those of `PatchcoreModel`. Training
+    keeps patches in half precision, and what exceeds `memory` (bytes, or a text such as "2GB"; by
+    default half of the machine's memory) in a temporary file; the bank is the same.
+    """
+
+    memory: int | str | None = None
+    seed: int = RECIPE.seed  # of what is drawn to choose the bank
+
+    @known_arguments
+    def __init__(
+        self,
+        backbone: str = "wide_resnet50_2",
+        layers: Sequence[str | int] = ("layer2", "layer3"),
+        pre_trained: bool | str = True,
+        coreset_sampling_ratio: float = 0.1,
+        num_neighbors: int = 9,
+    ) -> None:
+        super().__init__()
+        layers = (layers,) if isinstance(layers, str) else tuple(layers)
+        self.save_hyperparameters()
+        self._prepare(PatchcoreModel(layers, backbone, pre_trained, num_neighbors), coreset_sampling_ratio)
+
+    def _prepare(self, model: PatchcoreModel, coreset_sampling_ratio: float) -> None:
+        check_ratio("coreset_sampling_ratio", coreset_sampling_ratio)
+        self.coreset_sampling_ratio = coreset_sampling_ratio
+        self.model: PatchcoreModel = model
+        # Lightning and its strategies for several devices want something to train.
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self._seen: PatchStore | None = None
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What torch need not send to other processes before each step: all but the anchor. Nothing changes."""
+        return [name for name, _ in (*self.named_parameters(), *self.named_buffers()) if name != "anchor"]
+
+    @property
+    def learning_type(self) -> LearningType:
+        """Good pictures are all that it needs."""
+        return LearningType.ONE_CLASS
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """What suits it: one epoch. A trainer with other settings works too."""
+        return {"gradient_clip_val": 0, "max_epochs": 1, "num_sanity_val_steps": 0}
+
+    def configure_optimizers(self) -> None:
+        """None: nothing is trained."""
+        # Lightning would now warn of that.
+        warnings.filterwarnings("ignore", "`LightningModule.configure_optimizers` returned `None`")
+
+    def configure_transforms(self, image_size: tuple[int, int] | None = None) -> Transform:
+        """From pictures (3, H, W) with values in [0, 1] to what the network expects.
+
+        Resized to `image_size` (height, width), 256 x 256 by default; the central 7/8 of each side,
+        224 x 224; and the mean and standard deviation that the weights were trained with.
+        """
+        height, width = image_size or (RECIPE.size, RECIPE.size)  # type: ignore[misc]
+        share = RECIPE.window[0] / RECIPE.size  # type: ignore[operator]
+        source = self.model.source
+        return Compose(
+            [
+                Resize((height, width), antialias=True),
+                CenterCrop((int(height * share), int(width * share))),
+                Normalize(list(source.mean), list(source.std)),
+            ]
+        )
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self._seen = None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx and self._collecting and self._seen is None:
+            raise UsageError(
+                f"The fit resumes at batch {batch_idx} of an epoch, and the patches of the batches before it are not "
+                "in the checkpoint. Fit from the beginning: trainer.fit(model, data), without ckpt_path."
+            )
+
+    def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Remember the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
+        embedding = self._patches_by_picture(as_batch(batch)["image"])
+        return {"loss": self.anchor * 0, "embedding": embedding}
+
+    @torch.no_grad()
+    def _patches_by_picture(self, images: Tensor) -> Tensor:
+        embedding = self.model.embed(images)
+        grid = (embedding.shape[2], embedding.shape[3])
+        patches = self.model.reshape_embedding(embedding)
+        if self._trainer is None or self._collecting:  # further epochs show nothing new
+            if self._seen is None:
+                self._seen = PatchStore(spill_limit(self.memory))
+            for one in patches.split(grid[0] * grid[1]):
+                self._seen.append(one, grid)
+        return patches
+
+    def fit(self) -> None:
+        """Choose the memory bank from the patches seen since the last time. Without any, leave it as it is.
+
+        With several processes, from the patches of all of them. Errors: NotFittedError.
+        """
+        seen, device = self._seen or PatchStore(), self.device
+        if processes.several():
+            where = processes.places(self.trainer.train_dataloader if self._trainer else None, len(seen.grids))
+            gathered = PatchStore(spill_limit(self.memory))
+            processes.gather(seen, gathered, where, device)
+            seen = gathered
+        fitted = bool(self._is_fitted)
+        recipe = RECIPE.replace(
+            backbone=self.model.backbone,
+            taps=self.model.layers,
+            ratio=self.coreset_sampling_ratio,
+            max_rows=2**62,
+            seed=self.seed,
+            reweight_neighbours=self.model.num_neighbors,
+        )
+
+        def bank() -> Tensor:
+            n = len(seen.grids)
+            if n:
+                return choose(recipe, seen, list(range(n)), [f"#{i}" for i in range(n)], device, False).rows
+            if fitted:
+                return self.model.memory_bank
+            raise NotFittedError(
+                "No training pictures have been seen. Fit with a Trainer, or call training_step for each batch first."
+            )
+
+        with torch.inference_mode(False), torch.no_grad():  # the bank outlives a validation that begins with it
+            self.model.memory_bank = processes.from_the_first(bank, device)
+        self._seen = None
+        self._is_fitted.fill_(True)
+
+    def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W); with `pred_labels` (B,) and
+        `pred_masks` (B, 1, H, W) too, once there are thresholds. None before there is a bank.
+        """
+        if not self._is_fitted and self._trainer is not None and self._before_the_bank():
+            return None
+        known = as_batch(batch)
+        return self.with_predictions(known, self(known["image"]))
+
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> Self:
+        """As Lightning's; the weights are the checkpoint's, so none are fetched."""
+        with about_to_load():
+            return super().load_from_checkpoint(*args, **{"weights_only": True, **kwargs})

@@ -1,0 +1,91 @@
+"""The coreset of an embedding, by anomalib's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from patchcore.arguments import known_arguments
+from patchcore.errors import UsageError
+from patchcore.maths import coreset
+from patchcore.maths.neighbours import Points, nearest
+from patchcore.recipe import Recipe
+
+
+def check_ratio(name: str, ratio: float) -> None:
+    """Errors: UsageError for a share that is none."""
+    if not 0 < ratio <= 1:
+        raise UsageError(f"{name} is {ratio}; it must be above 0 and at most 1, for example 0.1.")
+
+
+class KCenterGreedy:
+    """Greedy k-center (paper alg. 1) over the rows of `embedding` (N, D): exact, and without scanning.
+
+    `sampling_ratio`: the share of the rows to pick, at least one of them. Rows are compared after
+    a sparse random projection, as anomalib does it, and picked from a random one on; both are drawn
+    from the seed of the recipe `lightning`, so that the same embedding gives the same rows.
+
+    Attributes: `embedding`; `coreset_size`, rows to pick; `n_observations`, N; `features` (N, d),
+    the projected rows; `min_distances` (N, 1), each row's distance to its nearest pick, among
+    `features`, or None before the first selection.
+    """
+
+    @known_arguments
+    def __init__(self, embedding: Tensor, sampling_ratio: float) -> None:
+        check_ratio("sampling_ratio", sampling_ratio)
+        if embedding.ndim != 2 or not len(embedding):
+            raise UsageError(f"embedding has shape {tuple(embedding.shape)}; expected (patches, dimensions).")
+        self.embedding = embedding
+        self.n_observations = len(embedding)
+        self.coreset_size = max(1, int(self.n_observations * sampling_ratio))
+        self._recipe = Recipe.named("lightning")
+        self._picks: Tensor | None = None
+
+    @cached_property
+    def features(self) -> Tensor:
+        recipe = self._recipe
+        return coreset.project(self.embedding, recipe.projection, recipe.projection_dims, recipe.seed).float()
+
+    @property
+    def min_distances(self) -> Tensor | None:
+        if self._picks is None:
+            return None
+        return nearest(self.features, Points(self.features[self._picks]))[0]
+
+    @torch.no_grad()
+    def select_coreset_idxs(self, selected_idxs: Sequence[int] | None = None) -> list[int]:
+        """The indices of the picked rows, in the order of picking.
+
+        `selected_idxs` are rows that count as picked already: they are not among the result.
+        """
+        if selected_idxs is None or not len(selected_idxs):
+            recipe = self._recipe
+            new = picks = coreset.select(
+                self.embedding,
+                self.coreset_size,
+                method=recipe.coreset,
+                projection=recipe.projection,
+                projection_dims=recipe.projection_dims,
+                start=recipe.start,
+                seed=recipe.seed,
+            )
+        else:
+            taken = torch.as_tensor(selected_idxs, device=self.embedding.device)
+            free = torch.ones(self.n_observations, dtype=torch.bool, device=taken.device)
+            free[taken] = False
+            rest = free.nonzero().flatten()
+            if not len(rest):
+                return []
+            distances, _ = nearest(self.features[rest], Points(self.features[taken]))
+            size = min(self.coreset_size, len(rest))
+            new = rest[coreset.k_center_greedy(self.features[rest], size, start=distances[:, 0])]
+            picks = torch.cat([taken, new])
+        self._picks = picks
+        return [int(index) for index in new]
+
+    def sample_coreset(self, selected_idxs: Sequence[int] | None = None) -> Tensor:
+        """The picked rows of `embedding` (not of its projection), in the order of picking."""
+        return self.embedding[self.select_coreset_idxs(selected_idxs)]

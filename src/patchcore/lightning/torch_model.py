@@ -1,0 +1,239 @@
+"""PatchcoreModel: the network, the memory bank and the scores, as one module."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from patchcore import backbones
+from patchcore.arguments import known_arguments
+from patchcore.data.loading import in_order
+from patchcore.errors import NotFittedError, UsageError
+from patchcore.lightning.anomaly_map import AnomalyMapGenerator
+from patchcore.lightning.buffers import DynamicBufferMixin
+from patchcore.lightning.sampling import KCenterGreedy
+from patchcore.maths import scoring
+from patchcore.maths.embedding import embed, patches_of, pool_mean
+from patchcore.memory.bank import Bank
+from patchcore.recipe import Recipe
+
+RECIPE = Recipe.named("lightning")
+_loading = ContextVar("_loading", default=False)
+
+
+class PatchcoreModel(DynamicBufferMixin, nn.Module):
+    """Normalised pictures (B, 3, H, W) in; in training their patches, else a score and a map each.
+
+    `layers`: taps, module names in dot notation or strides; the first gives the grid. `backbone`:
+    `efficientnet_lite0`, `_lite1`, `_lite2` (offline weights), any timm name with or without a tag,
+    or `torchvision:NAME`. `pre_trained`: True for the name's own weights, False for random ones, or
+    the path of a local file. `num_neighbors`: b of eq. 7; with 1 the score is the highest patch score.
+
+    `memory_bank` (M, D) is a buffer: it is saved and moved with the module, and may be assigned.
+    Errors: BackboneError, WeightsError, UsageError; NotFittedError from whatever needs the bank.
+    """
+
+    memory_bank: Tensor
+
+    @known_arguments
+    def __init__(
+        self,
+        layers: Sequence[str | int],
+        backbone: str = "wide_resnet50_2",
+        pre_trained: bool | str = True,
+        num_neighbors: int = 9,
+    ) -> None:
+        super().__init__()
+        if num_neighbors < 1:
+            raise UsageError(f"num_neighbors is {num_neighbors}; it must be at least 1.")
+        self.backbone, self.num_neighbors = backbone, num_neighbors
+        self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
+        built = backbones.build(backbone, weights_of(pre_trained), self.layers, RECIPE.window, RECIPE.seed)
+        self.feature_extractor = without_the_rest(built).train()
+        self.source = built.source  # the pictures that the weights expect: mean, std
+        self._built = replace(built, state={})  # its tensors would not move with the module
+        self._engine: tuple[Any, backbones.Engine] | None = None
+        self._making = threading.Lock()
+        self.anomaly_map_generator = AnomalyMapGenerator()
+        self.register_buffer("memory_bank", torch.empty(0))
+        self._searched: tuple[Tensor, int, Bank] | None = None
+
+    @torch.no_grad()
+    def forward(self, input_tensor: Tensor) -> Tensor | dict[str, Tensor]:
+        """In training the patches (B*h*w, D); else `anomaly_map` (B, 1, H, W) and `pred_score` (B,)."""
+        embedding = self.embed(input_tensor)
+        patches = self.reshape_embedding(embedding)
+        if self.training:
+            return patches
+        batch, _, h, w = embedding.shape
+        scores, locations = (found.reshape(batch, h * w) for found in self.nearest_neighbors(patches, 1))
+        return {
+            "anomaly_map": self.anomaly_map_generator(scores.reshape(batch, 1, h, w), input_tensor.shape[-2:]),
+            "pred_score": self.compute_anomaly_score(scores, locations, patches),
+        }
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised pictures (B, 3, H, W) -> their embedding (B, D, h, w), float32.
+
+        On a CPU every picture goes to a thread of its own: in training, the last bit of a patch must
+        not depend on which other pictures, or how many threads, it is worked out with.
+        """
+        self.feature_extractor.eval()
+        try:
+            if images.device.type != "cpu" or (len(images) == 1 and not self.training):
+                return self._embed(images)
+            autocast = torch.is_autocast_enabled("cpu")  # threads do not inherit it
+            dtype = torch.get_autocast_dtype("cpu")
+
+            def work(image: Tensor) -> Tensor:
+                with torch.autocast("cpu", dtype, enabled=autocast):
+                    return self._embed(image)
+
+            return torch.cat(list(in_order(work, images.split(1), torch.get_num_threads())))
+        finally:  # Lightning warns of modules that are left in evaluation mode
+            self.feature_extractor.train(self.training)
+
+    @torch.no_grad()
+    def _embed(self, images: Tensor) -> Tensor:
+        taps = [tap.float() for tap in self.taps(images)]
+        # With the channels of a cell side by side, pooling is several times faster, to the same bits.
+        pooled = [pool_mean(t.contiguous(memory_format=torch.channels_last), RECIPE.patch_size) for t in taps]
+        return self.generate_embedding({str(name): tap for name, tap in zip(self.layers, pooled, strict=True)})
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """The layers' features, each (B, C, h, w)."""
+        return self.network(images)
+
+    @property
+    def network(self) -> backbones.Engine:
+        """What reads the layers: the engine of `Detector`, made anew whenever a weight has changed or moved."""
+        tensors = [*self.feature_extractor.parameters(), *self.feature_extractor.buffers()]
+        device, dtype = tensors[0].device, tensors[0].dtype
+        if dtype != torch.float32 or torch.is_autocast_enabled(device.type):
+            return self.feature_extractor
+        state = (device, [(id(t), version_of(t)) for t in tensors])
+        with self._making, torch.inference_mode(False):
+            if self._engine is None or self._engine[0] != state:
+                self._engine = (state, backbones.engine(self._built, "torch", "fp32", device))
+            return self._engine[1]
+
+    def generate_embedding(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Pooled features of each layer, (B, C, h, w) -> (B, D, h, w), on the grid of the first layer."""
+        taps = [features[str(layer)] for layer in self.layers]
+        return embed(taps, pool=RECIPE.pool, merge=RECIPE.merge, align_mode=RECIPE.align, patch_size=1)
+
+    @staticmethod
+    def reshape_embedding(embedding: Tensor) -> Tensor:
+        """(B, D, h, w) -> (B*h*w, D): picture by picture, row by row."""
+        return patches_of(embedding)
+
+    def subsample_embedding(self, embedding: Any, sampling_ratio: float) -> None:
+        """Keep a coreset of the rows of `embedding` (N, D), a tensor or array, as the memory bank."""
+        with torch.inference_mode(False):  # the bank outlives whatever it is built in
+            self.memory_bank = KCenterGreedy(torch.as_tensor(embedding), sampling_ratio).sample_coreset().float()
+
+    def nearest_neighbors(self, embedding: Tensor, n_neighbors: int) -> tuple[Tensor, Tensor]:
+        """Patches (N, D) -> distances to the nearest bank rows, and those rows' indices.
+
+        Of shape (N,) for one neighbour, else (N, n_neighbors), nearest first. Exact, also near 0.
+        """
+        bank = self._bank()
+        with torch.autocast(embedding.device.type, enabled=False):
+            distances, rows = bank.nearest(embedding.float(), n_neighbors)
+        return (distances[:, 0], rows[:, 0]) if n_neighbors == 1 else (distances, rows)
+
+    def compute_anomaly_score(self, patch_scores: Tensor, locations: Tensor, embedding: Tensor) -> Tensor:
+        """The image scores (B,) by eq. 7, with b = `num_neighbors`.
+
+        `patch_scores` and `locations` (B, N): of each patch the distance to its nearest bank row,
+        and that row; `embedding` (B*N, D): the patches.
+        """
+        bank, patches = self._bank(), embedding.float().reshape(*patch_scores.shape, -1)
+        with torch.autocast(embedding.device.type, enabled=False):
+            return torch.stack(
+                [
+                    scoring.reweighted_score(*of_picture, bank, self.num_neighbors)
+                    for of_picture in zip(patch_scores.float(), patches, locations, strict=True)
+                ]
+            )
+
+    @staticmethod
+    def euclidean_dist(x: Tensor, y: Tensor) -> Tensor:
+        """Distances (N, M) of the rows of x (N, D) and y (M, D), coordinate by coordinate: exact near 0."""
+        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def _bank(self) -> Bank:
+        """The memory bank, prepared to be searched; anew whenever it was assigned, changed or moved."""
+        rows = self.memory_bank
+        if not rows.numel():
+            raise NotFittedError(
+                "The memory bank is empty. Fit the model, load a checkpoint, or call "
+                "subsample_embedding(embedding, sampling_ratio)."
+            )
+        version = version_of(rows)
+        if self._searched is None or self._searched[0] is not rows or self._searched[1] != version:
+            origins, scales = torch.zeros(len(rows), 3, dtype=torch.int32), torch.ones(rows.shape[1])
+            self._searched = (rows, version, Bank(rows.float(), origins, (), scales))
+        return self._searched[2]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and other processes: the hooks that read the layers belong to this one's network."""
+        return _restored, (type(self), self.layers, self.backbone, self.num_neighbors, self.state_dict(), self.training)
+
+
+def _restored(
+    kind: type[PatchcoreModel],
+    layers: Sequence[str | int],
+    backbone: str,
+    num_neighbors: int,
+    state: dict[str, Any],
+    training: bool,
+) -> PatchcoreModel:
+    with about_to_load():
+        model = kind(layers, backbone, True, num_neighbors)
+    model.load_state_dict(state)
+    return model.to(model.memory_bank.device).train(training)
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor has been changed in place, as far as that is known."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+@contextmanager
+def about_to_load() -> Iterator[None]:
+    """Networks built within are given random weights, and none are fetched: others will replace them."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def weights_of(pre_trained: bool | str) -> str:
+    """The recipe's word for `pre_trained`."""
+    if _loading.get():
+        return "random"
+    if isinstance(pre_trained, str):
+        return pre_trained
+    return "pretrained" if pre_trained else "random"
+
+
+def without_the_rest(built: backbones.Backbone) -> nn.Module:
+    """The extractor of a backbone, its network without the modules that come after the deepest tap."""
+    model, dropped = built.extractor.model, []
+    needed = built.extractor.used | {key.rpartition(".")[0] for key in built.state}
+    for name, _ in list(model.named_modules()):
+        if not name or any(name.startswith(f"{other}.") for other in dropped):
+            continue
+        if name not in needed and not any(other.startswith(f"{name}.") for other in needed):
+            model.set_submodule(name, nn.Identity())
+            dropped.append(name)
+    return built.extractor

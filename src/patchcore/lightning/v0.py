@@ -1,0 +1,395 @@
+"""The interface of anomalib v0's PatchCore (`anomalib.models.patchcore.model`), on this package's engine.
+
+    from lightning import Trainer
+    from patchcore.lightning.v0 import PatchcoreLightning
+    model = PatchcoreLightning({"layers": ["layer2", "layer3"], "input_size": (224, 224)})
+    Trainer(**model.trainer_arguments).fit(model, PictureDataModule("parts"))
+
+Version 1 is beside it, in `patchcore.lightning`; what v0 does differently is here: pictures are not
+cropped, layers are aligned to the nearest cell, the score is a softmax over nine neighbours and not
+eq. 7, results are tuples, and large pictures can be read in tiles.
+"""
+
+from __future__ import annotations
+
+import warnings
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
+from typing_extensions import Self
+
+from patchcore.arguments import known_arguments
+from patchcore.backbones import taps_of
+from patchcore.errors import UsageError, nearest_name
+from patchcore.lightning.buffers import DynamicBufferMixin
+from patchcore.lightning.lightning_model import Patchcore
+from patchcore.lightning.torch_model import RECIPE
+from patchcore.lightning.torch_model import PatchcoreModel as PatchcoreModelV1
+from patchcore.maths import maps
+from patchcore.maths.embedding import embed
+from patchcore.maths.resize import Frame
+from patchcore.maths.softmax_score import softmax_score
+from patchcore.maths.tiling import Tiling
+
+__all__ = ["AnomalyMapGenerator", "DynamicBufferModule", "PatchcoreLightning", "PatchcoreModel"]
+
+Scores = Tensor | NDArray[Any]
+META_DATA = ("image_threshold", "pixel_threshold", "min", "max")
+
+
+class DynamicBufferModule(DynamicBufferMixin, nn.Module):
+    """A module whose own buffers take the shape of what is loaded into them."""
+
+
+class AnomalyMapGenerator:
+    """Distances of patches to their nearest bank rows -> maps and image scores.
+
+    `input_size`: (height, width) of the maps, a tuple or an OmegaConf list; `sigma`: of the Gaussian
+    that smooths them, in pixels.
+    """
+
+    @known_arguments
+    def __init__(self, input_size: Sequence[int], sigma: float = 4) -> None:
+        self.input_size = sides("input_size", input_size)
+        self.sigma = sigma
+        self._frame = Frame(self.input_size, self.input_size, self.input_size)
+        self._options = {**RECIPE.map_options, "sigma": float(sigma)}
+
+    def compute_anomaly_map(self, patch_scores: Scores, feature_map_shape: Sequence[int]) -> Tensor:
+        """Distances (B*h*w, k), nearest first -> smoothed maps (B, 1, height, width) of the nearest one.
+
+        `feature_map_shape` is (width, height) of the grid, on which patches lie row by row. Each
+        cell's value is repeated over its pixels.
+        """
+        values, (width, height) = self._by_picture(patch_scores, feature_map_shape)
+        return maps.anomaly_map(values[..., 0].unflatten(1, (1, height, width)), self._frame, **self._options)
+
+    @staticmethod
+    def compute_anomaly_score(patch_scores: Scores) -> Tensor:
+        """The image score () of the distances (N, k) of one picture's patches; (B,) of (B, N, k).
+
+        The highest patch score, times one minus the largest softmax over that patch's k distances.
+        """
+        values = as_float(patch_scores)
+        if values.ndim < 2:
+            raise UsageError(
+                f"patch_scores has shape {tuple(values.shape)}; expected (patches, neighbours), distances of each "
+                "patch to its nearest bank rows."
+            )
+        return softmax_score(values)
+
+    def __call__(self, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """`patch_scores=` (B*h*w, k) and `feature_map_shape=` (width, height) -> maps (B, 1, H, W), scores (B,).
+
+        Scores are those of `compute_anomaly_score`, one per picture. Errors: UsageError (a ValueError)
+        for a keyword that is missing or unknown.
+        """
+        known = ("patch_scores", "feature_map_shape")
+        for name in kwargs:
+            if name not in known:
+                raise UsageError(
+                    f"AnomalyMapGenerator takes no {name!r}.{nearest_name(name, known)} It takes: {', '.join(known)}."
+                )
+        for name in known:
+            if name not in kwargs:
+                raise UsageError(f"Expected the keyword {name!r}; got {', '.join(kwargs) or 'none'}.")
+        values, _ = self._by_picture(kwargs["patch_scores"], kwargs["feature_map_shape"])
+        return self.compute_anomaly_map(**kwargs), self.compute_anomaly_score(values)
+
+    def _by_picture(self, patch_scores: Scores, feature_map_shape: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
+        """Distances (B, h*w, k), and (width, height)."""
+        values, (width, height) = as_float(patch_scores), (int(side) for side in feature_map_shape)
+        if values.ndim == 1:
+            values = values[:, None]
+        if values.ndim != 2 or not len(values) or len(values) % (width * height):
+            raise UsageError(
+                f"patch_scores has shape {tuple(values.shape)}; expected (patches, neighbours) with a multiple of "
+                f"{width} * {height} patches, as feature_map_shape says."
+            )
+        if (width - height) * (self.input_size[1] - self.input_size[0]) < 0:
+            warnings.warn(
+                f"feature_map_shape {width, height} is (width, height), but pictures are of (height, width) "
+                f"{self.input_size}. Is it the other way round?",
+                stacklevel=4,
+            )
+        return values.unflatten(0, (-1, width * height)), (width, height)
+
+
+class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
+    """Normalised pictures (B, 3, H, W) in; in training their patches, else the tuple (maps, scores).
+
+    `layers`: taps; the first gives the grid. `input_size`: (height, width) of the pictures and of
+    their maps. `backbone`: as in version 1, but a name without a tag means torchvision's first
+    weights, where timm has them. With `apply_tiling` pictures are read in tiles of `tile_size`, a
+    side or (height, width), `tile_stride` apart; None is the tile's own size. Their features are
+    joined before patches are made, and only one tile at a time is in the network. The tiles are
+    saved with the model. `pre_trained`: as in version 1; `num_neighbors`: of the score's softmax.
+    Errors: BackboneError, WeightsError, UsageError.
+    """
+
+    tiles: Tensor
+
+    @known_arguments
+    def __init__(
+        self,
+        layers: Sequence[str | int],
+        input_size: Sequence[int],
+        backbone: str = "wide_resnet50_2",
+        apply_tiling: bool = False,
+        tile_size: int | Sequence[int] | None = None,
+        tile_stride: int | Sequence[int] | None = None,
+        *,
+        pre_trained: bool | str = True,
+        num_neighbors: int = 9,
+    ) -> None:
+        size = sides("input_size", input_size)
+        tiles = _tiles(size, tile_size, tile_stride) if apply_tiling else torch.zeros(2, 2, dtype=torch.long)
+        super().__init__(layers, first_weights(backbone), pre_trained, num_neighbors)
+        self.backbone, self.input_size = backbone, size
+        del self.anomaly_map_generator  # version 1 has a module here
+        self.anomaly_map_generator = AnomalyMapGenerator(size)  # type: ignore[assignment]
+        self.register_buffer("tiles", tiles)  # size and stride; zeros without
+        self._check_cells()
+
+    @property
+    def apply_tiling(self) -> bool:
+        """Whether pictures are read in tiles."""
+        return bool(self.tiles.any())
+
+    @property
+    def tile_size(self) -> tuple[int, int] | None:
+        """(height, width) of a tile, in pixels; None without tiles."""
+        return (int(self.tiles[0, 0]), int(self.tiles[0, 1])) if self.apply_tiling else None
+
+    @property
+    def tile_stride(self) -> tuple[int, int] | None:
+        """The step from one tile to the next, (down, right), in pixels; None without tiles."""
+        return (int(self.tiles[1, 0]), int(self.tiles[1, 1])) if self.apply_tiling else None
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """The layers' features, each (B, C, h, w), read tile by tile if so wished."""
+        size, stride = self.tile_size, self.tile_stride
+        return taps_of(self.feature_extractor, images, None if size is None or stride is None else (size, stride))
+
+    @torch.no_grad()
+    def forward(self, input_tensor: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
+        """In training the patches (B*h*w, D); else maps (B, 1, *input_size) and scores (B,)."""
+        embedding = self.embed(input_tensor)
+        patches = self.reshape_embedding(embedding)
+        if self.training:
+            return patches
+        distances = self.nearest_neighbors(patches, self.num_neighbors)
+        height, width = embedding.shape[-2:]
+        return self.anomaly_map_generator(patch_scores=distances, feature_map_shape=(width, height))
+
+    def generate_embedding(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Pooled features of each layer, (B, C, h, w) -> (B, D, h, w), each cell of a deeper layer repeated."""
+        taps = [features[str(layer)] for layer in self.layers]
+        return embed(taps, pool=RECIPE.pool, merge=RECIPE.merge, align_mode="nearest", patch_size=1)
+
+    def nearest_neighbors(self, embedding: Tensor, n_neighbors: int = 9) -> Tensor:  # type: ignore[override]
+        """Patches (N, D) -> Euclidean distances (N, n_neighbors) to the nearest bank rows, nearest first.
+
+        Exact, also near 0. A bank with fewer rows gives as many.
+        """
+        distances, _ = super().nearest_neighbors(embedding, n_neighbors)
+        return distances.reshape(len(embedding), -1)
+
+    def _check_cells(self) -> None:
+        extractor: Any = self.feature_extractor
+        if self.tile_size and self.tile_stride:
+            for cell in extractor.strides:
+                Tiling(self.input_size, self.tile_size, self.tile_stride).in_cells(cell)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and other processes: the hooks that read the layers belong to this one's network."""
+        arguments = (self.layers, self.input_size, self.backbone, self.num_neighbors)
+        return _restored, (type(self), arguments, self.state_dict(), self.training)
+
+
+def _restored(
+    kind: type[PatchcoreModel], arguments: tuple[Any, ...], state: dict[str, Any], training: bool
+) -> PatchcoreModel:
+    layers, size, backbone, num_neighbors = arguments
+    model = kind(layers, size, backbone, pre_trained=False, num_neighbors=num_neighbors)
+    model.load_state_dict(state)
+    return model.to(model.memory_bank.device).train(training)
+
+
+class PatchcoreLightning(Patchcore):
+    """PatchCore for a stock `lightning.Trainer`, from a configuration.
+
+    `hparams`, a dict, Namespace or OmegaConf object, has either the names of `PatchcoreModel`'s
+    arguments and `coreset_sampling_ratio`, `seed`; or sections, as anomalib v0's files have them:
+    `model` (`backbone`, `layers`, `input_size`, `coreset_sampling_ratio`, `num_neighbors`,
+    `pre_trained`), `dataset` (`image_size`, where the model has no `input_size`; `tiling` with
+    `apply`, `tile_size`, `stride`) and `project` (`seed`). The backbone is a ResNet-18 unless stated.
+    Other sections are not for the model and are left alone; an unknown name in these is an error.
+
+    Thresholds, and the range that normalises scores, come from the pictures of the validation that
+    are labelled good, and from nothing else.
+    """
+
+    model: PatchcoreModel  # type: ignore[assignment]
+
+    def __init__(self, hparams: Any) -> None:
+        super(Patchcore, self).__init__()  # Patchcore's arguments are not ours
+        hparams = plain(hparams)
+        settings = settings_of(hparams)
+        self.save_hyperparameters(hparams)
+        ratio, self.seed = settings.pop("coreset_sampling_ratio", 0.1), settings.pop("seed", RECIPE.seed)
+        settings.setdefault("backbone", "resnet18")
+        self._prepare(PatchcoreModel(**settings), ratio)
+
+    def configure_transforms(self, image_size: Sequence[int] | None = None) -> Transform:
+        """From pictures (3, H, W) in [0, 1] to what the network expects, of the model's `input_size`; no crop."""
+        size, source = image_size or self.model.input_size, self.model.source
+        return Compose([Resize(list(size), antialias=True), Normalize(list(source.mean), list(source.std))])
+
+    def training_step(self, batch: Any, _batch_idx: int = 0) -> dict[str, Tensor]:  # type: ignore[override]
+        """Remember the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
+        return super().training_step(batch)
+
+    def on_validation_start(self) -> None:
+        """Choose the memory bank from the patches of the training pictures, when all have been seen."""
+        super().on_validation_start()
+
+    def validation_step(self, batch: Any, _: int = 0) -> dict[str, Any] | None:  # type: ignore[override]
+        """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W), and with verdicts, once there
+        are thresholds: `pred_labels` (B,), `pred_masks` (B, 1, H, W). None before there is a bank.
+        """
+        return super().validation_step(batch)
+
+    def with_predictions(self, batch: dict[str, Any], output: Any) -> dict[str, Any]:
+        """A batch with the maps and scores that the model gives of it."""
+        anomaly_maps, scores = output
+        return super().with_predictions(batch, {"anomaly_map": anomaly_maps, "pred_score": scores})
+
+    @property
+    def meta_data(self) -> dict[str, float]:
+        """`image_threshold`, `pixel_threshold`, and `min` and `max` of the maps; NaN before validation."""
+        buffers = (self.image_threshold, self.pixel_threshold, self.map_min, self.map_max)
+        return dict(zip(META_DATA, map(float, buffers), strict=True))
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """As Lightning's; the weights are the checkpoint's, so none are fetched."""
+        if "hparams" not in kwargs:
+            stored = torch.load(checkpoint_path, map_location="cpu", weights_only=True)["hyper_parameters"]
+            kwargs["hparams"] = without_fetching(stored)
+        return super(Patchcore, cls).load_from_checkpoint(
+            checkpoint_path, *args, **{"weights_only": True, **kwargs}
+        )
+
+
+_MODEL = {
+    "backbone": "backbone",
+    "coreset_sampling_ratio": "coreset_sampling_ratio",
+    "input_size": "input_size",
+    "layers": "layers",
+    "num_neighbors": "num_neighbors",
+    "pre_trained": "pre_trained",
+}
+_TILING = {"apply": "apply_tiling", "stride": "tile_stride", "tile_size": "tile_size"}
+_FLAT = {name: name for name in (*_MODEL, *_TILING.values(), "seed")}
+# Of v0's files: what it names for its own tools, and what only the stated value can be had of.
+_NOT_FOR_THE_MODEL = {"early_stopping", "metric", "name", "threshold", "weight_file", "random_tile_count"}
+_ONLY = {"normalization_method": (None, "min_max"), "remove_border_count": (None, 0), "use_random_tiling": (None, False)}
+
+
+def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `PatchcoreModel`, and `coreset_sampling_ratio` and `seed`, as far as they are stated."""
+    if "model" in hparams:
+        dataset, project = hparams.get("dataset") or {}, hparams.get("project") or {}
+        settings = _named("model", hparams["model"] or {}, _MODEL)
+        settings |= _named("dataset.tiling", dataset.get("tiling") or {}, _TILING)
+        if settings.get("input_size") is None and dataset.get("image_size") is not None:
+            settings["input_size"] = dataset["image_size"]
+        if project.get("seed") is not None:
+            settings["seed"] = project["seed"]
+    else:
+        settings = _named("", hparams, _FLAT)
+    missing = [name for name in ("layers", "input_size") if settings.get(name) is None]
+    if missing:
+        raise UsageError(
+            f"The hyperparameters have no {' and no '.join(missing)}; got {', '.join(hparams) or 'none'}. Give them "
+            "flat, {'layers': ['layer2', 'layer3'], 'input_size': (224, 224)}, or in a section `model`."
+        )
+    if isinstance(settings["input_size"], int):
+        settings["input_size"] = (settings["input_size"],) * 2
+    return settings
+
+
+def _named(section: str, given: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+    """What a section states, by the names of the arguments. Errors: UsageError."""
+    for name, value in given.items():
+        if section and name in _ONLY and value not in _ONLY[name]:
+            raise UsageError(f"{section}.{name} is {value!r}; only {_ONLY[name][1]!r} can be had here.")
+        if name not in known and not (section and name in (*_NOT_FOR_THE_MODEL, *_ONLY)):
+            where = f"The section {section} has" if section else "The hyperparameters have"
+            raise UsageError(f"{where} an unknown name {name!r}.{nearest_name(name, known)} Known: {', '.join(known)}.")
+    return {known[name]: value for name, value in given.items() if name in known}
+
+
+def without_fetching(hparams: Any) -> dict[str, Any]:
+    """The same hyperparameters for a network whose weights will be loaded, so that none are fetched."""
+    found = plain(hparams)
+    if "model" in found:
+        return {**found, "model": {**found["model"], "pre_trained": False}}
+    return {**found, "pre_trained": False}
+
+
+def plain(value: Any) -> Any:
+    """Dicts, Namespaces and OmegaConf objects, at any depth, as dicts and lists."""
+    if type(value).__module__.partition(".")[0] == "omegaconf":
+        from omegaconf import OmegaConf
+
+        value = OmegaConf.to_container(value, resolve=True)
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def sides(name: str, value: Any) -> tuple[int, int]:
+    """(height, width) of two numbers in whatever holds them. Errors: UsageError."""
+    try:
+        height, width = (int(side) for side in value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} is {value!r}; expected (height, width) in pixels.") from None
+    if height < 1 or width < 1:
+        raise UsageError(f"{name} is {value!r}; both sides must be at least 1.")
+    return height, width
+
+
+def as_float(scores: Scores) -> Tensor:
+    """A tensor of an array or tensor, float32 or wider."""
+    tensor = torch.tensor(scores) if isinstance(scores, np.ndarray) else scores
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def _tiles(size: tuple[int, int], tile_size: Any, tile_stride: Any) -> Tensor:
+    if tile_size is None:
+        raise UsageError("apply_tiling is set, but there is no tile_size. Give a side or (height, width) in pixels.")
+    both = [(side, side) if isinstance(side, int) else side for side in (tile_size, tile_stride or tile_size)]
+    tile, stride = sides("tile_size", both[0]), sides("tile_stride", both[1])
+    Tiling(size, tile, stride)  # says what is wrong with them
+    return torch.tensor([tile, stride])
+
+
+def first_weights(backbone: str) -> str:
+    """A backbone's name with the tag of torchvision's first weights, which v0 had, where timm has them."""
+    import timm
+
+    if "." in backbone or ":" in backbone or not timm.is_model(backbone):
+        return backbone
+    return f"{backbone}.tv_in1k" if f"{backbone}.tv_in1k" in timm.list_pretrained(f"{backbone}.*") else backbone

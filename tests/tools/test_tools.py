@@ -1,0 +1,167 @@
+"""tools/train.py and tools/inference.py, as they are started and step by step."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from patchcore.errors import DataError
+
+ROOT = Path(__file__).parents[2]
+
+
+def tool(name: str):
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+train, inference = tool("train"), tool("inference")
+
+
+def started(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    """A tool in a process of its own, at another place than the repository's."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    """The configuration that comes with the tools, for smaller pictures."""
+    found = yaml.safe_load((ROOT / "tools/config/patchcore.yaml").read_text())
+    found["dataset"] |= {"image_size": 128, "num_workers": 0}
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(yaml.safe_dump(found))
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(config, hazelnut, tmp_path_factory) -> Path:
+    """What train.py writes."""
+    folder = tmp_path_factory.mktemp("results")
+    done = started(
+        "train", "--model", "patchcore", "--config", config, "--data", hazelnut, "--output", folder, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("image AUROC 1.000 | pixel AUROC 0.9"), done.stdout
+    return folder
+
+
+def arguments(results: Path, source: object, target: Path, *more: object) -> list[str]:
+    known = ["--config", results / "config.yaml", "--weight_path", results / "weights/model.ckpt"]
+    return [str(word) for word in (*known, "--image_path", source, "--save_path", target, *more)]
+
+
+def test_train_writes_what_inference_reads_and_its_seed_is_42(results):
+    assert yaml.safe_load((results / "config.yaml").read_text())["project"]["seed"] == 42
+    assert (results / "meta_data.json").is_file()
+
+
+def test_pictures_of_a_folder_become_overlays_of_their_size_with_a_label(results, hazelnut, tmp_path, capsys):
+    assert inference.stream(arguments(results, hazelnut / "test/colour", tmp_path)) == 0
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == [f"{path.name}.png" for path in sorted((hazelnut / "test/colour").iterdir())]
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == len(written)
+    assert all(float(score) > 0.5 for _, score, _ in lines)
+    overlay = np.asarray(Image.open(tmp_path / "00.jpg.png"))
+    picture = np.asarray(Image.open(hazelnut / "test/colour/00.jpg"))
+    assert overlay.shape == picture.shape
+    assert (overlay[:3, :60] == 255).all()  # the label's ground
+    assert np.abs(overlay.astype(int) - picture)[150:350, 150:350].mean() > 10  # heat
+
+
+def test_one_picture_with_meta_data_of_its_own(results, hazelnut, tmp_path):
+    done = started(
+        "inference",
+        *arguments(results, hazelnut / "test/good/04.jpg", tmp_path, "--meta_data", results / "meta_data.json"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    name, score, _ = done.stdout.split("\t")
+    assert name == "04.jpg"
+    assert float(score) < 0.5
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["04.jpg.png"]
+
+
+@pytest.fixture
+def video(hazelnut, tmp_path) -> Path:
+    """A good part, then a defective one."""
+    path = tmp_path / "belt.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (512, 512))
+    for name in ("good/04.jpg", "good/04.jpg", "colour/00.jpg"):
+        writer.write(cv2.imread(str(hazelnut / "test" / name)))
+    writer.release()
+    return path
+
+
+def test_every_picture_of_a_video_gets_its_verdict(results, video, hazelnut, tmp_path, capsys):
+    assert inference.stream(arguments(results, video, tmp_path / "out")) == 0
+    scores = [float(line.split("\t")[1]) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(path.name for path in (tmp_path / "out/belt").iterdir()) == [f"00000{i}.png" for i in range(3)]
+    assert scores[0] == scores[1] < 0.5 < scores[2]
+    # The colours are the right way round: the same score as for the file, but for the video's losses.
+    inference.stream(arguments(results, hazelnut / "test/colour/00.jpg", tmp_path / "out"))
+    assert float(capsys.readouterr().out.split("\t")[1]) == pytest.approx(scores[2], abs=0.1)
+
+
+def test_a_limit_stops_the_stream(results, video, tmp_path, capsys):
+    inference.stream(arguments(results, video, tmp_path / "out", "--limit", 1))
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_bad_picture_is_named_and_the_others_go_on(results, hazelnut, tmp_path, capsys):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no picture")
+    (folder / "b.jpg").write_bytes((hazelnut / "test/good/04.jpg").read_bytes())
+    assert inference.stream(arguments(results, folder, tmp_path / "out")) == 1
+    said = capsys.readouterr()
+    assert "a.png: not a picture that can be read" in said.err
+    assert said.out.startswith("b.jpg\t")
+
+
+@pytest.mark.skipif(os.path.exists("/dev/video97"), reason="there is a camera 97 here")
+def test_a_camera_that_is_not_there_says_so(results, tmp_path, capfd):
+    with pytest.raises(DataError, match="Camera 97 cannot be opened"):
+        inference.stream(arguments(results, 97, tmp_path / "out"))
+
+
+def test_without_data_train_says_which_it_needs(tmp_path):
+    done = started("train", "--model", "patchcore", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Error: There is no data set at datasets/MVTec/bottle. Expected the MVTec AD layout" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["patchcore", "wide_resnet50"])
+def test_the_configurations_that_come_along_are_whole(name):
+    from patchcore.inferencers import get_model
+    from patchcore.lightning.v0 import without_fetching
+
+    found = yaml.safe_load((ROOT / f"tools/config/{name}.yaml").read_text())
+    model = get_model(without_fetching(found))
+    assert model.coreset_sampling_ratio == 0.1
+    assert model.seed == 42
+    assert (model.model.backbone, model.model.input_size) == {
+        "patchcore": ("efficientnet_lite0", (256, 256)),
+        "wide_resnet50": ("wide_resnet50_2", (224, 224)),
+    }[name]
+
+
+def test_the_names_of_anomalib_s_own_options_are_taken(tmp_path):
+    args = train.get_args(["--model", "patchcore", "--model_config_path", str(tmp_path)])
+    assert (args.config, args.seed) == (tmp_path, None)
+    words = ["--model_config_path", "c", "--weight_path", "w", "--image_path", "0", "--save_path", "s", "--meta_data", "m"]
+    args = inference.get_args(words)
+    assert (args.config, args.weight_path, args.image_path) == (Path("c"), Path("w"), "0")
