@@ -80,11 +80,14 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         }
 
     def embed(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, H, W) -> their embedding (B, D, h, w), float32.
+        """Normalised pictures (B, 3, H, W), or (B, 1, H, W), -> their embedding (B, D, h, w), float32.
 
         On a CPU every picture goes to a thread of its own: in training, the last bit of a patch must
         not depend on which other pictures, or how many threads, it is worked out with.
         """
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise UsageError(f"Pictures of shape {tuple(images.shape)}; expected (B, 3, H, W), or (B, 1, H, W) for grey.")
+        images = images.expand(-1, 3, -1, -1)
         self.feature_extractor.eval()
         try:
             if images.device.type != "cpu" or (len(images) == 1 and not self.training):
