@@ -176,7 +176,7 @@ def test_predicting_before_fitting_says_what_to_do(empty, new):
 
 
 def test_fitting_on_nothing_says_what_to_do(empty):
-    with pytest.raises((DataError, NotFittedError), match="good pictures|training pictures"):
+    with pytest.raises((DataError, NotFittedError), match=r"good pictures|training pictures"):
         empty.fit([])
 
 
@@ -212,11 +212,9 @@ def test_grey_pictures_count_as_pictures_with_three_equal_channels(fitted, new):
 
 def test_a_picture_of_another_size_is_scored_or_refused_by_name(fitted, new):
     larger = [np.array(Image.fromarray(picture).resize((192, 160))) for picture in new]
-    try:
-        scores = fitted.scores(larger)
-    except PatchcoreError as error:
-        assert "192" in str(error)
-        assert str(SIDE) in str(error)
+    if isinstance(fitted, OfInspection):  # whose maps have the one size that it was told of
+        with pytest.raises(PatchcoreError, match=rf"160.*192.*{SIDE}"):
+            fitted.scores(larger)
     else:
-        assert scores[1] > scores[0]
-        assert all(math.isfinite(score) for score in scores)
+        scores = fitted.scores(larger)
+        assert scores[1] > scores[0] > 0

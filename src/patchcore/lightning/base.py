@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from patchcore.calibration import Calibration
-from patchcore.errors import UsageError
+from patchcore.errors import DataError, UsageError
 from patchcore.lightning import processes
 from patchcore.maths import metrics
 from patchcore.recipe import Recipe
@@ -73,6 +73,10 @@ class MemoryBankMixin(_Module):
     def on_train_epoch_end(self) -> None:
         self._fit_once()
         self.trainer.should_stop = True
+
+    def on_fit_end(self) -> None:
+        if not self._is_fitted:  # Lightning passes over a loader that gives nothing
+            raise DataError("There are no good pictures to learn from: the training loader gave none.")
 
     def _fit_once(self) -> None:
         if self._collecting or not self._is_fitted:

@@ -86,7 +86,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         not depend on which other pictures, or how many threads, it is worked out with.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise UsageError(f"Pictures of shape {tuple(images.shape)}; expected (B, 3, H, W), or (B, 1, H, W) for grey.")
+            raise UsageError(f"Pictures of shape {tuple(images.shape)}; expected (B, 3, H, W), or (B, 1, H, W).")
         images = images.expand(-1, 3, -1, -1)
         self.feature_extractor.eval()
         try:

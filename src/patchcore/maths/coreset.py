@@ -237,9 +237,9 @@ def select(
     method: Coreset,
     projection: Projection,
     projection_dims: int,
-    projection_from: int,
     start: Start,
     seed: int,
+    projection_from: int = 1,
     on_progress: Callable[[int], object] | None = None,
     empty: Empty = _empty,
 ) -> Tensor:
