@@ -37,6 +37,16 @@ API = {
     "patchcore.maths.thresholds": ["fit_threshold", "needed_scores", "decide", "normalise"],
     "patchcore.maths.metrics": ["image_metrics", "pixel_curve", "pixel_metrics"],
     "patchcore.backbones": ["build", "wrap", "Extractor"],
+    "patchcore.lightning": [
+        "Patchcore",
+        "PatchcoreModel",
+        "PictureDataModule",
+        "AnomalyMapGenerator",
+        "KCenterGreedy",
+        "AnomalyModule",
+        "MemoryBankMixin",
+        "DynamicBufferMixin",
+    ],
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch.utils.data import DataLoader
@@ -258,6 +258,33 @@ def test_a_second_fit_forgets_the_first(pictures, expected_bank):
     torch.testing.assert_close(model.model.memory_bank, expected_bank)
 
 
+class Stop(Callback):
+    def on_train_batch_end(self, *_, **__):
+        raise RuntimeError("the light went out")
+
+
+def test_a_fit_that_is_interrupted_leaves_what_there_was(pictures, expected_bank):
+    model = Patchcore(**NETWORK)
+    for fitted in (False, True):
+        with pytest.raises(RuntimeError, match="the light went out"):
+            trainer(max_epochs=1, callbacks=[Stop()]).fit(model, DataLoader(pictures + 1, batch_size=2))
+        if fitted:
+            trainer().validate(model, DataLoader(pictures, batch_size=2), verbose=False)
+            torch.testing.assert_close(model.model.memory_bank, expected_bank)
+        else:
+            with pytest.raises(NotFittedError, match="No training pictures have been seen"):
+                trainer().validate(model, DataLoader(pictures, batch_size=2), verbose=False)
+            trainer(max_epochs=1).fit(model.train(), DataLoader(pictures, batch_size=2))
+
+
+def test_after_a_trainer_steps_and_fit_still_work(pictures, expected_bank):
+    model = Patchcore(**NETWORK)
+    trainer(max_epochs=1).fit(model, DataLoader(pictures + 1, batch_size=2))
+    model.train().training_step(pictures)
+    model.fit()
+    torch.testing.assert_close(model.model.memory_bank, expected_bank)
+
+
 def test_patches_in_a_file_give_the_same_bank(pictures, expected_bank, monkeypatch):
     monkeypatch.setattr(module, "spill_limit", lambda memory: 10_000)
     model = Patchcore(**NETWORK)
@@ -267,7 +294,7 @@ def test_patches_in_a_file_give_the_same_bank(pictures, expected_bank, monkeypat
     torch.testing.assert_close(model.model.memory_bank, expected_bank)
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:You.re resuming from a checkpoint that ended before")
 def test_a_fit_that_resumes_within_an_epoch_is_refused(pictures, tmp_path):
     saves = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1)
     model, options = Patchcore(**NETWORK), {"max_epochs": 1, "enable_checkpointing": True}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize, Transform
 from typing_extensions import Self
@@ -96,6 +97,11 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         super().on_train_start()
         self._seen = None
 
+    def on_validation_start(self) -> None:
+        if self._collecting and self.trainer.state.fn != TrainerFn.FITTING:  # left over from a fit that was interrupted
+            self._collecting, self._seen = False, None
+        super().on_validation_start()
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if batch_idx and self._collecting and self._seen is None:
             raise UsageError(
@@ -113,7 +119,8 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         embedding = self.model.embed(images)
         grid = (embedding.shape[2], embedding.shape[3])
         patches = self.model.reshape_embedding(embedding)
-        if self._trainer is None or self._collecting:  # further epochs show nothing new
+        further = self._trainer is not None and self._trainer.training and not self._collecting
+        if not further:  # epochs after the first show nothing new
             if self._seen is None:
                 self._seen = PatchStore(spill_limit(self.memory))
             for one in patches.split(grid[0] * grid[1]):
