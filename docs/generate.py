@@ -33,6 +33,8 @@ API = {
     "patchcore.maths.embedding": ["embed", "pool_mean", "pool_bins", "align", "patches_of"],
     "patchcore.maths.scoring": ["patch_scores", "image_score", "reweighted_score", "top_share_score"],
     "patchcore.maths.maps": ["anomaly_map", "side_matrix", "upsample_matrix", "gaussian_matrix"],
+    "patchcore.maths.tiling": ["Tiling", "split", "merge"],
+    "patchcore.maths.joining": ["join"],
     "patchcore.maths.resize": ["resize", "resize_matrix", "Frame", "place", "pad"],
     "patchcore.maths.thresholds": ["fit_threshold", "needed_scores", "decide", "normalise"],
     "patchcore.maths.metrics": ["image_metrics", "pixel_curve", "pixel_metrics"],

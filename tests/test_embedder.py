@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from patchcore import BackboneError, PictureError, Recipe, RecipeError
+from patchcore import BackboneError, Detector, PictureError, Recipe, RecipeError
 from patchcore.backbones import build, wrap
 from patchcore.data.datasets import samples
 from patchcore.embedder import Embedder
@@ -267,3 +267,20 @@ def test_taps_that_are_not_whole_cells_cannot_be_joined():
     recipe = Recipe(backbone="module", taps=("cells",), size=128, tile=64)
     with pytest.raises(BackboneError, match="tile of 64 x 64 pixels gives a tap of 31 x 31 cells"):
         stream(Embedder(recipe, wrap(Valid(), recipe.taps, recipe.seen), CPU), [noise(128, 128)])
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_detector_that_tiles_is_the_same_after_saving_on_any_engine(engine, hazelnut, tmp_path):
+    if engine == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is not installed: patchcore[openvino]")
+    pictures = sorted((hazelnut / "train/good").iterdir())[:4]
+    recipe = Recipe(size=192, ratio=0.05, tile=64, tile_stride=48, scales=(1, 0.5))
+    one = Detector(recipe, threads=1).fit(pictures)
+    two = Detector(recipe, threads=2).fit(pictures)
+    assert one.save(tmp_path / "one") == two.save(tmp_path / "two")
+    loaded = Detector.load(tmp_path / "one", engine=engine)
+    assert loaded.recipe == recipe
+    for got, expected in zip(loaded.predict(pictures), one.predict(pictures), strict=True):
+        assert got.score == pytest.approx(expected.score, rel=1e-4)
+    (alone,) = loaded.predict(pictures[:1], batch_size=4)
+    assert alone.score == pytest.approx(one.predict(pictures[0]).score, rel=1e-4)

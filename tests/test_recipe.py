@@ -356,3 +356,65 @@ def test_no_folder_of_this_machine_is_kept(weights):
     data = Recipe(weights=weights).to_dict()
     assert data["weights"] == Path(weights).name
     assert set(data) == set(Recipe.model_fields)
+
+
+# ---- ensembles
+
+TWO = Recipe(members=("default", {"base": "fast", "ratio": 0.05}), seed=3, false_reject_rate=0.1)
+
+
+def test_members_are_recipes_names_or_fields_on_a_base():
+    assert TWO.members == (Recipe(), Recipe.named("fast").replace(ratio=0.05))
+    assert Recipe(members=[Recipe(), Recipe(size=128)]).members == (Recipe(), Recipe(size=128))
+
+
+def test_parts_are_the_members_with_what_is_one_for_all_of_them():
+    assert [part.seed for part in TWO.parts] == [3, 3]
+    assert [part.false_reject_rate for part in TWO.parts] == [0.1, 0.1]
+    assert [part.ratio for part in TWO.parts] == [0.02, 0.05]
+    assert Recipe(size=128).parts == (Recipe(size=128),)
+    assert TWO.map_options == Recipe().map_options
+    assert Recipe(members=("lightning", "default")).map_options == Recipe.named("lightning").map_options
+
+
+def test_an_ensemble_survives_json_and_files(tmp_path):
+    assert Recipe(**json.loads(json.dumps(TWO.to_dict(), allow_nan=False))) == TWO
+    fields = {"members": ["default", {"base": "fast", "ratio": 0.05}], "seed": 3, "false_reject_rate": 0.1}
+    assert Recipe.read(write(tmp_path / "r.json", fields)) == TWO
+    assert hash(Recipe.read(tmp_path / "r.json")) == hash(TWO)
+    weights = Recipe(members=({"weights": "some/where/x.pt"}, "default")).to_dict()["members"][0]["weights"]
+    assert weights == "x.pt"
+
+
+def test_what_is_changed_in_an_ensemble_is_changed_in_each_member_unless_it_is_one_for_all():
+    changed = TWO.replace(ratio=0.1, seed=7)
+    assert [part.ratio for part in changed.parts] == [0.1, 0.1]
+    assert (changed.seed, changed.members[0].seed) == (7, 0)
+    assert TWO.set("size=64", "calibration_share=0.5").parts[1].size == 64
+    assert TWO.set('members=["fast","default"]').members == (Recipe.named("fast"), Recipe())
+
+
+def test_several_recipes_are_joined_with_what_they_share():
+    assert Recipe.ensemble(Recipe(size=128)) == Recipe(size=128)
+    joined = Recipe.ensemble(Recipe(seed=3), Recipe(size=128), Recipe(value_range=(0, 4095)))
+    assert (joined.seed, joined.value_range, len(joined.members)) == (3, (0, 4095), 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"members": ("default",)}, "members has 1 recipe; an ensemble has two or more"),
+        ({"members": ("default", "fsat")}, "Member 2: There is no recipe 'fsat'. Did you mean 'fast'?"),
+        ({"members": ("default", {"base": "slow"})}, "Member 2: There is no recipe 'slow'"),
+        ({"members": ("default", {"sigme": 2})}, "Member 2: There is no recipe field 'sigme'. Did you mean 'sigma'?"),
+        ({"members": ({"ratio": 3}, "default")}, "Member 1: Recipe field ratio got 3"),
+        ({"members": ("default", TWO)}, "member 2 has members itself; list them all in one recipe"),
+        ({"members": ("default", "fast"), "ratio": 0.1}, "ratio is 0.1; with members, set it in each of them instead"),
+        ({"members": ("default", {"seed": 3})}, "member 2 has seed=3, and the whole 0"),
+        ({"members": ({"backbone": "module"}, "fast")}, "member 1 has backbone='module'"),
+        ({"members": 3}, "Recipe field members got 3"),
+        ({"members": ("default", 7)}, "Recipe field members got 7"),
+    ],
+)
+def test_members_that_cannot_be_joined_say_why(fields, says):
+    assert says in explained(**fields)

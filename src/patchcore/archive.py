@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from patchcore import backbones, store
+from patchcore import backbones, ensemble, store
 from patchcore.calibration import Calibration
 from patchcore.embedder import Embedder
-from patchcore.errors import NotFittedError
+from patchcore.errors import NotFittedError, UsageError
 from patchcore.memory.bank import Bank
 from patchcore.recipe import Recipe
 
@@ -40,61 +40,96 @@ def parts_of(detector: Detector) -> Parts:
 
 def header(parts: Parts) -> dict[str, Any]:
     """What the file says about a detector, in plain JSON values."""
-    backbone = parts.embedder.backbone
+    bank = parts.bank
+    if isinstance(bank, ensemble.Banks):
+        each = zip(ensemble.members_of(parts.embedder), bank.members, bank.units, strict=True)
+        members = [{**_about(embedder, own), "unit": unit} for embedder, own, unit in each]
+        about: dict[str, Any] = {"members": members, "bank": {"rows": sum(len(own.rows) for own in bank.members)}}
+    else:
+        about = _about(parts.embedder, bank)
+    about["bank"]["pictures"] = list(bank.pictures)
     return {
         "recipe": parts.recipe.to_dict(),
+        **about,
+        "calibration": parts.calibration.to_dict(),
+        "data": {"pictures": len(bank.pictures), "sha256": parts.fingerprint},
+        "versions": store.versions(),
+    }
+
+
+def _about(embedder: Embedder, bank: Bank) -> dict[str, Any]:
+    """A detector of one recipe, or a member of an ensemble."""
+    backbone = embedder.backbone
+    return {
         "backbone": {
             "source": backbone.source.to_dict(),
             "sha256": backbone.digest,
             "taps": backbone.extractor.taps,
             "channels": backbone.extractor.channels,
         },
-        "bank": {
-            "rows": len(parts.bank.rows),
-            "dimensions": parts.bank.rows.shape[1],
-            "pictures": list(parts.bank.pictures),
-        },
-        "calibration": parts.calibration.to_dict(),
-        "data": {"pictures": len(parts.bank.pictures), "sha256": parts.fingerprint},
-        "versions": store.versions(),
+        "bank": {"rows": len(bank.rows), "dimensions": bank.rows.shape[1]},
     }
 
 
 def save(detector: Detector, path: str | Path, *, weights: bool) -> str:
     """Write a detector, with the weights that its taps need or only with their hash; returns its SHA-256."""
     parts = parts_of(detector)
-    tensors = parts.bank.tensors()
-    if weights and detector.network is None:
-        tensors |= {f"weights.{name}": tensor for name, tensor in parts.embedder.backbone.state.items()}
+    members = zip(ensemble.members_of(parts.embedder), ensemble.banks_of(parts.bank), strict=True)
+    tensors: dict[str, Tensor] = {}
+    stored: set[str] = set()  # members with the same weights share them
+    for number, (embedder, bank) in enumerate(members):
+        own = bank.tensors()
+        if weights and detector.network is None and embedder.backbone.digest not in stored:
+            own |= {f"weights.{name}": tensor for name, tensor in embedder.backbone.state.items()}
+            stored.add(embedder.backbone.digest)
+        tensors |= {_name(parts.recipe, number) + name: tensor for name, tensor in own.items()}
     return store.write(path, tensors, header(parts))
+
+
+def _name(recipe: Recipe, number: int) -> str:
+    """What the names of a member's tensors begin with."""
+    return f"members.{number}." if recipe.members else ""
 
 
 def load(path: str | Path, *, device: torch.device, network: nn.Module | None, weights: str | None) -> Parts:
     """Read the parts of a detector back. Errors: StoreError, WeightsError."""
     tensors, head = store.read(path)
     recipe = store.field(path, head, "recipe", lambda data: Recipe(**data))
-    backbone = backbones.rebuild(
-        store.field(path, head, "backbone", lambda data: backbones.Source.from_dict(data["source"])),
-        recipe.taps,
-        recipe.seen,
-        {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")},
-        head["backbone"]["sha256"],
-        name=recipe.backbone,
-        weights=weights or recipe.weights,
-        seed=recipe.seed,
-        model=network,
-    )
     pictures = store.field(path, head, "bank", lambda data: tuple(data["pictures"]))
+    if recipe.members and network is not None:
+        raise UsageError("This file holds an ensemble, whose members have their own backbones; leave `backbone` out.")
+    abouts = store.field(path, head, "members", list) if recipe.members else [head]
+    states: dict[str, dict[str, Tensor]] = {}  # by digest
+    embedders, banks = [], []
+    for number, (part, about) in enumerate(zip(recipe.parts, abouts, strict=True)):
+        begin = _name(recipe, number)
+        own = {name.removeprefix(begin): tensor for name, tensor in tensors.items() if name.startswith(begin)}
+        digest = about["backbone"]["sha256"]
+        state = {name.removeprefix("weights."): t for name, t in own.items() if name.startswith("weights.")}
+        states.setdefault(digest, state)
+        local = part.weights not in ("pretrained", "random") or not recipe.members
+        backbone = backbones.rebuild(
+            store.field(path, about, "backbone", lambda data: backbones.Source.from_dict(data["source"])),
+            part.taps,
+            part.seen,
+            states[digest],
+            digest,
+            name=part.backbone,
+            weights=weights if weights and local else part.weights,
+            seed=part.seed,
+            model=network,
+        )
+        embedders.append(Embedder(part, backbone, device))
+        rows, scales = own["bank.rows"].float().to(device), own["bank.scales"].to(device)
+        banks.append(Bank(rows, own["bank.origins"], pictures, scales, part.search))
+    bank, embedder = banks[0], embedders[0]
+    if recipe.members:
+        units = store.field(path, head, "members", lambda data: [float(one["unit"]) for one in data])
+        bank, embedder = ensemble.Banks.of(banks, recipe.parts, units), ensemble.Embedders(*embedders)
     return Parts(
         recipe,
-        Embedder(recipe, backbone, device),
-        Bank(
-            tensors["bank.rows"].float().to(device),
-            tensors["bank.origins"],
-            pictures,
-            tensors["bank.scales"].to(device),
-            recipe.search,
-        ),
+        embedder,
+        bank,
         store.field(path, head, "calibration", Calibration.from_dict),
         store.field(path, head, "data", lambda data: str(data["sha256"])),
     )

@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from patchcore import archive
+from patchcore import archive, ensemble
 from patchcore.backbones import engines
 from patchcore.calibration import Calibration
 from patchcore.data import MAX_PIXELS, datasets
 from patchcore.data.loading import OnBad
 from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import NotFittedError, UsageError
-from patchcore.fitting import backbone_for, choose_device, learn, spill_limit
-from patchcore.maths import scoring
+from patchcore.fitting import choose_device, learn, spill_limit
 from patchcore.memory.bank import Bank
 from patchcore.recipe import Recipe
 from patchcore.result import Result
+from patchcore.scores import image_score, patch_scores
 
 _BATCH = 8
 
@@ -68,7 +68,7 @@ class Detector:
 
     def __repr__(self) -> str:
         state = "not fitted" if self.bank is None else f"{len(self.bank.rows)} bank rows"
-        return f"Detector(backbone={self.recipe.backbone!r}, device='{self.device}', {state})"
+        return f"Detector(backbone={self.recipe.networks!r}, device='{self.device}', {state})"
 
     def __getstate__(self) -> NoReturn:
         raise UsageError("A Detector cannot be pickled or copied. Use save(path), and Detector.load(path) over there.")
@@ -96,11 +96,12 @@ class Detector:
         fp32, whatever `engine` and `precision` are, so that neither bank nor thresholds depend on them.
         Errors: DataError, BackboneError, UsageError.
         """
-        embedder = Embedder(self.recipe, backbone_for(self.recipe, self.network, self.embedder), self.device)
+        embedder = ensemble.embedder_for(self.recipe, self.network, self.embedder, self.device)
         found = datasets.limited(datasets.samples(pictures), limit, self.recipe.seed)
         options = {"on_bad": on_bad, "max_pixels": max_pixels, **self._workers()}
         good = None if calibration is None else datasets.samples(calibration)
-        learned = learn(embedder, found, good, self._score, spill_limit(memory), progress, options)
+        fitted = ensemble.learn if self.recipe.members else learn
+        learned = fitted(embedder, found, good, spill_limit(memory), progress, options)
         # Only now: a fit that is interrupted leaves the detector as it was.
         self.bank, self.calibration, self.fingerprint = learned
         self.embedder = self._on_engine(embedder)
@@ -113,7 +114,8 @@ class Detector:
 
     def _on_engine(self, embedder: Embedder) -> Embedder:
         if (self.engine, self.precision) != ("torch", "fp32"):  # which it has already
-            embedder.engine = engines.engine(embedder.backbone, self.engine, self.precision, self.device, self.threads)
+            for one in ensemble.members_of(embedder):
+                one.engine = engines.engine(one.backbone, self.engine, self.precision, self.device, self.threads)
         return embedder
 
     def predict(
@@ -165,13 +167,17 @@ class Detector:
 
     def _result(self, one: Embedded, bank: Bank, calibration: Calibration, max_pixels: int) -> Result:
         begin = time.perf_counter()
-        score, patch_scores, rows = self._score(one.patches, one.grid, bank)
+        if isinstance(bank, ensemble.Banks):
+            score, scores, rows = ensemble.score(one, bank)
+        else:
+            scores, rows = patch_scores(self.recipe, bank, one.patches, one.grid)
+            score = image_score(self.recipe, bank, one.patches, scores, rows)
         return Result(
             sample=one.loaded.sample,
             score=score,
             threshold=calibration.threshold,
             pixel_threshold=calibration.pixel_threshold,
-            patch_scores=patch_scores,
+            patch_scores=scores,
             nearest_rows=rows,
             frame=one.frame,
             map_options=self.recipe.map_options,
@@ -179,24 +185,6 @@ class Detector:
             max_pixels=max_pixels,
             seconds=one.seconds + time.perf_counter() - begin,
         )
-
-    @torch.inference_mode()
-    def _score(self, patches: Tensor, grid: tuple[int, int], bank: Bank) -> tuple[float, Tensor, Tensor]:
-        """Patches (h*w, D) -> image score, patch scores (h, w), nearest bank rows (h, w, k)."""
-        recipe = self.recipe
-        patches = patches * bank.scales
-        distances, rows = bank.nearest(patches, recipe.neighbours)
-        scores = scoring.patch_scores(distances, recipe.distance)
-        score = scoring.image_score(
-            scores,
-            patches,
-            rows[:, 0],
-            bank,
-            kind=recipe.image_score,
-            top_share=recipe.top_share,
-            neighbours=recipe.reweight_neighbours,
-        )
-        return float(score), scores.unflatten(0, grid), rows.unflatten(0, grid)
 
     def save(self, path: str | Path, *, weights: bool = True) -> str:
         """Write one file with all that `load` needs, whole or not at all; returns its SHA-256.

@@ -35,15 +35,17 @@ class Embedded:
     patches: Tensor
     grid: tuple[int, int]
     seconds: float  # of the network, the picture's share of its batch
+    others: tuple[Embedded, ...] = ()  # of an ensemble, what its other members make of the picture
 
 
 @dataclass(frozen=True)
-class _Framed:
+class Framed:
     """A picture that waits for its batch: at each scale, its frame and (3, H, W) as the network wants it."""
 
     loaded: Loaded
     frames: list[Frame]
     images: list[Tensor]
+    others: tuple[Framed, ...] = ()  # of an ensemble, for its other members
 
 
 class Embedder:
@@ -84,7 +86,7 @@ class Embedder:
 
         def work(samples: list[Sample]) -> list[T | PictureError]:
             read = [self._framed(sample, max_pixels) for sample in samples]
-            embedded = self._embed([one for one in read if isinstance(one, _Framed)])
+            embedded = self._embed([one for one in read if isinstance(one, Framed)])
             return [one if isinstance(one, PictureError) else then(next(embedded)) for one in read]
 
         total = len(found) if isinstance(found, list) else None
@@ -99,13 +101,15 @@ class Embedder:
                         on_bad(one)
                 bar.update(len(results))
 
-    def _framed(self, sample: Sample, max_pixels: int) -> _Framed | PictureError:
+    def _framed(self, sample: Sample, max_pixels: int) -> Framed | PictureError:
         try:
-            loaded = load(sample, max_pixels)
-            frames = [self.frame(loaded.pixels.shape[:2], scale) for scale in self.recipe.scales]
-            return _Framed(loaded, frames, self._images(loaded, frames))
+            return self._placed(load(sample, max_pixels))
         except PictureError as error:  # it cannot be read, or its values are not what the recipe says
             return error
+
+    def _placed(self, loaded: Loaded) -> Framed:
+        frames = [self.frame(loaded.pixels.shape[:2], scale) for scale in self.recipe.scales]
+        return Framed(loaded, frames, self._images(loaded, frames))
 
     def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
         """Where a picture of (height, width) lies in the network's input, at one of the scales."""
@@ -123,7 +127,7 @@ class Embedder:
         return resize.short_side_frame((height, width), short, window if recipe.crop else None, self._cell)
 
     @torch.inference_mode()
-    def _embed(self, framed: list[_Framed]) -> Iterator[Embedded]:
+    def _embed(self, framed: list[Framed]) -> Iterator[Embedded]:
         for _, run in groupby(framed, lambda one: [frame.window for frame in one.frames]):
             batch, begin = list(run), time.perf_counter()
             taps: list[list[Tensor]] = [[] for _ in batch]  # of each picture, (1, C, h, w) each

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,12 +22,13 @@ from patchcore.data.loading import in_order
 from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import coreset, maps
-from patchcore.maths.embedding import channel_scales
 from patchcore.maths.resize import Frame
+from patchcore.maths.scaling import channel_scales
 from patchcore.memory import index
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
 from patchcore.recipe import Recipe
+from patchcore.scores import Grid, image_score, patch_scores
 
 log = logging.getLogger(__name__)
 _LEAST_MEMORY = 500_000_000  # bytes
@@ -62,48 +64,71 @@ def learn(
     embedder: Embedder,
     found: Iterable[Sample],
     calibration: Iterable[Sample] | None,
-    score: Callable[[Tensor, tuple[int, int], Bank], tuple[float, Tensor, Tensor]],
     spill_limit: int | None,
     progress: bool,
     options: dict[str, Any],
 ) -> tuple[Bank, Calibration, str]:
     """Pictures -> taps -> embedding -> patches -> coreset -> bank -> thresholds.
 
-    Also the data's fingerprint: SHA-256 over the pixels of the pictures, in order. `score` is what
-    `Detector.predict` scores with; `options` are those of `Embedder.stream`. Errors: DataError.
+    Also the data's fingerprint: SHA-256 over the pixels of the pictures, in order. `options` are
+    those of `Embedder.stream`. Errors: DataError.
     """
-    recipe = embedder.recipe
-    patches, frames, names, digests = PatchStore(spill_limit), [], [], []
-    for one in embedder.stream(found, _digested, progress="Reading good pictures" if progress else None, **options):
-        patches.append(one.patches, one.grid)
-        frames.append(one.frame)
-        names.append(one.loaded.sample.name)
-        digests.append(one.loaded.digest)
-    if not names:
-        raise DataError("There are no good pictures to learn from. Give a folder, table or list that has some.")
-
+    recipe, patches = embedder.recipe, PatchStore(spill_limit)
+    title = "Reading good pictures" if progress else None
+    read = remember([patches], embedder.stream(found, digested, progress=title, **options))
     share = recipe.calibration_share if calibration is None else 0.0
-    kept, held_out = hold_out(len(names), share, recipe.seed)
-    bank = choose(recipe, patches, kept, datasets.relative(names), embedder.device, progress)
+    kept, held_out = hold_out(len(read.names), share, recipe.seed)
+    bank = choose(recipe, patches, kept, datasets.relative(read.names), embedder.device, progress)
     if calibration is None:
-        good = ((patches.of(i).to(embedder.device).float(), patches.grids[i], frames[i]) for i in held_out)
+        good = ((patches.of(i).to(embedder.device).float(), patches.grids[i], read.frames[i][0]) for i in held_out)
     else:
-        held = embedder.stream(calibration, _digested, progress="Calibrating" if progress else None, **options)
-        good = ((one.patches, one.grid, one.frame) for one in unseen(held, set(digests)))
+        held = embedder.stream(calibration, digested, progress="Calibrating" if progress else None, **options)
+        good = ((one.patches, one.grid, one.frame) for one in unseen(held, set(read.digests)))
 
-    def score_and_maximum(one: tuple[Tensor, tuple[int, int], Frame]) -> tuple[float, float]:
-        value, patch_scores, _ = score(one[0], one[1], bank)
-        values = maps.anomaly_map(patch_scores, one[2], **recipe.map_options)
-        return value, float(values[~values.isnan()].max())
+    def score_and_maximum(one: tuple[Tensor, Grid, Frame]) -> tuple[float, float]:
+        scores, rows = patch_scores(recipe, bank, one[0], one[1])
+        return image_score(recipe, bank, one[0], scores, rows), map_maximum(recipe, scores, one[2])
 
-    thresholds = calibrate(recipe, in_order(score_and_maximum, good, options["threads"]))
-    return bank, thresholds, hashlib.sha256(b"".join(digests)).hexdigest()
+    return bank, calibrate(recipe, in_order(score_and_maximum, good, options["threads"])), read.fingerprint
 
 
-def _digested(one: Embedded) -> Embedded:
+@dataclass
+class Read:
+    """What is known of pictures whose patches are in stores."""
+
+    names: list[str] = field(default_factory=list)
+    frames: list[tuple[Frame, ...]] = field(default_factory=list)  # one for each member of an ensemble
+    digests: list[bytes] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the pixels of the pictures, in order."""
+        return hashlib.sha256(b"".join(self.digests)).hexdigest()
+
+
+def remember(stores: Sequence[PatchStore], embedded: Iterable[Embedded]) -> Read:
+    """Put pictures into stores: one, or one for each member of an ensemble."""
+    read = Read()
+    for one in embedded:
+        parts = (one, *one.others)
+        for store, part in zip(stores, parts, strict=True):
+            store.append(part.patches, part.grid)
+        read.frames.append(tuple(part.frame for part in parts))
+        read.names.append(one.loaded.sample.name)
+        read.digests.append(one.loaded.digest)
+    return read
+
+
+def digested(one: Embedded) -> Embedded:
     """The same, its digest worked out by the thread that has read it."""
     _ = one.loaded.digest
     return one
+
+
+def map_maximum(recipe: Recipe, scores: Tensor, frame: Frame) -> float:
+    """The highest value of a picture's map."""
+    values = maps.anomaly_map(scores, frame, **recipe.map_options)
+    return float(values[~values.isnan()].max())
 
 
 def spill_limit(memory: int | str | None) -> int | None:
@@ -130,10 +155,12 @@ def choose(
     recipe: Recipe, patches: PatchStore, kept: list[int], names: list[str], device: torch.device, progress: bool
 ) -> Bank:
     """The bank: the coreset of the patches of the pictures that were kept, which leave the store."""
+    if not kept:
+        raise DataError("There are no good pictures to learn from. Give a folder, table or list that has some.")
     scales = channel_scales(patches.each(kept)) if recipe.scaling == "channel" else None
     origins = patches.origins_of(kept)
     rows = patches.gather(kept, scales)
-    if not patches.spilled:
+    if not patches.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none
         rows = rows.to(device)
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
     if recipe.search == "ivf_pq":  # said before the work, and not by the first search
@@ -145,6 +172,7 @@ def choose(
             method=recipe.coreset,
             projection=recipe.projection,
             projection_dims=recipe.projection_dims,
+            projection_from=recipe.projection_from,
             start=recipe.start,
             seed=recipe.seed,
             on_progress=lambda count: bar.update(count - bar.n),

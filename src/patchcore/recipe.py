@@ -13,6 +13,7 @@ from patchcore.named import NAMED
 
 Positive = Annotated[int, Field(gt=0)]
 Tap = Annotated[int, Field(gt=0)] | str
+_OF_ALL = ("members", "value_range", "calibration_share", "false_reject_rate", "seed")  # what members do not choose
 
 
 class Recipe(BaseModel):
@@ -114,9 +115,10 @@ class Recipe(BaseModel):
     ratio: float = Field(0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
     max_rows: Positive = Field(50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
     projection: Literal["none", "dense", "sparse"] = Field(
-        "none", description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse."
+        "dense", description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse."
     )
     projection_dims: Positive = Field(128, description="With `projection=dense`: number of dimensions.")
+    projection_from: Positive = Field(512, description="Patches of fewer values than this are not projected.")
     start: Literal["first", "random", "mean_of_ten"] = Field(
         "first", description="What the selection starts from: the first patch, a random one, or ten distances' mean."
     )
@@ -149,6 +151,15 @@ class Recipe(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**32, description="For everything that is drawn.")
 
+    # Ensemble
+    members: tuple[Recipe, ...] = Field(
+        (),
+        description="Two or more recipes, or names of recipes, whose patch scores are joined: each divided by its "
+        "standard deviation over held-out good pictures, brought to the first one's grid, and averaged. The first "
+        "also says how image score and map are made. Only `value_range`, `calibration_share`, `false_reject_rate` "
+        "and `seed` are set beside it, for all members; everything else in them.",
+    )
+
     @model_validator(mode="after")
     def _check_together(self) -> Recipe:
         if self.patch_size % 2 == 0:
@@ -169,7 +180,29 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"tile_stride is {self.tile_stride}, larger than tile, {self.tile}: parts would be left out"
             )
+        if self.members:
+            self._check_members()
         return self
+
+    def _check_members(self) -> None:
+        if len(self.members) == 1:
+            raise ValueError("members has 1 recipe; an ensemble has two or more")
+        default = {name: field.default for name, field in type(self).model_fields.items()}
+        for name, value in default.items():
+            if name not in _OF_ALL and getattr(self, name) != value:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; with members, set it in each of them instead")
+        for number, member in enumerate(self.members, 1):
+            if member.members:
+                raise ValueError(f"member {number} has members itself; list them all in one recipe")
+            if member.backbone == "module":
+                raise ValueError(f"member {number} has backbone='module'; a network of your own cannot be a member")
+            for name in _OF_ALL[1:]:
+                own, value = getattr(member, name), getattr(self, name)
+                if own not in (default[name], value):
+                    raise ValueError(
+                        f"member {number} has {name}={own!r}, and the whole {value!r}; it is one for all members: set "
+                        f"{name} beside `members`"
+                    )
 
     def check_cells(self, cell: int) -> None:
         """Whether the sides that must be whole cells of the taps' grids are; `cell` in pixels. Errors: RecipeError."""
@@ -185,6 +218,8 @@ class Recipe(BaseModel):
                 raise RecipeError(f"{what}; with these taps it must be a multiple of {cell}.")
 
     def __init__(self, **fields: Any) -> None:
+        if isinstance(members := fields.get("members"), list | tuple):
+            fields["members"] = tuple(_member(number, given) for number, given in enumerate(members, 1))
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -214,11 +249,33 @@ class Recipe(BaseModel):
             raise RecipeError(f"The recipe file {path} cannot be read: {error}. Expected JSON.") from error
         if not isinstance(fields, dict):
             raise RecipeError(f"The recipe file {path} holds a {type(fields).__name__}; expected an object.")
-        base = fields.pop("base", "default")
-        return cls.named(base).replace(**fields)
+        return cls._on_base(fields)
+
+    @classmethod
+    def _on_base(cls, fields: dict[str, Any]) -> Recipe:
+        return cls.named(fields.get("base", "default")).replace(**{k: v for k, v in fields.items() if k != "base"})
+
+    @classmethod
+    def ensemble(cls, *recipes: Recipe) -> Recipe:
+        """One recipe: the given one, or one that joins several, which must agree in what is one for all members."""
+        if len(recipes) == 1:
+            return recipes[0]
+        default = cls()
+        shared = {}
+        for name in _OF_ALL[1:]:
+            values = [value for one in recipes if (value := getattr(one, name)) != getattr(default, name)]
+            shared |= {name: values[0]} if values else {}
+        return cls(members=recipes, **shared)
 
     def replace(self, **fields: Any) -> Recipe:
-        """The same recipe with some fields changed, checked as a new one."""
+        """The same recipe with some fields changed, checked as a new one.
+
+        Of an ensemble, a field that is not one for all members is changed in each of them.
+        """
+        if self.members and "members" not in fields:
+            own = {name: value for name, value in fields.items() if name not in _OF_ALL}
+            fields = {name: value for name, value in fields.items() if name in _OF_ALL}
+            fields["members"] = [member.replace(**own) for member in self.members]
         return type(self)(**{**self.model_dump(), **fields})
 
     def set(self, *assignments: str) -> Recipe:
@@ -237,7 +294,18 @@ class Recipe(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `weights` without its folder, so that no machine's paths are kept."""
         data = self.model_dump(mode="json")
-        return {**data, "weights": Path(self.weights).name}
+        return {**data, "weights": Path(self.weights).name, "members": [one.to_dict() for one in self.members]}
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        """The recipes whose scores are joined, with what is one for all of them; without members, this one."""
+        shared = {name: getattr(self, name) for name in _OF_ALL[1:]}
+        return tuple(one.replace(**shared) for one in self.members) or (self,)
+
+    @property
+    def networks(self) -> str:
+        """The backbones, for people."""
+        return " + ".join(part.backbone for part in self.members or (self,))
 
     @property
     def window(self) -> tuple[int, int]:
@@ -255,11 +323,27 @@ class Recipe(BaseModel):
         return self.tiles[0] if self.tiles else self.window
 
     @property
+    def score_options(self) -> dict[str, Any]:
+        """What `maths.scoring.image_score` takes."""
+        return {"kind": self.image_score, "top_share": self.top_share, "neighbours": self.reweight_neighbours}
+
+    @property
     def map_options(self) -> dict[str, Any]:
         """What `maths.maps.anomaly_map` takes."""
-        return {"sigma": self.sigma, "upsample": self.upsample, "border": self.map_border}
+        first = self.members[0] if self.members else self
+        return {"sigma": first.sigma, "upsample": first.upsample, "border": first.map_border}
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) of a side or of both."""
     return size if isinstance(size, tuple) else (size, size)
+
+
+def _member(number: int, given: Any) -> Any:
+    """A member from a recipe, a name, or a dictionary of fields as in a recipe file."""
+    try:
+        if isinstance(given, dict):
+            return Recipe._on_base(given)
+        return Recipe.named(given) if isinstance(given, str) else given
+    except RecipeError as error:
+        raise RecipeError(f"Member {number}: {error}") from None

@@ -341,3 +341,70 @@ def test_a_fit_that_is_killed_leaves_no_file_of_patches(hazelnut, tmp_path):
     assert process.returncode == -signal.SIGKILL
     assert list(temp.iterdir()) == []
     assert list(tmp_path.iterdir()) == [temp]
+
+
+# ---- tiles and ensembles
+
+
+def test_tiles_are_a_field_like_any_other(run, few, hazelnut, tmp_path):
+    out = tmp_path / "tiled.patchcore"
+    tiles = ("--set=tile=64", "--set=tile_stride=48")
+    assert run("fit", few, "-o", out, *SMALL, *tiles).exit_code == 0
+    loaded = Detector.load(out)
+    assert loaded.recipe.tiles == ((64, 64), (48, 48))
+    again = Detector(loaded.recipe).fit(few)
+    picture = hazelnut / "test/colour/00.jpg"
+    (row,) = lines(run("predict", out, picture, "--json").stdout)
+    assert row["score"] == pytest.approx(again.predict(picture).score, rel=1e-5)
+    done = run("fit", few, "-o", out, *SMALL, "--set=tile=100")
+    assert done.exit_code == 2
+    assert "tile is 100; with these taps it must be a multiple of 16" in done.stderr
+
+
+def test_several_recipes_make_an_ensemble_in_one_file(run, few, hazelnut, tmp_path):
+    out, mine = tmp_path / "two.patchcore", tmp_path / "mine.json"
+    mine.write_text(json.dumps({"base": "fast", "scaling": "none", "seed": 5}))
+    done = run(
+        "fit",
+        few,
+        "-o",
+        out,
+        "--recipe",
+        "fast",
+        "--recipe",
+        mine,
+        "--set=size=96",
+        "--set=false_reject_rate=0.2",
+        "--json",
+    )
+    assert done.exit_code == 0, done.stderr
+    recipe = Detector.load(out).recipe
+    assert [part.size for part in recipe.parts] == [96, 96]
+    assert [part.scaling for part in recipe.parts] == ["channel", "none"]
+    assert (recipe.seed, recipe.false_reject_rate) == (5, 0.2)
+    (row,) = lines(done.stdout)
+    (header,) = lines(run("info", out, "--json").stdout)
+    assert row["bank_rows"] == sum(member["bank"]["rows"] for member in header["members"])
+    assert header["members"][1]["search"].startswith("exact")
+    assert header["weights_included"] is True
+    shown = run("info", out).stdout
+    for expected in ("recipe of member 2", "unit of scores", "recipe of all members", "patches of 152 values"):
+        assert expected in shown
+    assert run("predict", out, hazelnut / "test/colour/00.jpg").exit_code == 0
+    assert run("evaluate", out, hazelnut).exit_code == 0
+
+
+def test_an_ensemble_may_be_a_recipe_file(run, few, tmp_path):
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps({"members": ["fast", {"base": "fast", "size": 96}], "seed": 2}))
+    assert run("fit", few, "-o", tmp_path / "two.patchcore", "--recipe", mine, "--seed", 4).exit_code == 0
+    assert [part.seed for part in Detector.load(tmp_path / "two.patchcore").recipe.parts] == [4, 4]
+
+
+def test_recipes_that_cannot_be_joined_say_why(run, few, tmp_path):
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.write_text('{"seed": 1}')
+    two.write_text('{"seed": 2}')
+    done = run("fit", few, "-o", tmp_path / "two.patchcore", "--recipe", one, "--recipe", two)
+    assert done.exit_code == 2
+    assert "member 2 has seed=2, and the whole 1" in done.stderr

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore.maths.embedding import align, channel_scales, embed, patches_of, pool_bins, pool_mean
+from patchcore.maths.embedding import align, embed, patches_of, pool_bins, pool_mean
 
 
 def features(*shape, seed=0):
@@ -169,24 +169,3 @@ def test_patches_come_picture_by_picture_and_row_by_row():
             for j in range(5):
                 assert torch.equal(patches[n], embedding[b, :, i, j])
                 n += 1
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-@pytest.mark.parametrize("n", [1000, 40_000])
-def test_channel_scales_are_one_over_the_standard_deviations(n, dtype):
-    patches = (features(n, 5) * torch.tensor([1.0, 0.5, 2.0, 0.1, 3.0]) + 10).to(dtype)
-    expected = 1 / patches.double().numpy().std(axis=0)
-    scales = channel_scales(patches.split(7))
-    assert scales.dtype == torch.float32
-    np.testing.assert_allclose(scales, expected, rtol=1e-5)
-
-
-def test_a_channel_that_hardly_varies_is_not_blown_up():
-    patches = torch.stack([features(500) * 2, features(500, seed=1) * 1e-5, torch.full((500,), 7.0)], 1)
-    largest = float(patches[:, 0].double().std(correction=0))
-    np.testing.assert_allclose(channel_scales(patches.split(7)), [1 / largest, 100 / largest, 100 / largest], rtol=1e-5)
-
-
-def test_channels_that_do_not_vary_at_all_are_left_as_they_are():
-    assert channel_scales([torch.full((30, 3), 2.5)]).tolist() == [1, 1, 1]
-    assert channel_scales([features(1, 3)]).tolist() == [1, 1, 1]

@@ -49,7 +49,7 @@ def demo(
     _write_table(table, pictures, seed)
     found = datasets.detect(table)
     say(f"Solar cells: {found.description}")
-    detector = Detector(read_recipe(recipe_name, (), seed), device=device, threads=threads).fit(
+    detector = Detector(read_recipe([recipe_name], (), seed), device=device, threads=threads).fit(
         found, limit=limit, progress=True
     )
     detector.save(output / "cells.patchcore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,17 @@ from patchcore.errors import StoreError, UsageError, counted
 @click.command()
 @click.argument("data", type=existing_path)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
-@click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
-@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe.")
+@click.option(
+    "--recipe",
+    "recipe_names",
+    multiple=True,
+    default=["default"],
+    show_default="default",
+    help="Recipe name, or a JSON file. Given more than once: an ensemble, one file.",
+)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe, or of each."
+)
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures, drawn from the seed.")
 @click.option("--memory", metavar="SIZE", help="What fitting may take beside the model, for example 2GB.")
@@ -42,7 +52,7 @@ from patchcore.errors import StoreError, UsageError, counted
 def fit(
     data: Path,
     output: Path,
-    recipe_name: str,
+    recipe_names: tuple[str, ...],
     assignments: tuple[str, ...],
     seed: int | None,
     limit: int | None,
@@ -65,8 +75,9 @@ def fit(
     """
     from patchcore.data import datasets
     from patchcore.detector import Detector
+    from patchcore.ensemble import banks_of
 
-    recipe = read_recipe(recipe_name, assignments, seed)
+    recipe = read_recipe(recipe_names, assignments, seed)
     if not output.parent.is_dir():
         raise UsageError(f"The folder {output.parent} does not exist. Create it first.")
     if not os.access(output.parent, os.W_OK):
@@ -89,8 +100,9 @@ def fit(
     bad.report("Left out")
     assert detector.bank is not None
     assert detector.calibration is not None
+    rows = sum(len(bank.rows) for bank in banks_of(detector.bank))
     say(
-        f"{output}: {counted(len(detector.bank.rows), 'patch', 'patches')} remembered, "
+        f"{output}: {counted(rows, 'patch', 'patches')} remembered, "
         f"{counted(len(detector.bank.pictures), 'picture')} read, "
         f"in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
     )
@@ -100,7 +112,7 @@ def fit(
                 "path": str(output),
                 "pictures": len(detector.bank.pictures),
                 "skipped": [error.name for error in bad.errors],
-                "bank_rows": len(detector.bank.rows),
+                "bank_rows": rows,
                 "threshold": detector.calibration.threshold,
                 "pixel_threshold": detector.calibration.pixel_threshold,
                 "calibration_pictures": len(detector.calibration.scores),
@@ -111,15 +123,16 @@ def fit(
         )
 
 
-def read_recipe(name: str, assignments: tuple[str, ...], seed: int | None) -> Any:
-    """The recipe of a name or a file, with fields set."""
+def read_recipe(names: Sequence[str], assignments: tuple[str, ...], seed: int | None) -> Any:
+    """The recipe of a name or a file, or the ensemble of several, with fields set."""
     from patchcore.recipe import Recipe
 
-    recipe = Recipe.read(name) if name.endswith(".json") else Recipe.named(name)
+    recipe = Recipe.ensemble(*(Recipe.read(name) if name.endswith(".json") else Recipe.named(name) for name in names))
     recipe = recipe.set(*assignments)
-    if recipe.weights not in ("pretrained", "random") and not Path(recipe.weights).exists():
-        raise UsageError(
-            f"weights is {recipe.weights!r}, and there is no such file. Expected pretrained, random, or the path of a "
-            "safetensors file or state dict."
-        )
+    for part in recipe.parts:
+        if part.weights not in ("pretrained", "random") and not Path(part.weights).exists():
+            raise UsageError(
+                f"weights is {part.weights!r}, and there is no such file. Expected pretrained, random, or the path of "
+                "a safetensors file or state dict."
+            )
     return recipe if seed is None else recipe.replace(seed=seed)

@@ -24,40 +24,55 @@ def info(model: Path, as_json: bool) -> None:
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, pictures),
     calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (pictures, sha256),
-    versions, search, weights_included.
+    versions, search, weights_included. Of an ensemble, backbone, bank, search, and the unit of its scores, stand in
+    members, one for each; bank then has all rows, and the pictures.
     """
     from patchcore import store
 
     tensors, header = store.read(model)
-    header["search"] = _search(header["recipe"]["search"], tensors["bank.rows"])
-    header["weights_included"] = any(name.startswith("weights.") for name in tensors)
+    members = header.get("members") or [header]
+    recipes = header["recipe"]["members"] or [header["recipe"]]
+    for number, (member, recipe) in enumerate(zip(members, recipes, strict=True)):
+        rows = tensors[f"members.{number}.bank.rows" if recipe is not header["recipe"] else "bank.rows"]
+        member["search"] = _search(recipe["search"], rows)
+    header["weights_included"] = any("weights" in name.split(".") for name in tensors)
     if as_json:
         click.echo(json.dumps(header, ensure_ascii=False, sort_keys=True))
         return
-    source, bank, calibration = header["backbone"]["source"], header["bank"], header["calibration"]
+    calibration = header["calibration"]
+    pictures = f"{counted(len(header['bank']['pictures']), 'picture')} read"
     _table(
         "",
         [
             ("file", f"format {header['format']}, {model.stat().st_size / 1e6:.1f} MB, SHA-256 {header['sha256']}"),
-            ("backbone", f"{source['architecture']}, taps {', '.join(header['backbone']['taps'])}"),
-            (
-                "weights",
-                f"{source['weights']}, licence {source['licence']}, "
-                f"{'in the file' if header['weights_included'] else 'not in the file'}",
-            ),
-            (
-                "bank",
-                f"{counted(bank['rows'], 'patch', 'patches')} of {bank['dimensions']} values, "
-                f"of {counted(len(bank['pictures']), 'picture')} read",
-            ),
-            ("search", header["search"]),
+            *(row for member in members for row in _about(member, header["weights_included"], pictures)),
             ("threshold", _threshold(calibration)),
             ("pixel threshold", str(calibration["pixel_threshold"] or "none")),
             ("data", f"{counted(header['data']['pictures'], 'picture')}, SHA-256 {header['data']['sha256']}"),
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
         ],
     )
-    _table("recipe", [(name, json.dumps(value)) for name, value in header["recipe"].items()])
+    if not header["recipe"]["members"]:
+        _table("recipe", [(name, json.dumps(value)) for name, value in header["recipe"].items()])
+        return
+    shared = ("value_range", "calibration_share", "false_reject_rate", "seed")
+    _table("recipe of all members", [(name, json.dumps(header["recipe"][name])) for name in shared])
+    for number, recipe in enumerate(recipes, 1):
+        fields = [(name, json.dumps(value)) for name, value in recipe.items() if name not in (*shared, "members")]
+        _table(f"recipe of member {number}", fields)
+
+
+def _about(member: dict[str, Any], included: bool, pictures: str) -> list[tuple[str, Any]]:
+    """What the table says of a detector of one recipe, or of a member of an ensemble."""
+    source, bank = member["backbone"]["source"], member["bank"]
+    weights = f"{source['weights']}, licence {source['licence']}, {'in the file' if included else 'not in the file'}"
+    rows = [
+        ("backbone", f"{source['architecture']}, taps {', '.join(member['backbone']['taps'])}"),
+        ("weights", weights),
+        ("bank", f"{counted(bank['rows'], 'patch', 'patches')} of {bank['dimensions']} values, of {pictures}"),
+        ("search", member["search"]),
+    ]
+    return [*rows, ("unit of scores", f"{member['unit']:.6g}")] if "unit" in member else rows
 
 
 def _search(kind: str, rows: Tensor) -> str:

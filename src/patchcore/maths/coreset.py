@@ -180,6 +180,7 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = _e
     `dense`: uniform weights in ±1/sqrt(D), `dims` outputs, skipped when D is `dims` already
     (patchcore-inspection). `sparse`: Johnson-Lindenstrauss with eps 0.9, whose number of outputs
     follows from N (Li et al. 2006; anomalib), skipped when D is no larger; `dims` has no effect.
+    Products in float64, rounded to float32: the same in whatever order they have been summed.
     """
     from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim  # half a second
 
@@ -192,10 +193,10 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = _e
         weights = torch.from_numpy(projection.components_.toarray().T).float()
     else:
         return x
-    weights = weights.to(x.device)
+    weights = weights.to(x.device, torch.float64)
     projected = empty(n, weights.shape[1], torch.float32).to(x.device)
     for begin in range(0, n, _BLOCK):
-        projected[begin : begin + _BLOCK] = x[begin : begin + _BLOCK].float() @ weights
+        projected[begin : begin + _BLOCK] = x[begin : begin + _BLOCK].double() @ weights
     return projected
 
 
@@ -207,11 +208,26 @@ def starting_point(x: Tensor, start: Start, seed: int) -> int | Tensor:
     """
     if start == "first":
         return 0
-    generator = torch.Generator().manual_seed(seed)
     if start == "random":
-        return int(torch.randint(len(x), (1,), generator=generator))
-    points = x[torch.randperm(len(x), generator=generator)[:10].to(x.device)].double()
-    return torch.cat([torch.cdist(block.double(), points).mean(1) for block in x.split(_BLOCK)])
+        return int(torch.randint(len(x), (1,), generator=torch.Generator().manual_seed(seed)))
+    return mean_distances(x, 10, seed)
+
+
+def mean_distances(x: Tensor, points: int, seed: int) -> Tensor:
+    """The mean distance (N,), float64, of each row of x (N, D) to `points` of the rows, drawn from the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = x[torch.randperm(len(x), generator=generator)[:points].to(x.device)].double()
+    return torch.cat([torch.cdist(block.double(), drawn).mean(1) for block in x.split(_BLOCK)])
+
+
+def farthest_from_mean(x: Tensor) -> int:
+    """The row of x (N, D) that is farthest from the rows' mean, the lowest index on ties.
+
+    It is also the one with the largest sum of squared distances to all rows, which is N times its
+    squared distance to the mean plus the same for every row: what a full distance matrix would tell.
+    """
+    mean = torch.stack([block.double().sum(0) for block in x.split(_BLOCK)]).sum(0) / len(x)
+    return int(torch.cat([(block.double() - mean).square().sum(1) for block in x.split(_BLOCK)]).argmax())
 
 
 def select(
@@ -221,6 +237,7 @@ def select(
     method: Coreset,
     projection: Projection,
     projection_dims: int,
+    projection_from: int,
     start: Start,
     seed: int,
     on_progress: Callable[[int], object] | None = None,
@@ -228,14 +245,15 @@ def select(
 ) -> Tensor:
     """The indices of the rows of x (N, D) to remember, by any of the methods above.
 
-    `empty` makes the tensor that holds a projection, from its shape and type.
+    Rows of fewer than `projection_from` values are not projected. `empty` makes the tensor that
+    holds a projection, from its shape and type.
     """
     n_picks = min(n_picks, len(x))
     if method == "identity" or n_picks == len(x):
         return torch.arange(len(x), device=x.device)
     if method == "random":
         return random_subset(len(x), n_picks, seed).to(x.device)
-    projected = project(x, projection, projection_dims, seed, empty)
+    projected = project(x, projection, projection_dims, seed, empty) if x.shape[1] >= projection_from else x
     if method == "merge":
         return merged(projected, n_picks, on_progress)
     begin = starting_point(projected, start, seed)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
-import torch
 from torch import Tensor
 
-from patchcore.maths.neighbours import squared
+from patchcore.maths.reweighting import Rows, reweighted_score
+
+__all__ = ["Distance", "ImageScore", "Rows", "image_score", "patch_scores", "reweighted_score", "top_share_score"]
 
 Distance = Literal["l2", "squared_l2"]
 ImageScore = Literal["max", "reweighted", "top_share"]
-
-
-class Rows(Protocol):
-    """Rows (M, D) that can be searched: `nearest` gives distances (N, k), ascending, and indices."""
-
-    @property
-    def rows(self) -> Tensor: ...
-
-    def nearest(self, patches: Tensor, k: int) -> tuple[Tensor, Tensor]: ...
 
 
 def patch_scores(distances: Tensor, distance: Distance) -> Tensor:
@@ -30,26 +22,6 @@ def patch_scores(distances: Tensor, distance: Distance) -> Tensor:
 def top_share_score(scores: Tensor, share: float) -> Tensor:
     """The mean of the highest `share` of the patch scores (N,), at least one of them."""
     return scores.topk(max(1, round(share * len(scores)))).values.mean()
-
-
-def reweighted_score(scores: Tensor, patches: Tensor, rows: Tensor, bank: Rows, neighbours: int) -> Tensor:
-    """The re-weighted image score (eq. 7).
-
-    With p* the patch of highest score s* and m* its nearest bank row, the weight is one minus the
-    softmax, at m*, of the distances from p* to the b rows of the bank nearest to m* (m* itself is
-    the first of them): a patch whose nearest row lies in a sparse region counts more.
-
-    `scores` (N,), `patches` (N, D), `rows` (N,) the nearest row of each patch, `bank`: its M rows.
-    """
-    top = scores.argmax()
-    if neighbours <= 1:
-        return scores[top]
-    row = rows[top]
-    _, around = bank.nearest(bank.rows[row][None], neighbours)
-    others = around[0][around[0] != row][: neighbours - 1]  # a twin of m* may be listed before it
-    members = torch.cat([row[None], others])
-    distances = squared(bank.rows[members], patches[top]).sqrt()
-    return (1 - torch.softmax(distances, 0)[0]) * scores[top]
 
 
 def image_score(

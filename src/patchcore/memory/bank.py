@@ -14,14 +14,17 @@ from patchcore.maths.neighbours import Points, nearest
 if TYPE_CHECKING:
     from patchcore.memory.index import IvfPq
 
+_MARGIN = 1.5  # a new picture's patches are farther from the rows than those from each other, of a defect by more
+
 
 @dataclass(frozen=True)
 class Bank:
     """The remembered patches.
 
-    `rows` (M, D) float32, whose values fit half precision; `origins` (M, 3) int32: picture, grid
-    row and grid column of each row; `pictures`: the training pictures' names, in order; `scales`
-    (D,): what each value of a patch, remembered or new, is multiplied by; `search`: exact or ivf_pq.
+    `rows` (M, D) float32, whose values fit half precision unless they were imported; `origins` (M, 3)
+    int32: picture, grid row and grid column of each row, -1 where unknown; `pictures`: the training
+    pictures' names, in order; `scales` (D,): what each value of a patch, remembered or new, is
+    multiplied by; `search`: exact or ivf_pq.
     """
 
     rows: Tensor
@@ -39,7 +42,7 @@ class Bank:
     @cached_property
     def points(self) -> Points:
         """The rows, prepared for exact search."""
-        return Points(self.rows)
+        return Points(self.rows, margin=_MARGIN)
 
     @cached_property
     def lists(self) -> IvfPq:
@@ -49,5 +52,7 @@ class Bank:
         return IvfPq(self.rows)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a file keeps: half the size, without loss."""
-        return {"bank.rows": self.rows.to(torch.float16), "bank.origins": self.origins, "bank.scales": self.scales}
+        """What a file keeps: half the size wherever that loses nothing, as for all banks that `fit` makes."""
+        half = self.rows.to(torch.float16)
+        rows = half if torch.equal(half.float(), self.rows) else self.rows
+        return {"bank.rows": rows, "bank.origins": self.origins, "bank.scales": self.scales}
