@@ -64,7 +64,7 @@ class PictureDataModule(LightningDataModule):
 
     `transform` works on pictures (3, H, W) in [0, 1]; by default it is what the model's
     `configure_transforms(image_size)` gives. `num_workers`: processes that read; None suits the machine.
-    Errors: DataError, PictureError.
+    `seed` draws which pictures are kept out. Errors: DataError, PictureError.
     """
 
     @known_arguments
@@ -78,6 +78,7 @@ class PictureDataModule(LightningDataModule):
         image_size: tuple[int, int] | None = None,
         transform: Transform | None = None,
         calibration_share: float = RECIPE.calibration_share,
+        seed: int = RECIPE.seed,
     ) -> None:
         super().__init__()
         if not 0 <= calibration_share < 1:
@@ -86,7 +87,7 @@ class PictureDataModule(LightningDataModule):
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
         found = datasets.detect(self.root)
-        kept, held_out = hold_out(len(found.train), calibration_share, RECIPE.seed)
+        kept, held_out = hold_out(len(found.train), calibration_share, seed)
         self.train = [found.train[i] for i in kept]
         self.calibration = [found.train[i] for i in held_out]
         self.test = found.test
