@@ -39,11 +39,12 @@ from patchcore.calibration import Calibration
 from patchcore.data.datasets import samples
 from patchcore.data.images import read
 from patchcore.embedder import Embedder
-from patchcore.maths.coreset import k_center_greedy
+from patchcore.maths.coreset import k_center_greedy, select
 from patchcore.maths.neighbours import near_pairs, nearest
 from patchcore.memory.bank import Bank
 
 SIDE, SHARE, NEW = 224, 0.1, 8  # pixels, of the patches, pictures that the bank has not seen
+AS_DEFAULT = {name: getattr(Recipe(), name) for name in ("projection", "projection_dims", "projection_from", "start")}
 PARTS = ("search", "picture", "coreset", "fit")
 
 
@@ -111,7 +112,7 @@ class Cells:
         self.pictures = mono_cells()[: options.pictures + NEW]
         weights = str(calibrated_weights(name, SIDE, work)) if name == "wide_resnet50_2" else "pretrained"
         self.recipe = Recipe.named("lightning").replace(
-            size=SIDE, resize="stretch", crop=None, backbone=name, weights=weights, ratio=SHARE, projection="none"
+            size=SIDE, resize="stretch", crop=None, backbone=name, weights=weights, ratio=SHARE, **AS_DEFAULT
         )
         self.detector = Detector(self.recipe)
         backbone = build(name, weights, self.recipe.taps, (SIDE, SIDE))
@@ -205,14 +206,25 @@ class Cells:
         return rows
 
     def coreset(self) -> list[dict[str, Any]]:
-        picks = len(self.bank.rows)
+        """Exact, and as the default recipe selects."""
+        picks, size = len(self.bank.rows), tuple(self.patches.shape)
         peer = (lambda: self.of_peer(f"coreset:{self.options.picks}")["seconds"] * picks) if self.options.peer else None
-        row = {
-            "work": f"coreset {tuple(self.patches.shape)}",
-            **in_turn(self.options.rounds, lambda: seconds(lambda: k_center_greedy(self.patches, picks)), peer),
-        }
-        row["note"] = f"{picks} picks, exact, no projection"
-        return [row]
+
+        def exact() -> float:
+            return seconds(lambda: k_center_greedy(self.patches, picks))
+
+        rows = [{"work": f"coreset {size}", **in_turn(self.options.rounds, exact, peer)}]
+        rows[0]["note"] = f"{picks} picks, exact, no projection"
+        if size[1] >= self.recipe.projection_from:
+
+            def default() -> float:
+                return seconds(lambda: select(self.patches, picks, method="k_center", seed=0, **AS_DEFAULT))
+
+            rows.append({"work": "coreset, default recipe", **in_turn(self.options.rounds, default, None)})
+            if peer:
+                rows[1]["peer"] = rows[0]["peer"]
+            rows[1]["note"] = f"{picks} picks among random projections to {self.recipe.projection_dims} values"
+        return rows
 
     def fit(self) -> list[dict[str, Any]]:
         """A whole process that fits on all pictures."""

@@ -68,7 +68,7 @@ def files_in(folder):
         {"coreset": "random"},
         {"coreset": "merge"},
         {"coreset": "identity"},
-        {"projection": "dense", "projection_dims": 4},
+        {"projection": "dense", "projection_dims": 4, "projection_from": 1},
         {"start": "mean_of_ten"},
         {"calibration_share": 0},
     ],

@@ -133,7 +133,7 @@ def choose(
     scales = channel_scales(patches.each(kept)) if recipe.scaling == "channel" else None
     origins = patches.origins_of(kept)
     rows = patches.gather(kept, scales)
-    if not patches.spilled:
+    if not patches.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none
         rows = rows.to(device)
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
     if recipe.search == "ivf_pq":  # said before the work, and not by the first search
@@ -145,6 +145,7 @@ def choose(
             method=recipe.coreset,
             projection=recipe.projection,
             projection_dims=recipe.projection_dims,
+            projection_from=recipe.projection_from,
             start=recipe.start,
             seed=recipe.seed,
             on_progress=lambda count: bar.update(count - bar.n),

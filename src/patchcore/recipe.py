@@ -103,9 +103,10 @@ class Recipe(BaseModel):
     ratio: float = Field(0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
     max_rows: Positive = Field(50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
     projection: Literal["none", "dense", "sparse"] = Field(
-        "none", description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse."
+        "dense", description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse."
     )
     projection_dims: Positive = Field(128, description="With `projection=dense`: number of dimensions.")
+    projection_from: Positive = Field(512, description="Patches of fewer values than this are not projected.")
     start: Literal["first", "random", "mean_of_ten"] = Field(
         "first", description="What the selection starts from: the first patch, a random one, or ten distances' mean."
     )

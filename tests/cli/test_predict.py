@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from cli_helpers import lines
 from PIL import Image
 
-from patchcore.backbones import engines
+from patchcore.backbones import build, engines
 
 ROW = {"path", "score", "normalised", "threshold", "decision", "seconds"}
 READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
@@ -287,3 +288,15 @@ def test_no_threads_is_wrong_usage(run, model_file, hazelnut):
     done = run("predict", model_file, hazelnut / "test/colour", "--threads", 0)
     assert done.exit_code == 2
     assert "Invalid value for '--threads'" in done.stderr
+
+
+def test_weights_from_a_file_that_the_model_does_not_hold_can_be_given_again(run, hazelnut, tmp_path):
+    weights, model, picture = tmp_path / "mine.pth", tmp_path / "m", hazelnut / "test/good/04.jpg"
+    torch.save(build("resnet18", "random", (8,), (64, 64)).extractor.model.state_dict(), weights)
+    small = ["--set=backbone=resnet18", f"--set=weights={weights}", "--set=taps=[8]", "--set=size=64"]
+    assert run("fit", hazelnut / "train/good", "-o", model, *small, "--no-weights").exit_code == 0
+    moved = weights.rename(tmp_path / "moved.pth")
+    assert "weights" in run("predict", model, picture).stderr
+    done = run("predict", model, picture, "--weights", moved, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert lines(done.stdout)[0]["score"] > 0

@@ -290,7 +290,7 @@ def test_a_sparse_projection_does_not_depend_on_uninitialised_memory():
 @pytest.mark.parametrize(("n", "d"), [(2000, 152), (60, 20)])
 def test_a_sparse_projection_of_few_dimensions_still_allows_a_selection(n, d):
     # Lite0's patches have 152 dimensions, fewer than Johnson-Lindenstrauss asks for.
-    picks = select(normal(n, d), 10, method="k_center", projection="sparse", projection_dims=128, start="first", seed=0)
+    picks = select(normal(n, d), 10, **options(projection="sparse"))
     assert len(set(picks.tolist())) == 10
 
 
@@ -331,6 +331,7 @@ def options(**changes):
         "method": "k_center",
         "projection": "none",
         "projection_dims": 128,
+        "projection_from": 1,
         "start": "first",
         "seed": 0,
         **changes,
@@ -346,6 +347,28 @@ def test_select_by_k_center_works_on_the_projection():
     x = normal(300, 200)
     projected = project(x, "dense", 16, 0)
     assert select(x, 30, **options(projection="dense", projection_dims=16)).tolist() == greedy(projected, 30)
+
+
+def test_select_projects_rows_of_so_many_values_or_more():
+    x = normal(300, 200)
+    projected = greedy(project(x, "dense", 16, 0), 30)
+    for least, expected in ((1, projected), (200, projected), (201, greedy(x, 30))):
+        picks = select(x, 30, **options(projection="dense", projection_dims=16, projection_from=least))
+        assert picks.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_a_projection_does_not_depend_on_the_number_of_threads(kind):
+    x, before = normal(9000, 600).half(), torch.get_num_threads()
+    try:
+        made = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            made.append(project(x, kind, 64, 0))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
 
 
 def test_select_by_chance_draws_rows():

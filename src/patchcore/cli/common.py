@@ -37,6 +37,11 @@ precision_option = click.option(
     show_default=True,
     help="Of the network. bf16 is faster where the processor has it; scores may differ by 1e-2, some by more.",
 )
+weights_option = click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The backbone's weights, where the model was saved without them and they came from a file.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest picture to decode."

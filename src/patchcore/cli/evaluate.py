@@ -19,6 +19,7 @@ from patchcore.cli.common import (
     print_json,
     say,
     threads_option,
+    weights_option,
 )
 
 
@@ -31,6 +32,7 @@ from patchcore.cli.common import (
 @threads_option
 @engine_option
 @precision_option
+@weights_option
 @json_option
 @command
 def evaluate(
@@ -42,6 +44,7 @@ def evaluate(
     threads: int | None,
     engine: str,
     precision: str,
+    weights: str | None,
     as_json: bool,
 ) -> None:
     """Measure a detector on labelled pictures.
@@ -57,7 +60,7 @@ def evaluate(
 
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision)
+    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision, weights=weights)
     bad = BadPictures()
     evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
     bad.report("Left out")

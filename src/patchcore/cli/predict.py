@@ -23,6 +23,7 @@ from patchcore.cli.common import (
     print_json,
     say,
     threads_option,
+    weights_option,
     whole_file,
 )
 from patchcore.errors import UsageError
@@ -54,6 +55,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 @threads_option
 @engine_option
 @precision_option
+@weights_option
 @json_option
 @command
 def predict(
@@ -68,6 +70,7 @@ def predict(
     threads: int | None,
     engine: str,
     precision: str,
+    weights: str | None,
     as_json: bool,
 ) -> None:
     """Look at pictures and give verdicts. IMAGES are files or folders.
@@ -82,7 +85,7 @@ def predict(
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
     paths = list(_expand(images, recursive))
-    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision)
+    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision, weights=weights)
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)

@@ -24,20 +24,22 @@ def principal_axes(centred: Tensor, n: int = max(_NUMBERS)) -> Tensor:
     return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
 
 
-def best_axes(centred: Tensor, vectors: Tensor, share: float = 0.0, number: torch.dtype = torch.float32) -> int:
+def best_axes(
+    centred: Tensor, vectors: Tensor, share: float = 0.0, number: torch.dtype = torch.float32, margin: float = 1.0
+) -> int:
     """How many of the axes (D, a) make the cheapest search among centred points (M, D); 0 is plain.
 
     By a count of the work, not by a clock, so that one machine always decides the same: on some of
-    the points, the pairs that bounds would leave to measure, if their nearest other point were the
-    answer. `share` of the squared lengths is the slack of a bound, and `number` what it is multiplied
-    in. The weights of the parts are measured figures.
+    the points, the pairs that bounds would leave to measure, if the answer were at `margin` times the
+    squared distance of their nearest other point. `share` of the squared lengths is the slack of a
+    bound, and `number` what it is multiplied in. The weights of the parts are measured figures.
     """
     m, d = centred.shape
     sample = centred[:: -(-m // 64)]
     own = torch.arange(len(sample), device=centred.device)
     apart = torch.cdist(sample, centred)
     apart[own, own * -(-m // 64)] = torch.inf
-    limits = apart.amin(1).square()[:, None]
+    limits = margin * apart.amin(1).square()[:, None]
     short, full = sample @ vectors, centred @ vectors
     costs = {0: m * (d + 8.0)}
     for n in [n for n in _NUMBERS if n < d]:

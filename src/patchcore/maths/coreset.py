@@ -180,6 +180,7 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = _e
     `dense`: uniform weights in ±1/sqrt(D), `dims` outputs, skipped when D is `dims` already
     (patchcore-inspection). `sparse`: Johnson-Lindenstrauss with eps 0.9, whose number of outputs
     follows from N (Li et al. 2006; anomalib), skipped when D is no larger; `dims` has no effect.
+    Products in float64, rounded to float32: the same in whatever order they have been summed.
     """
     from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim  # half a second
 
@@ -192,10 +193,10 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = _e
         weights = torch.from_numpy(projection.components_.toarray().T).float()
     else:
         return x
-    weights = weights.to(x.device)
+    weights = weights.to(x.device, torch.float64)
     projected = empty(n, weights.shape[1], torch.float32).to(x.device)
     for begin in range(0, n, _BLOCK):
-        projected[begin : begin + _BLOCK] = x[begin : begin + _BLOCK].float() @ weights
+        projected[begin : begin + _BLOCK] = x[begin : begin + _BLOCK].double() @ weights
     return projected
 
 
@@ -221,6 +222,7 @@ def select(
     method: Coreset,
     projection: Projection,
     projection_dims: int,
+    projection_from: int,
     start: Start,
     seed: int,
     on_progress: Callable[[int], object] | None = None,
@@ -228,14 +230,15 @@ def select(
 ) -> Tensor:
     """The indices of the rows of x (N, D) to remember, by any of the methods above.
 
-    `empty` makes the tensor that holds a projection, from its shape and type.
+    Rows of fewer than `projection_from` values are not projected. `empty` makes the tensor that
+    holds a projection, from its shape and type.
     """
     n_picks = min(n_picks, len(x))
     if method == "identity" or n_picks == len(x):
         return torch.arange(len(x), device=x.device)
     if method == "random":
         return random_subset(len(x), n_picks, seed).to(x.device)
-    projected = project(x, projection, projection_dims, seed, empty)
+    projected = project(x, projection, projection_dims, seed, empty) if x.shape[1] >= projection_from else x
     if method == "merge":
         return merged(projected, n_picks, on_progress)
     begin = starting_point(projected, start, seed)

@@ -28,12 +28,19 @@ class Points:
     """Points (M, D), float32, prepared to be searched, with room for more up to `capacity`.
 
     `axes` is the number of principal axes in the short forms: `best_axes` chooses it if it is
-    None; 0 is the plain search. `number` is what bounds are multiplied in: bfloat16, a quarter of
-    the work, where the processor has it, else float32. Its rounding counts as slack.
+    None, for queries whose squared distances are `margin` times those among the points; 0 is the
+    plain search. `number` is what bounds are multiplied in: bfloat16, a quarter of the work, where
+    the processor has it, else float32. Its rounding counts as slack.
     """
 
     def __init__(
-        self, rows: Tensor, axes: int | None = None, *, capacity: int = 0, number: torch.dtype | None = None
+        self,
+        rows: Tensor,
+        axes: int | None = None,
+        *,
+        capacity: int = 0,
+        number: torch.dtype | None = None,
+        margin: float = 1.0,
     ) -> None:
         self.centre = rows.mean(0)  # a shift changes no distance and makes the products small
         centred, d = rows - self.centre, rows.shape[1]
@@ -43,7 +50,7 @@ class Points:
         # squared lengths. A short form is a product of all coordinates, and a bound one of short forms.
         self.exact_share = 2 * rounding(2 * d)
         self.share = self.exact_share + (1.02 * 2.0**-7 if self.number == torch.bfloat16 else 0)
-        self.axes = best_axes(centred, vectors, self.share, self.number) if axes is None else axes
+        self.axes = best_axes(centred, vectors, self.share, self.number, margin) if axes is None else axes
         if not self.axes:
             self.number, self.share = torch.float32, self.exact_share
         # Where measuring a pair is dear, more axes rule out some of those that the short forms leave.
@@ -147,7 +154,7 @@ def near_pairs(
     columns = slice(first, -(-points.count // group) * group)
     bounds_of = points.bounds(forms, columns)
     direct = 1 + rounding(queries.shape[1])  # of distances that are summed up coordinate by coordinate
-    step, found = _step(columns.stop - columns.start), []
+    step, found, plainly = _step(columns.stop - columns.start), [], []
     for begin in range(0, len(queries), step):
         part = slice(begin, begin + step)
         groups = bounds_of(part).unflatten(1, (-1, group))
@@ -159,13 +166,15 @@ def near_pairs(
             limit = torch.minimum(limit, limits[part])
         limit = limit * direct
         highest = points.rank_of_limits(limit)
-        i, g = (lowest <= highest[:, None]).nonzero().T
-        if points.axes and len(i) * group > groups.numel() // 4:  # these bounds rule out too little
-            rest, limits = queries[begin:], limits if limits is None else limits[begin:]
-            plain = points.plain
-            i, j, distances = near_pairs(rest, plain.forms(rest), plain, k, limits=limits, first=first)
-            found.append((i + begin, j, distances))
-            break
+        left = lowest <= highest[:, None]
+        if points.axes:
+            many = left.sum(1) * 4 > left.shape[1]  # for these queries the bounds rule out too little
+            if many.sum() * 2 > len(many):  # for most of them
+                plainly.append(torch.arange(begin, len(queries), device=many.device))
+                break
+            plainly.append(begin + many.nonzero().flatten())
+            left &= ~many[:, None]
+        i, g = left.nonzero().T
         hit, within = (groups[i, g] <= highest[i, None]).nonzero().T
         i, j = i[hit], g[hit] * group + within + first
         if points.vectors.shape[1] > points.axes:
@@ -173,8 +182,13 @@ def near_pairs(
             near = _of_pairs(forms[part, 1:], i, points.along, j) <= limit[i] + points.exact_share * lengths
             i, j = i[near], j[near]
         found.append((i + begin, j, _of_pairs(queries[part], i, points.rows, j)))
+    if plainly and len(rest := torch.cat(plainly)):
+        some, plain, limits = queries[rest], points.plain, limits if limits is None else limits[rest]
+        i, j, distances = near_pairs(some, plain.forms(some), plain, k, limits=limits, first=first)
+        found.append((rest[i], j, distances))
     i, j, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return i, j, distances
+    order = i.sort(stable=True).indices if plainly else slice(None)
+    return i[order], j[order], distances[order]
 
 
 def _of_pairs(a: Tensor, i: Tensor, b: Tensor, j: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from patchcore.maths.neighbours import Points, nearest
 if TYPE_CHECKING:
     from patchcore.memory.index import IvfPq
 
+_MARGIN = 1.5  # a new picture's patches are farther from the rows than those from each other, of a defect by more
+
 
 @dataclass(frozen=True)
 class Bank:
@@ -39,7 +41,7 @@ class Bank:
     @cached_property
     def points(self) -> Points:
         """The rows, prepared for exact search."""
-        return Points(self.rows)
+        return Points(self.rows, margin=_MARGIN)
 
     @cached_property
     def lists(self) -> IvfPq:
