@@ -36,7 +36,7 @@ API = {
     "patchcore.maths.tiling": ["Tiling", "split", "merge"],
     "patchcore.maths.joining": ["join"],
     "patchcore.maths.resize": ["resize", "resize_matrix", "Frame", "place", "pad"],
-    "patchcore.maths.thresholds": ["fit_threshold", "needed_scores", "decide", "normalise"],
+    "patchcore.maths.thresholds": ["fit_threshold", "needed_scores", "decide", "normalise", "normalise_by_range"],
     "patchcore.maths.metrics": ["image_metrics", "pixel_curve", "pixel_metrics"],
     "patchcore.backbones": ["build", "wrap", "Extractor"],
     "patchcore.lightning": [
@@ -48,6 +48,19 @@ API = {
         "AnomalyModule",
         "MemoryBankMixin",
         "DynamicBufferMixin",
+    ],
+    "patchcore.lightning.v0": ["PatchcoreModel", "PatchcoreLightning", "AnomalyMapGenerator"],
+    "patchcore.inferencers": [
+        "TorchInferencer",
+        "Inferencer",
+        "PreProcessor",
+        "train",
+        "get_model",
+        "get_model_metadata",
+        "read_config",
+        "superimpose_anomaly_map",
+        "anomaly_map_to_color_map",
+        "add_label",
     ],
 }
 

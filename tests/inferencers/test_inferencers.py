@@ -223,7 +223,7 @@ def test_a_configuration_is_read_from_a_file_a_dict_or_omegaconf(trained, infere
 
 
 def test_a_wrong_configuration_says_so(tmp_path):
-    with pytest.raises(UsageError, match="no model 'patchcor'. Did you mean 'patchcore'"):
+    with pytest.raises(UsageError, match=r"no model 'patchcor'. Did you mean 'patchcore'"):
         get_model({"model": {"name": "patchcor"}})
     with pytest.raises(DataError, match="cannot be read"):
         get_model(tmp_path / "gone.yaml")
@@ -301,5 +301,7 @@ def test_a_label_says_score_and_verdict():
 
 def test_files_of_a_training_can_be_moved(trained, inferencer, tmp_path, wide):
     shutil.copytree(trained.folder, tmp_path / "moved")
-    moved = TorchInferencer(tmp_path / "moved/config.yaml", tmp_path / "moved/weights/model.ckpt", tmp_path / "moved/meta_data.json")
+    moved = TorchInferencer(
+        tmp_path / "moved/config.yaml", tmp_path / "moved/weights/model.ckpt", tmp_path / "moved/meta_data.json"
+    )
     assert moved.predict(wide)[1] == inferencer.predict(wide)[1]

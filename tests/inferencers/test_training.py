@@ -39,7 +39,8 @@ def test_the_benchmark_line_has_the_three_figures(trained):
 def test_the_same_seed_gives_the_same_bank_and_another_one_another(hazelnut, trained, tmp_path, config_for):
     again, other = (train(config_for(hazelnut), output=tmp_path / str(seed), seed=seed) for seed in (42, 7))
     states = [
-        torch.load(one.folder / "weights/model.ckpt", weights_only=True)["state_dict"] for one in (trained, again, other)
+        torch.load(one.folder / "weights/model.ckpt", weights_only=True)["state_dict"]
+        for one in (trained, again, other)
     ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["model.memory_bank"], states[2]["model.memory_bank"])
@@ -81,11 +82,11 @@ def test_a_tiled_training_predicts_in_tiles(hazelnut, tmp_path, config_for):
 def test_missing_data_and_wrong_names_say_what_to_do(hazelnut, tmp_path, config_for):
     with pytest.raises(DataError, match=r"no data set at .*bottle. Expected the MVTec AD layout.*--data PATH"):
         train(config_for(tmp_path, category="bottle"), output=tmp_path / "out")
-    with pytest.raises(UsageError, match="names no data: give dataset.path, or --data"):
+    with pytest.raises(UsageError, match=r"names no data: give dataset.path, or --data"):
         train({"model": {}}, output=tmp_path / "out")
-    with pytest.raises(UsageError, match="unknown name 'train_batchsize'. Did you mean 'train_batch_size'"):
+    with pytest.raises(UsageError, match=r"unknown name 'train_batchsize'. Did you mean 'train_batch_size'"):
         train(config_for(hazelnut, train_batchsize=2), output=tmp_path / "out")
-    with pytest.raises(UsageError, match="name 'acelerator' that lightning.Trainer does not take. Did you mean 'acc"):
+    with pytest.raises(UsageError, match=r"'acelerator', which lightning.Trainer does not take. Did you mean 'acc"):
         train({**config_for(hazelnut), "trainer": {"acelerator": "cpu"}}, output=tmp_path / "out")
     with pytest.raises(UsageError, match="No good picture is left to set the thresholds with"):
         train(config_for(hazelnut, calibration_share=0), output=tmp_path / "out")

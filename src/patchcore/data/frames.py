@@ -26,11 +26,13 @@ def frames(source: str | Path | int) -> Iterator[Sample]:
     camera `camera0/000000`, and are RGB arrays (H, W, 3), uint8. A camera never ends by itself.
     Errors: DataError.
     """
-    if isinstance(source, int) or (str(source).isdecimal() and not Path(source).exists()):
-        yield from _camera(int(source))
+    if isinstance(source, int):
+        yield from _camera(source)
         return
     path = Path(source)
-    if path.is_dir():
+    if str(path).isdecimal() and not path.exists():
+        yield from _camera(int(str(path)))
+    elif path.is_dir():
         yield from (Sample(found.name, found) for found in pictures_in(path))
     elif not path.exists():
         raise DataError(f"{path}: no such file or folder. Give a picture, a folder, a video or a camera's number.")

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from patchcore.errors import DataError, MissingExtraError, UsageError, nearest_name
 
 try:
-    from patchcore.lightning.v0 import PatchcoreLightning, plain
-except ImportError as error:
-    raise MissingExtraError("lightning", "lightning", "patchcore.inferencers") from error
+    from omegaconf import OmegaConf
+except ImportError:
+    raise MissingExtraError("omegaconf", "lightning", "patchcore.inferencers") from None
+
+from patchcore.lightning.v0 import PatchcoreLightning, plain
 
 MODELS = {"patchcore": PatchcoreLightning}
 Config = Any  # a path, a dict, a Namespace or an OmegaConf object
@@ -24,8 +24,8 @@ def read_config(config: Config) -> dict[str, Any]:
     if not isinstance(config, str | Path):
         return plain(config)
     try:
-        found = yaml.safe_load(Path(config).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = plain(OmegaConf.load(config))
+    except Exception as error:  # the reader of YAML has its own errors, and so have interpolations
         raise DataError(f"The configuration {config} cannot be read: {error}. Expected YAML.") from error
     if not isinstance(found, dict):
         raise DataError(f"The configuration {config} holds a {type(found).__name__}; expected sections such as model:.")

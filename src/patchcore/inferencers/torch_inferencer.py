@@ -16,7 +16,8 @@ from patchcore.errors import NotFittedError, StoreError, UsageError
 from patchcore.inferencers.base import Inferencer, read_meta_data
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
 from patchcore.inferencers.pre_processor import PreProcessor
-from patchcore.lightning.v0 import PatchcoreLightning, without_fetching
+from patchcore.lightning.torch_model import about_to_load
+from patchcore.lightning.v0 import PatchcoreLightning
 from patchcore.maths.resize import resize
 
 
@@ -48,7 +49,8 @@ class TorchInferencer(Inferencer):
             model = path
         elif isinstance(path, str | Path):
             state = read_state(Path(path))
-            model = get_model(without_fetching(self.config))
+            with about_to_load():
+                model = get_model(self.config)
             try:
                 model.load_state_dict(state)
             except RuntimeError as error:

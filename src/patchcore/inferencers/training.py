@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning import Trainer, seed_everything
+from omegaconf import OmegaConf
 
 from patchcore.errors import DataError, UsageError, nearest_name
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
@@ -84,7 +84,7 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     _whole(folder / "weights" / "model.ckpt", lambda path: trainer.save_checkpoint(path, weights_only=True))
     meta_data = json.dumps(get_model_metadata(model), indent=2, allow_nan=False)
     _whole(folder / "meta_data.json", lambda path: path.write_text(meta_data + "\n", "utf-8"))
-    _whole(folder / "config.yaml", lambda path: path.write_text(yaml.safe_dump(sections, sort_keys=False), "utf-8"))
+    _whole(folder / "config.yaml", lambda path: path.write_text(OmegaConf.to_yaml(sections), "utf-8"))
     return Trained(folder, {key: float(value) for key, value in metrics.items()})
 
 
@@ -111,7 +111,7 @@ def _trainer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     for key in given:
         if key not in known:
             raise UsageError(
-                f"The section trainer has a name {key!r} that lightning.Trainer does not take.{nearest_name(key, known)}"
+                f"The section trainer has {key!r}, which lightning.Trainer does not take.{nearest_name(key, known)}"
             )
     return dict(given)
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from patchcore.errors import UsageError
 
-# Mixed into modules; to a type checker they are modules themselves.
-_Module = nn.Module if TYPE_CHECKING else object
+if TYPE_CHECKING:  # mixed into modules; to a type checker they are modules themselves
+    _Module = nn.Module
+else:
+    _Module = object
 
 
 class DynamicBufferMixin(_Module):

@@ -82,8 +82,9 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         Resized to `image_size` (height, width), 256 x 256 by default; the central 7/8 of each side,
         224 x 224; and the mean and standard deviation that the weights were trained with.
         """
-        height, width = image_size or (RECIPE.size, RECIPE.size)  # type: ignore[misc]
-        share = RECIPE.window[0] / RECIPE.size  # type: ignore[operator]
+        assert isinstance(RECIPE.size, int)
+        height, width = image_size or (RECIPE.size, RECIPE.size)
+        share = RECIPE.window[0] / RECIPE.size
         source = self.model.source
         return Compose(
             [

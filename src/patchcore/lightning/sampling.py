@@ -47,6 +47,8 @@ class KCenterGreedy:
     @cached_property
     def features(self) -> Tensor:
         recipe = self._recipe
+        if self.embedding.shape[1] < recipe.projection_from:
+            return self.embedding.float()
         return coreset.project(self.embedding, recipe.projection, recipe.projection_dims, recipe.seed).float()
 
     @property
@@ -69,6 +71,7 @@ class KCenterGreedy:
                 method=recipe.coreset,
                 projection=recipe.projection,
                 projection_dims=recipe.projection_dims,
+                projection_from=recipe.projection_from,
                 start=recipe.start,
                 seed=recipe.seed,
             )

@@ -231,7 +231,8 @@ def weights_of(pre_trained: bool | str) -> str:
 
 def without_the_rest(built: backbones.Backbone) -> nn.Module:
     """The extractor of a backbone, its network without the modules that come after the deepest tap."""
-    model, dropped = built.extractor.model, []
+    model = built.extractor.model
+    dropped: list[str] = []
     needed = built.extractor.used | {key.rpartition(".")[0] for key in built.state}
     for name, _ in list(model.named_modules()):
         if not name or any(name.startswith(f"{other}.") for other in dropped):

@@ -22,14 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
-from typing_extensions import Self
 
 from patchcore.arguments import known_arguments
 from patchcore.backbones import taps_of
 from patchcore.errors import UsageError, nearest_name
 from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.lightning_model import Patchcore
-from patchcore.lightning.torch_model import RECIPE
+from patchcore.lightning.torch_model import RECIPE, about_to_load
 from patchcore.lightning.torch_model import PatchcoreModel as PatchcoreModelV1
 from patchcore.maths import maps
 from patchcore.maths.embedding import embed
@@ -175,7 +174,7 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
     def taps(self, images: Tensor) -> list[Tensor]:
         """The layers' features, each (B, C, h, w), read tile by tile if so wished."""
         size, stride = self.tile_size, self.tile_stride
-        return taps_of(self.feature_extractor, images, None if size is None or stride is None else (size, stride))
+        return taps_of(self.network, images, None if size is None or stride is None else (size, stride))
 
     @torch.no_grad()
     def forward(self, input_tensor: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -217,7 +216,8 @@ def _restored(
     kind: type[PatchcoreModel], arguments: tuple[Any, ...], state: dict[str, Any], training: bool
 ) -> PatchcoreModel:
     layers, size, backbone, num_neighbors = arguments
-    model = kind(layers, size, backbone, pre_trained=False, num_neighbors=num_neighbors)
+    with about_to_load():
+        model = kind(layers, size, backbone, num_neighbors=num_neighbors)
     model.load_state_dict(state)
     return model.to(model.memory_bank.device).train(training)
 
@@ -236,7 +236,7 @@ class PatchcoreLightning(Patchcore):
     are labelled good, and from nothing else.
     """
 
-    model: PatchcoreModel  # type: ignore[assignment]
+    model: PatchcoreModel
 
     def __init__(self, hparams: Any) -> None:
         super(Patchcore, self).__init__()  # Patchcore's arguments are not ours
@@ -252,7 +252,7 @@ class PatchcoreLightning(Patchcore):
         size, source = image_size or self.model.input_size, self.model.source
         return Compose([Resize(list(size), antialias=True), Normalize(list(source.mean), list(source.std))])
 
-    def training_step(self, batch: Any, _batch_idx: int = 0) -> dict[str, Tensor]:  # type: ignore[override]
+    def training_step(self, batch: Any, _batch_idx: int = 0) -> dict[str, Tensor]:
         """Remember the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
         return super().training_step(batch)
 
@@ -260,7 +260,7 @@ class PatchcoreLightning(Patchcore):
         """Choose the memory bank from the patches of the training pictures, when all have been seen."""
         super().on_validation_start()
 
-    def validation_step(self, batch: Any, _: int = 0) -> dict[str, Any] | None:  # type: ignore[override]
+    def validation_step(self, batch: Any, _: int = 0) -> dict[str, Any] | None:
         """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W), and with verdicts, once there
         are thresholds: `pred_labels` (B,), `pred_masks` (B, 1, H, W). None before there is a bank.
         """
@@ -277,16 +277,6 @@ class PatchcoreLightning(Patchcore):
         buffers = (self.image_threshold, self.pixel_threshold, self.map_min, self.map_max)
         return dict(zip(META_DATA, map(float, buffers), strict=True))
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As Lightning's; the weights are the checkpoint's, so none are fetched."""
-        if "hparams" not in kwargs:
-            stored = torch.load(checkpoint_path, map_location="cpu", weights_only=True)["hyper_parameters"]
-            kwargs["hparams"] = without_fetching(stored)
-        return super(Patchcore, cls).load_from_checkpoint(
-            checkpoint_path, *args, **{"weights_only": True, **kwargs}
-        )
-
 
 _MODEL = {
     "backbone": "backbone",
@@ -300,7 +290,11 @@ _TILING = {"apply": "apply_tiling", "stride": "tile_stride", "tile_size": "tile_
 _FLAT = {name: name for name in (*_MODEL, *_TILING.values(), "seed")}
 # Of v0's files: what it names for its own tools, and what only the stated value can be had of.
 _NOT_FOR_THE_MODEL = {"early_stopping", "metric", "name", "threshold", "weight_file", "random_tile_count"}
-_ONLY = {"normalization_method": (None, "min_max"), "remove_border_count": (None, 0), "use_random_tiling": (None, False)}
+_ONLY = {
+    "normalization_method": (None, "min_max"),
+    "remove_border_count": (None, 0),
+    "use_random_tiling": (None, False),
+}
 
 
 def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,14 +329,6 @@ def _named(section: str, given: Mapping[str, Any], known: Mapping[str, str]) -> 
             where = f"The section {section} has" if section else "The hyperparameters have"
             raise UsageError(f"{where} an unknown name {name!r}.{nearest_name(name, known)} Known: {', '.join(known)}.")
     return {known[name]: value for name, value in given.items() if name in known}
-
-
-def without_fetching(hparams: Any) -> dict[str, Any]:
-    """The same hyperparameters for a network whose weights will be loaded, so that none are fetched."""
-    found = plain(hparams)
-    if "model" in found:
-        return {**found, "model": {**found["model"], "pre_trained": False}}
-    return {**found, "pre_trained": False}
 
 
 def plain(value: Any) -> Any:
