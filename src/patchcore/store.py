@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,16 +34,24 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     """Write a model file and return its SHA-256. The file appears whole, or not at all."""
     from safetensors.torch import save_file
 
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise StoreError(f"{path}: the folder {path.parent} does not exist. Create it first.")
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     full = {**header, "format": FORMAT}
     full["sha256"] = _digest(stored, full)
+    with appearing(path) as temporary:
+        save_file(stored, temporary, metadata={_KEY: _canonical(full)})
+    return str(full["sha256"])
+
+
+@contextmanager
+def appearing(path: str | Path) -> Iterator[str]:
+    """The name of an empty file beside `path`, to be written: it then takes the place of `path`, or vanishes."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise StoreError(f"{path}: the folder {path.parent} does not exist. Create it first.")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     try:
-        save_file(stored, temporary, metadata={_KEY: _canonical(full)})
+        yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -50,7 +59,6 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return str(full["sha256"])
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:

@@ -72,11 +72,31 @@ def listing() -> list[tuple[str, str, bool]]:
 def build(name: str, weights: str, taps: tuple[Tap, ...], size: tuple[int, int], seed: int = 0) -> Backbone:
     """A backbone by name, with weights.
 
-    `name` is one of `OFFLINE`, `torchvision:NAME`, or any timm name, with or without a tag.
+    `name` is one of `OFFLINE`, or any name of timm or, as `torchvision:NAME`, of torchvision, with or
+    without a tag (`resnet50.tv_in1k`, `torchvision:resnet50.IMAGENET1K_V1`).
     `weights` is `pretrained` (the name's own), `random` (drawn from `seed`), or the path of a local
     file: safetensors, or a state dict that `torch.load(weights_only=True)` accepts.
 
     Errors: BackboneError for an unknown name, WeightsError where weights cannot be had or do not fit.
+    """
+    model, source, loaded, unknown = network(name, weights, size, seed)
+    backbone = _backbone(model, taps, size, source)
+    stages = {key.partition(".")[0] for key in backbone.state}
+    wrong = sorted(set(backbone.state) - loaded) or sorted(k for k in unknown if k.partition(".")[0] in stages)
+    if wrong:
+        raise WeightsError(
+            f"{source.weights}: the weights are for another network than {name}. Of the tensors that the taps "
+            f"need, {len(wrong)} are missing, superfluous or of another shape, among them {wrong[0]!r}."
+        )
+    return backbone
+
+
+def network(
+    name: str, weights: str, size: tuple[int, int], seed: int = 0
+) -> tuple[nn.Module, Source, set[str], set[str]]:
+    """A whole network, for pictures of a size, with what is known of it; arguments and errors as for `build`.
+
+    Also the names of its tensors that the weights have filled, and of those that it does not have.
     """
     source = _source(name)
     with torch.random.fork_rng(devices=[]):
@@ -92,15 +112,7 @@ def build(name: str, weights: str, taps: tuple[Tap, ...], size: tuple[int, int],
         source = replace(source, weights=f"local file {Path(weights).name}", licence="as the file's")
     elif not offline:
         loaded, unknown = _load_state(model, _pretrained_state(source.architecture))
-    backbone = _backbone(model, taps, size, source)
-    stages = {key.partition(".")[0] for key in backbone.state}
-    wrong = sorted(set(backbone.state) - loaded) or sorted(k for k in unknown if k.partition(".")[0] in stages)
-    if wrong:
-        raise WeightsError(
-            f"{source.weights}: the weights are for another network than {name}. Of the tensors that the taps "
-            f"need, {len(wrong)} are missing, superfluous or of another shape, among them {wrong[0]!r}."
-        )
-    return backbone
+    return model, source, loaded, unknown
 
 
 def wrap(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int]) -> Backbone:
@@ -205,13 +217,14 @@ def _timm_source(name: str) -> Source:
 def _torchvision_source(name: str) -> Source:
     from torchvision import models
 
-    if name not in models.list_models():
-        raise BackboneError(f"torchvision has no {name!r}.{nearest_name(name, models.list_models())}")
-    weights: Any = models.get_model_weights(name)
-    transforms = weights.DEFAULT.transforms()
+    base = name.partition(".")[0]
+    if base not in models.list_models():
+        raise BackboneError(f"torchvision has no {base!r}.{nearest_name(base, models.list_models())}")
+    weights = _torchvision_weights(name)
+    transforms = weights.transforms()
     return Source(
         f"torchvision:{name}",
-        f"torchvision {weights.DEFAULT}",
+        f"torchvision {weights}",
         "BSD-3-Clause",
         tuple(transforms.mean),
         tuple(transforms.std),
@@ -219,10 +232,23 @@ def _torchvision_source(name: str) -> Source:
     )
 
 
+def _torchvision_weights(name: str) -> Any:
+    """The weights of a torchvision name, `NAME` or `NAME.TAG`."""
+    from torchvision import models
+
+    base, _, tag = name.partition(".")
+    weights: Any = models.get_model_weights(base)
+    if tag and tag not in weights.__members__:
+        raise BackboneError(f"torchvision has no weights {name!r}; it has {', '.join(weights.__members__)}.")
+    return weights[tag] if tag else weights.DEFAULT
+
+
 def _create(architecture: str, size: tuple[int, int]) -> nn.Module:
     library, _, name = architecture.partition(":")
     if library == "torchvision":
         from torchvision import models
+
+        name = name.partition(".")[0]
 
         # Some torchvision vision transformers fix their grid when they are built.
         fixed: dict[str, Any] = {"image_size": size[0]} if name.startswith("vit_") else {}
@@ -303,9 +329,7 @@ def _pretrained_state(architecture: str) -> dict[str, Tensor]:
 
 
 def _torchvision_state(name: str) -> dict[str, Tensor]:
-    from torchvision import models
-
-    weights = models.get_model_weights(name).DEFAULT
+    weights = _torchvision_weights(name)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(weights.url).path).name
     if not file.exists():
         _announce_download(weights.url)

@@ -208,11 +208,26 @@ def starting_point(x: Tensor, start: Start, seed: int) -> int | Tensor:
     """
     if start == "first":
         return 0
-    generator = torch.Generator().manual_seed(seed)
     if start == "random":
-        return int(torch.randint(len(x), (1,), generator=generator))
-    points = x[torch.randperm(len(x), generator=generator)[:10].to(x.device)].double()
-    return torch.cat([torch.cdist(block.double(), points).mean(1) for block in x.split(_BLOCK)])
+        return int(torch.randint(len(x), (1,), generator=torch.Generator().manual_seed(seed)))
+    return mean_distances(x, 10, seed)
+
+
+def mean_distances(x: Tensor, points: int, seed: int) -> Tensor:
+    """The mean distance (N,), float64, of each row of x (N, D) to `points` of the rows, drawn from the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = x[torch.randperm(len(x), generator=generator)[:points].to(x.device)].double()
+    return torch.cat([torch.cdist(block.double(), drawn).mean(1) for block in x.split(_BLOCK)])
+
+
+def farthest_from_mean(x: Tensor) -> int:
+    """The row of x (N, D) that is farthest from the rows' mean, the lowest index on ties.
+
+    It is also the one with the largest sum of squared distances to all rows, which is N times its
+    squared distance to the mean plus the same for every row: what a full distance matrix would tell.
+    """
+    mean = torch.stack([block.double().sum(0) for block in x.split(_BLOCK)]).sum(0) / len(x)
+    return int(torch.cat([(block.double() - mean).square().sum(1) for block in x.split(_BLOCK)]).argmax())
 
 
 def select(

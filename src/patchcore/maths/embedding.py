@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from patchcore.maths.binning import bin_channels, grid_of, unfold
+
 Pool = Literal["mean", "bins"]
 Merge = Literal["concat", "bins"]
 Align = Literal["bilinear", "nearest"]
@@ -30,15 +32,8 @@ def pool_bins(features: Tensor, patch_size: int, bins: int, stride: int = 1) -> 
 
     (B, C, h, w) -> (B, bins, h', w'), zero-padded at the border.
     """
-    pad = (patch_size - 1) // 2
-    h, w = ((side + 2 * pad - patch_size) // stride + 1 for side in features.shape[-2:])
-    unfolded = F.unfold(features, patch_size, padding=pad, stride=stride)  # B, C*p*p, h*w
-    return _bin_channels(unfolded, bins).unflatten(2, (h, w))
-
-
-def _bin_channels(x: Tensor, bins: int) -> Tensor:
-    """Adaptive average over the channels: (B, C, N) -> (B, bins, N)."""
-    return F.adaptive_avg_pool1d(x.transpose(1, 2), bins).transpose(1, 2)
+    grid = grid_of((features.shape[2], features.shape[3]), patch_size, stride)
+    return bin_channels(unfold(features, patch_size, stride), bins).unflatten(2, grid)
 
 
 def align(features: Tensor, grid: tuple[int, int], mode: Align) -> Tensor:
@@ -77,7 +72,7 @@ def embed(
     stacked = torch.cat([align(tap, (h, w), align_mode) for tap in pooled], 1)  # B, sum C, h, w
     if merge == "concat":
         return stacked
-    return _bin_channels(stacked.flatten(2), bins).unflatten(2, (h, w))
+    return bin_channels(stacked.flatten(2), bins).unflatten(2, (h, w))
 
 
 def channel_scales(blocks: Iterable[Tensor]) -> Tensor:

@@ -21,8 +21,8 @@ _MARGIN = 1.5  # a new picture's patches are farther from the rows than those fr
 class Bank:
     """The remembered patches.
 
-    `rows` (M, D) float32, whose values fit half precision; `origins` (M, 3) int32: picture, grid
-    row and grid column of each row; `pictures`: the training pictures' names, in order; `scales`
+    `rows` (M, D) float32, whose values fit half precision unless they come from elsewhere; `origins`
+    (M, 3) int32: picture, grid row and column of each row, -1 where nobody knows; `pictures`: the training pictures' names, in order; `scales`
     (D,): what each value of a patch, remembered or new, is multiplied by; `search`: exact or ivf_pq.
     """
 
@@ -51,5 +51,7 @@ class Bank:
         return IvfPq(self.rows)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a file keeps: half the size, without loss."""
-        return {"bank.rows": self.rows.to(torch.float16), "bank.origins": self.origins, "bank.scales": self.scales}
+        """What a file keeps: half the size wherever that loses nothing, as for all banks that `fit` makes."""
+        half = self.rows.to(torch.float16)
+        rows = half if torch.equal(half.float(), self.rows) else self.rows
+        return {"bank.rows": rows, "bank.origins": self.origins, "bank.scales": self.scales}
