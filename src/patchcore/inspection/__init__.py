@@ -1,0 +1,45 @@
+"""The interface of patchcore-inspection on our engine: change `patchcore` to `patchcore.inspection` in an import.
+
+    from patchcore.inspection import PatchCore, ApproximateGreedyCoresetSampler, backbones
+
+What differs, and why: docs/compatibility.md; a script before and after: docs/migration-inspection.md.
+"""
+
+from patchcore.inspection.common import (
+    Aggregator,
+    ApproximateFaissNN,
+    ExactNN,
+    FaissNN,
+    NearestNeighbourScorer,
+    NetworkFeatureAggregator,
+    Preprocessing,
+    RescaleSegmentor,
+)
+from patchcore.inspection.conversion import detector_of
+from patchcore.inspection.patchcore import PatchCore, PatchMaker
+from patchcore.inspection.sampler import (
+    ApproximateGreedyCoresetSampler,
+    BaseSampler,
+    GreedyCoresetSampler,
+    IdentitySampler,
+    RandomSampler,
+)
+
+__all__ = [
+    "Aggregator",
+    "ApproximateFaissNN",
+    "ApproximateGreedyCoresetSampler",
+    "BaseSampler",
+    "ExactNN",
+    "FaissNN",
+    "GreedyCoresetSampler",
+    "IdentitySampler",
+    "NearestNeighbourScorer",
+    "NetworkFeatureAggregator",
+    "PatchCore",
+    "PatchMaker",
+    "Preprocessing",
+    "RandomSampler",
+    "RescaleSegmentor",
+    "detector_of",
+]

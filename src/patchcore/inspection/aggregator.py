@@ -1,0 +1,51 @@
+"""NetworkFeatureAggregator: the feature maps of some layers of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from patchcore.backbones import Extractor
+from patchcore.errors import UsageError
+
+
+class NetworkFeatureAggregator(nn.Module):
+    """(B, 3, H, W) -> {layer: (B, C, h, w)}, stopping at the deepest of the layers.
+
+    `layers_to_extract_from`: names in dot notation of any depth, in any order. `backbone` is changed:
+    it is moved to `device` and put in evaluation mode, and its gradients are switched off.
+    Errors: UsageError, BackboneError for a layer that the network does not have.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, layers_to_extract_from: Sequence[str], device: torch.device | str
+    ) -> None:
+        super().__init__()
+        if isinstance(layers_to_extract_from, str) or not layers_to_extract_from:
+            raise UsageError(
+                f"layers_to_extract_from is {layers_to_extract_from!r}; expected a list of names, for example "
+                "['layer2', 'layer3']."
+            )
+        self.layers_to_extract_from = list(layers_to_extract_from)
+        if len(set(self.layers_to_extract_from)) < len(self.layers_to_extract_from):
+            raise UsageError(f"layers_to_extract_from is {self.layers_to_extract_from}; a layer is there twice.")
+        self.device = torch.device(device)
+        self.backbone = backbone.to(self.device).eval().requires_grad_(False)
+        self._extractor: list[Extractor] = []  # in a list, so that its weights are not counted as ours twice
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        taps = self.extractor((images.shape[2], images.shape[3]))(images)
+        return dict(zip(self.layers_to_extract_from, taps, strict=True))
+
+    def feature_dimensions(self, input_shape: Sequence[int]) -> list[int]:
+        """The number of channels of each layer for pictures of (channels, height, width)."""
+        return self.extractor((input_shape[-2], input_shape[-1])).channels
+
+    def extractor(self, size: tuple[int, int]) -> Extractor:
+        """What reads the layers; the first call, for pictures of (height, width), looks for them."""
+        if not self._extractor:
+            self._extractor.append(Extractor(self.backbone, self.layers_to_extract_from, size))
+        return self._extractor[0]

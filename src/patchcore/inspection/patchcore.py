@@ -1,0 +1,360 @@
+"""PatchCore: fit on good pictures, score new ones, as patchcore-inspection's documents have it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, WeightsError, nearest_name
+from patchcore.fitting import spill_limit
+from patchcore.inspection import backbones
+from patchcore.inspection.aggregator import NetworkFeatureAggregator
+from patchcore.inspection.embedding import Aggregator, Preprocessing
+from patchcore.inspection.neighbours import ExactNN, NearestNeighbours
+from patchcore.inspection.parameters import Parameters
+from patchcore.inspection.sampler import IdentitySampler
+from patchcore.inspection.scorer import NearestNeighbourScorer
+from patchcore.inspection.segmentor import RescaleSegmentor
+from patchcore.maths import binning
+from patchcore.maths.digest import digest_of
+from patchcore.maths.embedding import align, embed, patches_of
+from patchcore.memory.patches import PatchStore
+
+Array = NDArray[Any]
+
+_SWALLOWED = "anomaly_scorer_num_nn"  # what patchcore-inspection's command line and files call it
+
+
+class PatchMaker:
+    """Cuts feature maps into neighbourhoods of `patchsize` cells, `stride` apart (1 if it is None)."""
+
+    def __init__(self, patchsize: int, stride: int | None = None) -> None:
+        for name, value in (("patchsize", patchsize), ("stride", 1 if stride is None else stride)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} is {value!r}; expected a number of cells, at least 1.")
+        self.patchsize = patchsize
+        self.stride = 1 if stride is None else stride
+
+    def patchify(self, features: Tensor, return_spatial_info: bool = False) -> Any:
+        """(B, C, h, w) -> (B, patches, C, p, p), row by row, zero-padded at the border.
+
+        With `return_spatial_info` also [rows, columns] of the patches. Errors: UsageError.
+        """
+        if features.ndim != 4:
+            raise UsageError(f"features has shape {tuple(features.shape)}; expected (B, C, h, w).")
+        unfolded = binning.unfold(features, self.patchsize, self.stride)
+        shape = (features.shape[1], self.patchsize, self.patchsize)
+        patches = unfolded.transpose(1, 2).unflatten(2, shape)
+        return (patches, list(self.grid(features))) if return_spatial_info else patches
+
+    def grid(self, features: Tensor) -> tuple[int, int]:
+        """The (rows, columns) of the patches of (B, C, h, w)."""
+        return binning.grid_of((features.shape[2], features.shape[3]), self.patchsize, self.stride)
+
+    def unpatch_scores(self, x: Any, batchsize: int) -> Any:
+        """(B * patches, ...) -> (B, patches, ...), NumPy or torch."""
+        return x.reshape(batchsize, -1, *x.shape[1:])
+
+    def score(self, x: Any) -> Any:
+        """(B, ...) -> (B,): the largest value of each picture, NumPy or torch."""
+        tensor = torch.as_tensor(x)
+        while tensor.ndim > 1:
+            tensor = tensor.amax(-1)
+        return tensor.numpy() if isinstance(x, np.ndarray) else tensor
+
+
+class PatchCore(nn.Module):
+    """Finds defects in pictures after seeing good ones; `load` says how, `fit` learns, `predict` scores.
+
+    Pictures are tensors (B, 3, H, W), or (B, 1, H, W), resized to `input_shape` and normalised by the
+    caller, as `datasets.mvtec.MVTecDataset` gives them; or a loader of such batches, or of dicts with
+    the key `image`.
+    """
+
+    def __init__(self, device: torch.device | str) -> None:
+        super().__init__()
+        self.device = torch.device(device)
+
+    def load(
+        self,
+        backbone: nn.Module,
+        layers_to_extract_from: Sequence[str],
+        device: torch.device | str,
+        input_shape: Sequence[int],
+        pretrain_embed_dimension: int,
+        target_embed_dimension: int,
+        patchsize: int = 3,
+        patchstride: int = 1,
+        anomaly_score_num_nn: int = 1,
+        featuresampler: Any = None,
+        nn_method: NearestNeighbours | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Say what the model is made of.
+
+        `layers_to_extract_from`: names of layers; the first one gives the grid of patches.
+        `input_shape`: (3, H, W) of the pictures. `pretrain_embed_dimension`: values per layer,
+        `target_embed_dimension`: values per patch. `anomaly_score_num_nn`: how many nearest rows'
+        squared distances are averaged. `featuresampler`: IdentitySampler() if None; `nn_method`: a new
+        ExactNN(device) if None, FaissNN() for FAISS.
+
+        The only other keyword is `anomaly_scorer_num_nn`, which patchcore-inspection's command line
+        passes, and which its `load` then ignores: here it counts. Errors: UsageError, BackboneError.
+        """
+        wrong = [name for name in kwargs if name != _SWALLOWED]
+        if wrong:
+            known = [*self.load.__code__.co_varnames[1 : self.load.__code__.co_argcount], _SWALLOWED]
+            raise UsageError(f"load has no argument {wrong[0]!r}.{nearest_name(wrong[0], known)}")
+        if _SWALLOWED in kwargs:
+            warnings.warn(
+                f"{_SWALLOWED}={kwargs[_SWALLOWED]} is taken as anomaly_score_num_nn. patchcore-inspection ignores this "
+                "keyword and always computes with 1: leave it out for its scores.",
+                UserWarning,
+                stacklevel=2,
+            )
+            anomaly_score_num_nn = kwargs[_SWALLOWED]
+        shape = tuple(int(side) for side in input_shape)
+        if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
+            raise UsageError(f"input_shape is {tuple(input_shape)}; expected (3, height, width).")
+        device = torch.device(device)
+        aggregator = NetworkFeatureAggregator(backbone, layers_to_extract_from, device)
+        dimensions = aggregator.feature_dimensions(shape)
+        preprocessing = Preprocessing(dimensions, pretrain_embed_dimension)
+        preadapt = Aggregator(target_embed_dimension)
+        maker = PatchMaker(patchsize, patchstride)
+        scorer = NearestNeighbourScorer(anomaly_score_num_nn, ExactNN(device) if nn_method is None else nn_method)
+
+        # Only now: with a wrong argument the model stays as it was.
+        self.device, self.input_shape = device, shape
+        self.backbone = aggregator.backbone
+        self.layers_to_extract_from = aggregator.layers_to_extract_from
+        self.forward_modules = nn.ModuleDict(
+            {"feature_aggregator": aggregator, "preprocessing": preprocessing, "preadapt_aggregator": preadapt}
+        )
+        self.patch_maker = maker
+        self.featuresampler = IdentitySampler() if featuresampler is None else featuresampler
+        self.anomaly_scorer = scorer
+        self.anomaly_segmentor = RescaleSegmentor(device, target_size=shape[-2:])
+
+    def embed(self, data: Any) -> list[Any]:
+        """A tensor -> its patches, a list of rows (target_embed_dimension,), picture by picture and row by row.
+
+        A loader -> a list of such lists, one for each batch.
+        """
+        if isinstance(data, Tensor):
+            return self._embed(data)
+        return [self._embed(images) for images, _ in self._batches(data)]
+
+    def _embed(self, images: Tensor, detach: bool = True, provide_patch_shapes: bool = False) -> Any:
+        patches, grids = self._patches(self._checked(images))
+        rows = list(patches.cpu().numpy()) if detach else patches
+        return (rows, [list(grid) for grid in grids]) if provide_patch_shapes else rows
+
+    @torch.no_grad()
+    def _patches(self, images: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
+        """(B, 3, H, W) -> patches (B*h*w, D), and the grid of each layer, the first of them that of the patches."""
+        aggregator, preprocessing, preadapt = self.forward_modules.values()
+        features = aggregator(images)
+        layers = [features[name] for name in self.layers_to_extract_from]
+        grids = [self.patch_maker.grid(layer) for layer in layers]
+        if type(preprocessing) is Preprocessing and type(preadapt) is Aggregator:
+            # Binning works on the values of a patch and aligning on places, so their order does not
+            # matter: the engine bins first, on each layer's own, smaller grid.
+            embedding = embed(
+                layers,
+                pool="bins",
+                merge="bins",
+                align_mode="bilinear",
+                patch_size=self.patch_maker.patchsize,
+                stride=self.patch_maker.stride,
+                tap_bins=preprocessing.output_dim,
+                bins=preadapt.target_dim,
+            )
+            return patches_of(embedding), grids
+        aligned = [self._aligned(layer, grid, grids[0]) for layer, grid in zip(layers, grids, strict=True)]
+        return preadapt(preprocessing(aligned)), grids
+
+    def _aligned(self, layer: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+        """(B, C, h, w) -> its patches (B*h'*w', C, p, p) on the grid of the first layer, for modules of the caller's."""
+        patches = self.patch_maker.patchify(layer)
+        planes = patches.flatten(2).transpose(1, 2).unflatten(2, own)
+        return patches_of(align(planes, grid, "bilinear")).unflatten(1, patches.shape[2:])
+
+    def fit(self, training_data: Iterable[Any]) -> None:
+        """Learn from a loader of good pictures; a second call forgets the first. Errors: DataError, UsageError.
+
+        Patches are kept in half precision, and what does not fit into half of the machine's memory in
+        a temporary file.
+        """
+        self._loaded()
+        patches = PatchStore(spill_limit(None))
+        for images, _ in self._batches(training_data, "Reading good pictures"):
+            rows, grids = self._patches(images)
+            for own in rows.split(grids[0][0] * grids[0][1]):
+                patches.append(own, grids[0])
+        if not patches.grids:
+            raise DataError("There are no good pictures to learn from. Give a loader that has some.")
+        kept = patches.gather(list(range(len(patches.grids))))
+        features = kept.numpy() if patches.spilled else kept.float().numpy()
+        self.anomaly_scorer.fit([self.featuresampler.run(features)])
+
+    def predict(self, data: Any) -> tuple[Any, ...]:
+        """A tensor -> (scores, masks): a number and an anomaly map (H, W) for each picture.
+
+        A loader -> (scores, masks, labels_gt, masks_gt), the last two from the keys `is_anomaly` and
+        `mask` of its dicts, empty without them. The image score is the largest patch score, before
+        the map is smoothed. Errors: NotFittedError, UsageError.
+        """
+        if isinstance(data, Tensor):
+            return self._predict(self._checked(data))
+        self._loaded()
+        scores: list[Any] = []
+        masks: list[Array] = []
+        labels_gt: list[int] = []
+        masks_gt: list[Array] = []
+        for images, batch in self._batches(data, "Looking at pictures"):
+            found, maps = self._predict(images)
+            scores.extend(found)
+            masks.extend(maps)
+            if "is_anomaly" in batch:
+                labels_gt.extend(torch.as_tensor(batch["is_anomaly"]).tolist())
+            if "mask" in batch:
+                masks_gt.extend(torch.as_tensor(batch["mask"]).numpy())
+        return scores, masks, labels_gt, masks_gt
+
+    def _predict(self, images: Tensor) -> tuple[list[Any], list[Array]]:
+        if not len(images):
+            return [], []
+        patches, grids = self._patches(images)
+        scores = self.anomaly_scorer.predict([patches])[0]
+        of_pictures = self.patch_maker.unpatch_scores(scores, len(images))
+        maps = self.anomaly_segmentor.convert_to_segmentation(of_pictures.reshape(len(images), *grids[0]))
+        return list(self.patch_maker.score(of_pictures)), maps
+
+    def save_to_path(self, save_path: str | Path, prepend: str = "") -> None:
+        """Write `{prepend}nnscorer_search_index` and `{prepend}patchcore_params.json` into a folder.
+
+        No weights: the backbone is named, with their hash. A file with all in it: `detector_of(model).save(path)`.
+        Errors: NotFittedError, StoreError.
+        """
+        described = self.described()
+        self.anomaly_scorer.save(save_path, save_features_separately=False, prepend=prepend)
+        described.write(save_path, prepend)
+
+    def described(self) -> Parameters:
+        """What the model is made of, as `save_to_path` writes it. Errors: NotFittedError for an empty model."""
+        self._loaded()
+        aggregator, preprocessing, preadapt = self.forward_modules.values()
+        return Parameters(
+            backbone=getattr(self.backbone, "name", None),
+            layers=tuple(self.layers_to_extract_from),
+            input_shape=self.input_shape,
+            pretrain_embed_dimension=preprocessing.output_dim,
+            target_embed_dimension=preadapt.target_dim,
+            patchsize=self.patch_maker.patchsize,
+            patchstride=self.patch_maker.stride,
+            neighbours=self.anomaly_scorer.n_nearest_neighbours,
+            digest=digest_of(aggregator.extractor(self.input_shape[-2:]).needed_state()),
+        )
+
+    def load_from_path(
+        self,
+        load_path: str | Path,
+        device: torch.device | str,
+        nn_method: NearestNeighbours | None = None,
+        prepend: str = "",
+        *,
+        backbone: nn.Module | None = None,
+        weights: str = "pretrained",
+    ) -> None:
+        """Read what `save_to_path` has written, or a model that patchcore-inspection has saved.
+
+        That one's `.pkl` is read without running anything in it; a `.faiss` file is trusted input.
+        `backbone`: the network, where the file names none; or `weights`, where the named one's are to
+        be a local file. Errors: StoreError, WeightsError, BackboneError.
+        """
+        parameters = Parameters.read(load_path, prepend)
+        if backbone is None:
+            if parameters.backbone is None:
+                raise StoreError(
+                    f"{load_path}: the model was saved with a network of the caller's own. Give it again: "
+                    "load_from_path(..., backbone=network)."
+                )
+            backbone = backbones.load(parameters.backbone, weights, size=parameters.input_shape[-2:])
+        search = ExactNN(device) if nn_method is None else nn_method
+        scorer = NearestNeighbourScorer(parameters.neighbours, search)
+        scorer.load(load_path, prepend)
+        _check_weights(backbone, parameters, device)
+        if parameters.neighbours > 1 and parameters.digest is None:
+            warnings.warn(
+                f"The model was saved with {_SWALLOWED}={parameters.neighbours}, and is loaded with it. "
+                "patchcore-inspection loads it with 1: set model.anomaly_scorer.n_nearest_neighbours = 1 for its scores.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.load(
+            backbone=backbone,
+            layers_to_extract_from=parameters.layers,
+            device=device,
+            input_shape=parameters.input_shape,
+            pretrain_embed_dimension=parameters.pretrain_embed_dimension,
+            target_embed_dimension=parameters.target_embed_dimension,
+            patchsize=parameters.patchsize,
+            patchstride=parameters.patchstride,
+            nn_method=search,
+        )
+        self.anomaly_scorer = scorer
+
+    def _loaded(self) -> None:
+        if "forward_modules" not in self._modules:
+            raise NotFittedError("This model is empty. Call load(...) and fit(...), or load_from_path(folder, device).")
+
+    def _batches(self, data: Iterable[Any], title: str | None = None) -> Iterator[tuple[Tensor, Mapping[str, Any]]]:
+        """The pictures of each batch of a loader, and the batch itself if it is a dict."""
+        if isinstance(data, Tensor):
+            data = [data]
+        elif not isinstance(data, Iterable) or isinstance(data, str | Path | Mapping):
+            raise UsageError(f"got {type(data).__name__}; expected a tensor (B, 3, H, W) or a loader of such batches.")
+        for batch in tqdm(data, desc=title, leave=False, disable=None if title else True):
+            if isinstance(batch, Mapping):
+                if "image" not in batch:
+                    raise UsageError(f"a batch with the keys {', '.join(map(str, batch))}; expected `image` among them.")
+                yield self._checked(batch["image"]), batch
+            else:
+                yield self._checked(batch[0] if isinstance(batch, tuple | list) else batch), {}
+
+    def _checked(self, images: Any) -> Tensor:
+        """Pictures (B, 3, H, W), float32, on the device; a grey one three times. Errors: UsageError."""
+        self._loaded()
+        if not isinstance(images, Tensor):
+            raise UsageError(f"got {type(images).__name__}; expected a tensor (B, 3, H, W).")
+        height, width = self.input_shape[-2:]
+        expected = f"expected (B, 3, {height}, {width}), float, normalised: load was told so"
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2:] != (height, width):
+            raise UsageError(f"pictures of shape {tuple(images.shape)}; {expected}.")
+        if not images.is_floating_point():
+            raise UsageError(f"pictures of {images.dtype}; {expected}.")
+        if not images.isfinite().all():
+            raise UsageError("pictures with NaN or infinite values; they cannot be scored.")
+        return images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
+
+
+def _check_weights(backbone: nn.Module, parameters: Parameters, device: torch.device | str) -> None:
+    """Whether a network has the weights that a model was saved with. Errors: WeightsError."""
+    if parameters.digest is None:
+        return
+    aggregator = NetworkFeatureAggregator(backbone, parameters.layers, device)
+    found = digest_of(aggregator.extractor(parameters.input_shape[-2:]).needed_state())
+    if found != parameters.digest:
+        raise WeightsError(
+            f"The network's weights are not those that the model was saved with: SHA-256 {found[:12]}..., expected "
+            f"{parameters.digest[:12]}... Give the right ones: backbone=network, or weights=PATH."
+        )

@@ -1,0 +1,123 @@
+"""Samplers: which of the training patches the bank keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from patchcore.errors import UsageError
+from patchcore.maths import coreset
+
+Rows = TypeVar("Rows", NDArray[Any], Tensor)
+
+
+class IdentitySampler:
+    """Keeps everything."""
+
+    def run(self, features: Rows) -> Rows:
+        """(N, D) -> the same."""
+        return features
+
+
+class BaseSampler(ABC):
+    """Keeps `int(N * percentage)` of N rows. `percentage` is a share: 0 < percentage < 1. Errors: UsageError.
+
+    What is drawn comes from the seed that torch was given (`torch.manual_seed`, `fix_seeds`), and
+    does not depend on what has been drawn before.
+    """
+
+    def __init__(self, percentage: float) -> None:
+        if isinstance(percentage, bool) or not isinstance(percentage, int | float) or not 0 < percentage < 1:
+            raise UsageError(
+                f"percentage is {percentage!r}; expected a share between 0 and 1, both excluded, for example 0.1. "
+                "To keep everything, take IdentitySampler()."
+            )
+        self.percentage = percentage
+
+    def run(self, features: Rows) -> Rows:
+        """Rows (N, D), NumPy or torch, any float type -> the rows that are kept, of the same type, unchanged."""
+        rows = features if isinstance(features, Tensor) else torch.from_numpy(np.ascontiguousarray(features))
+        if rows.ndim != 2:
+            raise UsageError(f"features has shape {tuple(rows.shape)}; expected (N, D).")
+        n_picks = int(len(rows) * self.percentage)
+        if n_picks == 0:
+            raise UsageError(
+                f"percentage {self.percentage:g} of {len(rows)} rows is less than one row. Use at least "
+                f"{1 / len(rows) if len(rows) else 1:.3g}, or more training pictures."
+            )
+        picks = self._picks(rows, n_picks, torch.initial_seed() % 2**32)
+        if isinstance(features, Tensor):
+            return features[picks.to(features.device)]
+        return features[picks.cpu().numpy()]
+
+    @abstractmethod
+    def _picks(self, rows: Tensor, n_picks: int, seed: int) -> Tensor:
+        """The indices of the rows to keep."""
+
+
+class GreedyCoresetSampler(BaseSampler):
+    """Greedy k-center, its first pick the row farthest from all others (the exact selection, see `maths.coreset`).
+
+    `device`: where the selection runs; `dimension_to_project_features_to`: it runs on a dense random
+    projection to so many dimensions, skipped if the rows have as many. What is kept is not projected.
+    """
+
+    def __init__(
+        self, percentage: float, device: torch.device | str, dimension_to_project_features_to: int = 128
+    ) -> None:
+        super().__init__(percentage)
+        _at_least_one("dimension_to_project_features_to", dimension_to_project_features_to)
+        self.device = torch.device(device)
+        self.dimension_to_project_features_to = dimension_to_project_features_to
+
+    def _picks(self, rows: Tensor, n_picks: int, seed: int) -> Tensor:
+        x = coreset.project(rows.to(self.device), "dense", self.dimension_to_project_features_to, seed)
+        with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None) as bar:
+            return coreset.k_center_greedy(
+                x, n_picks, start=self._start(x, seed), on_progress=lambda count: bar.update(count - bar.n)
+            )
+
+    def _start(self, x: Tensor, seed: int) -> int | Tensor:
+        return coreset.farthest_from_mean(x)
+
+
+class ApproximateGreedyCoresetSampler(GreedyCoresetSampler):
+    """The same from another start: the mean distance to `number_of_starting_points` rows, which are not picks.
+
+    Nothing else is approximate: picks are those of the exact greedy from there.
+    """
+
+    def __init__(
+        self,
+        percentage: float,
+        device: torch.device | str,
+        number_of_starting_points: int = 10,
+        dimension_to_project_features_to: int = 128,
+    ) -> None:
+        super().__init__(percentage, device, dimension_to_project_features_to)
+        _at_least_one("number_of_starting_points", number_of_starting_points)
+        self.number_of_starting_points = number_of_starting_points
+
+    def _start(self, x: Tensor, seed: int) -> int | Tensor:
+        return coreset.mean_distances(x, self.number_of_starting_points, seed)
+
+
+class RandomSampler(BaseSampler):
+    """Rows drawn without replacement, in their original order."""
+
+    def __init__(self, percentage: float) -> None:
+        super().__init__(percentage)
+
+    def _picks(self, rows: Tensor, n_picks: int, seed: int) -> Tensor:
+        return coreset.random_subset(len(rows), n_picks, seed)
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{name} is {value}; it must be at least 1.")
