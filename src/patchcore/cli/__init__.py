@@ -15,6 +15,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "info": ("info", "Say what a detector file holds."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that need no network."),
+    "import-inspection": ("import_inspection", "Turn a model of patchcore-inspection into a detector."),
     "demo": ("demo", "Fit and evaluate on real solar-cell pictures."),
 }
 
@@ -28,7 +29,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        return getattr(import_module(f"patchcore.cli.{_COMMANDS[name][0]}"), name)
+        return getattr(import_module(f"patchcore.cli.{_COMMANDS[name][0]}"), name.replace("-", "_"))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -19,9 +19,7 @@ class NetworkFeatureAggregator(nn.Module):
     Errors: UsageError, BackboneError for a layer that the network does not have.
     """
 
-    def __init__(
-        self, backbone: nn.Module, layers_to_extract_from: Sequence[str], device: torch.device | str
-    ) -> None:
+    def __init__(self, backbone: nn.Module, layers_to_extract_from: Sequence[str], device: torch.device | str) -> None:
         super().__init__()
         if isinstance(layers_to_extract_from, str) or not layers_to_extract_from:
             raise UsageError(

@@ -115,8 +115,8 @@ class PatchCore(nn.Module):
             raise UsageError(f"load has no argument {wrong[0]!r}.{nearest_name(wrong[0], known)}")
         if _SWALLOWED in kwargs:
             warnings.warn(
-                f"{_SWALLOWED}={kwargs[_SWALLOWED]} is taken as anomaly_score_num_nn. patchcore-inspection ignores this "
-                "keyword and always computes with 1: leave it out for its scores.",
+                f"{_SWALLOWED}={kwargs[_SWALLOWED]} is taken as anomaly_score_num_nn. patchcore-inspection ignores "
+                "this keyword and always computes with 1: leave it out for its scores.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -161,7 +161,7 @@ class PatchCore(nn.Module):
     @torch.no_grad()
     def _patches(self, images: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
         """(B, 3, H, W) -> patches (B*h*w, D), and the grid of each layer, the first of them that of the patches."""
-        aggregator, preprocessing, preadapt = self.forward_modules.values()
+        aggregator, preprocessing, preadapt = self._stages()
         features = aggregator(images)
         layers = [features[name] for name in self.layers_to_extract_from]
         grids = [self.patch_maker.grid(layer) for layer in layers]
@@ -183,7 +183,7 @@ class PatchCore(nn.Module):
         return preadapt(preprocessing(aligned)), grids
 
     def _aligned(self, layer: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-        """(B, C, h, w) -> its patches (B*h'*w', C, p, p) on the grid of the first layer, for modules of the caller's."""
+        """(B, C, h, w) -> its patches (B*h'*w', C, p, p) on the grid of the first layer, for the caller's modules."""
         patches = self.patch_maker.patchify(layer)
         planes = patches.flatten(2).transpose(1, 2).unflatten(2, own)
         return patches_of(align(planes, grid, "bilinear")).unflatten(1, patches.shape[2:])
@@ -252,7 +252,7 @@ class PatchCore(nn.Module):
     def described(self) -> Parameters:
         """What the model is made of, as `save_to_path` writes it. Errors: NotFittedError for an empty model."""
         self._loaded()
-        aggregator, preprocessing, preadapt = self.forward_modules.values()
+        aggregator, preprocessing, preadapt = self._stages()
         return Parameters(
             backbone=getattr(self.backbone, "name", None),
             layers=tuple(self.layers_to_extract_from),
@@ -296,7 +296,7 @@ class PatchCore(nn.Module):
         if parameters.neighbours > 1 and parameters.digest is None:
             warnings.warn(
                 f"The model was saved with {_SWALLOWED}={parameters.neighbours}, and is loaded with it. "
-                "patchcore-inspection loads it with 1: set model.anomaly_scorer.n_nearest_neighbours = 1 for its scores.",
+                "patchcore-inspection loads it with 1: set model.anomaly_scorer.n_nearest_neighbours = 1 for that.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -313,6 +313,10 @@ class PatchCore(nn.Module):
         )
         self.anomaly_scorer = scorer
 
+    def _stages(self) -> tuple[Any, Any, Any]:
+        aggregator, preprocessing, preadapt = self.forward_modules.values()
+        return aggregator, preprocessing, preadapt
+
     def _loaded(self) -> None:
         if "forward_modules" not in self._modules:
             raise NotFittedError("This model is empty. Call load(...) and fit(...), or load_from_path(folder, device).")
@@ -326,7 +330,9 @@ class PatchCore(nn.Module):
         for batch in tqdm(data, desc=title, leave=False, disable=None if title else True):
             if isinstance(batch, Mapping):
                 if "image" not in batch:
-                    raise UsageError(f"a batch with the keys {', '.join(map(str, batch))}; expected `image` among them.")
+                    raise UsageError(
+                        f"a batch with the keys {', '.join(map(str, batch))}; expected `image` among them."
+                    )
                 yield self._checked(batch["image"]), batch
             else:
                 yield self._checked(batch[0] if isinstance(batch, tuple | list) else batch), {}

@@ -16,13 +16,13 @@ from typing import Any
 from patchcore.errors import StoreError
 
 _LARGEST = 1 << 20  # bytes; such a file has a few hundred
-_BUILDING = frozenset(
+_BUILDING = (
     "PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT "
     "BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_LIST LIST APPEND "
     "APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS GET BINGET LONG_BINGET PUT "
-    "BINPUT LONG_BINPUT MEMOIZE".split()
+    "BINPUT LONG_BINPUT MEMOIZE"
 )
-_CALLING = frozenset(("GLOBAL", "STACK_GLOBAL", "REDUCE"))  # which `torch.Size` needs
+_CALLING = "GLOBAL STACK_GLOBAL REDUCE"  # which `torch.Size` needs
 _ADMITTED = {("torch", "Size"): tuple}
 
 
@@ -55,8 +55,9 @@ def load(path: Path) -> Any:
 
 
 def _check(data: bytes) -> None:
+    admitted = {*_BUILDING.split(), *_CALLING.split()}
     for code, argument, _ in pickletools.genops(data):
-        if code.name not in _BUILDING | _CALLING:
+        if code.name not in admitted:
             raise pickle.UnpicklingError(f"it has the instruction {code.name}")
         if code.name == "GLOBAL" and tuple(str(argument).split(" ")) not in _ADMITTED:
             raise pickle.UnpicklingError(f"it asks for {str(argument).replace(' ', '.')}")

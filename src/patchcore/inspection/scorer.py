@@ -25,8 +25,8 @@ Array = NDArray[Any]
 class ConcatMerger:
     """Joins the features of several layers: each flattened, then side by side."""
 
-    def merge(self, features: Sequence[Array | Tensor]) -> Array:
-        """Arrays (N, ...) -> (N, D), float32. Errors: UsageError."""
+    def merge(self, features: Any) -> Array:
+        """A list of arrays or tensors (N, ...) -> (N, D), float32. Errors: UsageError."""
         if isinstance(features, np.ndarray | Tensor) or not len(features):
             raise UsageError("features must be a list of arrays, one for each layer: [features].")
         arrays = [np.asarray(f.detach().cpu() if isinstance(f, Tensor) else f, np.float32) for f in features]

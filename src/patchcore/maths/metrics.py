@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+from patchcore.errors import UsageError
 
 Floats = NDArray[Any]
 
@@ -90,3 +92,39 @@ def _area_below(false_rate: Floats, overlap: Floats, limit: float) -> float:
     x = np.append(false_rate[inside], limit)
     y = np.append(overlap[inside], np.interp(limit, false_rate, overlap))
     return float(np.trapezoid(y, x) / limit)
+
+
+@dataclass(frozen=True)
+class Roc:
+    """The receiver operating characteristic: rates at falling thresholds, and the area below."""
+
+    auroc: float
+    false_positive_rate: Floats
+    true_positive_rate: Floats
+    thresholds: Floats
+
+
+def roc(scores: Floats, defective: Floats) -> Roc:
+    """Of scores (N,) against labels (N,), of which both kinds must be there. Errors: UsageError."""
+    _both_kinds(defective)
+    false_rate, true_rate, thresholds = roc_curve(defective, scores)
+    return Roc(float(roc_auc_score(defective, scores)), false_rate, true_rate, thresholds)
+
+
+def best_f1(scores: Floats, defective: Floats) -> tuple[float, float, float]:
+    """The threshold of the highest F1, and the false-positive and false-negative rates at or above it.
+
+    Each rate is a share of its own kind: of the good, and of the defective. Errors: UsageError.
+    """
+    defective = np.asarray(defective, bool)
+    _both_kinds(defective)
+    precision, recall, thresholds = precision_recall_curve(defective, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    threshold = thresholds[f1[:-1].argmax()]  # the last point, of no positives, has no threshold
+    above = np.asarray(scores) >= threshold
+    return float(threshold), float(above[~defective].mean()), float((~above[defective]).mean())
+
+
+def _both_kinds(defective: Floats) -> None:
+    if len(np.unique(defective)) < 2:
+        raise UsageError("All labels are the same; a rate needs good and defective ones.")

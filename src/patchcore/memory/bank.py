@@ -21,9 +21,10 @@ _MARGIN = 1.5  # a new picture's patches are farther from the rows than those fr
 class Bank:
     """The remembered patches.
 
-    `rows` (M, D) float32, whose values fit half precision unless they come from elsewhere; `origins`
-    (M, 3) int32: picture, grid row and column of each row, -1 where nobody knows; `pictures`: the training pictures' names, in order; `scales`
-    (D,): what each value of a patch, remembered or new, is multiplied by; `search`: exact or ivf_pq.
+    `rows` (M, D) float32, whose values fit half precision unless they were imported; `origins` (M, 3)
+    int32: picture, grid row and grid column of each row, -1 where unknown; `pictures`: the training
+    pictures' names, in order; `scales` (D,): what each value of a patch, remembered or new, is
+    multiplied by; `search`: exact or ivf_pq.
     """
 
     rows: Tensor

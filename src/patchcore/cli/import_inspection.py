@@ -1,0 +1,77 @@
+"""`patchcore import-inspection`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchcore.cli.common import command, device_option, existing_path, json_option, print_json, say
+from patchcore.errors import UsageError, counted
+
+
+@click.command("import-inspection")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; by default FOLDER.patchcore, beside it.",
+)
+@click.option("--prepend", default="", help="What the files' names begin with, for a member of an ensemble.")
+@click.option("--weights", help="Local file with the backbone's weights; by default the library's own.")
+@click.option("--resize", type=click.IntRange(1), help="What the shorter side became before the crop; 256 for 224.")
+@click.option("--calibration", type=existing_path, help="Good pictures, not learned from, that set the threshold.")
+@device_option
+@json_option
+@command
+def import_inspection(
+    folder: Path,
+    output: Path | None,
+    prepend: str,
+    weights: str | None,
+    resize: int | None,
+    calibration: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Turn a model of patchcore-inspection into a detector.
+
+    FOLDER holds nnscorer_search_index.faiss and patchcore_params.pkl, or what patchcore.inspection has saved. The
+    pickle is read without running anything in it; FAISS reads the index (needs patchcore[faiss]), which must come
+    from somebody you trust. Without --calibration every verdict is unsure; scores and maps are there.
+
+    JSON keys: path, backbone, bank_rows, neighbours, threshold, pixel_threshold, calibration_pictures, sha256.
+    """
+    from patchcore.fitting import choose_device
+    from patchcore.inspection import PatchCore, detector_of
+
+    output = output or folder.with_name(f"{folder.resolve().name}.patchcore")
+    if not output.parent.is_dir():
+        raise UsageError(f"The folder {output.parent} does not exist. Create it first.")
+    chosen = choose_device(device)
+    model = PatchCore(chosen)
+    model.load_from_path(folder, chosen, prepend=prepend, weights=weights or "pretrained")
+    detector = detector_of(model, resize=resize, calibration=calibration)
+    digest = detector.save(output)
+    assert detector.bank is not None
+    assert detector.calibration is not None
+    say(detector.calibration.summary())
+    say(
+        f"{output}: {counted(len(detector.bank.rows), 'patch', 'patches')} remembered, backbone "
+        f"{detector.recipe.backbone}, {detector.recipe.size} pixels cut to {detector.recipe.crop}, "
+        f"{output.stat().st_size / 1e6:.1f} MB"
+    )
+    if as_json:
+        print_json(
+            {
+                "path": str(output),
+                "backbone": detector.recipe.backbone,
+                "bank_rows": len(detector.bank.rows),
+                "neighbours": detector.recipe.neighbours,
+                "threshold": detector.calibration.threshold,
+                "pixel_threshold": detector.calibration.pixel_threshold,
+                "calibration_pictures": len(detector.calibration.scores),
+                "sha256": digest,
+            }
+        )

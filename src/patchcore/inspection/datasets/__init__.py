@@ -1,0 +1,1 @@
+"""Data sets that give what PatchCore takes."""

@@ -1,0 +1,116 @@
+"""Seeds, devices, folders, tables and pictures of results."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from patchcore import draw, store
+from patchcore.data.images import read
+from patchcore.data.masks import read_mask
+from patchcore.errors import UsageError
+
+Array = NDArray[Any]
+
+COLUMNS = ("Instance AUROC", "Full Pixel AUROC", "Full PRO", "Anomaly Pixel AUROC", "Anomaly PRO")
+
+
+def fix_seeds(seed: int, with_torch: bool = True, with_cuda: bool = True) -> None:
+    """Seed Python, NumPy and torch; with CUDA, deterministic algorithms of cuDNN too."""
+    random.seed(seed)
+    np.random.seed(seed)
+    if with_torch:
+        torch.manual_seed(seed)
+    if with_cuda:
+        torch.cuda.manual_seed_all(seed)
+        torch.backends.cudnn.deterministic = True
+
+
+def set_torch_device(gpu_ids: Sequence[int]) -> torch.device:
+    """The first of the GPUs, or the CPU if none is listed."""
+    return torch.device(f"cuda:{gpu_ids[0]}" if len(gpu_ids) else "cpu")
+
+
+def create_storage_folder(
+    main_folder_path: str | Path,
+    project_folder: str,
+    group_folder: str,
+    mode: Literal["iterate", "overwrite"] = "iterate",
+) -> str:
+    """Make main/project/group, with a number behind it if there is one (`iterate`), and return its path."""
+    if mode not in ("iterate", "overwrite"):
+        raise UsageError(f"mode is {mode!r}; expected iterate or overwrite.")
+    folder = first = Path(main_folder_path) / project_folder / group_folder
+    number = 0
+    while mode == "iterate" and folder.exists():
+        folder = first.with_name(f"{first.name}_{number}")
+        number += 1
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def compute_and_store_final_results(
+    results_path: str | Path,
+    results: Sequence[Sequence[float]],
+    row_names: Sequence[str] | None = None,
+    column_names: Sequence[str] = COLUMNS,
+) -> dict[str, float]:
+    """Write results.csv, a row for each of `results` and their mean, and return the means as `mean_<column>`."""
+    wrong = [row for row in results if len(row) != len(column_names)]
+    if wrong or not len(results):
+        raise UsageError(f"results has rows like {wrong[:1]}; expected some with {len(column_names)} numbers each.")
+    if row_names is not None and len(row_names) != len(results):
+        raise UsageError(f"{len(row_names)} row_names for {len(results)} results.")
+    means = [float(mean) for mean in np.mean(np.asarray(results, dtype=float), axis=0)]
+    names = row_names or [f"Row {number}" for number in range(len(results))]
+    with store.appearing(Path(results_path) / "results.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Row Names", *column_names])
+        writer.writerows([name, *row] for name, row in zip(names, results, strict=True))
+        writer.writerow(["Mean", *means])
+    return {f"mean_{name}": mean for name, mean in zip(column_names, means, strict=True)}
+
+
+def plot_segmentation_images(
+    savefolder: str | Path,
+    image_paths: Sequence[str],
+    segmentations: Sequence[Array],
+    anomaly_scores: Sequence[float] | None = None,
+    mask_paths: Sequence[str | None] | None = None,
+    image_transform: Any = None,
+    mask_transform: Any = None,
+    save_depth: int = 4,
+) -> None:
+    """Write a sheet for each picture: the picture, its mask if it has one, and its map over it.
+
+    All maps are on one scale, up to the highest value of all of them. `image_transform` and
+    `mask_transform`: what makes pixels (H, W, 3) and a mask (H, W) of a PIL image; by default both are
+    shown in the size of the map. The last `save_depth` parts of a path become the name of its file.
+    """
+    from PIL import Image
+
+    Path(savefolder).mkdir(parents=True, exist_ok=True)
+    count = len(image_paths)
+    scale = max((float(np.max(one)) for one in segmentations), default=1.0) / 1.6  # where the colours end
+    scores = [None] * count if anomaly_scores is None else anomaly_scores
+    masks = [None] * count if mask_paths is None else mask_paths
+    for path, values, score, mask in zip(image_paths, segmentations, scores, masks, strict=True):
+        size = (values.shape[1], values.shape[0])
+        picture = Image.fromarray(draw.to_uint8(read(path, str(path))))
+        pixels = np.asarray(image_transform(picture) if image_transform else picture.resize(size))
+        sheet = [pixels.astype(np.uint8)]
+        if mask is not None and mask != "-1":
+            truth = Image.fromarray(read_mask(Path(mask), (picture.height, picture.width)))
+            truth = mask_transform(truth) if mask_transform else truth.resize(size, Image.Resampling.NEAREST)
+            sheet.append(np.repeat(np.asarray(truth).astype(np.uint8).reshape(values.shape)[..., None] * 255, 3, 2))
+        sheet.append(np.asarray(draw.overlay(pixels.astype(np.uint8), values, scale)))
+        name = "_".join(Path(path).parts[-save_depth:])
+        image = Image.fromarray(np.concatenate(sheet, 1))
+        image.save(Path(savefolder) / f"{Path(name).stem}{'' if score is None else f'_{score:.4g}'}.png")
