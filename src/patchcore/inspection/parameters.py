@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ class Parameters:
             except KeyError:
                 raise StoreError(f"{path}: has no {name!r}. Was it written by save_to_path?") from None
             except ValueError as error:
-                raise StoreError(f"{path}: {name!r} is {str(data[name])[:60]!r}; {error}.") from None
+                raise StoreError(f"{path}: {name!r} is {reprlib.repr(data[name])}; {error}.") from None
 
         return cls(
             part("backbone.name", text),
