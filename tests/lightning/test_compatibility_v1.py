@@ -62,3 +62,18 @@ def test_every_documented_name_has_a_row():
     names = {described(text)[0] for text, _, _ in ROWS}
     wanted = {f"{owner}.{member}" for owner, members in DOCUMENTED.items() for member in members.split()}
     assert not (wanted | set(DOCUMENTED)) - names
+
+
+def test_the_scripts_of_the_migration_page_take_what_is_there():
+    page = PAGE.with_name("migration-anomalib.md").read_text("utf-8")
+    scripts = [ast.parse(block) for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    ours = [
+        (node.module, alias.name)
+        for script in scripts
+        for node in ast.walk(script)
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "patchcore"
+        for alias in node.names
+    ]
+    assert len(ours) >= 3
+    for room, name in ours:
+        assert getattr(import_module(room), name)
