@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer, seed_everything
-from omegaconf import OmegaConf
-
-from patchcore.errors import DataError, UsageError, nearest_name
+from patchcore.errors import DataError, MissingExtraError, UsageError, nearest_name
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
 from patchcore.lightning import PictureDataModule
+
+try:
+    from lightning import Trainer, seed_everything
+    from omegaconf import OmegaConf
+except ImportError:
+    raise MissingExtraError("lightning", "lightning", "patchcore.inferencers") from None
 
 SEED = 42  # what the published benchmark was measured with
 
