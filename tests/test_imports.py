@@ -164,6 +164,12 @@ def test_a_recipe_can_be_written_without_loading_torch():
     assert not loaded & {"torch", "torchvision", "timm", "sklearn"}
 
 
+def test_the_face_of_patchcore_inspection_loads_no_extra_and_no_model_library():
+    loaded = loaded_by("import patchcore.inspection, patchcore.inspection.backbones, patchcore.inspection.utils")
+    assert "torch" in loaded
+    assert not loaded & {"faiss", "timm", "torchvision", "sklearn", "lightning"}
+
+
 def test_every_public_name_is_there():
     for name in patchcore.__all__:
         assert getattr(patchcore, name) is not None

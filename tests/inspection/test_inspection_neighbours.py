@@ -276,6 +276,16 @@ def test_scorers_go_through_a_folder(kind, tmp_path):
     assert scorer.nn_method.search_index is None
 
 
+def test_an_index_of_another_kind_does_not_outlive_its_model(tmp_path):
+    for search, seed in ((ExactNN(), 1), (FaissNN(), 2), (ExactNN(), 3)):
+        scorer = NearestNeighbourScorer(1, search)
+        scorer.fit([values(8, 3, seed)])
+        scorer.save(tmp_path)
+        again = NearestNeighbourScorer(1)
+        again.load(tmp_path)
+        np.testing.assert_array_equal(again.nn_method.rows(), values(8, 3, seed))
+
+
 def test_a_scorer_takes_whatever_has_the_methods_of_a_search(tmp_path):
     class Farthest:
         def fit(self, features):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from patchcore import store
 from patchcore.errors import MissingExtraError, NotFittedError, StoreError, UsageError
 from patchcore.maths.neighbours import Points, nearest
+from patchcore.memory.bank import MARGIN
 
 Array = NDArray[Any]
 
@@ -99,7 +100,7 @@ class ExactNN(NearestNeighbours):
         self.search_index = None
 
     def _points(self, features: Array) -> Points:
-        return Points(torch.from_numpy(_rows(features, "features")).to(self.device))
+        return Points(torch.from_numpy(_rows(features, "features")).to(self.device), margin=MARGIN)
 
 
 class FaissNN(NearestNeighbours):

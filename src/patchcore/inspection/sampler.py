@@ -77,7 +77,9 @@ class GreedyCoresetSampler(BaseSampler):
         self.dimension_to_project_features_to = dimension_to_project_features_to
 
     def _picks(self, rows: Tensor, n_picks: int, seed: int) -> Tensor:
-        x = coreset.project(rows.to(self.device), "dense", self.dimension_to_project_features_to, seed)
+        if self.device.type != "mps":  # float64 settles what is close, and MPS has none
+            rows = rows.to(self.device)
+        x = coreset.project(rows, "dense", self.dimension_to_project_features_to, seed)
         with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None) as bar:
             return coreset.k_center_greedy(
                 x, n_picks, start=self._start(x, seed), on_progress=lambda count: bar.update(count - bar.n)

@@ -90,9 +90,12 @@ class NearestNeighbourScorer:
         """Write `{prepend}nnscorer_search_index`, as `.safetensors` or, by FAISS, as `.faiss`.
 
         `save_features_separately`: the remembered features too, as `{prepend}nnscorer_features.safetensors`.
-        Each file appears whole, or not at all. Errors: NotFittedError, StoreError.
+        Each file appears whole, or not at all; an index of the other kind goes. Errors: NotFittedError, StoreError.
         """
-        self.nn_method.save(self._index_file(save_folder, prepend, getattr(self.nn_method, "suffix", ".faiss")))
+        path = self._index_file(save_folder, prepend, getattr(self.nn_method, "suffix", ".faiss"))
+        self.nn_method.save(path)
+        for other in {ExactNN.suffix, FaissNN.suffix} - {path.suffix}:  # of a model that was there before
+            self._index_file(save_folder, prepend, other).unlink(missing_ok=True)
         if save_features_separately:
             if self.detection_features is None:
                 raise UsageError("The features were not kept: this index was loaded from a file. Call fit first.")

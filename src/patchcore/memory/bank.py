@@ -14,7 +14,7 @@ from patchcore.maths.neighbours import Points, nearest
 if TYPE_CHECKING:
     from patchcore.memory.index import IvfPq
 
-_MARGIN = 1.5  # a new picture's patches are farther from the rows than those from each other, of a defect by more
+MARGIN = 1.5  # a new picture's patches are farther from the rows than those from each other, of a defect by more
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Bank:
     @cached_property
     def points(self) -> Points:
         """The rows, prepared for exact search."""
-        return Points(self.rows, margin=_MARGIN)
+        return Points(self.rows, margin=MARGIN)
 
     @cached_property
     def lists(self) -> IvfPq:
