@@ -261,7 +261,7 @@ class Recipe(BaseModel):
         if len(recipes) == 1:
             return recipes[0]
         default = cls()
-        shared = {}
+        shared: dict[str, Any] = {}
         for name in _OF_ALL[1:]:
             values = [value for one in recipes if (value := getattr(one, name)) != getattr(default, name)]
             shared |= {name: values[0]} if values else {}

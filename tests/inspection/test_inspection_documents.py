@@ -1,7 +1,6 @@
-"""The pages for those who come from patchcore-inspection are true."""
+"""The pages for those who come from patchcore-inspection run."""
 
 import re
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +9,6 @@ import torch
 from torchvision import models
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def rows():
-    """Name and place of each row of the table."""
-    text = (DOCS / "compatibility.md").read_text("utf-8").partition("## patchcore-inspection")[2]
-    for line in text.splitlines():
-        if line.startswith("| `") and "`nn_method`" not in line[:15]:
-            names, place, *_ = line.strip("|").split(" | ")
-            yield names, place.strip("` |")
-
-
-def test_every_name_of_the_table_is_where_it_says(make):
-    found = list(rows())
-    assert len(found) >= 20
-    for names, place in found:
-        known = [import_module(f"patchcore.{place}"), import_module("patchcore.inspection")]
-        for name in re.findall(r"`([\w.]+)", names):
-            for part in name.split("."):
-                owner = next((owner for owner in reversed(known) if hasattr(owner, part)), None)
-                if part == "forward_modules":  # there once a model is loaded
-                    owner = make()
-                assert owner is not None, f"{place}: {name}"
-                known.append(getattr(owner, part))
 
 
 def test_the_script_of_before_runs_with_another_prefix_and_that_of_after_gives_its_scores(monkeypatch, tmp_path):
