@@ -31,15 +31,16 @@ def best_axes(
 
     By a count of the work, not by a clock, so that one machine always decides the same: on some of
     the points, the pairs that bounds would leave to measure, if the answer were at `margin` times the
-    squared distance of their nearest other point. `share` of the squared lengths is the slack of a
-    bound, and `number` what it is multiplied in. The weights of the parts are measured figures.
+    squared distance of their nearest other point (at 1 time where a second bound takes what the first
+    leaves). `share` of the squared lengths is the slack of a bound, and `number` what it is multiplied
+    in. The weights of the parts are measured figures.
     """
     m, d = centred.shape
     sample = centred[:: -(-m // 64)]
     own = torch.arange(len(sample), device=centred.device)
     apart = torch.cdist(sample, centred)
     apart[own, own * -(-m // 64)] = torch.inf
-    limits = margin * apart.amin(1).square()[:, None]
+    limits = (margin if d < TWO_STAGES else 1.0) * apart.amin(1).square()[:, None]
     short, full = sample @ vectors, centred @ vectors
     costs = {0: m * (d + 8.0)}
     for n in [n for n in _NUMBERS if n < d]:

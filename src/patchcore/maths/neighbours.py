@@ -154,7 +154,7 @@ def near_pairs(
     columns = slice(first, -(-points.count // group) * group)
     bounds_of = points.bounds(forms, columns)
     direct = 1 + rounding(queries.shape[1])  # of distances that are summed up coordinate by coordinate
-    step, found, plainly = _step(columns.stop - columns.start), [], []
+    step, found = _step(columns.stop - columns.start), []
     for begin in range(0, len(queries), step):
         part = slice(begin, begin + step)
         groups = bounds_of(part).unflatten(1, (-1, group))
@@ -166,15 +166,13 @@ def near_pairs(
             limit = torch.minimum(limit, limits[part])
         limit = limit * direct
         highest = points.rank_of_limits(limit)
-        left = lowest <= highest[:, None]
-        if points.axes:
-            many = left.sum(1) * 4 > left.shape[1]  # for these queries the bounds rule out too little
-            if many.sum() * 2 > len(many):  # for most of them
-                plainly.append(torch.arange(begin, len(queries), device=many.device))
-                break
-            plainly.append(begin + many.nonzero().flatten())
-            left &= ~many[:, None]
-        i, g = left.nonzero().T
+        i, g = (lowest <= highest[:, None]).nonzero().T
+        if points.axes and len(i) * group > groups.numel() // 4:  # these bounds rule out too little
+            rest, limits = queries[begin:], limits if limits is None else limits[begin:]
+            plain = points.plain
+            i, j, distances = near_pairs(rest, plain.forms(rest), plain, k, limits=limits, first=first)
+            found.append((i + begin, j, distances))
+            break
         hit, within = (groups[i, g] <= highest[i, None]).nonzero().T
         i, j = i[hit], g[hit] * group + within + first
         if points.vectors.shape[1] > points.axes:
@@ -182,13 +180,8 @@ def near_pairs(
             near = _of_pairs(forms[part, 1:], i, points.along, j) <= limit[i] + points.exact_share * lengths
             i, j = i[near], j[near]
         found.append((i + begin, j, _of_pairs(queries[part], i, points.rows, j)))
-    if plainly and len(rest := torch.cat(plainly)):
-        some, plain, limits = queries[rest], points.plain, limits if limits is None else limits[rest]
-        i, j, distances = near_pairs(some, plain.forms(some), plain, k, limits=limits, first=first)
-        found.append((rest[i], j, distances))
     i, j, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
-    order = i.sort(stable=True).indices if plainly else slice(None)
-    return i[order], j[order], distances[order]
+    return i, j, distances
 
 
 def _of_pairs(a: Tensor, i: Tensor, b: Tensor, j: Tensor) -> Tensor:
