@@ -98,7 +98,7 @@ class Points:
         short = forms[:, : self.width]
         left = self._factors(short, short.square().sum(1) * (1 - self.share) / 2, 1)
         right = self.factors[columns].T
-        buffer = left.new_empty(min(len(left), _step(right.shape[1])), right.shape[1])
+        buffer = left.new_empty(min(len(left), _step(len(left), right.shape[1])), right.shape[1])
 
         def of(part: slice) -> Tensor:
             return self.ranks(torch.mm(left[part], right, out=buffer[: len(left[part])]))
@@ -134,9 +134,10 @@ class Points:
         return Points(self.rows[: self.count], 0, capacity=len(self.rows))
 
 
-def _step(points: int) -> int:
-    """How many queries at a time."""
-    return max(16, _CELLS // points)
+def _step(queries: int, points: int) -> int:
+    """How many queries at a time: all blocks alike, since a product of few rows takes as long as one of many."""
+    blocks = round(queries / max(16, _CELLS // points))
+    return max(1, -(-queries // max(1, blocks)))
 
 
 def near_pairs(
@@ -154,7 +155,7 @@ def near_pairs(
     columns = slice(first, -(-points.count // group) * group)
     bounds_of = points.bounds(forms, columns)
     direct = 1 + rounding(queries.shape[1])  # of distances that are summed up coordinate by coordinate
-    step, found = _step(columns.stop - columns.start), []
+    step, found = _step(len(queries), columns.stop - columns.start), []
     for begin in range(0, len(queries), step):
         part = slice(begin, begin + step)
         groups = bounds_of(part).unflatten(1, (-1, group))
@@ -205,7 +206,7 @@ def nearest(queries: Tensor, points: Points, k: int = 1) -> tuple[Tensor, Tensor
     """
     k = min(k, points.count)
     # So many at a time that the pairs fit in memory even if no bound rules any of them out.
-    blocks = [_nearest(block, points, k) for block in queries.split(max(16, _CELLS // points.count))]
+    blocks = [_nearest(block, points, k) for block in queries.split(_step(len(queries), points.count))]
     return torch.cat([block[0] for block in blocks]), torch.cat([block[1] for block in blocks])
 
 
