@@ -169,12 +169,7 @@ def choose(
         chosen = coreset.select(
             rows,
             n_rows,
-            method=recipe.coreset,
-            projection=recipe.projection,
-            projection_dims=recipe.projection_dims,
-            projection_from=recipe.projection_from,
-            start=recipe.start,
-            seed=recipe.seed,
+            **recipe.selection_options,
             on_progress=lambda count: bar.update(count - bar.n),
             empty=patches.empty,
         )

@@ -328,6 +328,12 @@ class Recipe(BaseModel):
         return {"kind": self.image_score, "top_share": self.top_share, "neighbours": self.reweight_neighbours}
 
     @property
+    def selection_options(self) -> dict[str, Any]:
+        """What `maths.coreset.select` takes."""
+        names = ("projection", "projection_dims", "projection_from", "start", "seed")
+        return {"method": self.coreset, **{name: getattr(self, name) for name in names}}
+
+    @property
     def map_options(self) -> dict[str, Any]:
         """What `maths.maps.anomaly_map` takes."""
         first = self.members[0] if self.members else self

@@ -64,17 +64,8 @@ class KCenterGreedy:
         `selected_idxs` are rows that count as picked already: they are not among the result.
         """
         if selected_idxs is None or not len(selected_idxs):
-            recipe = self._recipe
-            new = picks = coreset.select(
-                self.embedding,
-                self.coreset_size,
-                method=recipe.coreset,
-                projection=recipe.projection,
-                projection_dims=recipe.projection_dims,
-                projection_from=recipe.projection_from,
-                start=recipe.start,
-                seed=recipe.seed,
-            )
+            options = self._recipe.selection_options
+            new = picks = coreset.select(self.embedding, self.coreset_size, **options)
         else:
             taken = torch.as_tensor(selected_idxs, device=self.embedding.device)
             free = torch.ones(self.n_observations, dtype=torch.bool, device=taken.device)
