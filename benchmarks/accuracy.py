@@ -3,16 +3,14 @@
     python benchmarks/accuracy.py DATA [--recipes default,accurate] [--sets ...] [--seed 0] [--json FILE]
 
 DATA holds the sets in the MVTec AD layout (mvtec_transistor/transistor, magnetic_tile/magnetic_tile,
-hazelnut_toy/hazelnut) and elpv/split.csv, whose pictures come from the PyPI package elpv-dataset.
+hazelnut_toy/hazelnut); ELPV comes from the PyPI package elpv-dataset.
 Each detector is fitted on 80 % of the good training pictures; the others set its threshold.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import tempfile
 import time
 from pathlib import Path
 
@@ -35,15 +33,7 @@ COLUMNS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_m
 def dataset(data: Path, name: str) -> datasets.Dataset:
     if name in LAYOUTS:
         return datasets.detect(data / LAYOUTS[name])
-    with tempfile.TemporaryDirectory() as folder, (data / "elpv" / "split.csv").open(newline="") as file:
-        table = Path(folder) / "cells.csv"
-        with table.open("w", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerow(("path", "label", "split"))
-            for row in csv.DictReader(file):
-                if row["cell_type"] == CELLS[name]:
-                    writer.writerow((elpv_root() / "images" / row["image"], row["label"], row["split"]))
-        return datasets.detect(table)
+    return datasets.detect(elpv_root() / CELLS[name])
 
 
 def main() -> None:

@@ -49,12 +49,12 @@ def write_json(path: Path | None, data: dict[str, Any]) -> None:
 
 def elpv_root() -> Path:
     """The folder with the pictures and labels.csv of the PyPI package elpv-dataset."""
-    from importlib.util import find_spec
+    from patchcore.data.layouts import elpv
 
-    spec = find_spec("elpv_dataset")
-    if spec is None or not spec.submodule_search_locations:
+    folder = elpv.installed()
+    if folder is None:
         raise SystemExit("This benchmark reads real pictures: pip install 'patchcore[demo]'")
-    return Path(spec.submodule_search_locations[0]) / "data"
+    return folder
 
 
 def mono_cells() -> list[Path]:

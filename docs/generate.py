@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: the command line, the Python API and the recipe fields.
+"""Write docs/reference from the code (the command line, the Python API, the recipe fields), and docs/datasets.md.
 
 python docs/generate.py           writes the files
 python docs/generate.py --check   fails if they are not up to date
@@ -27,6 +27,7 @@ API = {
     "patchcore.evaluation": ["evaluate", "Evaluation"],
     "patchcore.calibration": ["Calibration"],
     "patchcore.data.datasets": ["detect", "Dataset", "Sample"],
+    "patchcore.data.layouts": ["categories", "Category"],
     "patchcore.inspection": [
         "PatchCore",
         "PatchMaker",
@@ -159,10 +160,24 @@ def recipe() -> str:
     return "".join(parts)
 
 
+def datasets() -> str:
+    """The page of the data sets, from what their readers say of themselves."""
+    from patchcore.data import layouts
+
+    parts = [HEAD, f"# Data sets\n\n{inspect.getdoc(layouts)}\n\n`patchcore datasets` prints what follows.\n"]
+    for about in layouts.DATASETS:
+        folders = "\n".join(about.tree.split(", "))
+        parts.append(
+            f"\n## {about.title}\n\n- Source: <{about.source}>\n- Licence: {about.licence}.\n"
+            f"- How to get it: {about.get}\n- Cite: {about.cite}.\n\n```\n{folders}\n```\n\n{about.reading}\n"
+        )
+    return "".join(parts)
+
+
 def run(check: bool) -> list[str]:
     """Write the files; with `check`, write nothing and return those that are not up to date."""
     stale = []
-    for name, text in {"cli.md": cli(), "api.md": api(), "recipe.md": recipe()}.items():
+    for name, text in {"cli.md": cli(), "api.md": api(), "recipe.md": recipe(), "../datasets.md": datasets()}.items():
         path = OUT / name
         if not check:
             OUT.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ import pytest
 
 import patchcore
 
-COMMANDS = ["fit", "predict", "evaluate", "info", "recipes", "backbones", "demo"]
+COMMANDS = ["fit", "predict", "evaluate", "info", "recipes", "backbones", "datasets", "demo"]
 
 
 def test_the_version_is_the_packages(run_process):

@@ -704,6 +704,11 @@ def test_a_mask_is_white_above_half(tmp_path):
     assert read_mask(tmp_path / "m.png", (1, 4)).tolist() == [[False, False, True, True]]
 
 
+def test_a_mask_that_numbers_kinds_of_defect_marks_them_all(tmp_path):
+    Image.fromarray(np.array([[0, 1, 2, 9]], np.uint8)).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", (1, 4)).tolist() == [[False, True, True, True]]
+
+
 def test_an_empty_mask_marks_nothing(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "m.png")
     assert not read_mask(tmp_path / "m.png", (4, 4)).any()

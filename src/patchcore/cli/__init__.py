@@ -15,6 +15,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "info": ("info", "Say what a detector file holds."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that need no network."),
+    "datasets": ("datasets", "List the public data sets that are read as they come."),
     "import-inspection": ("import_inspection", "Turn a model of patchcore-inspection into a detector."),
     "demo": ("demo", "Fit and evaluate on real solar-cell pictures."),
 }

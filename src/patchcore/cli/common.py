@@ -49,6 +49,21 @@ max_pixels_option = click.option(
 existing_path = click.Path(exists=True, path_type=Path)
 
 
+class _DataPath(click.Path):
+    """A path that exists, or a category of a data set that is no folder: `ROOT/mono` of ELPV."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not Path(value).exists():
+            from patchcore.data.layouts import layout_of
+
+            if layout_of(Path(value)):
+                return Path(value)
+        return super().convert(value, param, ctx)
+
+
+data_path = _DataPath(exists=True, path_type=Path)
+
+
 def command(function: F) -> F:
     """Run a command with its errors as one line on standard error, and the documented exit codes."""
 

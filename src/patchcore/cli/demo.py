@@ -64,25 +64,24 @@ def demo(
 
 
 def _pictures() -> Path:
-    """The folder of the package's pictures; labels.csv lies beside it."""
+    """The folder of the package's pictures."""
+    from patchcore.data.layouts import elpv
     from patchcore.errors import MissingExtraError
 
-    spec = find_spec("elpv_dataset")
-    if spec is None or not spec.submodule_search_locations:
+    folder = elpv.installed()
+    if folder is None:
         raise MissingExtraError("elpv-dataset", "demo", "The demonstration")
     if find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "demo", "The demonstration")
-    return Path(spec.submodule_search_locations[0]) / "data"
+    return folder
 
 
 def _write_table(table: Path, data: Path, seed: int) -> None:
     """The split, as a CSV table with the columns path, label, split."""
+    from patchcore.data.layouts import elpv
+
     rows = []
-    for line in (data / "labels.csv").read_text("utf-8").splitlines():
-        name, probability, kind = line.split()
-        if kind != "mono" or float(probability) not in (0.0, 1.0):
-            continue
-        good = float(probability) == 0.0
+    for name, good in elpv.cells(data, "mono"):
         digest = hashlib.sha1(f"{seed}:{name}".encode(), usedforsecurity=False).digest()
         testing = not good or int.from_bytes(digest[:8], "big") < 0.3 * 2**64
         rows.append((str(data / name), "good" if good else "defect", "test" if testing else "train"))

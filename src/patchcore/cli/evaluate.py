@@ -10,6 +10,7 @@ import click
 from patchcore.cli.common import (
     BadPictures,
     command,
+    data_path,
     device_option,
     engine_option,
     existing_path,
@@ -25,7 +26,7 @@ from patchcore.cli.common import (
 
 @click.command()
 @click.argument("model", type=existing_path)
-@click.argument("data", type=existing_path)
+@click.argument("data", type=data_path)
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @max_pixels_option
 @device_option
@@ -49,7 +50,8 @@ def evaluate(
 ) -> None:
     """Measure a detector on labelled pictures.
 
-    DATA is a data set root in the MVTec AD layout, or a CSV table with the columns path, label, mask, split.
+    DATA is one category of a data set (in the MVTec AD layout, or another that `patchcore datasets` lists), or a CSV
+    table with the columns path, label, mask, split.
 
     JSON keys: image_auroc, image_ap, image_f1_max, pixel_auroc, pixel_f1_max, aupro_30, aupro_05 (null where the data
     has no masks, or only one class), pictures, skipped, coverage, false_reject_rate, miss_rate (of this data).

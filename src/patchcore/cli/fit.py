@@ -13,6 +13,7 @@ import click
 from patchcore.cli.common import (
     BadPictures,
     command,
+    data_path,
     device_option,
     existing_path,
     json_option,
@@ -25,7 +26,7 @@ from patchcore.errors import StoreError, UsageError, counted
 
 
 @click.command()
-@click.argument("data", type=existing_path)
+@click.argument("data", type=data_path)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 @click.option(
     "--recipe",
@@ -67,8 +68,8 @@ def fit(
 ) -> None:
     """Learn from good pictures and write a detector.
 
-    DATA is a folder of good pictures, a data set root in the MVTec AD layout, or a CSV table with the columns path,
-    label, mask, split.
+    DATA is a folder of good pictures, one category of a data set (in the MVTec AD layout, or another that
+    `patchcore datasets` lists), or a CSV table with the columns path, label, mask, split.
 
     JSON keys: path, pictures, skipped, bank_rows, threshold, pixel_threshold, calibration_pictures,
     calibration_enough, seconds, sha256.

@@ -13,7 +13,10 @@ from patchcore.errors import PictureError
 
 
 def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
-    """A ground-truth mask (H, W): true where a pixel is above half of the file's range."""
+    """A ground-truth mask (H, W): true where a pixel is above half of the range of the file's type.
+
+    Where no pixel is, the file numbers kinds of defect from 1, as VisA's do: true where it is not 0.
+    """
     pixels = read(path, str(path), max_pixels).max(2)
     if pixels.shape != size:
         raise PictureError(
@@ -21,4 +24,5 @@ def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -
             f"a mask of {pixels.shape[1]} x {pixels.shape[0]} pixels for a picture of {size[1]} x {size[0]}; "
             "they must be the same size.",
         )
-    return pixels > (0 if pixels.max(initial=0) <= 1 else 127 if pixels.dtype == np.uint8 else 32767)
+    half = 127 if pixels.dtype == np.uint8 else 32767
+    return pixels > (half if pixels.max(initial=0) > half else 0)

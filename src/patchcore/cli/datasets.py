@@ -1,0 +1,44 @@
+"""`patchcore datasets`: public data sets that are read as they come."""
+
+from __future__ import annotations
+
+import click
+
+from patchcore.cli.common import command, json_option, print_json
+
+
+@click.command()
+@json_option
+@command
+def datasets(as_json: bool) -> None:
+    """List the public data sets that `fit` and `evaluate` read as they come.
+
+    Where each comes from, on which terms, its folders, and what is read of them. Nothing is downloaded.
+
+    JSON keys: name, title, source, licence, get, tree, reading, cite, path (of one that is installed as a package,
+    or null).
+    """
+    from dataclasses import asdict
+
+    from patchcore.data.layouts import DATASETS, elpv
+
+    here = {elpv.ABOUT.name: elpv.installed()}
+    for about in DATASETS:
+        path = here.get(about.name)
+        if as_json:
+            print_json({**asdict(about), "path": None if path is None else str(path)})
+            continue
+        click.echo(f"{about.title}")
+        for label, text in (
+            ("source", about.source),
+            ("licence", about.licence),
+            ("how to get it", about.get),
+            ("folders", about.tree),
+            ("what is read", about.reading),
+            ("cite", about.cite),
+            ("installed here", path),
+        ):
+            if text:
+                click.echo(f"    {label}: {text}")
+    if not as_json:
+        click.echo("Also plain folders of good pictures, data of your own in the MVTec AD layout, and CSV tables.")

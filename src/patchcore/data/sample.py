@@ -1,0 +1,42 @@
+"""One picture with what is known of it, and what was found at a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from patchcore.data.images import EXTENSIONS, Picture
+from patchcore.errors import DataError
+
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture: `kind` is `good`, the name of a defect, or None where nobody has said."""
+
+    name: str
+    picture: Picture
+    kind: str | None = None
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was found at a path: good pictures to fit on, labelled ones to evaluate on."""
+
+    description: str
+    train: list[Sample] = field(default_factory=list)
+    test: list[Sample] = field(default_factory=list)
+
+
+def pictures_in(folder: Path, recursive: bool = False) -> list[Path]:
+    """The picture files of a folder, by extension, in order of name. DataError if there are none."""
+    entries = folder.rglob("*") if recursive else folder.iterdir()
+    found = sorted(p for p in entries if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    if not found:
+        raise DataError(
+            f"{folder} holds no pictures ({', '.join(sorted(EXTENSIONS))})"
+            f"{'.' if recursive else '; its sub-folders were not searched.'}"
+        )
+    return found
