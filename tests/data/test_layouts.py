@@ -37,7 +37,7 @@ def names(found):
     return [sample.name for sample in found]
 
 
-def tested(found):
+def looked_at(found):
     """Name, kind and mask (below the tree) of what is tested on."""
     return [(s.name, s.kind, s.mask and "/".join(s.mask.parts[-2:])) for s in found.test]
 
@@ -148,7 +148,7 @@ def solar_cells(root):
 def test_mvtec_ad_and_mpdd(tmp_path):
     found = detect(mvtec_ad(tmp_path / "MPDD" / "bracket_black"))
     assert names(found.train) == ["train/good/000.png", "train/good/001.png", "train/good/002.png"]
-    assert tested(found) == [
+    assert looked_at(found) == [
         ("test/good/000.png", "good", None),
         ("test/hole/000.png", "hole", "hole/000_mask.png"),
         ("test/scratches/026.png", "scratches", "scratches/026_mask.png"),
@@ -159,7 +159,7 @@ def test_in_the_mvtec_ad_layout_a_mask_may_have_the_pictures_name_and_another_fo
     # What prepare_data.py of VisA writes.
     picture(tmp_path / "train/good/0000.JPG", tmp_path / "test/good/0001.JPG", tmp_path / "test/bad/000.JPG")
     mask(tmp_path / "ground_truth/bad/000.png")
-    assert tested(detect(tmp_path)) == [
+    assert looked_at(detect(tmp_path)) == [
         ("test/bad/000.JPG", "bad", "bad/000.png"),
         ("test/good/0001.JPG", "good", None),
     ]
@@ -168,7 +168,7 @@ def test_in_the_mvtec_ad_layout_a_mask_may_have_the_pictures_name_and_another_fo
 def test_mvtec_ad2_is_tested_on_its_public_set(tmp_path):
     found = detect(mvtec_ad2(tmp_path / "can"))
     assert names(found.train) == ["train/good/000_regular.png", "train/good/001_regular.png"]
-    assert tested(found) == [
+    assert looked_at(found) == [
         ("test_public/bad/000_regular.png", "bad", "bad/000_regular_mask.png"),
         ("test_public/good/000_overexposed.png", "good", None),
         ("test_public/good/000_regular.png", "good", None),
@@ -189,7 +189,7 @@ def test_mvtec_ad2_without_its_private_sets(tmp_path):
 def test_mvtec_loco_is_read_at_image_level(tmp_path):
     found = detect(mvtec_loco(tmp_path / "pushpins"))
     assert names(found.train) == ["train/good/000.png", "train/good/001.png"]
-    assert tested(found) == [
+    assert looked_at(found) == [
         ("test/good/000.png", "good", None),
         ("test/logical_anomalies/000.png", "logical_anomalies", None),
         ("test/structural_anomalies/000.png", "structural_anomalies", None),
@@ -201,7 +201,7 @@ def test_mvtec_loco_is_read_at_image_level(tmp_path):
 def test_visa_is_split_by_its_table(tmp_path):
     found = detect(visa(tmp_path / "VisA") / "candle")
     assert names(found.train) == ["candle/Data/Images/Normal/0000.JPG", "candle/Data/Images/Normal/0001.JPG"]
-    assert tested(found) == [
+    assert looked_at(found) == [
         ("candle/Data/Images/Normal/0002.JPG", "good", None),
         ("candle/Data/Images/Anomaly/000.JPG", "anomaly", "Anomaly/000.png"),
     ]
@@ -222,7 +222,7 @@ def test_btad(tmp_path, category, pictures, masks):
     found = detect(btad(tmp_path) / category)
     assert names(found.train) == [f"train/ok/0000.{pictures}", f"train/ok/0001.{pictures}"]
     assert {sample.kind for sample in found.train} == {"good"}
-    assert tested(found) == [
+    assert looked_at(found) == [
         (f"test/ko/0000.{pictures}", "ko", f"ko/0000.{masks}"),
         (f"test/ok/0000.{pictures}", "good", None),
     ]
@@ -236,7 +236,7 @@ def test_kolektor_is_split_by_item(tmp_path):
         "kos03/Part0.jpg", "kos03/Part2.jpg",
         "kos04/Part0.jpg", "kos04/Part1.jpg", "kos04/Part2.jpg",
     ]  # fmt: skip
-    assert tested(found) == [
+    assert looked_at(found) == [
         ("kos02/Part0.jpg", "good", None),
         ("kos02/Part1.jpg", "good", None),
         ("kos02/Part2.jpg", "good", None),
@@ -250,7 +250,7 @@ def test_kolektor_is_split_by_item(tmp_path):
 def test_magnetic_tiles_are_split_by_tile(tmp_path):
     found = detect(magnetic_tile(tmp_path))
     assert names(found.train) == ["MT_Free/Imgs/exp0_num_743.jpg", "MT_Free/Imgs/exp1_num_10181.jpg"]
-    assert tested(found) == [
+    assert looked_at(found) == [
         ("MT_Free/Imgs/exp1_num_10334.jpg", "good", None),
         *((f"MT_{kind.title()}/Imgs/exp1_num_7.jpg", kind, "Imgs/exp1_num_7.png")
           for kind in ("blowhole", "break", "crack", "fray", "uneven")),

@@ -1,8 +1,8 @@
-"""Data sets as they come: each file here knows one layout, its source and its licence.
+"""Public data sets are read as they come; each layout has a file in `patchcore.data.layouts`.
 
 `patchcore fit` and `patchcore evaluate` take one category, for example `MVTec/bottle`, `VisA/candle` or
 `BTAD/01`: the folder that has the folders listed below in it. A path that holds several is an error that
-names them; `categories` lists them, for a data set and for a folder of data sets. Half a data set is an
+names them; `patchcore.data.layouts.categories` lists them, for a data set and for a folder of data sets. Half a data set is an
 error that says what is there and what was expected: nothing is taken for good that may not be.
 
 Nothing is downloaded, and nothing is copied: get a data set from its page, and read its licence there.

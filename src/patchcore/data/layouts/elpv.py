@@ -81,7 +81,8 @@ def read(path: Path) -> Dataset:
             f"{root}: half a data set ({ABOUT.title}). Of the {counted(len(found), 'picture')} of {path.name} that "
             f"labels.csv names {len(missing)} are not there, for example {missing[0]}. {ABOUT.get}"
         )
-    train, test = [], []
+    train: list[Sample] = []
+    test: list[Sample] = []
     for name, good in found:
         sample = Sample(name, root / name, GOOD if good else "defect")
         digest = hashlib.sha1(Path(name).name.encode(), usedforsecurity=False).hexdigest()

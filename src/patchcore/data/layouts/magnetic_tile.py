@@ -32,7 +32,8 @@ def holds(path: Path) -> bool:
 def read(path: Path) -> Dataset:
     require(path, ABOUT.title, "MT_Free/Imgs", *(f"MT_{kind}/Imgs" for kind in _KINDS))
     kept = set(Path(__file__).with_name("magnetic_tile_test.txt").read_text("utf-8").split())
-    train, test = [], []
+    train: list[Sample] = []
+    test: list[Sample] = []
     for sample in _pictures(path, "Free"):
         (test if Path(sample.name).name in kept else train).append(sample)
     if not test or not train:
