@@ -2,8 +2,9 @@
 
 `patchcore fit` and `patchcore evaluate` take one category, for example `MVTec/bottle`, `VisA/candle` or
 `BTAD/01`: the folder that has the folders listed below in it. A path that holds several is an error that
-names them; `patchcore.data.layouts.categories` lists them, for a data set and for a folder of data sets. Half a data set is an
-error that says what is there and what was expected: nothing is taken for good that may not be.
+names them; `patchcore.data.layouts.categories` lists them, for a data set and for a folder of
+data sets. Half a data set is an error that says what is there and what was expected: nothing is taken for
+good that may not be.
 
 Nothing is downloaded, and nothing is copied: get a data set from its page, and read its licence there.
 What stands here was found in public copies of those pages, in READMEs of the archives and in the
