@@ -26,6 +26,7 @@ API = {
     "patchcore": ["Detector", "Recipe", "Result"],
     "patchcore.evaluation": ["evaluate", "Evaluation"],
     "patchcore.calibration": ["Calibration"],
+    "patchcore.report": ["render", "write", "Sources"],
     "patchcore.data.datasets": ["detect", "Dataset", "Sample"],
     "patchcore.data.layouts": ["categories", "Category"],
     "patchcore.inspection": [
@@ -64,9 +65,10 @@ API = {
     "patchcore.maths.maps": ["anomaly_map", "side_matrix", "upsample_matrix", "gaussian_matrix"],
     "patchcore.maths.tiling": ["Tiling", "split", "merge"],
     "patchcore.maths.joining": ["join"],
+    "patchcore.maths.places": ["cell_box"],
     "patchcore.maths.resize": ["resize", "resize_matrix", "Frame", "place", "pad"],
     "patchcore.maths.thresholds": ["fit_threshold", "needed_scores", "decide", "normalise", "normalise_by_range"],
-    "patchcore.maths.metrics": ["image_metrics", "pixel_curve", "pixel_metrics"],
+    "patchcore.maths.metrics": ["image_metrics", "pixel_curve", "pixel_metrics", "pro_curve", "share_interval"],
     "patchcore.backbones": ["build", "wrap", "Extractor"],
     "patchcore.lightning": [
         "Patchcore",

@@ -127,3 +127,22 @@ def test_pictures_of_one_name_keep_their_own_labels(detector, samples):
     measured = evaluate(detector, named)
     assert [sample.kind for sample, _ in measured.results] == [sample.kind for sample in samples]
     assert measured.metrics["image_auroc"] == 1
+
+
+def test_why_figures_are_missing_is_said(detector, samples, evaluation):
+    assert evaluation.missing() == []
+    good = evaluate(detector, [sample for sample in samples if sample.kind == "good"])
+    assert [why.split(":")[0] for why in good.missing()] == ["No image figures", "No pixel figures"]
+    unmasked = evaluate(detector, [replace(samples[0], mask=None), *samples[1:]])
+    assert unmasked.missing() == [
+        "No pixel figures: they need a mask for every defective picture; 3 of 4 have one.",
+    ]
+    assert unmasked.pixel_curve is None
+
+
+def test_the_pixel_curve_is_there_to_be_drawn(evaluation):
+    curve = evaluation.pixel_curve
+    assert len(curve.true) < 2100
+    assert curve.true[-1] + curve.false[-1] == 7 * 512 * 512
+    area = np.trapezoid(np.append(0, curve.true / curve.true[-1]), np.append(0, curve.false / curve.false[-1]))
+    assert area == pytest.approx(evaluation.metrics["pixel_auroc"], abs=2e-3)

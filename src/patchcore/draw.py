@@ -33,13 +33,17 @@ def overlay(picture: NDArray[np.uint8], anomaly_map: NDArray[Any], threshold: fl
     """The picture (H, W, 3) with the map (H, W) over it, on the scale of the pixel threshold."""
     relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
     calm = 0.75 * picture.mean(2, keepdims=True) + 0.25 * picture
-    blended = _heated(calm, relative)
+    return outlined(_heated(calm, relative), relative > 1)
+
+
+def outlined(picture: NDArray[Any], region: NDArray[np.bool_]) -> Image.Image:
+    """The picture (H, W, 3) with a black line just inside a region (H, W) and a white one just outside."""
     width = max(1, round(min(picture.shape[:2]) / 200))
-    over = relative > 1
-    edge = over & ~ndimage.binary_erosion(over, iterations=width)
-    halo = ndimage.binary_dilation(over, iterations=width) & ~over
-    blended[halo], blended[edge] = 255, 0
-    return Image.fromarray(blended.round().astype(np.uint8))
+    edge = region & ~ndimage.binary_erosion(region, iterations=width)
+    halo = ndimage.binary_dilation(region, iterations=width) & ~region
+    pixels = np.array(picture, dtype=np.float32)
+    pixels[halo], pixels[edge] = 255, 0
+    return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def _heated(picture: NDArray[Any], relative: NDArray[Any]) -> NDArray[Any]:

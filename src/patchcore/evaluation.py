@@ -22,6 +22,7 @@ class Evaluation:
     metrics: dict[str, float | None]
     results: list[tuple[Sample, Result]]
     coverage: float  # the smallest share of a picture that was looked at
+    pixel_curve: metrics.PixelCurve | None = None  # thinned, for drawing
 
     def confusion(self) -> dict[str, dict[str, int]]:
         """Verdicts per kind of picture."""
@@ -30,6 +31,21 @@ class Evaluation:
             row = table.setdefault(str(sample.kind), {"pass": 0, "unsure": 0, "fail": 0})
             row[result.decision] += 1
         return dict(sorted(table.items(), key=lambda item: (item[0] != GOOD, item[0])))
+
+    def missing(self) -> list[str]:
+        """Why figures are None, for people; nothing if none is."""
+        defects = [sample for sample, _ in self.results if sample.kind != GOOD]
+        masks = sum(sample.mask is not None for sample in defects)
+        why = []
+        if self.metrics["image_auroc"] is None:
+            why.append("No image figures: they need good and defective pictures, and there is only one of the two.")
+        if masks < len(defects):
+            why.append(
+                f"No pixel figures: they need a mask for every defective picture; {masks} of {len(defects)} have one."
+            )
+        elif not defects:
+            why.append("No pixel figures: they need defective pictures with masks.")
+        return why
 
 
 def evaluate(
@@ -63,4 +79,5 @@ def evaluate(
         ]
         curve = metrics.pixel_curve((result.map for _, result in results), masks)
     measured |= metrics.pixel_metrics(curve)
-    return Evaluation(measured, results, min((r.coverage for _, r in results), default=1.0))
+    coverage = min((r.coverage for _, r in results), default=1.0)
+    return Evaluation(measured, results, coverage, curve and curve.thinned())

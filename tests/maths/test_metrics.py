@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from patchcore.maths.metrics import image_metrics, pixel_curve, pixel_metrics
+from patchcore.errors import UsageError
+from patchcore.maths.metrics import (
+    PixelCurve,
+    image_metrics,
+    pixel_curve,
+    pixel_metrics,
+    precision_recall,
+    pro_curve,
+    share_interval,
+)
 
 PIXEL_NAMES = {"pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05"}
 
@@ -211,3 +220,42 @@ def test_a_perfect_map_has_perfect_metrics():
     mask[:2, :5] = mask[7:, 7:] = True
     got = pixel_metrics(pixel_curve([mask.astype(np.float32)], [mask]))
     assert got == {name: pytest.approx(1.0) for name in PIXEL_NAMES}
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 30, 1_000_000]), st.integers(5, 1000))
+def test_a_thinned_curve_is_the_same_curve_to_the_eye(seed, levels, steps):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((60, 80), bool)
+    mask[10:20, 10:30], mask[40:45, 60:70] = True, True
+    full = pixel_curve([rng.integers(0, levels, mask.shape) + mask * (levels // 2)], [mask])
+    thin = full.thinned(steps)
+    assert len(thin.true) <= 2 * steps + 2
+    assert (thin.true[-1], thin.false[-1], thin.overlap[-1]) == (full.true[-1], full.false[-1], full.overlap[-1])
+    # Every point of the full one lies within a step of one that is left.
+    kept = np.stack(pro_curve(thin), 1)
+    for x, y in np.stack(pro_curve(full), 1)[:: max(1, len(full.true) // 50)]:
+        assert (np.abs(kept - (x, y)).max(1)).min() <= 1 / steps + 1e-9
+
+
+def test_the_pro_curve_starts_at_nothing_and_ends_at_everything():
+    curve = PixelCurve(np.array([1, 2]), np.array([1, 4]), np.array([0.5, 1.0]))
+    false_rate, overlap = pro_curve(curve)
+    assert false_rate.tolist() == [0, 0.25, 1]
+    assert overlap.tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 10), (3, 40), (10, 10), (1, 1)])
+def test_an_interval_of_a_share_is_wilson_s(count, total):
+    z, p = 1.959963984540054, count / total
+    centre = (p + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    assert share_interval(count, total) == pytest.approx((centre - half, centre + half), abs=1e-9)
+
+
+def test_precision_and_recall_by_hand():
+    precision, recall = precision_recall([1.0, 2.0, 3.0, 4.0], [False, True, False, True])
+    assert precision.tolist() == [1 / 2, 2 / 3, 1 / 2, 1, 1]
+    assert recall.tolist() == [1, 1, 1 / 2, 1 / 2, 0]
+    with pytest.raises(UsageError, match="labels are the same"):
+        precision_recall([1.0, 2.0], [True, True])

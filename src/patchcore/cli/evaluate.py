@@ -92,20 +92,6 @@ def _share(row: dict[str, int], verdict: str) -> float | None:
     return row[verdict] / total if total else None
 
 
-def _explain_missing(evaluation: Any) -> None:
-    """Why the table shows `-`."""
-    from patchcore.data.datasets import GOOD
-
-    defects = [sample for sample, _ in evaluation.results if sample.kind != GOOD]
-    masks = sum(sample.mask is not None for sample in defects)
-    if evaluation.metrics["image_auroc"] is None:
-        say("No image figures: they need good and defective pictures, and there is only one of the two.")
-    if masks < len(defects):
-        say(f"No pixel figures: they need a mask for every defective picture; {masks} of {len(defects)} have one.")
-    elif not defects:
-        say("No pixel figures: they need defective pictures with masks.")
-
-
 def show(evaluation: Any) -> None:
     """Tables for people, on standard error."""
     from rich.console import Console
@@ -116,7 +102,8 @@ def show(evaluation: Any) -> None:
     for name, value in evaluation.metrics.items():
         table.add_row(name, "-" if value is None else f"{value:.4f}")
     console.print(table)
-    _explain_missing(evaluation)
+    for why in evaluation.missing():
+        say(why)
     table = Table("kind", "pass", "unsure", "fail")
     for kind, row in evaluation.confusion().items():
         table.add_row(kind, *(str(row[verdict]) for verdict in ("pass", "unsure", "fail")))

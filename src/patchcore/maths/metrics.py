@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from patchcore.errors import UsageError
@@ -39,6 +39,19 @@ class PixelCurve:
     true: Floats
     false: Floats
     overlap: Floats
+
+    def thinned(self, steps: int = 1000) -> PixelCurve:
+        """The same curve with at most about 2 * `steps` points: enough to draw it, too few to measure with."""
+        false_rate, overlap = (np.floor(steps * values) for values in pro_curve(self))
+        # Both rates only grow: a point that moves neither by a whole step adds nothing to a drawing.
+        kept = (np.diff(false_rate) > 0) | (np.diff(overlap) > 0)
+        kept[-1] = True
+        return PixelCurve(self.true[kept], self.false[kept], self.overlap[kept])
+
+
+def pro_curve(curve: PixelCurve) -> tuple[Floats, Floats]:
+    """False positive rate and per-region overlap at falling thresholds, both from 0 (Bergmann et al., IJCV 2021)."""
+    return np.append(0, curve.false / max(curve.false[-1], 1)), np.append(0, curve.overlap)
 
 
 def pixel_curve(maps: Iterable[Floats], masks: Iterable[NDArray[np.bool_] | None]) -> PixelCurve:
@@ -72,14 +85,14 @@ def pixel_metrics(curve: PixelCurve | None) -> dict[str, float | None]:
     """`pixel_auroc`, `pixel_f1_max`, `aupro_30`, `aupro_05`; None where only one class is present."""
     if curve is None or not curve.true[-1] or not curve.false[-1]:
         return dict.fromkeys(("pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05"))
-    positives, negatives = curve.true[-1], curve.false[-1]
-    false_rate = np.append(0, curve.false / negatives)
+    positives = curve.true[-1]
+    false_rate, overlap = pro_curve(curve)
     true_rate = np.append(0, curve.true / positives)
     return {
         "pixel_auroc": float(np.trapezoid(true_rate, false_rate)),
         "pixel_f1_max": float((2 * curve.true / (curve.true + curve.false + positives)).max()),
-        "aupro_30": _area_below(false_rate, np.append(0, curve.overlap), 0.3),
-        "aupro_05": _area_below(false_rate, np.append(0, curve.overlap), 0.05),
+        "aupro_30": _area_below(false_rate, overlap, 0.3),
+        "aupro_05": _area_below(false_rate, overlap, 0.05),
     }
 
 
@@ -109,6 +122,19 @@ def roc(scores: Floats, defective: Floats) -> Roc:
     _both_kinds(defective)
     false_rate, true_rate, thresholds = roc_curve(defective, scores)
     return Roc(float(roc_auc_score(defective, scores)), false_rate, true_rate, thresholds)
+
+
+def precision_recall(scores: Floats, defective: Floats) -> tuple[Floats, Floats]:
+    """Precision and recall at rising thresholds, the last point being (1, 0). Errors: UsageError."""
+    _both_kinds(defective)
+    precision, recall, _ = precision_recall_curve(defective, scores)
+    return precision, recall
+
+
+def share_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Between what limits the true share may lie when `count` of `total` were seen: Wilson's score interval (1927)."""
+    interval = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def best_f1(scores: Floats, defective: Floats) -> tuple[float, float, float]:

@@ -1,0 +1,103 @@
+"""`patchcore report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchcore.cli.common import (
+    BadPictures,
+    command,
+    device_option,
+    engine_option,
+    existing_path,
+    max_pixels_option,
+    precision_option,
+    say,
+    threads_option,
+    weights_option,
+)
+
+
+@click.command()
+@click.argument("model", type=existing_path)
+@click.argument("data", type=existing_path)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="report.html",
+    show_default=True,
+    help="The page to write.",
+)
+@click.option(
+    "--good",
+    type=existing_path,
+    help="Training pictures, if they are not those of DATA: a folder, or whatever `fit` was given.",
+)
+@click.option(
+    "--limit", type=click.IntRange(0, 24), default=6, show_default=True, help="Pictures in each of the two galleries."
+)
+@max_pixels_option
+@device_option
+@threads_option
+@engine_option
+@precision_option
+@weights_option
+@command
+def report(
+    model: Path,
+    data: Path,
+    output: Path,
+    good: Path | None,
+    limit: int,
+    max_pixels: int,
+    device: str,
+    threads: int | None,
+    engine: str,
+    precision: str,
+    weights: str | None,
+) -> None:
+    """Measure a detector on labelled pictures, and write one HTML page about it.
+
+    DATA is what `evaluate` takes. The page opens in any browser and loads nothing: figures, histogram, ROC, PR and PRO
+    curves, verdicts by kind, the hardest defects and the most suspicious good pictures with their heat maps, each
+    beside the good patch that its most unusual one was compared with, where that picture can still be read.
+
+    Pictures that cannot be read are listed in it, and the exit code is then 1.
+    """
+    from datetime import datetime, timezone
+
+    from patchcore import store
+    from patchcore.data import datasets
+    from patchcore.detector import Detector
+    from patchcore.errors import UsageError
+    from patchcore.evaluation import evaluate
+    from patchcore.report import Sources, render, write
+
+    if not output.parent.is_dir():  # said before the work, and not after it
+        raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
+    found = datasets.detect(data)
+    sources = Sources.of(datasets.detect(good), good) if good else Sources.of(found, data)
+    say(f"{data}: {found.description}")
+    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision, weights=weights)
+    bad = BadPictures()
+    evaluation = evaluate(detector, found.test, progress=True, on_bad=bad, max_pixels=max_pixels)
+    page = render(
+        detector,
+        evaluation,
+        title=f"{model.name} on {data.resolve().name}",
+        data=found.description,
+        made=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        sha256=store.read(model)[1]["sha256"],
+        bad=bad.errors,
+        sources=sources,
+        limit=limit,
+        max_pixels=max_pixels,
+    )
+    write(output, page)
+    say(f"Open {output} in a browser ({len(page) / 1e6:.1f} MB).")
+    bad.report("Left out")
+    if bad.errors:
+        raise SystemExit(1)

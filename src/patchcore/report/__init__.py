@@ -1,0 +1,8 @@
+"""Reports: an evaluation as one HTML page that needs nothing beside it."""
+
+from __future__ import annotations
+
+from patchcore.report.page import render, write
+from patchcore.report.sources import Sources
+
+__all__ = ["Sources", "render", "write"]

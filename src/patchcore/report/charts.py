@@ -1,0 +1,155 @@
+"""Charts: numbers to the coordinates that `charts.html` draws.
+
+All coordinates are in units of the chart's own view box, (0, 0) at its top left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]
+Tick = tuple[float, str]  # where, and what stands there
+LEFT, TOP, BOTTOM = 46.0, 22.0, 40.0  # margins around the plot
+_BINS = 32
+
+
+@dataclass(frozen=True)
+class Area:
+    """The plot: the view box less its margins, and what its sides stand for."""
+
+    width: float
+    height: float
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        return LEFT, TOP, self.width - 14, self.height - BOTTOM
+
+    def x(self, values: Any) -> Any:
+        left, _, right, _ = self.box
+        low, high = self.x_range
+        return left + (np.asarray(values, float) - low) / (high - low) * (right - left)
+
+    def y(self, values: Any) -> Any:
+        _, top, _, bottom = self.box
+        low, high = self.y_range
+        return bottom - (np.asarray(values, float) - low) / (high - low) * (bottom - top)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line in an area, with the detector's own threshold as a point on it."""
+
+    title: str
+    x_label: str
+    y_label: str
+    about: str  # read out instead of the drawing
+    area: Area
+    points: str
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    chance: str = ""
+    marker: tuple[float, float] | None = None
+    limits: tuple[Tick, ...] = ()
+
+
+def curve(
+    title: str,
+    x_label: str,
+    y_label: str,
+    x: Floats,
+    y: Floats,
+    *,
+    about: str,
+    chance: tuple[Floats, Floats] | None = None,
+    marker: tuple[float, float] | None = None,
+    x_high: float = 1.0,
+    limits: Sequence[float] = (),
+) -> Curve:
+    """A curve of rates, up to `x_high`, where it is cut with a point between its neighbours."""
+    area = Area(340, 300, (0.0, x_high), (0.0, 1.0))
+    inside = np.asarray(x) <= x_high
+    if not inside.all():  # false positive rates only grow
+        y = np.append(np.asarray(y)[inside], np.interp(x_high, x, y))
+        x = np.append(np.asarray(x)[inside], x_high)
+    return Curve(
+        title,
+        x_label,
+        y_label,
+        about,
+        area,
+        _points(area, x, y),
+        [(float(area.x(at)), f"{at:g}") for at in np.linspace(0, x_high, 6).round(6)],
+        [(float(area.y(at)), f"{at:g}") for at in np.linspace(0, 1, 6).round(6)],
+        _points(area, *chance) if chance else "",
+        (float(area.x(marker[0])), float(area.y(marker[1]))) if marker else None,
+        tuple((float(area.x(at)), f"{at:g}") for at in limits),
+    )
+
+
+def _points(area: Area, x: Floats, y: Floats) -> str:
+    """The points of a line to a tenth of a unit, those left out that would not be seen."""
+    points = np.stack([area.x(x), area.y(y)], 1).round(1)
+    moved = np.append(True, (np.diff(points, axis=0) != 0).any(1))
+    return " ".join(f"{left:g},{top:g}" for left, top in points[moved])
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bars of good pictures upwards, and of defective ones downwards, on a common axis of scores."""
+
+    about: str
+    area: Area
+    good: list[tuple[float, float, float, float]]  # x, y, width, height
+    defective: list[tuple[float, float, float, float]]
+    axis: float
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    threshold: float | None
+
+
+def histogram(good: Sequence[float], defective: Sequence[float], threshold: float, about: str) -> Histogram:
+    """Shares of each class over the score; the range takes in the threshold. At least one score is needed."""
+    values = [*good, *defective, *([] if math.isnan(threshold) else [threshold])]
+    low, high = min(values), max(values)
+    pad = 0.02 * (high - low) or 0.5 * abs(high) or 0.5
+    edges = np.linspace(low - pad, high + pad, _BINS + 1)
+    up, down = (np.histogram(scores, edges)[0] / max(len(scores), 1) for scores in (good, defective))
+    top = 1.06 * max(up.max(), down.max())
+    area = Area(520, 320, (edges[0], edges[-1]), (-top if defective else 0.0, top if good else 0.0))
+    axis, lefts = float(area.y(0)), area.x(edges)
+    width = float(lefts[1] - lefts[0])
+
+    def bars(shares: Floats) -> list[tuple[float, float, float, float]]:
+        return [
+            (round(float(left) + 0.75, 2), round(min(axis, end), 2), round(width - 1.5, 2), round(abs(axis - end), 2))
+            for left, end, share in zip(lefts, area.y(shares).tolist(), shares, strict=False)
+            if share
+        ]
+
+    shares = [at for at in nice(-top, top, 7) if area.y_range[0] <= at <= area.y_range[1]]
+    return Histogram(
+        about,
+        area,
+        bars(up),
+        bars(-down),
+        axis,
+        [(float(area.x(at)), f"{at:.6g}") for at in nice(edges[0], edges[-1], 7)],
+        [(float(area.y(at)), f"{abs(100 * at):.3g} %") for at in shares],
+        None if math.isnan(threshold) else float(area.x(threshold)),
+    )
+
+
+def nice(low: float, high: float, most: int) -> list[float]:
+    """Round numbers between two limits, at equal steps of 1, 2 or 5 times a power of ten; at most about `most`."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(factor * power for factor in (1, 2, 5, 10) if (high - low) / (factor * power) <= most)
+    return [round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

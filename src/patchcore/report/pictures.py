@@ -1,0 +1,174 @@
+"""The pictures of a report: small, labelled, and inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from patchcore import draw
+from patchcore.data import MAX_PIXELS
+from patchcore.data.datasets import Sample
+from patchcore.data.images import read
+from patchcore.data.masks import read_mask
+from patchcore.detector import Detector
+from patchcore.errors import PictureError
+from patchcore.maths.places import cell_box
+from patchcore.maths.resize import Frame
+from patchcore.report.sources import Sources
+from patchcore.result import Result
+
+_SIDE, _CLOSE = 320, 200  # longest sides of pictures and of close-ups, in pixels
+_AROUND = 11  # cells that a close-up shows, in either direction
+_SAME = 0.05  # of its length: how far a patch may be from its bank row, for rounding and other engines
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as a data URI, with what stands below it and what is read out instead; or a reason for having none."""
+
+    caption: str
+    source: str = ""
+    alt: str = ""
+    width: int = 0
+    height: int = 0
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One picture of a gallery, from several sides."""
+
+    name: str
+    kind: str
+    verdict: str
+    wrong: bool
+    score: float
+    normalised: float
+    figures: tuple[Figure, ...]
+
+
+def card(detector: Detector, sample: Sample, result: Result, sources: Sources, wrong: bool, max_pixels: int) -> Card:
+    """A picture, its heat map, its hottest patch and the good patch nearest to that."""
+    return Card(
+        name=result.name,
+        kind=str(sample.kind),
+        verdict=result.decision,
+        wrong=wrong,
+        score=result.score,
+        normalised=result.normalised,
+        figures=_figures(detector, sample, result, sources, max_pixels),
+    )
+
+
+def _figures(
+    detector: Detector, sample: Sample, result: Result, sources: Sources, max_pixels: int
+) -> tuple[Figure, ...]:
+    try:
+        pixels = draw.to_uint8(read(sample.picture, result.name, max_pixels), result.value_range)
+    except PictureError as error:  # it has gone since it was measured
+        return (Figure("Picture", missing=f"It can no longer be read: {error.reason}"),)
+    mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
+    plain = _figure("Picture", Image.fromarray(pixels), f"The picture {result.name}.")
+    if mask is not None:
+        alt = f"The picture {result.name}, its labelled defect outlined, {mask.mean():.1%} of it."
+        plain = _figure("Picture, labelled defect outlined", draw.outlined(pixels, mask), alt)
+    grid, cell = (int(result.patch_scores.shape[0]), int(result.patch_scores.shape[1])), hottest(result)
+    close = _close_up(pixels, cell, grid, result.frame, detector.recipe.patch_size)
+    return (
+        plain,
+        _heat(pixels, result),
+        _figure("Most unusual patch, framed", close, f"Close-up of the patch with the highest score in {result.name}."),
+        nearest_good(detector, result, sources, max_pixels),
+    )
+
+
+def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
+    if not result.pixel_threshold > 0:
+        return Figure("Heat map", missing="There is no pixel threshold, and so no scale to draw a heat map on.")
+    over = float(result.mask.mean())
+    alt = f"Heat map of {result.name}: {over:.1%} of the picture is over the pixel threshold."
+    return _figure(
+        f"Heat map, {over:.1%} over the threshold", draw.overlay(pixels, result.map, result.pixel_threshold), alt
+    )
+
+
+def hottest(result: Result) -> tuple[int, int]:
+    """Row and column of the patch with the highest score."""
+    row, column = divmod(int(result.patch_scores.argmax()), result.patch_scores.shape[1])
+    return row, column
+
+
+def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixels: int = MAX_PIXELS) -> Figure:
+    """The patch of a good training picture that is nearest to a result's hottest one, where it can be shown.
+
+    The training picture is embedded again, and its patch compared with the bank's row: a picture that only has the
+    same name is not shown.
+    """
+    caption, (bank, embedder) = "Nearest good patch", (detector.bank, detector.embedder)
+    assert bank is not None
+    assert embedder is not None
+    number = int(result.nearest_rows[hottest(result)][0])
+    picture, *cell = (int(value) for value in bank.origins[number])
+    if not 0 <= picture < len(bank.pictures):
+        return Figure(caption, missing="The memory bank does not say which picture it comes from.")
+    name = bank.pictures[picture]
+    path = sources.find(name)
+    if path is None:
+        return Figure(caption, missing=f"Its picture, {name}, was not found. Give the training folder: --good.")
+    try:
+        sample = Sample(name, path)
+        (one,) = embedder.stream([sample], lambda one: one, batch_size=1, threads=0, max_pixels=max_pixels)
+    except PictureError as error:
+        return Figure(caption, missing=f"Its picture, {name}, can no longer be read: {error.reason}")
+    row, column = cell
+    inside = row < one.grid[0] and column < one.grid[1]
+    remembered = bank.rows[number]
+    if inside:
+        patch = one.patches[row * one.grid[1] + column] * bank.scales
+        inside = bool((patch - remembered).norm() <= _SAME * remembered.norm())
+    if not inside:
+        return Figure(caption, missing=f"{name} is not the picture that was learned from: its patch is another one.")
+    pixels = draw.to_uint8(one.loaded.pixels, result.value_range)
+    close = _close_up(pixels, (row, column), one.grid, one.frame, detector.recipe.patch_size)
+    return _figure(f"{caption}, in {name}", close, f"Close-up of the nearest good patch, in {name}.")
+
+
+def _close_up(
+    pixels: NDArray[np.uint8], cell: tuple[int, int], grid: tuple[int, int], frame: Frame, patch: int
+) -> Image.Image:
+    """The surroundings of a patch, and a frame around the cells that are pooled into it."""
+    height, width = pixels.shape[:2]
+    top, left, bottom, right = cell_box(cell, grid, frame, max(_AROUND, patch + 2))
+    # Near a border the cut moves inwards, so that it is as large as elsewhere.
+    down = min(max(0.0, top), max(0.0, height - (bottom - top)))
+    across = min(max(0.0, left), max(0.0, width - (right - left)))
+    box = (across, down, min(width, across + right - left), min(height, down + bottom - top))
+    scale = _CLOSE / max(box[2] - box[0], box[3] - box[1])
+    size = (max(1, round((box[2] - box[0]) * scale)), max(1, round((box[3] - box[1]) * scale)))
+    close = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3)
+    top, left, bottom, right = cell_box(cell, grid, frame, patch)
+    edge = [(left - box[0]) * scale, (top - box[1]) * scale, (right - box[0]) * scale, (bottom - box[1]) * scale]
+    lines = ImageDraw.Draw(close)
+    for inset, colour in ((-2, "white"), (0, "black")):
+        lines.rectangle([edge[0] + inset, edge[1] + inset, edge[2] - inset, edge[3] - inset], outline=colour, width=2)
+    return close
+
+
+def scale() -> Figure:
+    """The colours of heat maps, from 0 to twice the pixel threshold, without text."""
+    bar = draw.heat(np.broadcast_to(np.linspace(0, 2, _SIDE), (16, _SIDE)), 1.0)
+    return _figure("", bar, "From grey below 0.7 times the threshold to yellow, orange, red and dark red.")
+
+
+def _figure(caption: str, picture: Image.Image, alt: str) -> Figure:
+    small = picture.copy()
+    small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=78)
+    source = f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+    return Figure(caption, source, alt, small.width, small.height)

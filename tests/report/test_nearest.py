@@ -1,0 +1,127 @@
+"""The good patch beside the most unusual one: the right place of the right picture, or a reason."""
+
+import base64
+import io
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchcore import Detector
+from patchcore.data import datasets
+from patchcore.data.datasets import Dataset
+from patchcore.report import Sources
+from patchcore.report.pictures import hottest, nearest_good
+
+
+@pytest.fixture(scope="module")
+def result(detector, hazelnut):
+    return detector.predict(hazelnut / "test/colour/00.jpg")
+
+
+@pytest.fixture(scope="module")
+def origin(detector, result):
+    """Name, row and column of what the hottest patch was compared with."""
+    row, column = hottest(result)
+    number = int(result.nearest_rows[row, column, 0])
+    picture, *cell = detector.bank.origins[number].tolist()
+    return detector.bank.pictures[picture], cell
+
+
+def shown(figure):
+    data = figure.source.removeprefix("data:image/jpeg;base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), float)
+
+
+def test_the_hottest_patch_has_the_highest_score(result):
+    assert result.patch_scores[hottest(result)] == result.patch_scores.max()
+
+
+@pytest.mark.parametrize("place", ["train/good", "."])
+def test_it_is_found_and_is_the_surroundings_of_the_remembered_cell(detector, hazelnut, result, origin, place):
+    root = hazelnut / place
+    figure = nearest_good(detector, result, Sources.of(Dataset(""), root))
+    name, (row, column) = origin
+    assert figure.missing == ""
+    assert figure.caption == f"Nearest good patch, in {name}"
+    picture = Image.open(hazelnut / "train/good" / name).convert("RGB")
+    # 512 pixels over 16 cells of 32; the close-up shows 11 of them, moved inwards at the border.
+    left, top = (min(max(0, (at - 5) * 32), 512 - 11 * 32) for at in (column, row))
+    expected = np.asarray(
+        picture.resize((200, 200), Image.Resampling.BICUBIC, (left, top, left + 352, top + 352)), float
+    )
+    difference = np.abs(shown(figure) - expected).mean(-1)
+    assert np.median(difference) < 5  # but for JPEG and the frame
+    # The frame lies around 3 x 3 cells.
+    lines = np.argwhere(difference > 40)
+    scale = 200 / 352
+    edges = [((row - 1) * 32 - top) * scale, ((column - 1) * 32 - left) * scale]
+    assert lines.min(0) == pytest.approx(np.clip(edges, 0, 200), abs=5)
+
+
+def test_a_folder_may_lie_deeper_than_the_name_says(detector, hazelnut, result):
+    deeper = Detector(detector.recipe)
+    deeper.embedder, deeper.calibration = detector.embedder, detector.calibration
+    deeper.bank = replace(detector.bank, pictures=tuple(f"train/good/{name}" for name in detector.bank.pictures))
+    assert not nearest_good(deeper, result, Sources.of(Dataset(""), hazelnut / "train/good")).missing
+
+
+def test_a_data_set_root_knows_its_training_pictures_by_table(detector, hazelnut, result):
+    sources = Sources.of(datasets.detect(hazelnut / "train/good"), hazelnut / "train/good")
+    assert not nearest_good(detector, result, sources).missing
+
+
+def test_pictures_that_were_fitted_by_absolute_paths_are_found(hazelnut, small_recipe, tmp_path):
+    rows = "".join(f"{path},good,train\n" for path in sorted((hazelnut / "train/good").iterdir())[:4])
+    table = tmp_path / "nuts.csv"
+    table.write_text(f"path,label,split\n{rows}{hazelnut / 'test/good/04.jpg'},good,test\n", "utf-8")
+    found = datasets.detect(table)
+    detector = Detector(small_recipe).fit(found)
+    result = detector.predict(hazelnut / "test/colour/00.jpg")
+    assert not nearest_good(detector, result, Sources.of(found, table)).missing
+
+
+def test_another_picture_of_the_same_name_is_not_shown(detector, hazelnut, result, origin, tmp_path):
+    other = "01.jpg" if origin[0] != "01.jpg" else "02.jpg"
+    shutil.copy(hazelnut / "train/good" / other, tmp_path / origin[0])
+    figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
+    assert figure.source == ""
+    assert f"{origin[0]} is not the picture that was learned from" in figure.missing
+
+
+def test_a_smaller_picture_of_the_same_name_is_not_shown(hazelnut, small_recipe, tmp_path):
+    detector = Detector(small_recipe.replace(resize="area")).fit(hazelnut / "train/good", limit=3)
+    result = detector.predict(hazelnut / "test/colour/00.jpg")
+    for path in (hazelnut / "train/good").iterdir():
+        Image.open(path).crop((0, 0, 512, 60)).save(tmp_path / path.name)
+    assert "is not the picture" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
+
+
+def test_a_picture_that_is_not_there_is_named_with_what_to_do(detector, result, origin, tmp_path):
+    figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
+    assert figure.missing == f"Its picture, {origin[0]}, was not found. Give the training folder: --good."
+    assert "was not found" in nearest_good(detector, result, Sources()).missing
+
+
+def test_a_damaged_picture_is_said(detector, result, origin, tmp_path):
+    (tmp_path / origin[0]).write_bytes(b"no picture")
+    assert "can no longer be read" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "/etc/secret.png", "C:\\secret.png",
+                                  "..\\secret.png", "secret.txt", "#3", ""])  # fmt: skip
+def test_a_name_cannot_lead_out_of_the_folders_or_to_other_files(name, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (tmp_path / "secret.png", tmp_path / "secret.txt", folder / "secret.txt"):
+        path.write_bytes(b"")
+    assert Sources({}, (folder,)).find(name) is None
+
+
+def test_rows_of_unknown_origin_are_said(detector, result):
+    unknown = Detector(detector.recipe)
+    unknown.embedder, unknown.calibration = detector.embedder, detector.calibration
+    unknown.bank = replace(detector.bank, origins=detector.bank.origins * 0 - 1)
+    assert "does not say which picture" in nearest_good(unknown, result, Sources()).missing
