@@ -12,6 +12,7 @@ from patchcore.data.masks import read_mask
 from patchcore.detector import Detector
 from patchcore.errors import DataError
 from patchcore.maths import metrics
+from patchcore.maths.metrics import PixelCurve
 from patchcore.result import Result
 
 
@@ -22,7 +23,7 @@ class Evaluation:
     metrics: dict[str, float | None]
     results: list[tuple[Sample, Result]]
     coverage: float  # the smallest share of a picture that was looked at
-    pixel_curve: metrics.PixelCurve | None = None  # thinned, for drawing
+    pixel_curve: PixelCurve | None = None  # thinned, for drawing
 
     def confusion(self) -> dict[str, dict[str, int]]:
         """Verdicts per kind of picture."""
