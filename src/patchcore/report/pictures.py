@@ -75,7 +75,7 @@ def _figures(
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
     plain = _figure("Picture", Image.fromarray(pixels), f"The picture {result.name}.")
     if mask is not None:
-        alt = f"The picture {result.name}, its labelled defect outlined, {mask.mean():.1%} of it."
+        alt = f"The picture {result.name}, its labelled defect outlined, {100 * mask.mean():.1f} % of it."
         plain = _figure("Picture, labelled defect outlined", draw.outlined(pixels, mask), alt)
     grid, cell = (int(result.patch_scores.shape[0]), int(result.patch_scores.shape[1])), hottest(result)
     close = _close_up(pixels, cell, grid, result.frame, detector.recipe.patch_size)
@@ -91,9 +91,11 @@ def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
     if not result.pixel_threshold > 0:
         return Figure("Heat map", missing="There is no pixel threshold, and so no scale to draw a heat map on.")
     over = float(result.mask.mean())
-    alt = f"Heat map of {result.name}: {over:.1%} of the picture is over the pixel threshold."
+    alt = f"Heat map of {result.name}: {100 * over:.1f} % of the picture is over the pixel threshold."
     return _figure(
-        f"Heat map, {over:.1%} over the threshold", draw.overlay(pixels, result.map, result.pixel_threshold), alt
+        f"Heat map, {100 * over:.1f} % over the threshold",
+        draw.overlay(pixels, result.map, result.pixel_threshold),
+        alt,
     )
 
 
