@@ -152,4 +152,6 @@ def nice(low: float, high: float, most: int) -> list[float]:
     """Round numbers between two limits, at equal steps of 1, 2 or 5 times a power of ten; at most about `most`."""
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(factor * power for factor in (1, 2, 5, 10) if (high - low) / (factor * power) <= most)
-    return [round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [
+        round(number * step, 12) for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
