@@ -12,6 +12,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "fit": ("fit", "Learn from good pictures and write a detector."),
     "predict": ("predict", "Look at pictures and give verdicts."),
     "evaluate": ("evaluate", "Measure a detector on labelled pictures."),
+    "benchmark": ("benchmark", "Compare recipes on your parts, or on known data sets."),
     "info": ("info", "Say what a detector file holds."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that need no network."),
