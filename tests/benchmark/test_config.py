@@ -53,7 +53,12 @@ def test_what_is_wrong_is_said(write, content, said):
         read(write(**content))
 
 
+def test_no_data_is_said(write):
+    with pytest.raises(UsageError, match="data is empty"):
+        read(write(data=[]))
+
+
 def test_what_is_no_json_is_said(tmp_path):
     (tmp_path / "bench.json").write_text("data: nuts")
-    with pytest.raises(UsageError, match="bench.json cannot be read: .* Expected JSON, for example"):
+    with pytest.raises(UsageError, match=r"bench\.json cannot be read: .* Expected JSON, for example"):
         read(tmp_path / "bench.json")

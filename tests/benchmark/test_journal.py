@@ -35,6 +35,6 @@ def test_a_row_that_was_cut_short_does_not_count_and_spoils_no_other(tmp_path, l
 def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "results.jsonl"
     path.write_text(content)
-    with pytest.raises(StoreError, match="results.jsonl, line 1: not a row of a benchmark"):
+    with pytest.raises(StoreError, match=r"results\.jsonl, line 1: not a row of a benchmark"):
         Journal(path)
     assert path.read_text() == content
