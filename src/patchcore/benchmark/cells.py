@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -138,7 +139,7 @@ def sources(root: Path, name: str | None = None) -> list[Source]:
     `name`: what the data set is called; by default, its folder. A folder with `train` or `test` in it is
     meant as a category also when it is broken, so that the benchmark says so. Errors: DataError.
     """
-    root = root.absolute()
+    root = Path(os.path.abspath(root))  # `.` and `..` have no names
     if root.is_file():
         return [Source(name or root.stem, root.stem, root)]
     if _is_category(root):

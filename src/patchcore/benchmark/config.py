@@ -53,6 +53,8 @@ def read(path: Path) -> Config:
     seeds = given.get("seeds", [])
     if not isinstance(seeds, list) or any(type(seed) is not int or seed < 0 for seed in seeds):
         raise UsageError(f"{path}: seeds is {seeds!r}; expected a list of whole numbers, for example [0, 1, 2].")
+    if not found:
+        raise UsageError(f"{path}: data is empty; expected at least one path.")
     return Config(tuple(found), recipes, tuple(_texts(path, "set", given.get("set", []))), tuple(seeds))
 
 

@@ -134,8 +134,10 @@ def benchmark(
     before = len(runner.finished(planned, output))
     left = len(planned) - before
     known = f"; {before} of them finished before" if before else ""
-    say(f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
-        f"recipes {', '.join(chosen)}{known}")  # fmt: skip
+    say(
+        f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
+        f"recipes {', '.join(chosen)}{known}"
+    )
     outcome = runner.run(planned, output, jobs, tell)
     tables.write_csv(outcome, output / "results.csv")
     tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
@@ -182,7 +184,7 @@ def _show(outcome: Any) -> None:
 
     console = Console(stderr=True)
     for dataset in tables.values_of(outcome.rows, "dataset"):
-        console.print(tables.terminal(outcome, dataset))
+        console.print(*tables.terminal(outcome, dataset, console.width))
     if outcome.errors:
         say(f"{counted(len(outcome.errors), 'cell')} did not finish; the same command tries again:")
         for cell, error in outcome.errors:
