@@ -114,7 +114,7 @@ def test_the_next_run_does_what_is_left_and_nothing_else(ran, hazelnut):
     after = (folder / "out/results.jsonl").read_bytes()
     assert after.startswith(before)
     assert after.count(b"\n") == 6
-    assert [row["category"] for row in lines(done.stdout)] == ["brown"] * 2 + ["plain"] * 2 + ["broken"] * 2
+    assert [row["category"] for row in lines(done.stdout)] == ["broken"] * 2 + ["brown"] * 2 + ["plain"] * 2
     assert "Not finished" not in (folder / "out/results.md").read_text("utf-8")
     again = execute(command)
     assert again.stdout == done.stdout

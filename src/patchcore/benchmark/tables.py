@@ -107,21 +107,26 @@ def lines(outcome: Outcome, dataset: str) -> list[list[str]]:
 def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
     """A data set's table for people; where a terminal is too narrow for it, one of metrics and one of costs."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
 
-    names, body = ["category", "recipe"], lines(outcome, dataset)
-    needed = sum(max(map(len, column)) + 2 for column in zip(*body, strict=True))
-    tables = []
-    for columns in [(*METRICS, *COSTS)] if needed <= width else [METRICS, COSTS]:
-        table = Table(title=dataset, box=box.SIMPLE_HEAD, padding=(0, 1))
-        for column in (*names, *columns):
-            table.add_column(column.replace("_", "\n"), justify="left" if column in names else "right")
-        begin = 2 + (*METRICS, *COSTS).index(columns[0])
+    body = lines(outcome, dataset)
+
+    def part(columns: tuple[str, ...], begin: int) -> Table:
+        table = Table(title=dataset, box=box.SIMPLE_HEAD)
+        for column in ("category", "recipe"):
+            table.add_column(column)
+        for column in columns:
+            table.add_column(column.replace("_", "\n"), justify="right")
         for line in body:
             shown = [*line[:2], *line[begin : begin + len(columns)]]
             table.add_row(*shown, style="bold" if line[0] == AVERAGE else None)
-        tables.append(table)
-    return tables
+        return table
+
+    whole = part((*METRICS, *COSTS), 2)
+    if Console(width=10_000).measure(whole).maximum <= width:
+        return [whole]
+    return [part(METRICS, 2), part(COSTS, 2 + len(METRICS))]
 
 
 def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> None:
