@@ -34,7 +34,7 @@ class Journal:
 
     def append(self, row: Row) -> Row:
         """Add the row of a finished cell, and be sure that it is on the disk."""
-        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        clean: Row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         with self.path.open("ab") as file:
             file.write(json.dumps(clean, ensure_ascii=False, allow_nan=False).encode() + b"\n")
             file.flush()

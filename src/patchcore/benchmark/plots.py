@@ -75,8 +75,8 @@ def latency(outcome: Outcome) -> Any:
                 axes.plot(*point, **style, markersize=11, markeredgecolor="black", label=label)
         axes.set_title(dataset)
         axes.set_xlabel("milliseconds for one picture")
-        axes.set_xlim(left=0)
         axes.margins(0.12)
+        axes.set_xlim(left=0)  # keeps the margin on the right
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", title=f"mean of {len(names)} categories" if len(names) > 1 else None)
     panels[0].set_ylabel("image AUROC")
