@@ -146,8 +146,8 @@ def benchmark(
     if as_json:
         for row in outcome.rows:
             print_json(row)
-        for cell, error in outcome.errors:
-            print_json({**cell.names, "error": error})
+        for cell, reason in outcome.errors:
+            print_json({**cell.names, "error": reason})
     if outcome.errors:
         raise SystemExit(1)
 
