@@ -41,7 +41,7 @@ def run(
     cells: Sequence[Cell],
     folder: Path,
     jobs: int = 1,
-    on_end: Callable[[Cell, Row], object] = lambda cell, row: None,
+    on_end: Callable[[Cell, Row], object] | None = None,
 ) -> Outcome:
     """Run the cells that have no row yet in `folder`/results.jsonl, at most `jobs` at once.
 
@@ -69,7 +69,8 @@ def run(
                 else:
                     about = {"set": list(one.cell.assignments), "jobs": jobs, "key": one.cell.key}
                     row = journal.append({**one.cell.names, **row, **about})
-                on_end(one.cell, row)
+                if on_end is not None:
+                    on_end(one.cell, row)
             if not ended:
                 time.sleep(0.02)
     finally:

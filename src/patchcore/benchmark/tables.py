@@ -113,7 +113,7 @@ def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
     body = lines(outcome, dataset)
 
     def part(columns: tuple[str, ...], begin: int) -> Table:
-        table = Table(title=dataset, box=box.SIMPLE_HEAD)
+        table = Table(title=dataset, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
         for column in ("category", "recipe"):
             table.add_column(column)
         for column in columns:
