@@ -38,7 +38,7 @@ def test_a_category_without_good_pictures_is_still_one(tmp_path, category):
 
 
 def test_a_folder_without_labels_is_refused(tmp_path, hazelnut):
-    with pytest.raises(DataError, match=r"holds no labelled pictures\. Expected a category"):
+    with pytest.raises(DataError, match="holds no labelled data set"):
         sources(hazelnut / "train")
 
 

@@ -151,5 +151,5 @@ def test_wrong_usage_is_said_before_anything_runs(run, hazelnut, tmp_path, optio
 def test_a_folder_without_labels_is_no_data_set(run, hazelnut, tmp_path):
     done = run("benchmark", "--data", hazelnut / "train", "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert "holds no labelled pictures. Expected a category" in done.stderr
+    assert "holds no labelled data set" in done.stderr
     assert not (tmp_path / "out").exists()

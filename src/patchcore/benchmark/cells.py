@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any
 
 from patchcore import __version__
 from patchcore.data import MAX_PIXELS, datasets
+from patchcore.data.layouts import categories
 from patchcore.errors import DataError, UsageError
 from patchcore.recipe import Recipe
 
@@ -134,38 +134,13 @@ def _size(file: Any) -> int | None:
 
 
 def sources(root: Path, name: str | None = None) -> list[Source]:
-    """The categories at a path: a category or a CSV table itself, those in a data set, or those of several data sets.
+    """The categories at a path, as `patchcore.data.layouts.categories` finds them, also those that are broken.
 
-    `name`: what the data set is called; by default, its folder. A folder with `train` or `test` in it is
-    meant as a category also when it is broken, so that the benchmark says so. Errors: DataError.
+    `name`: what the data set is called, where there is one. Errors: DataError.
     """
-    root = Path(os.path.abspath(root))  # `.` and `..` have no names
-    if root.is_file():
-        return [Source(name or root.stem, root.stem, root)]
-    if _is_category(root):
-        return [Source(name or root.parent.name, root.name, root)]
-    if found := _within(root, name):
-        return found
-    if found := [one for folder in _folders(root) for one in _within(folder, name and f"{name} {folder.name}")]:
-        return found
-    raise DataError(
-        f"{root} holds no labelled pictures. Expected a category (train/good and test/<kind>), a data set (a folder "
-        "of categories), a folder of data sets, or a CSV table with a label column."
-    )
-
-
-def _within(root: Path, name: str | None) -> list[Source]:
-    return [Source(name or root.name, folder.name, folder) for folder in _folders(root) if _is_category(folder)]
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _is_category(folder: Path) -> bool:
-    if (folder / "train").is_dir() or (folder / "test").is_dir():
-        return True
-    try:
-        return bool(datasets.detect(folder).test)
-    except DataError:
-        return False
+    found = categories(root)
+    several = len({one.dataset for one in found}) > 1
+    return [
+        Source(one.dataset if name is None else f"{name} {one.dataset}" if several else name, one.category, one.path)
+        for one in found
+    ]
