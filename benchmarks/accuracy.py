@@ -58,12 +58,8 @@ def main() -> None:
             detector = Detector(recipe).fit(found)
             fitted = time.perf_counter() - begin
             evaluation = evaluate(detector, found.test)
-            confusion = evaluation.confusion()
-            good = confusion.pop("good")
-            rejected = good["fail"] / sum(good.values())
-            missed = sum(row["pass"] for row in confusion.values()) / sum(
-                sum(row.values()) for row in confusion.values()
-            )
+            figures = evaluation.figures()
+            rejected, missed = figures["false_reject_rate"], figures["miss_rate"]
             milliseconds = 1000 * torch.tensor([r.seconds for _, r in evaluation.results]).median().item()
             values = " ".join(f"{'-' if (v := evaluation.metrics[c]) is None else f'{v:.4f}':>12}" for c in COLUMNS)
             print(

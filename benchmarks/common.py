@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, threads and versions. No host names, no paths."""
-    import torch
-
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        model = next(line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line)
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("patchcore", "torch", "timm", "numpy")},
-        "date": time.strftime("%Y-%m-%d"),
-    }
+from patchcore.benchmark.machine import machine as machine
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -27,6 +27,11 @@ API = {
     "patchcore.evaluation": ["evaluate", "Evaluation"],
     "patchcore.calibration": ["Calibration"],
     "patchcore.report": ["render", "write", "Sources"],
+    "patchcore.benchmark.cells": ["sources", "plan", "Source", "Options", "Cell"],
+    "patchcore.benchmark.runner": ["run", "Outcome"],
+    "patchcore.benchmark.measure": ["measure"],
+    "patchcore.benchmark.tables": ["averages", "write_csv", "write_markdown"],
+    "patchcore.benchmark.plots": ["write", "latency", "categories"],
     "patchcore.data.datasets": ["detect", "Dataset", "Sample"],
     "patchcore.data.layouts": ["categories", "Category"],
     "patchcore.inspection": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from patchcore.data import MAX_PIXELS
 from patchcore.data.datasets import GOOD, Sample
@@ -47,6 +48,28 @@ class Evaluation:
         elif not defects:
             why.append("No pixel figures: they need defective pictures with masks.")
         return why
+
+    def figures(self) -> dict[str, Any]:
+        """The metrics, and what else is said of a run, under the keys that the commands document.
+
+        `pictures`, `coverage`; `false_reject_rate`, the share of good pictures that fail, and `miss_rate`, of
+        defective ones that pass; None where there are none.
+        """
+        confusion = self.confusion()
+        good = confusion.pop(GOOD, {})
+        defects = {verdict: sum(row[verdict] for row in confusion.values()) for verdict in ("pass", "unsure", "fail")}
+        return {
+            **self.metrics,
+            "pictures": len(self.results),
+            "coverage": self.coverage,
+            "false_reject_rate": _share(good, "fail"),
+            "miss_rate": _share(defects, "pass"),
+        }
+
+
+def _share(row: dict[str, int], verdict: str) -> float | None:
+    total = sum(row.values())
+    return row[verdict] / total if total else None
 
 
 def evaluate(

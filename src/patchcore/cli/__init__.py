@@ -13,6 +13,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "predict": ("predict", "Look at pictures and give verdicts."),
     "evaluate": ("evaluate", "Measure a detector on labelled pictures."),
     "report": ("report", "Write an evaluation as one HTML page with curves and pictures."),
+    "benchmark": ("benchmark", "Compare recipes on your parts, or on known data sets."),
     "info": ("info", "Say what a detector file holds."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that need no network."),

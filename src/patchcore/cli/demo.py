@@ -37,7 +37,7 @@ def demo(
 
     JSON keys: those of `evaluate`, plus output.
     """
-    from patchcore.cli.evaluate import measured, show
+    from patchcore.cli.evaluate import show
     from patchcore.cli.fit import read_recipe
     from patchcore.data import datasets
     from patchcore.detector import Detector
@@ -60,7 +60,7 @@ def demo(
     say(f"Look at {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).")
     say(_LICENCE)
     if as_json:
-        print_json({**measured(evaluation), "output": str(output)})
+        print_json({**evaluation.figures(), "output": str(output)})
 
 
 def _pictures() -> Path:

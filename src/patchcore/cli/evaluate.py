@@ -68,28 +68,7 @@ def evaluate(
     bad.report("Left out")
     show(evaluation)
     if as_json:
-        print_json({**measured(evaluation), "skipped": [error.name for error in bad.errors]})
-
-
-def measured(evaluation: Any) -> dict[str, Any]:
-    """The figures of an evaluation under the keys that the commands document."""
-    from patchcore.data.datasets import GOOD
-
-    confusion = evaluation.confusion()
-    good = confusion.pop(GOOD, {})
-    defects = {verdict: sum(row[verdict] for row in confusion.values()) for verdict in ("pass", "unsure", "fail")}
-    return {
-        **evaluation.metrics,
-        "pictures": len(evaluation.results),
-        "coverage": evaluation.coverage,
-        "false_reject_rate": _share(good, "fail"),
-        "miss_rate": _share(defects, "pass"),
-    }
-
-
-def _share(row: dict[str, int], verdict: str) -> float | None:
-    total = sum(row.values())
-    return row[verdict] / total if total else None
+        print_json({**evaluation.figures(), "skipped": [error.name for error in bad.errors]})
 
 
 def show(evaluation: Any) -> None:

@@ -1,0 +1,146 @@
+"""What a benchmark measures: cells, one for each data set x category x recipe x seed, and their keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from patchcore import __version__
+from patchcore.data import MAX_PIXELS, datasets
+from patchcore.data.layouts import categories
+from patchcore.errors import DataError, UsageError
+from patchcore.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Source:
+    """One category of a data set, and where it lies."""
+
+    dataset: str
+    category: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """How cells are measured. `threads` and `memory` move times and peaks, but no score."""
+
+    device: str = "auto"
+    engine: str = "torch"
+    precision: str = "fp32"
+    skip_bad: bool = False
+    max_pixels: int = MAX_PIXELS
+    threads: int | None = None
+    memory: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fit and one evaluation. `data` is the digest of what the category holds (see `digest`)."""
+
+    source: Source
+    recipe_name: str
+    recipe: Recipe
+    seed: int
+    assignments: tuple[str, ...] = ()
+    data: str = ""
+    options: Options = Options()
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The columns that say which cell this is."""
+        return {
+            "dataset": self.source.dataset,
+            "category": self.source.category,
+            "recipe": self.recipe_name,
+            "seed": self.seed,
+        }
+
+    @property
+    def key(self) -> str:
+        """A digest of all that the cell's scores depend on: what has the same key need not be run again.
+
+        Names, the pictures' names, kinds and sizes, the whole recipe with its weights, the engine, and the
+        version of patchcore; not where the data lie, nor threads.
+        """
+        options = asdict(self.options)
+        of = {
+            **self.names,
+            "data": self.data,
+            "fields": self.recipe.to_dict(),
+            "weights": [_content(one.weights) for one in self.recipe.parts],
+            "options": {name: value for name, value in options.items() if name not in ("threads", "memory")},
+            "version": __version__,
+        }
+        return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        return " ".join(f"{'seed ' if name == 'seed' else ''}{value}" for name, value in self.names.items())
+
+
+@cache
+def _content(weights: str) -> str:
+    """The digest of a weights file; of weights that have a name, the name."""
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
+
+
+def plan(
+    sources: Sequence[Source],
+    recipes: Mapping[str, Recipe],
+    seeds: Iterable[int],
+    assignments: tuple[str, ...] = (),
+    options: Options | None = None,
+) -> list[Cell]:
+    """The cells of a benchmark, in the order in which they are run. Errors: UsageError."""
+    places = [(source.dataset, source.category) for source in sources]
+    for place in places:
+        if places.count(place) > 1:
+            both = " and ".join(str(source.path) for source in sources if (source.dataset, source.category) == place)
+            raise UsageError(
+                f"{both} have the same name, {'/'.join(place)}. Give each of them once, or give names in a config "
+                'file: {"data": {"name": "path", ...}}.'
+            )
+    seeds = list(seeds)
+    return [
+        Cell(source, name, recipe.replace(seed=seed), seed, assignments, content, options or Options())
+        for source in sources
+        for content in [digest(source.path)]
+        for name, recipe in recipes.items()
+        for seed in seeds
+    ]
+
+
+def digest(path: Path) -> str:
+    """What a category holds: its pictures' and masks' names, kinds and sizes in bytes; nothing if it is broken."""
+    try:
+        found = datasets.detect(path)
+    except (DataError, OSError):  # the cell's own process says what is wrong
+        return ""
+    parts = [
+        (part, sample.name, sample.kind, *(_size(file) for file in (sample.picture, sample.mask)))
+        for part, samples in (("train", found.train), ("test", found.test))
+        for sample in samples
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _size(file: Any) -> int | None:
+    return file.stat().st_size if isinstance(file, Path) and file.is_file() else None
+
+
+def sources(root: Path, name: str | None = None) -> list[Source]:
+    """The categories at a path, as `patchcore.data.layouts.categories` finds them, also those that are broken.
+
+    `name`: what the data set is called, where there is one. Errors: DataError.
+    """
+    found = categories(root)
+    several = len({one.dataset for one in found}) > 1
+    return [
+        Source(one.dataset if name is None else f"{name} {one.dataset}" if several else name, one.category, one.path)
+        for one in found
+    ]

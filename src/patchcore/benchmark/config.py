@@ -1,0 +1,66 @@
+"""The file of a benchmark: JSON that says what to measure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchcore.benchmark.cells import Source, sources
+from patchcore.errors import UsageError, nearest_name
+
+_KEYS = ("data", "recipes", "set", "seeds")
+_EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a file asks for; what it leaves out is empty. Recipe files are given as paths."""
+
+    sources: tuple[Source, ...]
+    recipes: tuple[str, ...] = ()
+    assignments: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+def read(path: Path) -> Config:
+    """A benchmark's file; paths in it are relative to it. Errors: UsageError, DataError.
+
+    Keys: `data`, a path, a list of paths, or an object of names and paths; and, each of them optional,
+    `recipes`, `set` and `seeds`, which are what the command's options of these names take.
+    """
+    try:
+        given = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}. Expected JSON, for example {_EXAMPLE}.") from error
+    if not isinstance(given, dict) or "data" not in given:
+        raise UsageError(f"{path}: expected a JSON object with at least `data`, for example {_EXAMPLE}.")
+    for key in given:
+        if key not in _KEYS:
+            raise UsageError(f"{path}: there is no key {key!r}.{nearest_name(key, _KEYS)} Known: {', '.join(_KEYS)}.")
+    data = given["data"]
+    named = data.items() if isinstance(data, dict) else [(None, one) for one in _texts(path, "data", data)]
+    found: list[Source] = []
+    for name, place in named:
+        if not isinstance(place, str) or not (root := path.parent / place).exists():
+            raise UsageError(f"{path}: data has {place!r}; expected the path of a folder or table that is there.")
+        found += sources(root, name)
+    recipes = tuple(
+        str(path.parent / name) if name.endswith(".json") else name
+        for name in _texts(path, "recipes", given.get("recipes", []))
+    )
+    seeds = given.get("seeds", [])
+    if not isinstance(seeds, list) or any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise UsageError(f"{path}: seeds is {seeds!r}; expected a list of whole numbers, for example [0, 1, 2].")
+    if not found:
+        raise UsageError(f"{path}: data is empty; expected at least one path.")
+    return Config(tuple(found), recipes, tuple(_texts(path, "set", given.get("set", []))), tuple(seeds))
+
+
+def _texts(path: Path, key: str, value: Any) -> list[str]:
+    """One text or a list of texts, as a list."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"{path}: {key} is {value!r}; expected a list of texts.")
+    return texts

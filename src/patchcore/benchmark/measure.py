@@ -1,0 +1,145 @@
+"""One cell: fit, evaluate, time, weigh. As a program, it reads a cell on standard input and prints its row.
+
+It is a process of its own so that its peak memory is its own, and so that nothing that happens to it
+happens to the others. It ends when its standard input does: no cell outlives the run that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from patchcore.benchmark.cells import Cell, Options, Source
+from patchcore.errors import DataError, PatchcoreError, PictureError
+from patchcore.recipe import Recipe
+
+TIMED = 25  # pictures, at most, that are looked at one by one
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """The figures of a cell.
+
+    Those of `Evaluation.figures`, `skipped`, `train_pictures`, `bank_rows`; `fit_seconds`, from paths to
+    thresholds; `milliseconds`, the median over test pictures, given one at a time, from path to verdict and
+    map; `fit_memory_mb` and `peak_memory_mb`, the most that the process has held until after the fit and
+    until the end, interpreter and libraries included; `model_mb`, the file. MB are 1e6 bytes.
+    Errors: DataError, BackboneError, UsageError.
+    """
+    import torch
+
+    from patchcore.benchmark.machine import machine, peak_memory
+    from patchcore.data import datasets
+    from patchcore.detector import Detector
+    from patchcore.ensemble import banks_of
+    from patchcore.evaluation import evaluate
+
+    options = cell.options
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    found = datasets.detect(cell.source.path)
+    if not found.test:
+        raise DataError(f"{cell.source.path}: {found.description}; there are no labelled pictures to test on.")
+    skipped: list[str] = []
+
+    def skip(error: PictureError) -> None:
+        skipped.append(error.name)
+
+    reading: dict[str, Any] = {"on_bad": skip if options.skip_bad else None, "max_pixels": options.max_pixels}
+    detector = Detector(
+        cell.recipe,
+        device=options.device,
+        threads=options.threads,
+        engine=options.engine,
+        precision=options.precision,
+    )
+    begin = time.perf_counter()
+    detector.fit(found, memory=options.memory, **reading)
+    fit_seconds = time.perf_counter() - begin
+    fit_memory = peak_memory()
+    evaluation = evaluate(detector, found.test, **reading)
+    seen = [result.sample for _, result in evaluation.results]
+    if not seen:
+        raise DataError(f"{cell.source.path}: none of the {len(skipped)} test pictures can be read: {skipped[0]}, ...")
+    with tempfile.TemporaryDirectory(prefix="patchcore-benchmark-") as folder:
+        detector.save(Path(folder) / "model")
+        size = (Path(folder) / "model").stat().st_size
+    assert detector.bank is not None
+    return {
+        **evaluation.figures(),
+        "skipped": skipped,
+        "train_pictures": len(detector.bank.pictures),
+        "bank_rows": sum(len(bank.rows) for bank in banks_of(detector.bank)),
+        "fit_seconds": round(fit_seconds, 3),
+        "milliseconds": round(1000 * latency(detector, seen, options.max_pixels), 3),
+        "fit_memory_mb": _megabytes(fit_memory),
+        "peak_memory_mb": _megabytes(peak_memory()),
+        "model_mb": _megabytes(size),
+        "device": str(detector.device),
+        "engine": options.engine,
+        "precision": options.precision,
+        **machine(),
+    }
+
+
+def latency(detector: Any, samples: list[Any], max_pixels: int) -> float:
+    """Median seconds from a picture's path to its verdict and map, one picture at a time, all threads for it."""
+    step = -(-len(samples) // TIMED)
+    times = []
+    for sample in samples[:1] + samples[::step]:  # the first one warms up
+        begin = time.perf_counter()
+        _ = detector.predict(sample.picture, max_pixels=max_pixels).map
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else round(size / 1e6, 3)
+
+
+def to_json(cell: Cell) -> str:
+    """A cell on one line; `from_json` reads it back."""
+    data = {**asdict(cell), "recipe": cell.recipe.model_dump(mode="json")}
+    return json.dumps(data, default=str)
+
+
+def from_json(text: str | bytes) -> Cell:
+    data = json.loads(text)
+    source = Source(**{**data["source"], "path": Path(data["source"]["path"])})
+    recipe, options = Recipe(**data["recipe"]), Options(**data["options"])
+    given = {"source": source, "recipe": recipe, "options": options, "assignments": tuple(data["assignments"])}
+    return Cell(**{**data, **given})
+
+
+def main() -> None:
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no row
+    given = b""
+    while not given.endswith(b"\n"):
+        read = os.read(0, 65536)
+        if not read:
+            raise SystemExit("Expected a cell, as JSON on one line of standard input.")
+        given += read
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        row = measure(from_json(given))
+    except (PatchcoreError, OSError) as error:
+        row = {"error": str(error)}
+    with answer:
+        json.dump(row, answer)
+
+
+def _end_with_input() -> None:
+    while os.read(0, 1):  # without Python's buffer, whose lock would be held when the interpreter ends
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

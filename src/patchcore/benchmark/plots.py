@@ -1,0 +1,155 @@
+"""Plots of rows: accuracy against latency, and bars per category. Needs the extra `benchmark`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from patchcore.benchmark.journal import Row
+from patchcore.benchmark.runner import Outcome
+from patchcore.benchmark.tables import AVERAGE, averages, compared, of, values_of
+from patchcore.errors import MissingExtraError
+from patchcore.store import appearing
+
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart, each
+# with a mark and a hatch of its own.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+_MARKS = "osD^vPX*"
+_HATCHES = ("", "///", "...", "\\\\\\", "xxx", "+++", "ooo", "---")
+_CHANCE = 0.5  # AUROC of a coin
+_TITLES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
+
+
+def check() -> None:
+    """Errors: MissingExtraError."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "benchmark", "Plotting")
+
+
+def write(outcome: Outcome, folder: Path) -> list[str]:
+    """latency.png, and for each data set categories-NAME.png; returns their names. Errors: MissingExtraError."""
+    check()
+    names = []
+    if figure := latency(outcome):
+        names.append(_save(figure, folder / "latency.png"))
+    for dataset in values_of(outcome.rows, "dataset"):
+        if figure := categories(outcome, dataset):
+            safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in dataset)
+            names.append(_save(figure, folder / f"categories-{safe}.png"))
+    return names
+
+
+def _save(figure: Any, path: Path) -> str:
+    with appearing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    return path.name
+
+
+def latency(outcome: Outcome) -> Any:
+    """Image AUROC against milliseconds a picture: a panel per data set, a point per recipe, the average over
+    categories and seeds; small points are categories. None where no data set has image figures."""
+    from matplotlib.figure import Figure
+
+    means = [row for row in averages(outcome) if row["image_auroc"] is not None]
+    sets, recipes = values_of(means, "dataset"), values_of(outcome.rows, "recipe")
+    if not sets:
+        return None
+    figure = Figure(figsize=(1.2 + 5.2 * len(sets), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(sets), squeeze=False)[0]
+    for axes, dataset in zip(panels, sets, strict=True):
+        names = compared(outcome, dataset)
+        for number, recipe in enumerate(recipes):
+            style = {"color": _COLOURS[number % 8], "marker": _MARKS[number % 8], "linestyle": "none"}
+            if len(names) > 1:
+                points = [
+                    _point(of(outcome.rows, dataset=dataset, recipe=recipe, category=name), "image_auroc")
+                    for name in names
+                ]
+                shown = [point for point in points if point is not None]
+                axes.plot([x for x, _ in shown], [y for _, y in shown], **style, markersize=4, alpha=0.45)
+            if (point := _point(of(means, dataset=dataset, recipe=recipe), "image_auroc")) is not None:
+                label = f"{recipe} ({point[1]:.3f}, {point[0]:.3g} ms)"
+                axes.plot(*point, **style, markersize=11, markeredgecolor="black", label=label)
+        axes.set_title(dataset)
+        axes.set_xlabel("milliseconds for one picture")
+        axes.margins(0.12)
+        axes.set_xlim(left=0)  # keeps the margin on the right
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small", title=f"mean of {len(names)} categories" if len(names) > 1 else None)
+    panels[0].set_ylabel("image AUROC")
+    return figure
+
+
+def _point(rows: Sequence[Row], metric: str) -> tuple[float, float] | None:
+    """Milliseconds and a metric, their means over seeds."""
+    both = [(row["milliseconds"], row[metric]) for row in rows if None not in (row["milliseconds"], row[metric])]
+    return (statistics.fmean(x for x, _ in both), statistics.fmean(y for _, y in both)) if both else None
+
+
+def categories(outcome: Outcome, dataset: str) -> Any:
+    """Bars of image and pixel AUROC per category and recipe, the average last; lines are the seeds' standard
+    deviation. Bars begin at chance. None where the data set has neither figure."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
+    metrics = [metric for metric in _TITLES if any(row[metric] is not None for row in rows)]
+    if not metrics:
+        return None
+    recipes, names = values_of(rows, "recipe"), values_of(rows, "category")
+    groups = [(name, of(rows, category=name)) for name in names] + ([(AVERAGE, means)] if len(names) > 1 else [])
+    width = 0.84 / len(recipes)
+    inches = max(6.0, 1.5 + len(groups) * max(0.7, 0.42 * len(recipes)))
+    figure = Figure(figsize=(inches, 0.6 + 2.9 * len(metrics)), layout="constrained")
+    panels = figure.subplots(len(metrics), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        lowest = min(row[metric] for row in rows if row[metric] is not None)
+        floor = _CHANCE if lowest >= _CHANCE else 0.0
+        for number, recipe in enumerate(recipes):
+            for place, (_, group) in enumerate(groups):
+                found = [row[metric] for row in of(group, recipe=recipe) if row[metric] is not None]
+                left = place + (number - (len(recipes) - 1) / 2) * width
+                if not found:
+                    axes.text(left, floor, " -", rotation=90, ha="center", va="bottom", fontsize=7)
+                    continue
+                mean = statistics.fmean(found)
+                spread = statistics.stdev(found) if len(found) > 1 else None
+                axes.bar(
+                    left,
+                    mean - floor,
+                    width * 0.94,
+                    bottom=floor,
+                    yerr=spread,
+                    capsize=2,
+                    color=_COLOURS[number % 8],
+                    hatch=_HATCHES[number % 8],
+                    edgecolor="white",
+                )
+                axes.text(
+                    left,
+                    floor + 0.02 * (1 - floor),
+                    f"{mean:.3f}",
+                    rotation=90,
+                    ha="center",
+                    va="bottom",
+                    fontsize=7,
+                    bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8},
+                )
+        axes.set_ylim(floor, 1.02)
+        axes.set_ylabel(_TITLES[metric])
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+    panels[-1].set_xticks(
+        range(len(groups)), [name for name, _ in groups], rotation=30 if len(groups) > 4 else 0,
+        ha="right" if len(groups) > 4 else "center",
+    )  # fmt: skip
+    panels[0].set_title(dataset)
+    handles = [
+        Patch(facecolor=_COLOURS[number % 8], hatch=_HATCHES[number % 8], edgecolor="white")
+        for number in range(len(recipes))
+    ]
+    figure.legend(handles, recipes, loc="outside lower center", ncols=min(4, len(recipes)), fontsize="small")
+    return figure

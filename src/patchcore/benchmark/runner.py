@@ -1,0 +1,159 @@
+"""Running cells: each in a process of its own, as many at once as memory allows, none of them twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from patchcore.benchmark.cells import Cell, Options
+from patchcore.benchmark.journal import Journal, Row
+from patchcore.benchmark.machine import available_memory, held
+from patchcore.benchmark.measure import to_json
+
+FIRST = 2_000_000_000  # bytes that a cell is taken to need before one has been measured
+_LEAST = 500_000_000  # bytes that a fit takes at least
+
+
+@dataclass
+class Outcome:
+    """The rows of the cells that have finished, in the order of the cells, and what stopped the others."""
+
+    rows: list[Row] = field(default_factory=list)
+    errors: list[tuple[Cell, str]] = field(default_factory=list)
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+
+def run(
+    cells: Sequence[Cell],
+    folder: Path,
+    jobs: int = 1,
+    on_end: Callable[[Cell, Row], object] | None = None,
+) -> Outcome:
+    """Run the cells that have no row yet in `folder`/results.jsonl, at most `jobs` at once.
+
+    `on_end` is told of every cell that has ended: its row, or a row with nothing but `error`. A cell that
+    fails does not stop the others; what it printed is kept in `folder`/logs, and the next run tries it
+    again. Errors: StoreError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder / "results.jsonl")
+    errors: dict[str, str] = {}
+    waiting = [cell for cell in cells if cell.key not in journal.rows]
+    running: list[_Running] = []
+    try:
+        while waiting or running:
+            if waiting and len(running) < jobs and has_room(waiting[0], running, journal):
+                cell = waiting.pop(0)
+                running.append(_start(replace(cell, options=shared(cell.options, jobs)), folder))
+                continue
+            ended = [one for one in running if one.process.poll() is not None]
+            for one in ended:
+                running.remove(one)
+                row = _row_of(one)
+                if "error" in row:
+                    errors[one.cell.key] = row["error"]
+                else:
+                    about = {"set": list(one.cell.assignments), "jobs": jobs, "key": one.cell.key}
+                    row = journal.append({**one.cell.names, **row, **about})
+                if on_end is not None:
+                    on_end(one.cell, row)
+            if not ended:
+                time.sleep(0.02)
+    finally:
+        for one in running:  # interrupted
+            one.process.kill()
+            _close(one)
+    rows = [journal.rows[cell.key] for cell in cells if cell.key in journal.rows]
+    return Outcome(rows, [(cell, errors[cell.key]) for cell in cells if cell.key in errors])
+
+
+def finished(cells: Sequence[Cell], folder: Path) -> list[Row]:
+    """The rows of the cells that need not be run. Errors: StoreError."""
+    rows = Journal(folder / "results.jsonl").rows
+    return [rows[cell.key] for cell in cells if cell.key in rows]
+
+
+def shared(options: Options, jobs: int) -> Options:
+    """Options with the threads, and the memory that a fit may take, of one process of so many."""
+    if jobs == 1:
+        return options
+    import torch
+
+    threads, memory, available = options.threads, options.memory, available_memory()
+    if memory is None and available is not None:
+        memory = max(available // 2 // jobs, _LEAST)
+    return replace(options, threads=threads or max(1, torch.get_num_threads() // jobs), memory=memory)
+
+
+def has_room(cell: Cell, running: Sequence[_Running], journal: Journal) -> bool:
+    """Whether one more cell fits into memory beside those that run, once they have all grown to their peaks."""
+    available = available_memory()
+    if not running or available is None:
+        return True
+    growth = sum(max(0, need(one.cell, journal) - held(one.process.pid)) for one in running)
+    return need(cell, journal) + growth <= available
+
+
+def need(cell: Cell, journal: Journal) -> int:
+    """Bytes that a cell is taken to need: the most that one of its recipe has taken, or else any cell."""
+    peaks = {key: row["peak_memory_mb"] * 1e6 for key, row in journal.rows.items() if row.get("peak_memory_mb")}
+    alike = [peak for key, peak in peaks.items() if journal.rows[key]["recipe"] == cell.recipe_name]
+    return int(max(alike or [*peaks.values(), FIRST]))
+
+
+def _start(cell: Cell, folder: Path) -> _Running:
+    (folder / "logs").mkdir(exist_ok=True)
+    log = _log(cell, folder).open("wb")
+    command = [sys.executable, "-m", "patchcore.benchmark.measure"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+    assert process.stdin is not None
+    with suppress(OSError):  # it has ended already; its log says why
+        process.stdin.write(to_json(cell).encode() + b"\n")
+        process.stdin.flush()  # and stays open: the process ends with it
+    return _Running(cell, process, log)
+
+
+def _log(cell: Cell, folder: Path) -> Path:
+    return folder / "logs" / f"{cell.key}.txt"
+
+
+def _row_of(one: _Running) -> dict[str, Any]:
+    """What a process has answered; where it has not, how it ended, as `error`."""
+    assert one.process.stdout is not None
+    answer, code = one.process.stdout.read(), one.process.returncode
+    _close(one)
+    log = Path(one.log.name)
+    if code == 0 and answer:
+        row: dict[str, Any] = json.loads(answer)
+        if "error" not in row:
+            log.unlink(missing_ok=True)
+        return row
+    if code >= 0 or code == -signal.SIGABRT:
+        lines = log.read_text("utf-8", "replace").strip().splitlines()
+        said = lines[-1] if lines else "it said nothing"
+        return {"error": f"its process ended with code {code}: {said} (all of it: logs/{log.name})"}
+    hint = "; the system may have run out of memory: try fewer --jobs" if code == -signal.SIGKILL else ""
+    return {"error": f"its process was ended by {signal.Signals(-code).name}{hint} (logs/{log.name})"}
+
+
+def _close(one: _Running) -> None:
+    one.process.wait()
+    one.log.close()
+    for pipe in (one.process.stdin, one.process.stdout):
+        if pipe is not None:
+            with suppress(OSError):  # what was written could not be delivered
+                pipe.close()

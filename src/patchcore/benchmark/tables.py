@@ -1,0 +1,219 @@
+"""Tables of rows: CSV, Markdown, and one for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from patchcore.benchmark.journal import Row
+from patchcore.benchmark.runner import Outcome
+from patchcore.errors import counted
+from patchcore.store import appearing
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
+COSTS = ("fit_seconds", "milliseconds", "peak_memory_mb", "model_mb")
+AVERAGE = "average"
+_NAMES = ("dataset", "category", "recipe", "seed")
+_RATES = ("coverage", "false_reject_rate", "miss_rate")
+_DECIMALS = dict.fromkeys((*METRICS, *_RATES), 4) | {"fit_seconds": 1, "milliseconds": 1, "peak_memory_mb": 0}
+_ABOUT = {
+    "fit_seconds": "from paths to thresholds",
+    "milliseconds": "median for one picture at a time, from path to verdict and map",
+    "peak_memory_mb": "the most that the cell's process has held, interpreter, libraries and evaluation included "
+    "(1 MB = 1e6 bytes)",
+    "model_mb": "the detector's file, with its weights",
+}
+
+
+def of(rows: Iterable[Row], **names: Any) -> list[Row]:
+    """The rows with these names."""
+    return [row for row in rows if all(row[name] == value for name, value in names.items())]
+
+
+def values_of(rows: Iterable[Row], column: str) -> list[Any]:
+    """The different values of a column, in order of appearance."""
+    return list(dict.fromkeys(row[column] for row in rows))
+
+
+def compared(outcome: Outcome, dataset: str) -> list[str]:
+    """The categories that all recipes have finished with all seeds: averages are over these, for all recipes."""
+    left_out = {cell.source.category for cell, _ in outcome.errors if cell.source.dataset == dataset}
+    return [name for name in values_of(of(outcome.rows, dataset=dataset), "category") if name not in left_out]
+
+
+def averages(outcome: Outcome) -> list[Row]:
+    """A row for each data set, recipe and seed: the means over the categories that are `compared`.
+
+    A figure that a category has not, for want of masks, does not count; `categories` says how many there are.
+    """
+    means = []
+    for dataset in values_of(outcome.rows, "dataset"):
+        names = compared(outcome, dataset)
+        rows = [row for row in of(outcome.rows, dataset=dataset) if row["category"] in names]
+        for recipe in values_of(rows, "recipe"):
+            for seed in values_of(of(rows, recipe=recipe), "seed"):
+                same = of(rows, recipe=recipe, seed=seed)
+                figures = {column: _mean(same, column) for column in (*METRICS, *_RATES, *COSTS)}
+                row = {"dataset": dataset, "category": AVERAGE, "recipe": recipe, "seed": seed}
+                means.append({**row, **figures, "categories": len(names)})
+    return means
+
+
+def _mean(rows: Iterable[Row], column: str) -> float | None:
+    values = [row[column] for row in rows if row[column] is not None]
+    return statistics.fmean(values) if values else None
+
+
+def figure(rows: Sequence[Row], column: str) -> str:
+    """A column's mean over rows that differ in their seeds, with its standard deviation if there are several."""
+    values = [row[column] for row in rows if row[column] is not None]
+    if not values:
+        return "-"
+    decimals = _DECIMALS.get(column, 1)
+    spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{decimals}f}{spread}"
+
+
+def write_csv(outcome: Outcome, path: Path) -> None:
+    """One line for each cell, then the averages, whose category is `average`."""
+    rows = [*outcome.rows, *averages(outcome)]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = [*_NAMES, *(column for column in columns if column not in _NAMES)]
+    with appearing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
+
+
+def lines(outcome: Outcome, dataset: str) -> list[list[str]]:
+    """Category, recipe, metrics and costs of a data set, as text: its categories, then the averages."""
+    rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
+    return [
+        [category, recipe, *(figure(same, column) for column in (*METRICS, *COSTS))]
+        for group in (rows, means)
+        for category in values_of(group, "category")
+        for recipe in values_of(of(group, category=category), "recipe")
+        for same in [of(group, category=category, recipe=recipe)]
+    ]
+
+
+def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
+    """A data set's table for people; where a terminal is too narrow for it, one of metrics and one of costs."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    body = lines(outcome, dataset)
+
+    def part(columns: tuple[str, ...], begin: int) -> Table:
+        table = Table(title=dataset, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+        for column in ("category", "recipe"):
+            table.add_column(column)
+        for column in columns:
+            table.add_column(column.replace("_", "\n"), justify="right")
+        for line in body:
+            shown = [*line[:2], *line[begin : begin + len(columns)]]
+            table.add_row(*shown, style="bold" if line[0] == AVERAGE else None)
+        return table
+
+    whole = part((*METRICS, *COSTS), 2)
+    if Console(width=10_000).measure(whole).maximum <= width:
+        return [whole]
+    return [part(METRICS, 2), part(COSTS, 2 + len(METRICS))]
+
+
+def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> None:
+    """All tables, what they were measured with, what has not finished, and the plots (names beside `path`)."""
+    parts = ["# Benchmark\n", *_measured_with(outcome.rows)]
+    for dataset in values_of(outcome.rows, "dataset"):
+        parts += [f"\n## {_safe(dataset)}\n"]
+        parts += [_grid(["category", "recipe", *METRICS, *COSTS], lines(outcome, dataset))]
+        parts += _notes(outcome, dataset)
+        for metric in METRICS:
+            parts += _by_category(outcome, dataset, metric)
+    parts += [f"\n![{name.partition('.')[0]}]({name})\n" for name in plots]
+    if outcome.errors:
+        parts += ["\n## Not finished\n\n", *(f"- {_safe(str(cell))}: {_safe(why)}\n" for cell, why in outcome.errors)]
+    with appearing(path) as temporary:
+        Path(temporary).write_text("".join(parts), "utf-8")
+
+
+def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
+    """A metric with the recipes below each other: the average, then every category."""
+    rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
+    names = [name for name in values_of(rows, "category") if _mean(of(rows, category=name), metric) is not None]
+    if len(names) < 2:
+        return []
+    body = [
+        [recipe, figure(of(means, recipe=recipe), metric)]
+        + [figure(of(rows, recipe=recipe, category=name), metric) for name in names]
+        for recipe in values_of(rows, "recipe")
+    ]
+    return [f"\n### {metric}\n", _grid([metric, "Avg", *names], body)]
+
+
+def _measured_with(rows: Sequence[Row]) -> list[str]:
+    """Machine, versions, seeds, and what was set."""
+    if not rows:
+        return []
+
+    def said(*columns: str, show: Callable[[Row], str]) -> str:
+        return "; ".join(dict.fromkeys(show(row) for row in rows if all(row.get(c) is not None for c in columns)))
+
+    machine = said("processor", show=lambda r: f"{r['processor']}, {counted(r['cores'], 'core')}, {r['device']}")
+    versions = said(show=lambda r: ", ".join(f"{n} {r[n]}" for n in ("patchcore", "torch", "timm", "numpy", "python")))
+    at_once = said(show=lambda r: f"{counted(r['threads'], 'thread')} a cell, {counted(r['jobs'], 'cell')} at once")
+    fields = said(show=lambda r: ", ".join(f"`{_safe(one)}`" for one in r["set"]) or "nothing")
+    seeds = values_of(rows, "seed")
+    spread = "; figures are means ± standard deviation over the seeds" if len(seeds) > 1 else ""
+    return [
+        f"\n- Machine: {_safe(machine)}; {at_once}\n",
+        f"- Versions: {versions}; engine {said(show=lambda r: r['engine'] + ' ' + r['precision'])}; "
+        f"measured {said(show=lambda r: r['date'])}\n",
+        f"- Seeds: {', '.join(map(str, seeds))}{spread}\n",
+        f"- Set in the recipes: {fields}\n",
+        *(f"- `{column}`: {text}\n" for column, text in _ABOUT.items()),
+        *(["- Several cells at once slow each other down: for times, use `--jobs 1`\n"] if _at_once(rows) else []),
+    ]
+
+
+def _at_once(rows: Iterable[Row]) -> bool:
+    return any(row["jobs"] > 1 for row in rows)
+
+
+def _notes(outcome: Outcome, dataset: str) -> list[str]:
+    """What the averages of a data set leave out."""
+    rows, names = of(outcome.rows, dataset=dataset), compared(outcome, dataset)
+    notes = []
+    if left_out := [
+        name
+        for name in dict.fromkeys(c.source.category for c, _ in outcome.errors if c.source.dataset == dataset)
+        if name not in names
+    ]:
+        over = f"Averages are over {', '.join(names)}." if names else "There are no averages."
+        notes.append(f"{over} Not every recipe and seed has finished on {', '.join(left_out)}.")
+    for title, metric in (("pixel figures", "pixel_auroc"), ("image figures", "image_auroc")):
+        without = [name for name in names if _mean(of(rows, category=name), metric) is None]
+        if 0 < len(without) < len(names):
+            notes.append(f"No {title}, and no part in their average: {', '.join(without)}.")
+    if skipped := sum(len(row["skipped"]) for row in rows):
+        notes.append(f"Left out: {counted(skipped, 'picture')} that could not be read, over all cells.")
+    return [f"\n{_safe(note)}\n" for note in notes]
+
+
+def _grid(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rows = [list(head), ["---"] * len(head), *body]
+    return "\n" + "".join(f"| {' | '.join(_safe(cell) for cell in row)} |\n" for row in rows)
+
+
+def _safe(text: str) -> str:
+    """A text that a Markdown table or list takes as it is."""
+    return " ".join(text.replace("|", "\\|").split())

@@ -1,0 +1,191 @@
+"""`patchcore benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patchcore.cli.common import (
+    command,
+    device_option,
+    engine_option,
+    existing_path,
+    json_option,
+    max_pixels_option,
+    precision_option,
+    print_json,
+    say,
+    threads_option,
+)
+from patchcore.errors import MissingExtraError, UsageError, counted
+
+
+@click.command()
+@click.argument("config", type=click.Path(exists=True, path_type=Path, dir_okay=False), required=False)
+@click.option(
+    "--data",
+    "roots",
+    type=existing_path,
+    multiple=True,
+    help="A category, a data set (a folder of categories), a folder of data sets, or a CSV table; may be repeated.",
+)
+@click.option(
+    "--recipes",
+    metavar="A,B,...",
+    help="Names of recipes or JSON files; A+B is an ensemble of two.  [default: default,accurate,fast]",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change one field of all recipes; may be repeated.",
+)
+@click.option("--seeds", metavar="N,N,...", help="A fit and an evaluation for each of them.  [default: 0]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="benchmark_out",
+    show_default=True,
+    help="Folder for the results.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="At most so many cells at once, fewer where memory is short. They slow each other down: 1 for true times.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@max_pixels_option
+@device_option
+@threads_option
+@engine_option
+@precision_option
+@json_option
+@command
+def benchmark(
+    config: Path | None,
+    roots: tuple[Path, ...],
+    recipes: str | None,
+    assignments: tuple[str, ...],
+    seeds: str | None,
+    output: Path,
+    jobs: int,
+    skip_bad: bool,
+    max_pixels: int,
+    device: str,
+    threads: int | None,
+    engine: str,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Compare recipes on your parts, or on known data sets.
+
+    Fits and evaluates every data set x category x recipe x seed, each in a process of its own. CONFIG is a JSON file
+    with the keys data (a path, a list of them, or an object of names and paths), recipes, set and seeds; options go
+    before what it says.
+
+    Leaves in the output folder: results.jsonl (a line for every cell as soon as it has finished), results.csv and
+    results.md (with averages over categories), latency.png and categories-NAME.png. A run that was stopped goes on
+    where it was: cells with a line in results.jsonl are not run again, unless their recipe, their pictures or the
+    version have changed. A cell that fails does not stop the others; the exit code is then 1.
+
+    JSON keys: dataset, category, recipe, seed, those of evaluate, train_pictures, bank_rows, fit_seconds,
+    milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision, processor, cores, threads,
+    python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the first four and error.
+    """
+    from patchcore.backbones import engines
+    from patchcore.benchmark import cells, plots, runner, tables
+    from patchcore.benchmark import config as files
+    from patchcore.cli.fit import read_recipe
+    from patchcore.fitting import choose_device
+
+    if (config is None) == (not roots):
+        raise UsageError("Give either CONFIG, a JSON file, or --data.")
+    asked = files.read(config) if config else files.Config(tuple(s for root in roots for s in cells.sources(root)))
+    names = _listed(recipes, "--recipes") if recipes is not None else asked.recipes or ("default", "accurate", "fast")
+    assignments = assignments or asked.assignments
+    chosen: dict[str, Any] = {}
+    for name in names:
+        label = "+".join(Path(one).stem if one.endswith(".json") else one for one in name.split("+"))
+        if label in chosen:
+            raise UsageError(f"There are two recipes {label!r}; give each name once.")
+        chosen[label] = read_recipe(name.split("+"), assignments, None)
+    engines.check(engine, precision, choose_device(device))
+    options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
+    planned = cells.plan(asked.sources, chosen, _seeds(seeds) or asked.seeds or (0,), assignments, options)
+    can_plot = True
+    try:
+        plots.check()
+    except MissingExtraError as error:
+        can_plot = False
+        say(f"No plots. {error}")
+    done = 0
+
+    def tell(cell: cells.Cell, row: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        say(f"[{done}/{left}] {cell}: {row['error'] if 'error' in row else _short(row)}")
+
+    before = len(runner.finished(planned, output))
+    left = len(planned) - before
+    known = f"; {before} of them finished before" if before else ""
+    say(
+        f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
+        f"recipes {', '.join(chosen)}{known}"
+    )
+    outcome = runner.run(planned, output, jobs, tell)
+    tables.write_csv(outcome, output / "results.csv")
+    tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
+    _show(outcome)
+    say(f"Look at {output / 'results.md'}; also there: results.csv, results.jsonl{', plots' if can_plot else ''}.")
+    if as_json:
+        for row in outcome.rows:
+            print_json(row)
+        for cell, reason in outcome.errors:
+            print_json({**cell.names, "error": reason})
+    if outcome.errors:
+        raise SystemExit(1)
+
+
+def _listed(text: str, option: str) -> tuple[str, ...]:
+    """The parts of `a,b`."""
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise UsageError(f"{option} is {text!r}; expected names with commas between them, for example a,b.")
+    return parts
+
+
+def _seeds(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    if not all(part.isdecimal() for part in _listed(text, "--seeds")):
+        raise UsageError(f"--seeds is {text!r}; expected whole numbers with commas between them, for example 0,1,2.")
+    return tuple(dict.fromkeys(int(part) for part in _listed(text, "--seeds")))
+
+
+def _short(row: dict[str, Any]) -> str:
+    """What has come out, on one line."""
+    figures = (("image AUROC", row["image_auroc"]), ("pixel AUROC", row["pixel_auroc"]))
+    measured = ", ".join(f"{title} {value:.4f}" for title, value in figures if value is not None)
+    costs = f"fit {row['fit_seconds']:.1f} s, {row['milliseconds']:.0f} ms a picture"
+    return ", ".join(part for part in (measured, costs) if part)
+
+
+def _show(outcome: Any) -> None:
+    """Tables for people, on standard error."""
+    from rich.console import Console
+
+    from patchcore.benchmark import tables
+
+    console = Console(stderr=True)
+    for dataset in tables.values_of(outcome.rows, "dataset"):
+        console.print(*tables.terminal(outcome, dataset, console.width))
+    if outcome.errors:
+        say(f"{counted(len(outcome.errors), 'cell')} did not finish; the same command tries again:")
+        for cell, error in outcome.errors:
+            say(f"  {cell}: {error}")

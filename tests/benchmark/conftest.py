@@ -1,0 +1,54 @@
+"""Small data sets of real pictures, and rows as cells give them."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patchcore import Recipe
+from patchcore.benchmark.cells import Cell, Source
+
+METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
+
+
+@pytest.fixture(scope="session")
+def category(hazelnut: Path) -> Callable[[Path], Path]:
+    """Makes a category of 6 pictures to train on, and 2 good and 2 defective ones to test on."""
+
+    def make(root: Path) -> Path:
+        for part, count in (("train/good", 6), ("test/good", 2), ("test/colour", 2), ("ground_truth/colour", 2)):
+            (root / part).mkdir(parents=True)
+            for path in sorted((hazelnut / part).iterdir())[:count]:
+                shutil.copy(path, root / part)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def row() -> Callable[..., dict[str, Any]]:
+    """A row of results.jsonl, every metric of it the same."""
+
+    def make(category: str, value: float | None, recipe: str = "default", seed: int = 0, **more: Any) -> dict[str, Any]:
+        names = {"dataset": "nuts", "category": category, "recipe": recipe, "seed": seed}
+        rates = {"pictures": 7, "coverage": 1.0, "false_reject_rate": 0.0, "miss_rate": 0.25, "skipped": []}
+        costs = {"fit_seconds": 2.0, "milliseconds": 20.0, "peak_memory_mb": 800.0, "model_mb": 5.0}
+        about = {"device": "cpu", "engine": "torch", "precision": "fp32", "processor": "Fast | One", "cores": 2}
+        versions = {"patchcore": "1.2", "torch": "2", "timm": "1", "numpy": "2", "python": "3.11", "date": "2026-01-02"}
+        run = {"threads": 2, "jobs": 1, "set": ["size=128"], "key": f"{category}{recipe}{seed}"}
+        metrics = dict.fromkeys(METRICS, value)
+        return {**names, **metrics, **rates, **costs, **about, **versions, **run, **more}
+
+    return make
+
+
+@pytest.fixture
+def cell(small_recipe: Recipe) -> Callable[..., Cell]:
+    """A cell of a path."""
+
+    def make(path: Path, recipe: str = "default", seed: int = 0, **more: Any) -> Cell:
+        return Cell(Source("nuts", path.name, path), recipe, small_recipe.replace(seed=seed), seed, **more)
+
+    return make

@@ -1,0 +1,115 @@
+"""Which cells there are, and when two of them are the same."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from patchcore import DataError, Recipe, UsageError
+from patchcore.benchmark.cells import Options, Source, digest, plan, sources
+from patchcore.benchmark.measure import from_json, to_json
+
+
+def names(found):
+    return [(one.dataset, one.category) for one in found]
+
+
+def test_a_path_is_a_category_a_data_set_or_a_folder_of_data_sets(tmp_path, category):
+    for place in ("all/nuts/brown", "all/nuts/green", "all/other/red"):
+        category(tmp_path / place)
+    (tmp_path / "all/nuts/licence.txt").touch()
+    (tmp_path / "all/nuts/.hidden/train").mkdir(parents=True)
+    assert names(sources(tmp_path / "all/nuts/brown")) == [("nuts", "brown")]
+    assert names(sources(tmp_path / "all/nuts")) == [("nuts", "brown"), ("nuts", "green")]
+    assert names(sources(tmp_path / "all")) == [("nuts", "brown"), ("nuts", "green"), ("other", "red")]
+    assert sources(tmp_path / "all/nuts")[1].path == tmp_path / "all/nuts/green"
+    assert names(sources(tmp_path / "all/nuts", "hazel")) == [("hazel", "brown"), ("hazel", "green")]
+
+
+def test_a_table_is_a_category(tmp_path):
+    (tmp_path / "cells.csv").write_text("path,label\n")
+    assert names(sources(tmp_path / "cells.csv")) == [("cells", "cells")]
+
+
+def test_a_category_without_good_pictures_is_still_one(tmp_path, category):
+    category(tmp_path / "brown")
+    shutil.rmtree(category(tmp_path / "green") / "train")
+    assert [one.category for one in sources(tmp_path)] == ["brown", "green"]
+
+
+def test_a_folder_without_labels_is_refused(tmp_path, hazelnut):
+    with pytest.raises(DataError, match="holds no labelled data set"):
+        sources(hazelnut / "train")
+
+
+def test_the_plan_is_every_category_with_every_recipe_and_seed(tmp_path, category):
+    found = [Source("nuts", name, category(tmp_path / name)) for name in ("brown", "green")]
+    cells = plan(found, {"default": Recipe(), "fast": Recipe.named("fast")}, [3, 4])
+    assert [(c.source.category, c.recipe_name, c.seed) for c in cells] == [
+        (name, recipe, seed) for name in ("brown", "green") for recipe in ("default", "fast") for seed in (3, 4)
+    ]
+    assert all(cell.recipe.seed == cell.seed for cell in cells)
+    assert {cell.recipe.size for cell in cells if cell.recipe_name == "fast"} == {192}
+    assert len({cell.key for cell in cells}) == 8
+
+
+def test_two_categories_of_one_name_are_refused(tmp_path):
+    twice = [Source("nuts", "brown", tmp_path / "a"), Source("nuts", "brown", tmp_path / "b")]
+    with pytest.raises(UsageError, match=r"a and .*b have the same name, nuts/brown.*config file"):
+        plan(twice, {"default": Recipe()}, [0])
+
+
+def test_what_changes_a_score_changes_the_key_and_nothing_else_does(tmp_path, category, cell):
+    path = category(tmp_path / "brown")
+    one = cell(path, data=digest(path))
+    same = [
+        replace(one, options=Options(threads=1, memory="2GB")),
+        replace(one, source=replace(one.source, path=tmp_path / "moved")),
+        replace(one, assignments=("size=128",)),  # the recipe says it already
+    ]
+    assert {other.key for other in same} == {one.key}
+    others = [
+        replace(one, recipe=one.recipe.replace(ratio=0.1)),
+        replace(one, recipe_name="other"),
+        replace(one, seed=1),
+        replace(one, source=replace(one.source, category="green")),
+        replace(one, options=Options(precision="bf16")),
+        replace(one, options=Options(skip_bad=True)),
+        replace(one, data="other"),
+    ]
+    assert len({one.key, *(other.key for other in others)}) == len(others) + 1
+
+
+def test_weights_of_the_same_name_with_other_contents_are_another_key(tmp_path, cell):
+    keys = set()
+    for content in (b"a", b"b"):
+        file = tmp_path / content.decode() / "net.pt"
+        file.parent.mkdir()
+        file.write_bytes(content)
+        one = cell(tmp_path)
+        keys.add(replace(one, recipe=one.recipe.replace(weights=str(file))).key)
+    assert len(keys) == 2
+
+
+def test_the_digest_sees_pictures_come_go_and_change_but_not_move(tmp_path, category):
+    path = category(tmp_path / "brown")
+    before = digest(path)
+    moved = path.rename(tmp_path / "moved")
+    assert digest(moved) == before
+    (moved / "test/colour/00.jpg").rename(moved / "test/good/00.jpg")
+    assert digest(moved) != before
+    (moved / "test/good/00.jpg").rename(moved / "test/colour/00.jpg")
+    assert digest(moved) == before
+    with (moved / "ground_truth/colour/00_mask.png").open("ab") as file:
+        file.write(b"0")
+    assert digest(moved) != before
+    assert digest(tmp_path / "nothing") == ""
+
+
+def test_a_cell_reads_back_from_its_line(tmp_path, cell):
+    ensemble = Recipe.ensemble(Recipe.named("fast"), Recipe()).replace(seed=3)
+    for one in (cell(tmp_path, seed=2, assignments=("a=1",)), replace(cell(tmp_path), recipe=ensemble)):
+        again = from_json(to_json(one))
+        assert again == one
+        assert again.key == one.key
+        assert "\n" not in to_json(one)

@@ -1,0 +1,88 @@
+"""Plots, opened as pictures."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from patchcore import MissingExtraError
+from patchcore.benchmark import plots
+from patchcore.benchmark.runner import Outcome
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+BLUE, ORANGE = "#0072B2", "#E69F00"
+
+
+def share(path, colour):
+    """The share of a picture's pixels that have a colour."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"), np.int16)
+    return (abs(pixels - ImageColor.getrgb(colour)).max(-1) <= 2).mean()
+
+
+@pytest.fixture
+def outcome(row):
+    figures = {"default": (0.95, 0.85, 30.0), "fast": (0.9, 0.7, 12.0)}
+    return Outcome([
+        row(category, values[number], recipe, seed, milliseconds=values[2] + seed)
+        for number, category in enumerate(("brown", "green"))
+        for recipe, values in figures.items()
+        for seed in (0, 1)
+    ])  # fmt: skip
+
+
+def test_both_plots_are_pictures_with_every_recipe_in_its_colour(outcome, tmp_path):
+    assert plots.write(outcome, tmp_path) == ["latency.png", "categories-nuts.png"]
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+            assert picture.width >= 500
+            assert picture.height >= 400
+        for colour in (BLUE, ORANGE):
+            assert share(path, colour) > 0.0003, path
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_points_lie_at_the_means(outcome):
+    (axes,) = plots.latency(outcome).axes
+    large = [line for line in axes.lines if line.get_markersize() > 8]
+    points = {line.get_label(): tuple(map(float, line.get_xydata()[0])) for line in large}
+    assert points == {
+        "default (0.900, 30.5 ms)": pytest.approx((30.5, 0.9)),
+        "fast (0.800, 12.5 ms)": pytest.approx((12.5, 0.8)),
+    }
+    small = sorted(tuple(xy) for line in axes.lines if line.get_markersize() < 8 for xy in line.get_xydata())
+    assert np.allclose(small, [(12.5, 0.7), (12.5, 0.9), (30.5, 0.85), (30.5, 0.95)])
+
+
+def test_bars_reach_from_chance_to_the_mean(outcome):
+    figure = plots.categories(outcome, "nuts")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["image AUROC", "pixel AUROC"]
+    for axes in figure.axes:
+        tops = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in axes.patches]
+        wanted = [0.95, 0.85, 0.9, 0.9, 0.7, 0.8]  # default: brown, green, average; fast
+        assert np.allclose(tops, [(0.5, value) for value in wanted])
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["brown", "green", "average"]
+
+
+def test_worse_than_chance_is_shown_from_zero(row):
+    figure = plots.categories(Outcome([row("brown", 0.3)]), "nuts")
+    bar = figure.axes[0].patches[0]
+    assert (bar.get_y(), bar.get_height()) == pytest.approx((0, 0.3))
+
+
+def test_what_has_no_figures_has_no_plot(row, tmp_path):
+    assert plots.write(Outcome([row("brown", None)]), tmp_path) == []
+    assert plots.write(Outcome(), tmp_path) == []
+
+
+def test_a_category_that_failed_for_a_recipe_leaves_a_gap(outcome, cell, tmp_path):
+    outcome.rows = [r for r in outcome.rows if (r["category"], r["recipe"]) != ("green", "fast")]
+    outcome.errors = [(cell(tmp_path / "green", "fast", seed), "broke") for seed in (0, 1)]
+    assert plots.write(outcome, tmp_path) == ["latency.png", "categories-nuts.png"]
+    assert len(plots.categories(outcome, "nuts").axes[0].patches) == 5
+
+
+def test_without_matplotlib_the_pip_line_is_given(monkeypatch, tmp_path):
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'patchcore\[benchmark\]'"):
+        plots.write(Outcome(), tmp_path)

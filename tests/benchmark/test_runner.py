@@ -1,0 +1,144 @@
+"""Processes: one for each cell, none twice, and none left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from patchcore.benchmark import runner
+from patchcore.benchmark.cells import Options
+from patchcore.benchmark.journal import Journal
+
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
+GB = 1_000_000_000
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started."""
+    found = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return result
+
+
+@linux
+def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(tmp_path, category):
+    path = category(tmp_path / "nuts" / "brown")
+    fields = [f"--set={field}" for field in ("size=96", "resize=stretch", "ratio=0.01", "coreset=random")]
+    command = [sys.executable, "-m", "patchcore", "benchmark", "--data", path, "--recipes=default", "--seeds=5,6"]
+    command = [*map(str, command), *fields, "-o", str(tmp_path / "out"), "--json"]
+    journal = tmp_path / "out" / "results.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: journal.is_file() and journal.read_bytes().endswith(b"\n"))
+        (child,) = wait_for(lambda: children(process.pid))
+        process.send_signal(signal.SIGKILL)
+    wait_for(lambda: not alive(child), 20)
+    first = journal.read_bytes()
+    assert first.count(b"\n") == 1
+    journal.write_bytes(first + b'{"dataset": "nu')  # it could have been writing
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 cells: 1 category, recipes default; 1 of them finished before" in done.stderr
+    assert "[1/1] nuts brown default seed 6:" in done.stderr
+    assert journal.read_bytes().startswith(first)
+    rows = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
+    assert [row["seed"] for row in rows] == [5, 6]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == rows
+    scores = [[row[name] for name in ("pixel_auroc", "pixel_f1_max", "aupro_30")] for row in rows]
+    assert scores[0] != scores[1]  # a bank drawn from another seed
+    assert list((tmp_path / "out" / "logs").iterdir()) == []
+
+
+@linux
+def test_a_process_that_is_killed_fails_its_cell_and_no_other(tmp_path, category, cell):
+    cells = [cell(category(tmp_path / "brown")), cell(tmp_path / "nowhere")]
+
+    def kill():
+        (child,) = wait_for(lambda: children(os.getpid()) - before)
+        os.kill(child, signal.SIGKILL)
+
+    before = children(os.getpid())
+    thread = threading.Thread(target=kill)
+    thread.start()
+    ended = []
+    outcome = runner.run(cells, tmp_path / "out", on_end=lambda cell, row: ended.append((cell.source.category, row)))
+    thread.join()
+    assert outcome.rows == []
+    (first, why), (second, other) = outcome.errors
+    assert (first, second) == tuple(cells)
+    assert "ended by SIGKILL; the system may have run out of memory: try fewer --jobs" in why
+    assert "nowhere: expected a folder of pictures, a data set root, or a .csv table" in other
+    assert ended == [("brown", {"error": why}), ("nowhere", {"error": other})]
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_what_is_finished_is_not_run_again(tmp_path, cell, row, monkeypatch):
+    one, other = cell(tmp_path / "brown"), cell(tmp_path / "green")
+    (tmp_path / "out").mkdir()
+    journal = Journal(tmp_path / "out" / "results.jsonl")
+    for this, value in ((other, 0.8), (one, 0.9)):
+        journal.append({**row(this.source.category, value), "key": this.key})
+    content = journal.path.read_bytes()
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    outcome = runner.run([one, other], tmp_path / "out")
+    assert [row["image_auroc"] for row in outcome.rows] == [0.9, 0.8]
+    assert runner.finished([one], tmp_path / "out") == outcome.rows[:1]
+    assert journal.path.read_bytes() == content
+
+
+def test_a_cell_waits_until_there_is_memory_for_it(tmp_path, cell, row, monkeypatch):
+    journal = Journal(tmp_path / "results.jsonl")
+    small, large, new = cell(tmp_path, "small"), cell(tmp_path, "large"), cell(tmp_path, "new")
+    assert runner.need(new, journal) == runner.FIRST
+    journal.append(row("a", 1.0, "small", peak_memory_mb=1000.0))
+    journal.append(row("b", 1.0, "small", peak_memory_mb=1500.0))
+    journal.append(row("a", 1.0, "large", peak_memory_mb=6000.0))
+    assert runner.need(small, journal) == 1.5 * GB
+    assert runner.need(large, journal) == runner.need(new, journal) == 6 * GB
+
+    running = [SimpleNamespace(cell=large, process=SimpleNamespace(pid=1))]
+    monkeypatch.setattr(runner, "held", lambda pid: 2 * GB)  # so it grows by another 4
+    for available, fits in ((5.4 * GB, False), (5.6 * GB, True), (None, True)):
+        monkeypatch.setattr(runner, "available_memory", lambda available=available: available)
+        assert runner.has_room(small, running, journal) is fits
+    monkeypatch.setattr(runner, "available_memory", lambda: 1)
+    assert runner.has_room(large, [], journal)  # one always runs
+
+
+def test_processes_share_threads_and_memory(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(runner, "available_memory", lambda: 24 * GB)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert runner.shared(Options(), 1) == Options()
+    assert runner.shared(Options(), 3) == Options(threads=2, memory=4 * GB)
+    assert runner.shared(Options(threads=5, memory="1GB"), 3) == Options(threads=5, memory="1GB")
+    assert runner.shared(Options(), 1000) == Options(threads=1, memory=GB // 2)
