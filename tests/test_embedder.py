@@ -210,6 +210,16 @@ def test_tiles_leave_no_trace_where_the_network_looks_no_further_than_a_cell(til
         torch.testing.assert_close(one.patches, other.patches, rtol=1e-5, atol=1e-5)
 
 
+def test_a_picture_that_a_tile_holds_is_read_whole(hazelnut):
+    picture = hazelnut / "test/good/04.jpg"
+    results = []
+    for fields in ({}, {"tile": 512}, {"tile": 512, "tile_stride": 256}):
+        recipe = Recipe(size=128, calibration_share=0, **fields)
+        results.append(Detector(recipe).fit([picture]).predict(hazelnut / "test/colour/00.jpg"))
+    assert results[0].score == results[1].score == results[2].score
+    assert torch.equal(results[0].patch_scores, results[1].patch_scores)
+
+
 def test_the_network_sees_tiles_only_one_at_a_time_on_a_cpu():
     embedder, seen = block_embedder(resize="stretch", size=96, tile=(32, 48), tile_stride=16), []
     engine = embedder.engine

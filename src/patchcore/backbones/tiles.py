@@ -25,7 +25,9 @@ def taps_of(engine: Engine, images: Tensor, tiles: tuple[Sides, Sides] | None) -
     """
     if tiles is None:
         return engine(images)
-    tiling = Tiling((images.shape[2], images.shape[3]), *tiles)
+    size = (images.shape[2], images.shape[3])
+    tile, stride = (_within(sides, size) for sides in tiles)  # a picture smaller than a tile is read whole
+    tiling = Tiling(size, tile, stride)
     at_once = 1 if images.device.type == "cpu" else max(1, _AT_ONCE // len(images))
     source, joined = split(images, tiling), list[Merged]()
     while batch := list(islice(source, at_once)):
@@ -35,6 +37,10 @@ def taps_of(engine: Engine, images: Tensor, tiles: tuple[Sides, Sides] | None) -
             for tile in tap.split(len(images)):
                 merged.add(tile)
     return [merged.total() for merged in joined]
+
+
+def _within(sides: Sides, size: Sides) -> Sides:
+    return min(sides[0], size[0]), min(sides[1], size[1])
 
 
 def _cell(tap: Tensor, tile: Sides) -> int:

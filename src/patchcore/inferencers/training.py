@@ -61,6 +61,8 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     sections = {**sections, "project": project}
     root = _root(dataset)
     arguments = _trainer_arguments(sections.get("trainer") or {})
+    if not 0 <= project["seed"] < 2**32:
+        raise UsageError(f"The seed is {project['seed']}; it must be between 0 and 2**32 - 1.")
     seed_everything(project["seed"], workers=True, verbose=False)
     data = PictureDataModule(
         root,

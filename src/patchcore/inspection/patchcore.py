@@ -240,12 +240,13 @@ class PatchCore(nn.Module):
         return list(self.patch_maker.score(of_pictures)), maps
 
     def save_to_path(self, save_path: str | Path, prepend: str = "") -> None:
-        """Write `{prepend}nnscorer_search_index` and `{prepend}patchcore_params.json` into a folder.
+        """Write `{prepend}nnscorer_search_index` and `{prepend}patchcore_params.json` into a folder, made if need be.
 
         No weights: the backbone is named, with their hash. A file with all in it: `detector_of(model).save(path)`.
         Errors: NotFittedError, StoreError.
         """
         described = self.described()
+        Path(save_path).mkdir(parents=True, exist_ok=True)
         self.anomaly_scorer.save(save_path, save_features_separately=False, prepend=prepend)
         described.write(save_path, prepend)
 
