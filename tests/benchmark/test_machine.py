@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchcore.benchmark.machine import available_memory, held, machine, peak_memory
+from patchcore.benchmark.machine import available_memory, held, machine
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
 
