@@ -157,6 +157,17 @@ def test_the_value_range_of_the_recipe_is_applied():
     torch.testing.assert_close(wide.patches, narrow.patches)
 
 
+def test_an_even_exposure_makes_nothing_of_the_light():
+    fields = {"resize": "letterbox", "size": 64}  # the padding is no part of the picture
+    dark = (noise(20, 60) * 0.4).astype(np.float32) / 255
+    pictures = [dark, dark * 2, dark + 0.3]
+    as_is = stream(block_embedder(**fields), pictures)
+    even = stream(block_embedder(**fields, exposure="even"), pictures)
+    for number in (1, 2):
+        assert (as_is[number].patches - as_is[0].patches).abs().max() > 0.3
+        torch.testing.assert_close(even[number].patches, even[0].patches, rtol=0, atol=0.05)
+
+
 def test_a_picture_outside_its_value_range_is_named():
     with pytest.raises(PictureError, match=r"#1: a float picture with values from .* value_range"):
         stream(block_embedder(resize="stretch", size=32), [noise(32, 32), noise(32, 32) * 1.0])

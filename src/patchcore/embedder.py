@@ -20,6 +20,7 @@ from patchcore.data.loading import Loaded, OnBad, in_order, load
 from patchcore.errors import PictureError
 from patchcore.maths import resize
 from patchcore.maths.embedding import embed, patches_of
+from patchcore.maths.exposure import even
 from patchcore.maths.resize import Frame
 from patchcore.recipe import Recipe
 
@@ -159,6 +160,8 @@ class Embedder:
         """One picture as the network wants it, (3, H, W), once for each scale."""
         image = to_tensor(loaded.pixels, loaded.sample.name, self.recipe.value_range).to(self.device)
         placed = [resize.place(image, frame, self._kernel) for frame in frames]
+        if self.recipe.exposure == "even":
+            placed = [even(one) for one in placed]
         return [resize.pad((one - self._mean) / self._std, f) for one, f in zip(placed, frames, strict=True)]
 
 

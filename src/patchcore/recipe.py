@@ -49,6 +49,11 @@ class Recipe(BaseModel):
         "weights",
         description="Kernel of the resize, always antialiased: what the weights were trained with, or stated.",
     )
+    exposure: Literal["as_is", "even"] = Field(
+        "as_is",
+        description="`even` brings every picture to one brightness and contrast, those of the whole of it: for light "
+        "that changes from picture to picture. A part that is too dark or too bright as a whole is then not seen.",
+    )
     tile: Positive | tuple[Positive, Positive] | None = Field(
         None,
         description="Side, or (height, width), of the tiles in which the network reads the resized picture, in pixels "
