@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TypeVar
@@ -91,8 +92,10 @@ class Embedder:
             return [one if isinstance(one, PictureError) else then(next(embedded)) for one in read]
 
         total = len(found) if isinstance(found, list) else None
-        with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
-            for results in in_order(work, _batches(iter(found), batch_size), threads, alone):
+        done = in_order(work, _batches(iter(found), batch_size), threads, alone)
+        # Closed here: a generator that an error leaves behind might be collected by one of its own threads.
+        with closing(done), tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
+            for results in done:
                 for one in results:
                     if not isinstance(one, PictureError):
                         yield one

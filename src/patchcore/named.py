@@ -7,7 +7,10 @@ from typing import Any
 # name: (one line for people, fields of Recipe)
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("the best balance of accuracy and speed with offline weights", {}),
-    "accurate": ("accuracy first: two scales and a larger bank", {"scales": (1.0, 0.75), "ratio": 0.05}),
+    "accurate": (
+        "accuracy first: three sizes, their scores joined, every picture at one brightness and contrast",
+        {"members": [{"size": size, "exposure": "even"} for size in (256, 224, 192)]},
+    ),
     "fast": ("the fastest that is still useful: a smaller picture and bank", {"size": 192, "ratio": 0.01}),
     "lightning": (
         "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7 (downloads its weights)",

@@ -262,9 +262,13 @@ class Recipe(BaseModel):
 
     @classmethod
     def ensemble(cls, *recipes: Recipe) -> Recipe:
-        """One recipe: the given one, or one that joins several, which must agree in what is one for all members."""
+        """One recipe: the given one, or one that joins several, which must agree in what is one for all members.
+
+        Of one that is an ensemble itself, the members join.
+        """
         if len(recipes) == 1:
             return recipes[0]
+        recipes = tuple(part for one in recipes for part in one.parts)
         default = cls()
         shared: dict[str, Any] = {}
         for name in _OF_ALL[1:]:

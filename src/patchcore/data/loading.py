@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -44,7 +44,9 @@ def load(sample: Sample, max_pixels: int) -> Loaded:
     return Loaded(sample, read(sample.picture, sample.name, max_pixels))
 
 
-def in_order(work: Callable[[A], B], items: Iterable[A], threads: int, alone: int | None = None) -> Iterator[B]:
+def in_order(
+    work: Callable[[A], B], items: Iterable[A], threads: int, alone: int | None = None
+) -> Generator[B, None, None]:
     """What `work` makes of each item, in the items' order, by some threads that run ahead a little.
 
     Whole pictures go to a thread each, and what a thread computes is not spread over others: that
