@@ -9,9 +9,9 @@ import click
 
 from patchcore.cli.common import (
     command,
+    data_path,
     device_option,
     engine_option,
-    existing_path,
     json_option,
     max_pixels_option,
     precision_option,
@@ -27,7 +27,7 @@ from patchcore.errors import MissingExtraError, UsageError, counted
 @click.option(
     "--data",
     "roots",
-    type=existing_path,
+    type=data_path,
     multiple=True,
     help="A category, a data set (a folder of categories), a folder of data sets, or a CSV table; may be repeated.",
 )
@@ -86,13 +86,14 @@ def benchmark(
     """Compare recipes on your parts, or on known data sets.
 
     Fits and evaluates every data set x category x recipe x seed, each in a process of its own. CONFIG is a JSON file
-    with the keys data (a path, a list of them, or an object of names and paths), recipes, set and seeds; options go
-    before what it says.
+    with the keys data (a path, a list of them, or an object of names and paths), recipes, set, seeds and published
+    (figures of others, each with its name, source and date); options go before what it says.
 
     Leaves in the output folder: results.jsonl (a line for every cell as soon as it has finished), results.csv and
     results.md (with averages over categories), latency.png and categories-NAME.png. A run that was stopped goes on
     where it was: cells with a line in results.jsonl are not run again, unless their recipe, their pictures or the
-    version have changed. A cell that fails does not stop the others; the exit code is then 1.
+    version have changed. One run at a time has the folder. A cell that fails does not stop the
+    others; the exit code is then 1.
 
     JSON keys: dataset, category, recipe, seed, those of evaluate, train_pictures, bank_rows, fit_seconds,
     milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision, processor, cores, threads,
@@ -131,16 +132,18 @@ def benchmark(
         done += 1
         say(f"[{done}/{left}] {cell}: {row['error'] if 'error' in row else _short(row)}")
 
-    before = len(runner.finished(planned, output))
-    left = len(planned) - before
-    known = f"; {before} of them finished before" if before else ""
-    say(
-        f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
-        f"recipes {', '.join(chosen)}{known}"
-    )
-    outcome = runner.run(planned, output, jobs, tell)
-    tables.write_csv(outcome, output / "results.csv")
-    tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
+    with runner.alone(output):
+        before = len(runner.finished(planned, output))
+        left = len(planned) - before
+        known = f"; {before} of them finished before" if before else ""
+        say(
+            f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
+            f"recipes {', '.join(chosen)}{known}"
+        )
+        outcome = runner.run(planned, output, jobs, tell)
+        outcome.published = asked.published
+        tables.write_csv(outcome, output / "results.csv")
+        tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
     _show(outcome)
     say(f"Look at {output / 'results.md'}; also there: results.csv, results.jsonl{', plots' if can_plot else ''}.")
     if as_json:
@@ -185,6 +188,10 @@ def _show(outcome: Any) -> None:
     console = Console(stderr=True)
     for dataset in tables.values_of(outcome.rows, "dataset"):
         console.print(*tables.terminal(outcome, dataset, console.width))
+        for line in tables.sources_of(outcome, dataset):
+            say(line)
+    for line in tables.measured_with(outcome.rows):
+        say(line)
     if outcome.errors:
         say(f"{counted(len(outcome.errors), 'cell')} did not finish; the same command tries again:")
         for cell, error in outcome.errors:
