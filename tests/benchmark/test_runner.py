@@ -117,8 +117,10 @@ def test_what_is_finished_is_not_run_again(tmp_path, cell, row, monkeypatch):
 
 def other_run(folder, code):
     """Another process that has the folder, and says so on its output."""
-    code = f"from pathlib import Path\nfrom patchcore.benchmark.runner import alone\nwith alone(Path({str(folder)!r})):\n{code}"
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    start = "import sys\nfrom pathlib import Path\nfrom patchcore.benchmark.runner import alone\n"
+    code = f"{start}with alone(Path(sys.argv[1])):\n{code}"
+    command = [sys.executable, "-c", code, folder]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path, cell, row):

@@ -13,6 +13,7 @@ from patchcore.cli.common import (
     device_option,
     engine_option,
     json_option,
+    listed,
     max_pixels_option,
     precision_option,
     print_json,
@@ -102,20 +103,15 @@ def benchmark(
     from patchcore.backbones import engines
     from patchcore.benchmark import cells, plots, runner, tables
     from patchcore.benchmark import config as files
-    from patchcore.cli.fit import read_recipe
+    from patchcore.cli.fit import COMPARED, read_recipes
     from patchcore.fitting import choose_device
 
     if (config is None) == (not roots):
         raise UsageError("Give either CONFIG, a JSON file, or --data.")
     asked = files.read(config) if config else files.Config(tuple(s for root in roots for s in cells.sources(root)))
-    names = _listed(recipes, "--recipes") if recipes is not None else asked.recipes or ("default", "accurate", "fast")
+    names = listed(recipes, "--recipes") if recipes is not None else asked.recipes or COMPARED
     assignments = assignments or asked.assignments
-    chosen: dict[str, Any] = {}
-    for name in names:
-        label = "+".join(Path(one).stem if one.endswith(".json") else one for one in name.split("+"))
-        if label in chosen:
-            raise UsageError(f"There are two recipes {label!r}; give each name once.")
-        chosen[label] = read_recipe(name.split("+"), assignments, None)
+    chosen = read_recipes(names, assignments)
     engines.check(engine, precision, choose_device(device))
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
     planned = cells.plan(asked.sources, chosen, _seeds(seeds) or asked.seeds or (0,), assignments, options)
@@ -155,20 +151,12 @@ def benchmark(
         raise SystemExit(1)
 
 
-def _listed(text: str, option: str) -> tuple[str, ...]:
-    """The parts of `a,b`."""
-    parts = tuple(part.strip() for part in text.split(","))
-    if not all(parts):
-        raise UsageError(f"{option} is {text!r}; expected names with commas between them, for example a,b.")
-    return parts
-
-
 def _seeds(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
-    if not all(part.isdecimal() for part in _listed(text, "--seeds")):
+    if not all(part.isdecimal() for part in listed(text, "--seeds")):
         raise UsageError(f"--seeds is {text!r}; expected whole numbers with commas between them, for example 0,1,2.")
-    return tuple(dict.fromkeys(int(part) for part in _listed(text, "--seeds")))
+    return tuple(dict.fromkeys(int(part) for part in listed(text, "--seeds")))
 
 
 def _short(row: dict[str, Any]) -> str:

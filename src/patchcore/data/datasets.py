@@ -123,7 +123,7 @@ def relative(names: list[str]) -> list[str]:
     return [Path(name).relative_to(folder).as_posix() if Path(name).is_absolute() else name for name in names]
 
 
-def draw(seed: int, index: int, purpose: Literal["calibration", "limit"]) -> float:
+def draw(seed: int, index: int, purpose: Literal["calibration", "limit", "fold"]) -> float:
     """A number in [0, 1) that depends on nothing but its arguments: pictures may come as a stream."""
     digest = hashlib.blake2b(f"{purpose}:{seed}:{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
