@@ -64,6 +64,15 @@ def test_copies_and_pictures_of_one_part_are_one_unit(tmp_path):
     assert gather(good, [], r"part\d", **READING).units == found.units
 
 
+def test_a_table_says_which_part_a_picture_shows(tmp_path):
+    pictures(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    (tmp_path / "t.csv").write_text("path,label,part\na.png,good,one\nb.png,good,\nc.png,good,one\nd.png,bad,one\n")
+    found = datasets.detect(tmp_path / "t.csv")
+    defects, _ = defects_at("test", tmp_path / "t.csv", found)
+    gathered = gather(found.train, defects, **READING)
+    assert (gathered.units, gathered.defective_units) == ([0, 1, 0], [0])
+
+
 def test_a_part_that_is_not_in_every_good_name_is_said(tmp_path):
     good = good_in(pictures(tmp_path, "part1.png", "other.png"))
     with pytest.raises(

@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 @click.option(
     "--part",
     metavar="REGEX",
-    help="What of a picture's name says which part it shows, for example '(part\\d+)_': pictures of one part stay in "
-    "one fold.",
+    help="What of a picture's name says which part it shows, for example 'part(\\d+)_': pictures of one part stay in "
+    "one fold. By default the column `part` of a table; otherwise each picture is taken for a part of its own.",
 )
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1, min_open=True), default=0.01, show_default=True,
@@ -153,7 +153,7 @@ def tune(
     if parts < len(pictures.good):
         apart = f" of {counted(parts, 'part')}, pictures of one part{' and copies' if pictures.copies else ''} together"
     elif part is None:
-        apart = ", each taken for a part of its own (if several show one part, say so: --part)"
+        apart = ", each taken for a part of its own (if several show one, say so: --part)"
     say(
         f"{counted(len(candidates), 'recipe')}, {folds} folds of {counted(len(pictures.good), 'good picture')}{apart}; "
         f"{counted(len(pictures.defective), 'defective picture')}"

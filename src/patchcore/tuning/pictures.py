@@ -113,7 +113,7 @@ def gather(
     """Read all pictures once: bad ones are named before the work begins, and copies are found.
 
     `part`: a regular expression for names; what its group (or, without one, all of it) matches names the part that a
-    picture shows; a defective picture without a match is a part of its own.
+    picture shows; a defective picture without a match is a part of its own. Without it, what the data set says.
     Errors: PictureError, DataError, UsageError.
     """
     good, good_digests = _readable(good, threads, max_pixels, on_bad)
@@ -176,7 +176,7 @@ def _units(samples: Sequence[Sample], digests: Sequence[bytes], part: str | None
 
 def _parts(samples: Sequence[Sample], part: str | None) -> list[str | None]:
     if part is None:
-        return [None] * len(samples)
+        return [sample.part for sample in samples]
     try:
         pattern = re.compile(part)
     except re.error as error:
