@@ -1,6 +1,7 @@
 """The file of a benchmark."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,22 @@ def test_pictures_of_an_installed_package_need_no_path(write, monkeypatch, tmp_p
     monkeypatch.setattr("patchcore.data.layouts.elpv.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"is not installed: pip install 'patchcore\[demo\]'"):
         read(write(data="installed:elpv/mono"))
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(
+    not (ROOT.parent / "shared" / "data").is_dir(),
+    reason="the data sets are not here: ../shared/data beside the repository",
+)
+@pytest.mark.parametrize("name", ["table", "table_magnetic_tile"])
+def test_the_files_of_the_documented_tables_can_be_read(name):
+    pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed")
+    config = read(ROOT / "benchmarks" / f"{name}.json")
+    measured = {(one.dataset, one.category) for one in config.sources}
+    assert measured == set(config.published[0].figures)
+    assert all(one.source and one.date for one in config.published)
 
 
 def test_no_data_is_said(write):

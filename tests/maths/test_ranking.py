@@ -98,12 +98,17 @@ def test_copies_of_pictures_are_no_evidence():
 def test_hardly_any_difference_among_few_pictures_proves_nothing(wrong):
     first = np.ones((17, 28))
     second = first.copy()
-    second[:wrong, 0] = 0
+    second[:wrong] = 0  # defects that only the first tells from all good pictures
     found = difference(first, second, np.arange(17), np.arange(28))
     assert found.few
-    assert found.high == max(share_interval(wrong, 17)[1], share_interval(min(wrong, 1), 28)[1])
-    assert found.low == -max(share_interval(0, 17)[1], share_interval(0, 28)[1])
+    assert (found.low, found.high) == pytest.approx((-share_interval(0, 17)[1], share_interval(wrong, 17)[1]))
     assert found.low < 0 < found.high
+    second[:wrong, 5:] = 1  # from some of them
+    less = difference(first, second, np.arange(17), np.arange(28))
+    assert less.few
+    assert less.low == found.low
+    assert less.high <= found.high
+    assert less.high >= share_interval(0, 17)[1]
 
 
 def test_a_recipe_that_is_clearly_worse_is_found_out():

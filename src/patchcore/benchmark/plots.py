@@ -81,7 +81,8 @@ def latency(outcome: Outcome) -> Any:
         axes.set_xlim(left=0)  # keeps the margin on the right
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))  # there is no AUROC above 1
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", title=f"mean of {len(names)} categories" if len(names) > 1 else None)
+        title = f"mean of {len(names)} categories" if len(names) > 1 else None
+        axes.legend(fontsize="small", title=title, loc="upper center", bbox_to_anchor=(0.5, -0.13))  # over no mark
     panels[0].set_ylabel("image AUROC")
     return figure
 

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from patchcore.maths.metrics import share_interval
-
 Floats = NDArray[Any]
 _ENOUGH = 5  # units that must differ before their mean is taken for normally distributed
 
@@ -68,15 +66,16 @@ def difference(
     DeLong et al. (Biometrics 44, 1988), with Student's quantile. `defective_units` (m,) and `good_units` (n,): which
     part each picture shows; pictures of one part are no independent evidence and count as one (Obuchowski, Biometrics
     53, 1997). Where fewer than 5 units of either kind are ranked differently, nothing speaks for a normal
-    distribution, least of all a spread of 0: the limits are then those of the share of units that could be ranked
-    differently (Wilson), each of which can move the AUROC by its whole share.
+    distribution, least of all a spread of 0: the limits are then Wilson's for the share of pairs that only one of
+    the two ranks right, as if there were no more pairs than units of the rarer kind (a mean of values between 0 and 1
+    varies at most as a share does).
     """
     gap = first - second
     sides = [_by_unit(gap.mean(1), defective_units), _by_unit(gap.mean(0), good_units)]
     value = float(gap.mean())
     if min(np.count_nonzero(sums) for sums, _ in sides) < _ENOUGH:
-        up = max(share_interval(int((sums > 0).sum()), len(sums), confidence)[1] for sums, _ in sides)
-        down = max(share_interval(int((sums < 0).sum()), len(sums), confidence)[1] for sums, _ in sides)
+        units, z = min(len(sums) for sums, _ in sides), stats.norm.ppf((1 + confidence) / 2)
+        up, down = (_most(float(np.maximum(one, 0).mean()), units, z) for one in (gap, -gap))
         return Difference(value, -down, up, True)
     variances = [len(sums) / (len(sums) - 1) * float(((sums - counts * value) ** 2).sum()) / counts.sum() ** 2
                  for sums, counts in sides]  # fmt: skip
@@ -85,6 +84,13 @@ def difference(
     )
     half = float(stats.t.ppf((1 + confidence) / 2, degrees)) * math.sqrt(sum(variances))
     return Difference(value, value - half, value + half, False)
+
+
+def _most(share: float, n: int, z: float) -> float:
+    """The upper limit of a share of n (Wilson 1927); the share need not be a whole number of n-ths."""
+    return float(
+        (share + z**2 / (2 * n) + z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)) / (1 + z**2 / n)
+    )
 
 
 def _by_unit(values: Floats, units: Floats) -> tuple[Floats, Floats]:
