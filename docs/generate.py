@@ -32,6 +32,17 @@ API = {
     "patchcore.benchmark.measure": ["measure"],
     "patchcore.benchmark.tables": ["averages", "write_csv", "write_markdown"],
     "patchcore.benchmark.plots": ["write", "latency", "categories"],
+    "patchcore.tuning": [
+        "gather",
+        "defects_at",
+        "cross_validate",
+        "choose",
+        "Pictures",
+        "Candidate",
+        "Figures",
+        "Limits",
+        "Choice",
+    ],
     "patchcore.data.datasets": ["detect", "Dataset", "Sample"],
     "patchcore.data.layouts": ["categories", "Category"],
     "patchcore.inspection": [
@@ -74,6 +85,7 @@ API = {
     "patchcore.maths.resize": ["resize", "resize_matrix", "Frame", "place", "pad"],
     "patchcore.maths.thresholds": ["fit_threshold", "needed_scores", "decide", "normalise", "normalise_by_range"],
     "patchcore.maths.metrics": ["image_metrics", "pixel_curve", "pixel_metrics", "pro_curve", "share_interval"],
+    "patchcore.maths.ranking": ["wins", "auroc_interval", "difference", "needed_units", "Difference"],
     "patchcore.backbones": ["build", "wrap", "Extractor"],
     "patchcore.lightning": [
         "Patchcore",

@@ -1,6 +1,7 @@
 """The file of a benchmark."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,71 @@ def test_data_alone_is_enough_as_a_path_or_a_list(write, tmp_path, category):
 def test_what_is_wrong_is_said(write, content, said):
     with pytest.raises(UsageError, match=said):
         read(write(**content))
+
+
+PEER = {
+    "name": "SystemX",
+    "source": "its paper, table 3",
+    "date": "2024-05",
+    "figures": {"nuts/brown": {"image_auroc": 1}},
+}
+
+
+def test_figures_of_others_are_read_with_their_source_and_date(write, tmp_path, category):
+    category(tmp_path / "nuts/brown")
+    figures = {"nuts/brown": {"image_auroc": 0.99, "aupro_30": 0.9}, "nuts/average": {"image_auroc": 0.98}}
+    (one,) = read(write(data="nuts", published=[PEER | {"figures": figures}])).published
+    assert str(one) == "SystemX: its paper, table 3 (2024-05)"
+    assert one.figures == {("nuts", "brown"): figures["nuts/brown"], ("nuts", "average"): {"image_auroc": 0.98}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({k: v for k, v in PEER.items() if k != "source"}, "entry 2: there is no source. A figure of others needs"),
+        ({k: v for k, v in PEER.items() if k != "date"}, "entry 2: there is no date. A figure of others needs"),
+        (PEER | {"source": "  "}, "there is no source"),
+        (PEER | {"date": "last year"}, "date is 'last year'; expected a year, a month or a day, for example 2024-05"),
+        (PEER | {"year": 2024}, "there is no key 'year'"),
+        (PEER | {"figures": {}}, "expected metrics by category"),
+        (PEER | {"figures": {"nuts/braun": {}}}, "'nuts/braun', which is not measured here. Did you mean 'nuts/brown'"),
+        (PEER | {"figures": {"nuts/brown": {"image_auroc": 99.1}}}, "image_auroc is 99.1; expected a share between 0"),
+        (PEER | {"figures": {"nuts/brown": {"milliseconds": 3}}}, "no metric 'milliseconds'.*another machine do not"),
+        ("SystemX", "'SystemX'; expected an object like"),
+    ],
+)
+def test_figures_of_others_that_nobody_could_check_are_refused(write, tmp_path, category, entry, said):
+    category(tmp_path / "nuts/brown")
+    with pytest.raises(UsageError, match=said):
+        read(write(data="nuts", published=[PEER, entry]))
+
+
+def test_pictures_of_an_installed_package_need_no_path(write, monkeypatch, tmp_path):
+    pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed")
+    (one,) = read(write(data="installed:elpv/mono")).sources
+    assert (one.dataset, one.category) == ("elpv", "mono")
+    assert [one.category for one in read(write(data={"cells": "installed:elpv"})).sources] == ["mono", "poly"]
+    with pytest.raises(UsageError, match="'installed:elpv/round'; expected the path of"):
+        read(write(data="installed:elpv/round"))
+    monkeypatch.setattr("patchcore.data.layouts.elpv.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"is not installed: pip install 'patchcore\[demo\]'"):
+        read(write(data="installed:elpv/mono"))
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(
+    not (ROOT.parent / "shared" / "data").is_dir(),
+    reason="the data sets are not here: ../shared/data beside the repository",
+)
+@pytest.mark.parametrize("name", ["table", "table_magnetic_tile"])
+def test_the_files_of_the_documented_tables_can_be_read(name):
+    pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed")
+    config = read(ROOT / "benchmarks" / f"{name}.json")
+    measured = {(one.dataset, one.category) for one in config.sources}
+    assert measured == set(config.published[0].figures)
+    assert all(one.source and one.date for one in config.published)
 
 
 def test_no_data_is_said(write):

@@ -54,6 +54,16 @@ def test_points_lie_at_the_means(outcome):
     assert np.allclose(small, [(12.5, 0.7), (12.5, 0.9), (30.5, 0.85), (30.5, 0.95)])
 
 
+def test_no_axis_runs_above_1_and_a_mark_at_1_is_whole(row):
+    outcome = Outcome([row("brown", 1.0), row("brown", 0.98, "fast")])
+    for figure in (plots.latency(outcome), plots.categories(outcome, "nuts")):
+        assert all(axes.get_ylim()[1] == 1 for axes in figure.axes)
+    (axes,) = plots.latency(outcome).axes
+    assert not any(line.get_clip_on() for line in axes.lines)
+    low = plots.latency(Outcome([row("brown", 0.6), row("brown", 0.7, "fast")])).axes[0]
+    assert 0.7 < low.get_ylim()[1] < 1
+
+
 def test_bars_reach_from_chance_to_the_mean(outcome):
     figure = plots.categories(outcome, "nuts")
     assert [axes.get_ylabel() for axes in figure.axes] == ["image AUROC", "pixel AUROC"]

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from patchcore import UsageError
 from patchcore.benchmark import runner
 from patchcore.benchmark.cells import Options
 from patchcore.benchmark.journal import Journal
@@ -112,6 +113,44 @@ def test_what_is_finished_is_not_run_again(tmp_path, cell, row, monkeypatch):
     assert [row["image_auroc"] for row in outcome.rows] == [0.9, 0.8]
     assert runner.finished([one], tmp_path / "out") == outcome.rows[:1]
     assert journal.path.read_bytes() == content
+
+
+def other_run(folder, code):
+    """Another process that has the folder, and says so on its output."""
+    start = "import sys\nfrom pathlib import Path\nfrom patchcore.benchmark.runner import alone\n"
+    code = f"{start}with alone(Path(sys.argv[1])):\n{code}"
+    command = [sys.executable, "-c", code, folder]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path, cell, row):
+    one = cell(tmp_path / "brown")
+    journal = Journal(tmp_path / "results.jsonl")
+    journal.append({**row("brown", 0.8), "key": one.key})
+    with other_run(tmp_path, "    print('have it', flush=True)\n    input()") as process:
+        assert process.stdout.readline() == "have it\n"
+        said = (
+            rf"is in use by process {process.pid} on .*, since 20.* Wait until it has ended, stop it, or give this run"
+        )
+        with pytest.raises(UsageError, match=said):
+            runner.run([one], tmp_path)
+        with runner.alone(tmp_path / "other"):  # another folder is another matter
+            pass
+        process.communicate("\n")
+    assert len(runner.run([one], tmp_path).rows) == 1
+    with runner.alone(tmp_path):  # who has the folder may run cells in it
+        assert len(runner.run([one], tmp_path).rows) == 1
+        assert (tmp_path / ".running").is_file()
+    assert not (tmp_path / ".running").exists()
+
+
+def test_the_lock_of_a_killed_run_is_in_nobody_s_way(tmp_path):
+    with other_run(tmp_path, "    print('have it', flush=True)\n    input()") as process:
+        process.stdout.readline()
+        process.kill()
+    assert (tmp_path / ".running").is_file()  # what it left behind holds nothing
+    with runner.alone(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / ".running").read_text()
 
 
 def test_a_cell_waits_until_there_is_memory_for_it(tmp_path, cell, row, monkeypatch):

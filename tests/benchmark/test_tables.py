@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from patchcore.benchmark.published import Published
 from patchcore.benchmark.runner import Outcome
-from patchcore.benchmark.tables import averages, figure, lines, terminal, write_csv, write_markdown
+from patchcore.benchmark.tables import (
+    averages,
+    figure,
+    lines,
+    measured_with,
+    terminal,
+    write_csv,
+    write_markdown,
+)
 
 
 @pytest.fixture
@@ -130,6 +139,31 @@ def test_markdown_has_every_figure_and_what_it_was_measured_with(outcome, tmp_pa
     assert "![latency](latency.png)" in text
     assert "use `--jobs 1`" not in text
     assert "## Not finished" not in text
+
+
+def test_figures_of_others_stand_below_ours_with_their_source_and_date(outcome, tmp_path):
+    figures = {("nuts", "green"): {"image_auroc": 0.9}, ("nuts", "average"): {"image_auroc": 0.95, "pixel_auroc": 0.8}}
+    other = Published("Elsewhere", "a paper", "2020", {("bolts", "long"): {"image_auroc": 0.5}})
+    outcome.published = (other, Published("System | X", "its paper, table 3", "2024-05", figures))
+    body = lines(outcome, "nuts")
+    rows = [(line[0], line[1]) for line in body]
+    assert rows.index(("green", "System | X [1]")) == rows.index(("green", "fast")) + 1
+    assert rows[-1] == ("average", "System | X [1]")
+    assert body[-1][2:] == ["0.95", "-", "-", "0.8", *["-"] * 7]  # as it was published, without decimals of ours
+    assert len(body) == 10
+    write_markdown(outcome, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text("utf-8")
+    assert "[1] Not measured in this run: System \\| X: its paper, table 3 (2024-05)" in text
+    assert "Elsewhere" not in text
+    found = grids(text)
+    assert found["image_auroc"][-1] == ["System \\| X [1]", "0.95", "-", "0.9", "-"]
+    assert found["pixel_auroc"][-1] == ["System \\| X [1]", "0.8", "-", "-"]
+    assert found["aupro_30"][-1][0] == "fast"
+
+
+def test_one_seed_is_said_to_show_no_spread(row):
+    assert "Seeds: 0; one alone shows no spread" in measured_with([row("brown", 0.9)])
+    assert measured_with([]) == []
 
 
 def test_times_of_cells_beside_each_other_are_called_so(row, tmp_path):

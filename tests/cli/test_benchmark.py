@@ -78,7 +78,7 @@ def test_plots_are_pictures_and_the_page_shows_them(ran):
         with Image.open(folder / "out" / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 10
     assert {path.name for path in (folder / "out").iterdir()} == {
-        "results.jsonl", "results.csv", "results.md", "latency.png", "categories-nuts.png", "logs",
+        "results.jsonl", "results.csv", "results.md", "latency.png", "categories-nuts.png", "logs", ".lock",
     }  # fmt: skip
 
 
@@ -119,12 +119,35 @@ def test_the_next_run_does_what_is_left_and_nothing_else(ran, run, hazelnut):
 def test_a_config_says_what_to_measure_and_options_go_before_it(ran, run):
     folder, _, _ = ran
     rows = [json.loads(line) for line in (folder / "out/results.jsonl").read_text("utf-8").splitlines()]
-    config = {"data": "nuts/brown", "recipes": ["default", "accurate"], "seeds": [0, 1]}
+    peer = {"name": "SystemX", "source": "its paper", "date": "2024-05", "figures": {"nuts/brown": {"image_ap": 0.5}}}
+    config = {"data": "nuts/brown", "recipes": ["default", "accurate"], "seeds": [0, 1], "published": [peer]}
     (folder / "bench.json").write_text(json.dumps(config | {"set": [o.removeprefix("--set=") for o in SMALL]}), "utf-8")
     done = run("benchmark", folder / "bench.json", "--recipes=default", "--seeds=0", "-o", folder / "out", "--json")
     assert done.exit_code == 0, done.stderr
     assert "1 cell: 1 category, recipes default; 1 of them finished before" in done.stderr
     assert lines(done.stdout) == [r for r in rows if (r["category"], r["recipe"]) == ("brown", "default")]
+    for text in (done.stderr, (folder / "out/results.md").read_text("utf-8")):
+        assert "[1] Not measured in this run: SystemX: its paper (2024-05)" in text
+        assert "Seeds: 0; one alone shows no spread" in text
+        assert rows[0]["processor"] in text
+
+
+def test_a_run_in_a_folder_that_is_in_use_says_whose_it_is(ran, run):
+    folder, _, command = ran
+    before = (folder / "out/results.jsonl").read_bytes()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom patchcore.benchmark.runner import alone\n"
+        "with alone(Path(sys.argv[1])):\n    print('have it', flush=True)\n    input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, folder / "out"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        done = run(*command[3:])
+        process.communicate("\n")
+    assert done.exit_code == 2
+    assert f"is in use by process {process.pid} on " in " ".join(done.stderr.split())
+    assert (folder / "out/results.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(

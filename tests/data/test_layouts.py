@@ -236,6 +236,7 @@ def test_kolektor_is_split_by_item(tmp_path):
         "kos03/Part0.jpg", "kos03/Part2.jpg",
         "kos04/Part0.jpg", "kos04/Part1.jpg", "kos04/Part2.jpg",
     ]  # fmt: skip
+    assert [sample.part for sample in found.train] == ["kos01"] * 2 + ["kos03"] * 2 + ["kos04"] * 3
     assert looked_at(found) == [
         ("kos02/Part0.jpg", "good", None),
         ("kos02/Part1.jpg", "good", None),

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.benchmark.cells import Source, sources
+from patchcore.benchmark.published import Published
+from patchcore.benchmark.published import read as read_published
+from patchcore.data.layouts import elpv, layout_of
 from patchcore.errors import UsageError, nearest_name
 
-_KEYS = ("data", "recipes", "set", "seeds")
+_KEYS = ("data", "recipes", "set", "seeds", "published")
+_INSTALLED = "installed:elpv"  # and, after a slash, one of its categories
 _EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
 
 
@@ -22,13 +26,16 @@ class Config:
     recipes: tuple[str, ...] = ()
     assignments: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    published: tuple[Published, ...] = ()
 
 
 def read(path: Path) -> Config:
     """A benchmark's file; paths in it are relative to it. Errors: UsageError, DataError.
 
     Keys: `data`, a path, a list of paths, or an object of names and paths; and, each of them optional,
-    `recipes`, `set` and `seeds`, which are what the command's options of these names take.
+    `recipes`, `set` and `seeds`, which are what the command's options of these names take, and `published`, figures
+    of others (see `benchmark.published`). Instead of a path, `installed:elpv/mono` (or `poly`, or `installed:elpv`
+    for both) stands for the pictures of the package elpv-dataset.
     """
     try:
         given = json.loads(path.read_text("utf-8"))
@@ -43,9 +50,7 @@ def read(path: Path) -> Config:
     named = data.items() if isinstance(data, dict) else [(None, one) for one in _texts(path, "data", data)]
     found: list[Source] = []
     for name, place in named:
-        if not isinstance(place, str) or not (root := path.parent / place).exists():
-            raise UsageError(f"{path}: data has {place!r}; expected the path of a folder or table that is there.")
-        found += sources(root, name)
+        found += sources(_root(path, place), name)
     recipes = tuple(
         str(path.parent / name) if name.endswith(".json") else name
         for name in _texts(path, "recipes", given.get("recipes", []))
@@ -55,7 +60,23 @@ def read(path: Path) -> Config:
         raise UsageError(f"{path}: seeds is {seeds!r}; expected a list of whole numbers, for example [0, 1, 2].")
     if not found:
         raise UsageError(f"{path}: data is empty; expected at least one path.")
-    return Config(tuple(found), recipes, tuple(_texts(path, "set", given.get("set", []))), tuple(seeds))
+    assignments = tuple(_texts(path, "set", given.get("set", [])))
+    places = {(one.dataset, one.category) for one in found}
+    published = read_published(path, given.get("published", []), places)
+    return Config(tuple(found), recipes, assignments, tuple(seeds), published)
+
+
+def _root(path: Path, place: Any) -> Path:
+    """Where a place of `data` lies."""
+    root = path.parent / place if isinstance(place, str) else path
+    if isinstance(place, str) and place.partition("/")[0] == _INSTALLED:
+        installed = elpv.installed()
+        if installed is None:
+            raise UsageError(f"{path}: data has {place!r}, which is not installed: {elpv.ABOUT.get}")
+        root = installed / place.partition("/")[2]
+    if not isinstance(place, str) or not (root.exists() or layout_of(root)):  # a category of ELPV is no folder
+        raise UsageError(f"{path}: data has {place!r}; expected the path of a folder or table that is there.")
+    return root
 
 
 def _texts(path: Path, key: str, value: Any) -> list[str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.benchmark.journal import Row
+from patchcore.benchmark.published import AVERAGE
 from patchcore.benchmark.runner import Outcome
-from patchcore.benchmark.tables import AVERAGE, averages, compared, of, values_of
+from patchcore.benchmark.tables import averages, compared, of, values_of
 from patchcore.errors import MissingExtraError
 from patchcore.store import appearing
 
@@ -62,7 +63,8 @@ def latency(outcome: Outcome) -> Any:
     for axes, dataset in zip(panels, sets, strict=True):
         names = compared(outcome, dataset)
         for number, recipe in enumerate(recipes):
-            style = {"color": _COLOURS[number % 8], "marker": _MARKS[number % 8], "linestyle": "none"}
+            style: dict[str, Any] = {"color": _COLOURS[number % 8], "marker": _MARKS[number % 8], "linestyle": "none"}
+            style |= {"clip_on": False, "zorder": 3}  # a mark at 1 is whole, though the axis ends there
             if len(names) > 1:
                 points = [
                     _point(of(outcome.rows, dataset=dataset, recipe=recipe, category=name), "image_auroc")
@@ -77,8 +79,10 @@ def latency(outcome: Outcome) -> Any:
         axes.set_xlabel("milliseconds for one picture")
         axes.margins(0.12)
         axes.set_xlim(left=0)  # keeps the margin on the right
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))  # there is no AUROC above 1
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", title=f"mean of {len(names)} categories" if len(names) > 1 else None)
+        title = f"mean of {len(names)} categories" if len(names) > 1 else None
+        axes.legend(fontsize="small", title=title, loc="upper center", bbox_to_anchor=(0.5, -0.13))  # over no mark
     panels[0].set_ylabel("image AUROC")
     return figure
 
@@ -138,7 +142,7 @@ def categories(outcome: Outcome, dataset: str) -> Any:
                     fontsize=7,
                     bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8},
                 )
-        axes.set_ylim(floor, 1.02)
+        axes.set_ylim(floor, 1.0)
         axes.set_ylabel(_TITLES[metric])
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)

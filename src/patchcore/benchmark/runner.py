@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +19,8 @@ from patchcore.benchmark.cells import Cell, Options
 from patchcore.benchmark.journal import Journal, Row
 from patchcore.benchmark.machine import available_memory, held
 from patchcore.benchmark.measure import to_json
+from patchcore.benchmark.published import Published
+from patchcore.errors import UsageError
 
 FIRST = 2_000_000_000  # bytes that a cell is taken to need before one has been measured
 _LEAST = 500_000_000  # bytes that a fit takes at least
@@ -24,10 +28,12 @@ _LEAST = 500_000_000  # bytes that a fit takes at least
 
 @dataclass
 class Outcome:
-    """The rows of the cells that have finished, in the order of the cells, and what stopped the others."""
+    """The rows of the cells that have finished, in the order of the cells, what stopped the others, and what others
+    have published."""
 
     rows: list[Row] = field(default_factory=list)
     errors: list[tuple[Cell, str]] = field(default_factory=list)
+    published: tuple[Published, ...] = ()
 
 
 @dataclass
@@ -47,9 +53,46 @@ def run(
 
     `on_end` is told of every cell that has ended: its row, or a row with nothing but `error`. A cell that
     fails does not stop the others; what it printed is kept in `folder`/logs, and the next run tries it
-    again. Errors: StoreError.
+    again. Errors: StoreError; UsageError while another process runs cells into the same folder.
     """
+    with alone(folder):
+        return _run(cells, folder, jobs, on_end)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The folder is this process's, and this thread's, until the end. Errors: UsageError, if it is another's.
+
+    The system holds the lock and gives it back however the process ends, so that a killed one is in nobody's way.
+    """
+    from filelock import FileLock, Timeout
+
     folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / ".running"
+    lock = FileLock((folder / ".lock").absolute(), is_singleton=True)  # so that the caller of `run` may hold it already
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        try:
+            who = holder.read_text("utf-8")
+        except OSError:
+            who = "another process"
+        raise UsageError(
+            f"{folder} is in use by {who}. Wait until it has ended, stop it, or give this run a folder of its own: "
+            "two runs in one folder would write over each other's results."
+        ) from None
+    try:
+        if lock.lock_counter == 1:
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            holder.write_text(f"process {os.getpid()} on {platform.node()}, since {since}", "utf-8")
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _run(cells: Sequence[Cell], folder: Path, jobs: int, on_end: Callable[[Cell, Row], object] | None) -> Outcome:
     journal = Journal(folder / "results.jsonl")
     errors: dict[str, str] = {}
     waiting = [cell for cell in cells if cell.key not in journal.rows]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchcore.benchmark.journal import Row
+from patchcore.benchmark.published import AVERAGE, METRICS, Published
 from patchcore.benchmark.runner import Outcome
 from patchcore.errors import counted
 from patchcore.store import appearing
@@ -16,9 +17,7 @@ from patchcore.store import appearing
 if TYPE_CHECKING:
     from rich.table import Table
 
-METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
 COSTS = ("fit_seconds", "milliseconds", "peak_memory_mb", "model_mb")
-AVERAGE = "average"
 _NAMES = ("dataset", "category", "recipe", "seed")
 _RATES = ("coverage", "false_reject_rate", "miss_rate")
 _DECIMALS = dict.fromkeys((*METRICS, *_RATES), 4) | {"fit_seconds": 1, "milliseconds": 1, "peak_memory_mb": 0}
@@ -93,14 +92,38 @@ def write_csv(outcome: Outcome, path: Path) -> None:
 
 
 def lines(outcome: Outcome, dataset: str) -> list[list[str]]:
-    """Category, recipe, metrics and costs of a data set, as text: its categories, then the averages."""
+    """Category, recipe, metrics and costs of a data set, as text: its categories, then the averages.
+
+    Below our recipes stand the systems of `published`, each with the number of its line in `sources_of`.
+    """
     rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
+    body = []
+    for group in (rows, means):
+        for category in values_of(group, "category"):
+            for recipe in values_of(of(group, category=category), "recipe"):
+                same = of(group, category=category, recipe=recipe)
+                body.append([category, recipe, *(figure(same, column) for column in (*METRICS, *COSTS))])
+            for label, one in _published(outcome, dataset):
+                if given := one.figures.get((dataset, category)):
+                    body.append([category, label, *(_given(given, column) for column in (*METRICS, *COSTS))])
+    return body
+
+
+def _published(outcome: Outcome, dataset: str) -> list[tuple[str, Published]]:
+    """What others have published about a data set, with the names of their rows."""
+    about = [one for one in outcome.published if any(place[0] == dataset for place in one.figures)]
+    return [(f"{one.name} [{number}]", one) for number, one in enumerate(about, 1)]
+
+
+def _given(figures: Mapping[str, float], column: str) -> str:
+    """A published figure, with the decimals that it was published with."""
+    return str(figures[column]) if column in figures else "-"
+
+
+def sources_of(outcome: Outcome, dataset: str) -> list[str]:
+    """Where the published figures in a data set's tables stand, and since when."""
     return [
-        [category, recipe, *(figure(same, column) for column in (*METRICS, *COSTS))]
-        for group in (rows, means)
-        for category in values_of(group, "category")
-        for recipe in values_of(of(group, category=category), "recipe")
-        for same in [of(group, category=category, recipe=recipe)]
+        f"[{number}] Not measured in this run: {one}" for number, (_, one) in enumerate(_published(outcome, dataset), 1)
     ]
 
 
@@ -131,10 +154,13 @@ def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
 
 def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> None:
     """All tables, what they were measured with, what has not finished, and the plots (names beside `path`)."""
-    parts = ["# Benchmark\n", *_measured_with(outcome.rows)]
+    parts = ["# Benchmark\n"]
+    if outcome.rows:
+        parts += ["\n", *(f"- {_safe(line)}\n" for line in [*measured_with(outcome.rows), *_about(outcome.rows)])]
     for dataset in values_of(outcome.rows, "dataset"):
         parts += [f"\n## {_safe(dataset)}\n"]
         parts += [_grid(["category", "recipe", *METRICS, *COSTS], lines(outcome, dataset))]
+        parts += [f"\n{_safe(line)}\n" for line in sources_of(outcome, dataset)]
         parts += _notes(outcome, dataset)
         for metric in METRICS:
             parts += _by_category(outcome, dataset, metric)
@@ -156,32 +182,39 @@ def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
         + [figure(of(rows, recipe=recipe, category=name), metric) for name in names]
         for recipe in values_of(rows, "recipe")
     ]
+    for label, one in _published(outcome, dataset):
+        given = [_given(one.figures.get((dataset, name), {}), metric) for name in (AVERAGE, *names)]
+        body += [] if set(given) == {"-"} else [[label, *given]]
     return [f"\n### {metric}\n", _grid([metric, "Avg", *names], body)]
 
 
-def _measured_with(rows: Sequence[Row]) -> list[str]:
-    """Machine, versions, seeds, and what was set."""
+def measured_with(rows: Sequence[Row]) -> list[str]:
+    """Machine, versions, seeds with what their spread is, and what was set: a line each."""
     if not rows:
         return []
 
-    def said(*columns: str, show: Callable[[Row], str]) -> str:
-        return "; ".join(dict.fromkeys(show(row) for row in rows if all(row.get(c) is not None for c in columns)))
+    def said(show: Callable[[Row], str]) -> str:
+        return "; ".join(dict.fromkeys(map(show, rows)))
 
-    machine = said("processor", show=lambda r: f"{r['processor']}, {counted(r['cores'], 'core')}, {r['device']}")
-    versions = said(show=lambda r: ", ".join(f"{n} {r[n]}" for n in ("patchcore", "torch", "timm", "numpy", "python")))
-    at_once = said(show=lambda r: f"{counted(r['threads'], 'thread')} a cell, {counted(r['jobs'], 'cell')} at once")
-    fields = said(show=lambda r: ", ".join(f"`{_safe(one)}`" for one in r["set"]) or "nothing")
+    machine = said(lambda r: f"{r['processor']}, {counted(r['cores'], 'core')}, {r['device']}")
+    versions = said(lambda r: ", ".join(f"{n} {r[n]}" for n in ("patchcore", "torch", "timm", "numpy", "python")))
+    at_once = said(lambda r: f"{counted(r['threads'], 'thread')} a cell, {counted(r['jobs'], 'cell')} at once")
+    fields = said(lambda r: ", ".join(f"`{one}`" for one in r["set"]) or "nothing")
     seeds = values_of(rows, "seed")
-    spread = "; figures are means ± standard deviation over the seeds" if len(seeds) > 1 else ""
+    spread = "figures are means ± standard deviation over the seeds" if len(seeds) > 1 else "one alone shows no spread"
     return [
-        f"\n- Machine: {_safe(machine)}; {at_once}\n",
-        f"- Versions: {versions}; engine {said(show=lambda r: r['engine'] + ' ' + r['precision'])}; "
-        f"measured {said(show=lambda r: r['date'])}\n",
-        f"- Seeds: {', '.join(map(str, seeds))}{spread}\n",
-        f"- Set in the recipes: {fields}\n",
-        *(f"- `{column}`: {text}\n" for column, text in _ABOUT.items()),
-        *(["- Several cells at once slow each other down: for times, use `--jobs 1`\n"] if _at_once(rows) else []),
+        f"Machine: {machine}; {at_once}",
+        f"Versions: {versions}; engine {said(lambda r: r['engine'] + ' ' + r['precision'])}; "
+        f"measured {said(lambda r: r['date'])}",
+        f"Seeds: {', '.join(map(str, seeds))}; {spread}",
+        f"Set in the recipes: {fields}",
     ]
+
+
+def _about(rows: Sequence[Row]) -> list[str]:
+    """What the costs are."""
+    at_once = ["Several cells at once slow each other down: for times, use `--jobs 1`"] if _at_once(rows) else []
+    return [*(f"`{column}`: {text}" for column, text in _ABOUT.items()), *at_once]
 
 
 def _at_once(rows: Iterable[Row]) -> bool:

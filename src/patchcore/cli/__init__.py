@@ -14,6 +14,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "evaluate": ("evaluate", "Measure a detector on labelled pictures."),
     "report": ("report", "Write an evaluation as one HTML page with curves and pictures."),
     "benchmark": ("benchmark", "Compare recipes on your parts, or on known data sets."),
+    "tune": ("tune", "Choose a recipe by cross-validation on your parts."),
     "info": ("info", "Say what a detector file holds."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that need no network."),

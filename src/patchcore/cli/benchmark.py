@@ -9,10 +9,11 @@ import click
 
 from patchcore.cli.common import (
     command,
+    data_path,
     device_option,
     engine_option,
-    existing_path,
     json_option,
+    listed,
     max_pixels_option,
     precision_option,
     print_json,
@@ -27,7 +28,7 @@ from patchcore.errors import MissingExtraError, UsageError, counted
 @click.option(
     "--data",
     "roots",
-    type=existing_path,
+    type=data_path,
     multiple=True,
     help="A category, a data set (a folder of categories), a folder of data sets, or a CSV table; may be repeated.",
 )
@@ -86,13 +87,14 @@ def benchmark(
     """Compare recipes on your parts, or on known data sets.
 
     Fits and evaluates every data set x category x recipe x seed, each in a process of its own. CONFIG is a JSON file
-    with the keys data (a path, a list of them, or an object of names and paths), recipes, set and seeds; options go
-    before what it says.
+    with the keys data (a path, a list of them, or an object of names and paths), recipes, set, seeds and published
+    (figures of others, each with its name, source and date); options go before what it says.
 
     Leaves in the output folder: results.jsonl (a line for every cell as soon as it has finished), results.csv and
     results.md (with averages over categories), latency.png and categories-NAME.png. A run that was stopped goes on
     where it was: cells with a line in results.jsonl are not run again, unless their recipe, their pictures or the
-    version have changed. A cell that fails does not stop the others; the exit code is then 1.
+    version have changed. One run at a time has the folder. A cell that fails does not stop the
+    others; the exit code is then 1.
 
     JSON keys: dataset, category, recipe, seed, those of evaluate, train_pictures, bank_rows, fit_seconds,
     milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision, processor, cores, threads,
@@ -101,20 +103,15 @@ def benchmark(
     from patchcore.backbones import engines
     from patchcore.benchmark import cells, plots, runner, tables
     from patchcore.benchmark import config as files
-    from patchcore.cli.fit import read_recipe
+    from patchcore.cli.fit import COMPARED, read_recipes
     from patchcore.fitting import choose_device
 
     if (config is None) == (not roots):
         raise UsageError("Give either CONFIG, a JSON file, or --data.")
     asked = files.read(config) if config else files.Config(tuple(s for root in roots for s in cells.sources(root)))
-    names = _listed(recipes, "--recipes") if recipes is not None else asked.recipes or ("default", "accurate", "fast")
+    names = listed(recipes, "--recipes") if recipes is not None else asked.recipes or COMPARED
     assignments = assignments or asked.assignments
-    chosen: dict[str, Any] = {}
-    for name in names:
-        label = "+".join(Path(one).stem if one.endswith(".json") else one for one in name.split("+"))
-        if label in chosen:
-            raise UsageError(f"There are two recipes {label!r}; give each name once.")
-        chosen[label] = read_recipe(name.split("+"), assignments, None)
+    chosen = read_recipes(names, assignments)
     engines.check(engine, precision, choose_device(device))
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
     planned = cells.plan(asked.sources, chosen, _seeds(seeds) or asked.seeds or (0,), assignments, options)
@@ -131,16 +128,18 @@ def benchmark(
         done += 1
         say(f"[{done}/{left}] {cell}: {row['error'] if 'error' in row else _short(row)}")
 
-    before = len(runner.finished(planned, output))
-    left = len(planned) - before
-    known = f"; {before} of them finished before" if before else ""
-    say(
-        f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
-        f"recipes {', '.join(chosen)}{known}"
-    )
-    outcome = runner.run(planned, output, jobs, tell)
-    tables.write_csv(outcome, output / "results.csv")
-    tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
+    with runner.alone(output):
+        before = len(runner.finished(planned, output))
+        left = len(planned) - before
+        known = f"; {before} of them finished before" if before else ""
+        say(
+            f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
+            f"recipes {', '.join(chosen)}{known}"
+        )
+        outcome = runner.run(planned, output, jobs, tell)
+        outcome.published = asked.published
+        tables.write_csv(outcome, output / "results.csv")
+        tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
     _show(outcome)
     say(f"Look at {output / 'results.md'}; also there: results.csv, results.jsonl{', plots' if can_plot else ''}.")
     if as_json:
@@ -152,20 +151,12 @@ def benchmark(
         raise SystemExit(1)
 
 
-def _listed(text: str, option: str) -> tuple[str, ...]:
-    """The parts of `a,b`."""
-    parts = tuple(part.strip() for part in text.split(","))
-    if not all(parts):
-        raise UsageError(f"{option} is {text!r}; expected names with commas between them, for example a,b.")
-    return parts
-
-
 def _seeds(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
-    if not all(part.isdecimal() for part in _listed(text, "--seeds")):
+    if not all(part.isdecimal() for part in listed(text, "--seeds")):
         raise UsageError(f"--seeds is {text!r}; expected whole numbers with commas between them, for example 0,1,2.")
-    return tuple(dict.fromkeys(int(part) for part in _listed(text, "--seeds")))
+    return tuple(dict.fromkeys(int(part) for part in listed(text, "--seeds")))
 
 
 def _short(row: dict[str, Any]) -> str:
@@ -185,6 +176,10 @@ def _show(outcome: Any) -> None:
     console = Console(stderr=True)
     for dataset in tables.values_of(outcome.rows, "dataset"):
         console.print(*tables.terminal(outcome, dataset, console.width))
+        for line in tables.sources_of(outcome, dataset):
+            say(line)
+    for line in tables.measured_with(outcome.rows):
+        say(line)
     if outcome.errors:
         say(f"{counted(len(outcome.errors), 'cell')} did not finish; the same command tries again:")
         for cell, error in outcome.errors:

@@ -98,6 +98,14 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def listed(text: str, option: str) -> tuple[str, ...]:
+    """The parts of `a,b`."""
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise UsageError(f"{option} is {text!r}; expected names with commas between them, for example a,b.")
+    return parts
+
+
 def print_json(data: dict[str, Any]) -> None:
     """One JSON object on one line of standard output; NaN becomes null, as JSON has none."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}

@@ -124,6 +124,20 @@ def fit(
         )
 
 
+COMPARED = ("default", "accurate", "fast")  # what is compared if nobody says what
+
+
+def read_recipes(names: Sequence[str], assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Several of them by what they are called: names, files, and `a+b` for an ensemble of two."""
+    found: dict[str, Any] = {}
+    for name in names:
+        label = "+".join(Path(one).stem if one.endswith(".json") else one for one in name.split("+"))
+        if label in found:
+            raise UsageError(f"There are two recipes {label!r}; give each name once.")
+        found[label] = read_recipe(name.split("+"), assignments, None)
+    return found
+
+
 def read_recipe(names: Sequence[str], assignments: tuple[str, ...], seed: int | None) -> Any:
     """The recipe of a name or a file, or the ensemble of several, with fields set."""
     from patchcore.recipe import Recipe

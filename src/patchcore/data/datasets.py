@@ -23,8 +23,8 @@ def detect(path: str | Path) -> Dataset:
     """What a path holds: a CSV table, a data set in a known layout, or a plain folder of good pictures.
 
     - CSV: a column `path` (relative to the file), and optionally `label` (`good` or `0`; any other
-      word is a defect), `mask`, and `split` (`train` or `test`; without the column every row is both
-      a training picture, if good, and a test picture).
+      word is a defect), `mask`, `split` (`train` or `test`; without the column every row is both
+      a training picture, if good, and a test picture), and `part` (which item a picture shows).
     - MVTec AD: `train/good`, `test/<kind>`, `ground_truth/<kind>/<stem>_mask.png`.
     - The other layouts of `patchcore datasets`: one category of each.
     - Folder: its pictures, taken as good; sub-folders are searched too.
@@ -123,7 +123,7 @@ def relative(names: list[str]) -> list[str]:
     return [Path(name).relative_to(folder).as_posix() if Path(name).is_absolute() else name for name in names]
 
 
-def draw(seed: int, index: int, purpose: Literal["calibration", "limit"]) -> float:
+def draw(seed: int, index: int, purpose: Literal["calibration", "limit", "fold"]) -> float:
     """A number in [0, 1) that depends on nothing but its arguments: pictures may come as a stream."""
     digest = hashlib.blake2b(f"{purpose}:{seed}:{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

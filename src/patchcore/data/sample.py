@@ -13,12 +13,14 @@ GOOD = "good"
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture: `kind` is `good`, the name of a defect, or None where nobody has said."""
+    """One picture: `kind` is `good`, the name of a defect, or None where nobody has said; so is `part`, which item
+    it shows, where there may be several pictures of one."""
 
     name: str
     picture: Picture
     kind: str | None = None
     mask: Path | None = None
+    part: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ numbers kinds of defect, and what is not 0 is defective. Pixel figures need a ma
 picture; without, `evaluate` gives the image figures alone.
 
 Data of your own: a folder of good pictures, the MVTec AD layout (masks and even `test` may be missing;
-a mask may also be called `STEM.png`), or a CSV table with the columns `path`, `label`, `mask`, `split`.
+a mask may also be called `STEM.png`), or a CSV table with the columns `path`, `label`, `mask`, `split`
+and `part` (which item a picture shows: `patchcore tune` keeps those of one together).
 """
 
 from __future__ import annotations

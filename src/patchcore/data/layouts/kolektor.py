@@ -72,7 +72,7 @@ def _pictures(root: Path, item: Path) -> list[Sample]:
             )
         defect = bool(read_picture(mask, str(mask)).any())
         name = picture.relative_to(root).as_posix()
-        found.append(Sample(name, picture, "defect" if defect else GOOD, mask if defect else None))
+        found.append(Sample(name, picture, "defect" if defect else GOOD, mask if defect else None, item.name))
     if not found:
         raise DataError(f"{item}: half a data set ({ABOUT.title}). Expected Part0.jpg and so on; found none.")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted, nearest_name
 
-_COLUMNS = frozenset({"path", "label", "mask", "split"})
+_COLUMNS = frozenset({"path", "label", "mask", "split", "part"})
 
 
 def holds(path: Path) -> bool:
@@ -45,7 +45,7 @@ def read(path: Path) -> Dataset:
         mask = path.parent / row["mask"] if row.get("mask") else None
         if mask is not None and not mask.is_file():
             raise DataError(f"{path}, line {number}: there is no mask {mask}.")
-        sample = Sample(row["path"], path.parent / row["path"], kind, mask)
+        sample = Sample(row["path"], path.parent / row["path"], kind, mask, (row.get("part") or "").strip() or None)
         if split != "test" and kind in (GOOD, None):
             train.append(sample)
         if split != "train" and kind is not None:

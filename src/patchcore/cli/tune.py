@@ -1,0 +1,283 @@
+"""`patchcore tune`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from patchcore.cli.common import (
+    BadPictures,
+    command,
+    data_path,
+    device_option,
+    engine_option,
+    json_option,
+    listed,
+    max_pixels_option,
+    precision_option,
+    print_json,
+    say,
+    threads_option,
+    whole_file,
+)
+from patchcore.errors import DataError, UsageError, counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from patchcore.tuning import Candidate, Choice, Figures
+
+
+@click.command()
+@click.argument("data", type=data_path)
+@click.option(
+    "--defects",
+    metavar="FOLDER|test",
+    help="Defective pictures: a folder, a table, or `test` for those of DATA's own test split, which is then no "
+    "independent test any more.",
+)
+@click.option(
+    "--recipes",
+    metavar="A,B,...",
+    help="Names of recipes or JSON files; A+B is an ensemble of two.  [default: default,accurate,fast]",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=A,B,...",
+    help="Change one field of all recipes; several values make a variant of each with every one of them. May be "
+    "repeated.",
+)
+@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts of the good pictures.")
+@click.option(
+    "--part",
+    metavar="REGEX",
+    help="What of a picture's name says which part it shows, for example 'part(\\d+)_': pictures of one part stay in "
+    "one fold. By default the column `part` of a table; otherwise each picture is taken for a part of its own.",
+)
+@click.option(
+    "--tolerance", type=click.FloatRange(0, 1, min_open=True), default=0.01, show_default=True,
+    help="How much AUROC may be given away for time.",
+)  # fmt: skip
+@click.option("--max-ms", type=click.FloatRange(0, min_open=True), help="Most milliseconds a picture.")
+@click.option("--max-size", type=click.FloatRange(0, min_open=True), help="Largest detector file, in MB of 1e6 bytes.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What the folds are drawn from.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="recipe.json",
+    show_default=True,
+    help="The recipe file to write, for `patchcore fit --recipe`.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@max_pixels_option
+@device_option
+@threads_option
+@engine_option
+@precision_option
+@json_option
+@command
+def tune(
+    data: Path,
+    defects: str | None,
+    recipes: str | None,
+    assignments: tuple[str, ...],
+    folds: int,
+    part: str | None,
+    tolerance: float,
+    max_ms: float | None,
+    max_size: float | None,
+    seed: int,
+    output: Path,
+    skip_bad: bool,
+    max_pixels: int,
+    device: str,
+    threads: int | None,
+    engine: str,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Choose a recipe by cross-validation on your parts, and write it as a file.
+
+    DATA is what `fit` takes; its good training pictures are split into folds. Every recipe is fitted on all folds but
+    one, and scores the held-out good pictures and all defective ones, for each fold. Defective pictures are never in a
+    bank, and set no threshold.
+
+    The fastest recipe is taken of those that are shown to be at most --tolerance below the best. Where the data cannot
+    tell, it says so, keeps `default` (or the first of --recipes) and says how many pictures it would take. Without
+    --defects accuracy is not compared at all.
+
+    JSON keys, a line for each recipe: recipe, auroc, auroc_low, auroc_high, fold_auroc, below_best, below_best_low,
+    below_best_high, false_reject_rate, false_reject_low, false_reject_high, asked, miss_rate, milliseconds,
+    fit_seconds, model_mb, calibration_pictures, limits_broken, chosen, file; and a last one: chosen, best, supported,
+    why, notes, needed_defective, needed_good, good, parts, defective, folds, seed, tolerance, path, skipped, and the
+    machine. Limits are those of 95 %.
+    """
+    import torch
+
+    from patchcore import tuning
+    from patchcore.backbones import engines
+    from patchcore.benchmark.machine import machine
+    from patchcore.data import datasets
+    from patchcore.fitting import choose_device
+
+    candidates, keep = _candidates(recipes, assignments, output)
+    if not output.parent.is_dir():  # said before the work, and not after it
+        raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
+    engines.check(engine, precision, choose_device(device))
+    found = datasets.detect(data)
+    if not found.train:
+        raise DataError(f"{data}: {found.description}; there are no good pictures to learn from.")
+    shown, notes = tuning.defects_at(defects, data, found) if defects else ([], [])
+    say(f"{data}: {found.description}")
+    bad = BadPictures()
+    pictures = tuning.gather(
+        found.train,
+        shown,
+        part,
+        threads=threads or torch.get_num_threads(),
+        max_pixels=max_pixels,
+        on_bad=bad if skip_bad else None,
+    )
+    bad.report("Left out")
+    fold = pictures.folds(folds, seed)
+    parts = len(set(pictures.units))
+    apart = ""
+    if parts < len(pictures.good):
+        apart = f" of {counted(parts, 'part')}, pictures of one part{' and copies' if pictures.copies else ''} together"
+    elif part is None:
+        apart = ", each taken for a part of its own (if several show one, say so: --part)"
+    say(
+        f"{counted(len(candidates), 'recipe')}, {folds} folds of {counted(len(pictures.good), 'good picture')}{apart}; "
+        f"{counted(len(pictures.defective), 'defective picture')}"
+    )
+    measured = tuning.cross_validate(
+        candidates,
+        pictures,
+        fold,
+        device=device,
+        threads=threads,
+        engine=engine,
+        precision=precision,
+        max_pixels=max_pixels,
+        progress=True,
+    )
+    limits = tuning.Limits(max_ms, max_size, tolerance)
+    choice = tuning.choose(measured, pictures, keep, limits)
+    figures = [one.figures(pictures) for one in measured]
+    notes += choice.notes
+    _show(figures, choice, limits)
+    about = machine()
+    say(f"Measured on {about['processor']}, {counted(about['cores'], 'core')}, with patchcore {about['patchcore']}.")
+    say(choice.why)
+    for note in notes:
+        say(f"Note: {note}")
+    chosen = next((one for one in candidates if one.name == choice.name), None)
+    if chosen:
+        with whole_file(output, encoding="utf-8") as file:
+            file.write(json.dumps(chosen.file, indent=2) + "\n")
+        say(f"Wrote {output}. Next: patchcore fit {data} -o model.patchcore --recipe {output}")
+    if as_json:
+        for candidate, one in zip(candidates, figures, strict=True):
+            print_json(_line(candidate, one, choice, limits))
+        needed = choice.needed or (None, None)
+        print_json(
+            {
+                "chosen": choice.name,
+                "best": choice.best,
+                "supported": choice.supported,
+                "why": choice.why,
+                "notes": notes,
+                "needed_defective": needed[0],
+                "needed_good": needed[1],
+                "good": len(pictures.good),
+                "parts": parts,
+                "defective": len(pictures.defective),
+                "folds": folds,
+                "seed": seed,
+                "tolerance": tolerance,
+                "path": str(output) if chosen else None,
+                "skipped": [error.name for error in bad.errors],
+                **about,
+            }
+        )
+    if not chosen:
+        say("No file was written. Allow more, or give faster recipes.")
+        raise SystemExit(1)
+
+
+def _candidates(recipes: str | None, assignments: tuple[str, ...], output: Path) -> tuple[list[Candidate], str]:
+    """What is compared, and the name of the one that is kept without evidence."""
+    from patchcore.cli.fit import COMPARED, read_recipes
+    from patchcore.recipe import Recipe
+    from patchcore.tuning.candidates import Candidate, bases, recipe_file, variants
+
+    names = listed(recipes, "--recipes") if recipes is not None else COMPARED
+    for name in "+".join(names).split("+"):
+        if name.endswith(".json") and Path(name).resolve() == output.resolve():
+            raise UsageError(f"{output} is one of --recipes, and would be written over. Choose another -o.")
+    found = []
+    for combination, differs in variants(assignments):
+        for (label, recipe), name in zip(read_recipes(names, combination).items(), names, strict=True):
+            start = [base for one in name.split("+") for base in bases(one)]
+            found.append(Candidate(f"{label} {differs}".strip(), recipe, recipe_file(recipe, start)))
+    keep = next((one for one in found if one.recipe == Recipe()), found[0])
+    return found, keep.name
+
+
+def _line(candidate: Candidate, figures: Figures, choice: Choice, limits: Any) -> dict[str, Any]:
+    """A recipe, as JSON."""
+    line = {**asdict(figures), "fold_auroc": list(figures.fold_auroc)}
+    loss = choice.losses.get(candidate.name)
+    line |= {
+        "below_best": 0.0 if candidate.name == choice.best else loss and loss.value,
+        "below_best_low": loss and loss.low,
+        "below_best_high": loss and loss.high,
+        "limits_broken": limits.broken(figures),
+        "chosen": candidate.name == choice.name,
+        "file": candidate.file,
+    }
+    return line
+
+
+def _show(figures: Sequence[Figures], choice: Choice, limits: Any) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(_table(figures, choice, limits))
+
+
+def _table(figures: Sequence[Figures], choice: Choice, limits: Any) -> Table:
+    """For people: the chosen one in bold."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        caption="In brackets: 95 % limits. Good pictures are held out. > is chosen, ! breaks a limit.",
+        caption_justify="left",
+    )
+    table.add_column("recipe")
+    accuracy = any(one.auroc is not None for one in figures)
+    titles = ["AUROC", "below the best", "missed"] if accuracy else []
+    for title in (*titles, "false rejects", "ms a picture", "fit s", "MB"):
+        table.add_column(title, justify="right")
+    for one in figures:
+        chosen, broken = one.recipe == choice.name, limits.broken(one)
+        cells = []
+        if one.auroc is not None and one.auroc_low is not None and one.auroc_high is not None:
+            loss = choice.losses.get(one.recipe)
+            below = f"{loss.value:.4f}\n({loss.low:+.3f}, {loss.high:+.3f})" if loss else "" if broken else "the best"
+            cells = [f"{one.auroc:.4f}\n({one.auroc_low:.3f}, {one.auroc_high:.3f})", below, f"{one.miss_rate:.1%}"]
+        cells.append(f"{one.false_reject_rate:.1%}\n({one.false_reject_low:.1%}, {one.false_reject_high:.1%})")
+        cells += [f"{one.milliseconds:.1f}", f"{one.fit_seconds:.1f}", f"{one.model_mb:.1f}"]
+        mark = ">" if chosen else "!" if broken else " "
+        table.add_row(f"{mark} {one.recipe}", *cells, style="bold" if chosen else None)
+    return table

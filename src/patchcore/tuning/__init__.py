@@ -1,0 +1,22 @@
+"""Choosing a recipe by cross-validation on good pictures and, if there are any, some defective ones."""
+
+from __future__ import annotations
+
+from patchcore.tuning.candidates import Candidate, recipe_file
+from patchcore.tuning.choice import Choice, Limits, choose
+from patchcore.tuning.crossing import Figures, Measured, cross_validate
+from patchcore.tuning.pictures import Pictures, defects_at, gather
+
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Figures",
+    "Limits",
+    "Measured",
+    "Pictures",
+    "choose",
+    "cross_validate",
+    "defects_at",
+    "gather",
+    "recipe_file",
+]

@@ -1,0 +1,72 @@
+"""The recipes that are compared, and the file of the one that is chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from patchcore.errors import RecipeError
+from patchcore.recipe import Recipe
+
+_ALL = ("value_range", "calibration_share", "false_reject_rate", "seed")  # beside `members`, for all of them
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe under a name, and the content of a recipe file that gives it again."""
+
+    name: str
+    recipe: Recipe
+    file: dict[str, Any]
+
+
+def variants(assignments: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
+    """Every combination of the values in `field=a,b` texts: assignments, and what sets them apart, as a text.
+
+    A comma within brackets is part of a value. Errors: RecipeError.
+    """
+    choices = [_choices(one) for one in assignments]
+    return [
+        (combination, " ".join(text for text, options in zip(combination, choices, strict=True) if len(options) > 1))
+        for combination in product(*choices)
+    ]
+
+
+def _choices(assignment: str) -> list[str]:
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise RecipeError(f"{assignment!r} sets nothing; expected field=value, or field=a,b for variants.")
+    try:
+        values = [json.dumps(value) for value in json.loads(f"[{text}]")]
+    except ValueError:  # plain words
+        values = [word.strip() for word in text.split(",")]
+    if not values or not all(values):
+        raise RecipeError(f"{assignment!r} leaves a value out; expected field=a,b, for example size=192,256.")
+    return [f"{name.strip()}={value}" for value in dict.fromkeys(values)]
+
+
+def bases(name: str) -> list[str]:
+    """The named recipes that a recipe, or each member of an ensemble in a file, starts from."""
+    if not name.endswith(".json"):
+        return [name]
+    fields = json.loads(Path(name).read_text("utf-8"))
+    members = fields.get("members") or [fields]
+    return [one if isinstance(one, str) else one.get("base", "default") for one in members]
+
+
+def recipe_file(recipe: Recipe, base: Sequence[str]) -> dict[str, Any]:
+    """What a recipe file says: `base`, and what differs from it; of an ensemble, that of each member."""
+    if recipe.members:
+        members = [recipe_file(member, [name]) for member, name in zip(recipe.members, base, strict=True)]
+        return {"members": members, **_differences(recipe, Recipe(), _ALL)}
+    named = Recipe.named(base[0])
+    return {"base": base[0], **_differences(recipe, named, tuple(Recipe.model_fields))}
+
+
+def _differences(recipe: Recipe, other: Recipe, names: Sequence[str]) -> dict[str, Any]:
+    own, default = recipe.model_dump(mode="json"), other.model_dump(mode="json")
+    return {name: own[name] for name in names if own[name] != default[name]}

@@ -1,0 +1,187 @@
+"""Cross-validation: every candidate on every fold, and what comes out."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from patchcore.benchmark.measure import latency
+from patchcore.data import MAX_PIXELS
+from patchcore.detector import Detector
+from patchcore.ensemble import banks_of
+from patchcore.errors import PatchcoreError, UsageError
+from patchcore.evaluation import evaluate
+from patchcore.maths.metrics import share_interval
+from patchcore.maths.ranking import auroc_interval, wins
+from patchcore.tuning.candidates import Candidate
+from patchcore.tuning.pictures import Pictures
+
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the folds gave for one candidate. n good pictures, m defective ones, k folds."""
+
+    candidate: Candidate
+    fold: Floats  # (n,)
+    good: Floats  # (n,), each scored by the detector of its fold
+    defective: Floats  # (k, m), scored by all of them
+    rejected: Floats  # (n,), whether the good picture failed
+    missed: Floats  # (k, m), whether the defective one passed
+    fit_seconds: list[float] = field(default_factory=list)  # (k,) and so on
+    milliseconds: list[float] = field(default_factory=list)
+    model_mb: list[float] = field(default_factory=list)
+    calibration_pictures: list[int] = field(default_factory=list)
+
+    @property
+    def wins(self) -> Floats:
+        """(m, n): see `maths.ranking.wins`."""
+        return wins(self.good, self.defective, self.fold)
+
+    def figures(self, pictures: Pictures) -> Figures:
+        """The figures of the candidate, with the intervals that the number of parts allows."""
+        parts, defects = len(set(pictures.units)), len(set(pictures.defective_units))
+        rejected = float(self.rejected.mean())
+        won = self.wins
+        auroc = float(won.mean()) if defects else None
+        low, high = (None, None) if auroc is None else auroc_interval(auroc, defects, parts)
+        folds = [float(won[:, self.fold == fold].mean()) for fold in range(len(self.defective))] if defects else []
+        return Figures(
+            self.candidate.name,
+            auroc,
+            low,
+            high,
+            tuple(folds),
+            rejected,
+            *share_interval(round(rejected * parts), parts),
+            self.candidate.recipe.false_reject_rate,
+            float(self.missed.mean()) if defects else None,
+            statistics.median(self.milliseconds),
+            statistics.fmean(self.fit_seconds),
+            statistics.fmean(self.model_mb),
+            min(self.calibration_pictures),
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A candidate in figures; those that need defective pictures are None without.
+
+    `auroc` is the mean over folds, by their good pictures, with its 95 % limits, and `fold_auroc` of each.
+    `false_reject_rate`: the share of held-out good pictures that failed, with its 95 % limits, and the rate that the
+    recipe `asked` for. `miss_rate`: the share of defective pictures that passed. `milliseconds`: the median for one
+    picture, from path to verdict and map; `fit_seconds`: the mean over folds, each without its own pictures;
+    `model_mb`: what the file will take with all good pictures (1 MB = 1e6 bytes).
+    """
+
+    recipe: str
+    auroc: float | None
+    auroc_low: float | None
+    auroc_high: float | None
+    fold_auroc: tuple[float, ...]
+    false_reject_rate: float
+    false_reject_low: float
+    false_reject_high: float
+    asked: float
+    miss_rate: float | None
+    milliseconds: float
+    fit_seconds: float
+    model_mb: float
+    calibration_pictures: int
+
+
+def cross_validate(
+    candidates: Sequence[Candidate],
+    pictures: Pictures,
+    fold: Floats,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    engine: str = "torch",
+    precision: str = "fp32",
+    max_pixels: int = MAX_PIXELS,
+    progress: bool = False,
+) -> list[Measured]:
+    """Fit every candidate on all good pictures but one fold's, and score those and all defective ones; for each fold.
+
+    `fold` (n,): see `Pictures.folds`. A defective picture is never in a bank, and sets no threshold. All candidates
+    take their turn in a fold before the next one begins, so that what slows the machine down slows all of them.
+    Errors: UsageError, for a recipe that cannot be used here.
+    """
+    count, n, m = int(fold.max()) + 1, len(pictures.good), len(pictures.defective)
+    found = [
+        Measured(one, fold, np.zeros(n), np.zeros((count, m)), np.zeros(n, bool), np.zeros((count, m), bool))
+        for one in candidates
+    ]
+    detectors = [
+        Detector(one.recipe, device=device, threads=threads, engine=engine, precision=precision) for one in candidates
+    ]
+    bar = tqdm(total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress)
+    with bar, _quietly():
+        for number in range(count):
+            for measured, detector in zip(found, detectors, strict=True):
+                bar.set_postfix_str(measured.candidate.name)
+                try:
+                    _one_fold(measured, detector, pictures, number, max_pixels)
+                except PatchcoreError as error:
+                    raise UsageError(
+                        f"The recipe {measured.candidate.name!r} cannot be used here: {error} Mend it, or leave it out."
+                    ) from error
+                bar.update()
+    return found
+
+
+def _one_fold(measured: Measured, detector: Detector, pictures: Pictures, number: int, max_pixels: int) -> None:
+    held = measured.fold == number
+    learned = [sample for sample, out in zip(pictures.good, held, strict=True) if not out]
+    begin = time.perf_counter()
+    detector.fit(learned, max_pixels=max_pixels)
+    measured.fit_seconds.append(time.perf_counter() - begin)
+    unseen = [sample for sample, out in zip(pictures.good, held, strict=True) if out]
+    results = [r for _, r in evaluate(detector, [*unseen, *pictures.defective], max_pixels=max_pixels).results]
+    measured.good[held] = [r.score for r in results[: len(unseen)]]
+    measured.rejected[held] = [r.decision == "fail" for r in results[: len(unseen)]]
+    measured.defective[number] = [r.score for r in results[len(unseen) :]]
+    measured.missed[number] = [r.decision == "pass" for r in results[len(unseen) :]]
+    measured.milliseconds.append(1000 * latency(detector, [*unseen, *pictures.defective], max_pixels))
+    measured.model_mb.append(_model_mb(detector, len(pictures.good) / len(learned)))
+    assert detector.calibration is not None
+    measured.calibration_pictures.append(len(detector.calibration.scores))
+
+
+def _model_mb(detector: Detector, more: float) -> float:
+    """What the file takes, if there are so many times the pictures: the bank grows with them, as far as it may."""
+    assert detector.bank is not None
+    with tempfile.TemporaryDirectory(prefix="patchcore-tune-") as folder:
+        path = Path(folder) / "model"
+        detector.save(path)
+        size = path.stat().st_size
+    grown = 0.0
+    for bank, recipe in zip(banks_of(detector.bank), detector.recipe.parts, strict=True):
+        rows = min(len(bank.rows) * more, max(recipe.max_rows, len(bank.rows)))
+        grown += (rows / len(bank.rows) - 1) * sum(tensor.nbytes for tensor in bank.tensors().values())
+    return (size + grown) / 1e6
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What fits say of their thresholds, for each fold and candidate, is said once by the figures."""
+    log = logging.getLogger("patchcore")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,193 @@
+"""The pictures of a cross-validation: which are good, which are defective, and which must stay together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from patchcore.data import datasets
+from patchcore.data.datasets import GOOD, Dataset, Sample, draw
+from patchcore.data.layouts import layout_of
+from patchcore.data.loading import OnBad, in_order, load
+from patchcore.errors import DataError, PictureError, UsageError, counted
+
+TEST = "test"  # instead of a folder of defects: those of the data set's own test split
+_GOOD_FOLDERS = (GOOD, "ok")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Good and defective pictures, all of which can be read.
+
+    `units`: which part a good picture shows; those of one part, and copies of one picture, have the same number.
+    """
+
+    good: list[Sample]
+    units: list[int]
+    defective: list[Sample]
+    defective_units: list[int]
+    copies: int = 0  # good pictures that are copies of another one
+
+    def folds(self, count: int, seed: int) -> NDArray[np.int_]:
+        """The fold of each good picture (n,): drawn from the seed, of about the same size, no part in two of them.
+
+        Errors: DataError.
+        """
+        sizes = np.bincount(self.units)
+        if len(sizes) < count:
+            raise DataError(
+                f"{counted(len(self.good), 'good picture')} of {counted(len(sizes), 'part')} for {count} folds; each "
+                "needs at least one part. Give more good pictures, or fewer folds."
+            )
+        filled, fold_of = np.zeros(count, int), np.zeros(len(sizes), int)
+        for unit in sorted(range(len(sizes)), key=lambda one: (-sizes[one], draw(seed, one, "fold"))):
+            fold_of[unit] = filled.argmin()
+            filled[fold_of[unit]] += sizes[unit]
+        return fold_of[self.units]
+
+
+def defects_at(where: str, data: Path, found: Dataset) -> tuple[list[Sample], list[str]]:
+    """The defective pictures at a path, or in the test split of `found`; and what is to be said about them.
+
+    Folders called `good` or `ok` within a folder of defects are left out. Errors: DataError, UsageError.
+    """
+    notes = []
+    left_out = 0
+    if where == TEST:
+        defects = [sample for sample in found.test if sample.kind not in (GOOD, None)]
+        if not defects:
+            raise DataError(f"{data}: {found.description}; there are no defective pictures to test on.")
+    elif layout_of(Path(where)):
+        there = datasets.detect(where)
+        defects = [replace(sample, name=f"{where}/{sample.name}") for sample in there.test if sample.kind != GOOD]
+        if not defects:
+            raise DataError(f"{where}: {there.description}; expected defective pictures.")
+    elif Path(where).is_dir():
+        root = Path(where)
+        paths = datasets.pictures_in(root, recursive=True)
+        shown = [path for path in paths if not set(path.relative_to(root).parts[:-1]) & set(_GOOD_FOLDERS)]
+        left_out = len(paths) - len(shown)
+        defects = [Sample(str(path), path, _kind(path.relative_to(root))) for path in shown]
+        if not defects or root.name in _GOOD_FOLDERS:
+            raise DataError(f"{where}: all of its pictures are in a folder of good ones; expected defective pictures.")
+    else:
+        raise UsageError(
+            f"--defects is {where!r}, and there is no such folder or table. Expected a folder of defective pictures, a "
+            f"table that labels them, or `{TEST}` for those of DATA's own test split."
+        )
+    if left_out:
+        notes.append(f"{where}: {counted(left_out, 'picture')} in folders of good ones left out.")
+    tested = {path for sample in found.test if (path := _resolved(sample)) is not None}
+    spent = [sample for sample in defects if where == TEST or _resolved(sample) in tested]
+    if spent:
+        notes.append(
+            f"{counted(len(spent), 'defective picture')} of the test split of {data} took part in this choice: figures "
+            "that are measured with them are no independent test any more. Keep others for that."
+        )
+    return defects, notes
+
+
+def _kind(relative: Path) -> str:
+    return relative.parts[0] if len(relative.parts) > 1 else "defect"
+
+
+def _resolved(sample: Sample) -> Path | None:
+    return sample.picture.resolve() if isinstance(sample.picture, Path) else None
+
+
+def gather(
+    good: Iterable[Sample],
+    defective: Iterable[Sample],
+    part: str | None = None,
+    *,
+    threads: int,
+    max_pixels: int,
+    on_bad: OnBad | None = None,
+) -> Pictures:
+    """Read all pictures once: bad ones are named before the work begins, and copies are found.
+
+    `part`: a regular expression for names; what its group (or, without one, all of it) matches names the part that a
+    picture shows; a defective picture without a match is a part of its own. Without it, what the data set says.
+    Errors: PictureError, DataError, UsageError.
+    """
+    good, good_digests = _readable(good, threads, max_pixels, on_bad)
+    defective, digests = _readable([replace(one, mask=None) for one in defective], threads, max_pixels, on_bad)
+    known = dict(zip(good_digests, good, strict=True))
+    for sample, digest in zip(defective, digests, strict=True):
+        if digest in known:
+            raise DataError(
+                f"{sample.name} is given as defective, and has the same pixels as the good picture "
+                f"{known[digest].name}. Take it away from one of the two."
+            )
+    return Pictures(
+        good,
+        _units(good, good_digests, part),
+        defective,
+        _units(defective, digests, part),
+        len(good) - len(set(good_digests)),
+    )
+
+
+def _readable(
+    samples: Iterable[Sample], threads: int, max_pixels: int, on_bad: OnBad | None
+) -> tuple[list[Sample], list[bytes]]:
+    """The samples that can be read, and the digests of their pixels."""
+
+    def digest(sample: Sample) -> bytes | PictureError:
+        try:
+            return load(sample, max_pixels).digest
+        except PictureError as error:
+            return error
+
+    samples = list(samples)
+    kept, digests = [], []
+    for sample, one in zip(samples, in_order(digest, samples, threads), strict=True):
+        if isinstance(one, bytes):
+            kept.append(sample)
+            digests.append(one)
+        elif on_bad is None:
+            raise one
+        else:
+            on_bad(one)
+    return kept, digests
+
+
+def _units(samples: Sequence[Sample], digests: Sequence[bytes], part: str | None) -> list[int]:
+    """Numbers from 0; two pictures have the same one if their part or their pixels are the same."""
+    if not samples:
+        return []
+    names = _parts(samples, part)
+    first: dict[str | bytes | None, int] = {}
+    pairs = [
+        (number, first.setdefault(key, number))
+        for number, (name, digest) in enumerate(zip(names, digests, strict=True))
+        for key in ((digest,) if name is None else (digest, name))
+    ]
+    rows, columns = zip(*pairs, strict=True)
+    same = sparse.coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(names), len(names)))
+    return [int(unit) for unit in sparse.csgraph.connected_components(same, directed=False)[1]]
+
+
+def _parts(samples: Sequence[Sample], part: str | None) -> list[str | None]:
+    if part is None:
+        return [sample.part for sample in samples]
+    try:
+        pattern = re.compile(part)
+    except re.error as error:
+        raise UsageError(f"--part is {part!r}, which is no regular expression: {error}.") from None
+    found: list[str | None] = []
+    for sample in samples:
+        match = pattern.search(sample.name)
+        if not match and sample.kind == GOOD:
+            raise UsageError(
+                f"--part is {part!r}, which matches nothing in {sample.name}. Expected a match in the name of every "
+                "good picture."
+            )
+        found.append(match.group(1 if pattern.groups else 0) if match else None)
+    return found
