@@ -10,7 +10,7 @@ from typing import Any
 from patchcore.benchmark.cells import Source, sources
 from patchcore.errors import UsageError, nearest_name
 
-_KEYS = ("data", "recipes", "set", "seeds")
+_KEYS = ("data", "recipes", "set", "shots", "seeds")
 _EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
 
 
@@ -22,13 +22,14 @@ class Config:
     recipes: tuple[str, ...] = ()
     assignments: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    shots: tuple[int, ...] = ()
 
 
 def read(path: Path) -> Config:
     """A benchmark's file; paths in it are relative to it. Errors: UsageError, DataError.
 
     Keys: `data`, a path, a list of paths, or an object of names and paths; and, each of them optional,
-    `recipes`, `set` and `seeds`, which are what the command's options of these names take.
+    `recipes`, `set`, `shots` and `seeds`, which are what the command's options of these names take.
     """
     try:
         given = json.loads(path.read_text("utf-8"))
@@ -50,12 +51,19 @@ def read(path: Path) -> Config:
         str(path.parent / name) if name.endswith(".json") else name
         for name in _texts(path, "recipes", given.get("recipes", []))
     )
-    seeds = given.get("seeds", [])
-    if not isinstance(seeds, list) or any(type(seed) is not int or seed < 0 for seed in seeds):
-        raise UsageError(f"{path}: seeds is {seeds!r}; expected a list of whole numbers, for example [0, 1, 2].")
+    seeds = _numbers(path, "seeds", given.get("seeds", []), 0)
+    shots = _numbers(path, "shots", given.get("shots", []), 1)
     if not found:
         raise UsageError(f"{path}: data is empty; expected at least one path.")
-    return Config(tuple(found), recipes, tuple(_texts(path, "set", given.get("set", []))), tuple(seeds))
+    return Config(tuple(found), recipes, tuple(_texts(path, "set", given.get("set", []))), seeds, shots)
+
+
+def _numbers(path: Path, key: str, value: Any, least: int) -> tuple[int, ...]:
+    """A list of whole numbers, each of them once."""
+    if not isinstance(value, list) or any(type(number) is not int or number < least for number in value):
+        from_one = "" if least == 0 else f" from {least} on"
+        raise UsageError(f"{path}: {key} is {value!r}; expected a list of whole numbers{from_one}, for example [1, 2].")
+    return tuple(dict.fromkeys(value))
 
 
 def _texts(path: Path, key: str, value: Any) -> list[str]:
