@@ -8,6 +8,10 @@ from typing import Any
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("the best balance of accuracy and speed with offline weights", {}),
     "accurate": ("accuracy first: two scales and a larger bank", {"scales": (1.0, 0.75), "ratio": 0.05}),
+    "few_shot": (
+        "for up to some 16 good pictures: remembers every patch, and those of the mirrored pictures",
+        {"ratio": 1.0, "max_rows": 10_000, "scaling": "none", "augment": ("flip_h",)},
+    ),
     "fast": ("the fastest that is still useful: a smaller picture and bank", {"size": 192, "ratio": 0.01}),
     "lightning": (
         "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7 (downloads its weights)",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.benchmark.cells import Source, sources
+from patchcore.data.layouts import layout_of
 from patchcore.errors import UsageError, nearest_name
 
 _KEYS = ("data", "recipes", "set", "shots", "seeds")
@@ -44,7 +45,8 @@ def read(path: Path) -> Config:
     named = data.items() if isinstance(data, dict) else [(None, one) for one in _texts(path, "data", data)]
     found: list[Source] = []
     for name, place in named:
-        if not isinstance(place, str) or not (root := path.parent / place).exists():
+        # A category of ELPV is no folder, but has a layout.
+        if not isinstance(place, str) or not ((root := path.parent / place).exists() or layout_of(root)):
             raise UsageError(f"{path}: data has {place!r}; expected the path of a folder or table that is there.")
         found += sources(root, name)
     recipes = tuple(

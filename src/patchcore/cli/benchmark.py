@@ -9,9 +9,9 @@ import click
 
 from patchcore.cli.common import (
     command,
+    data_path,
     device_option,
     engine_option,
-    existing_path,
     json_option,
     max_pixels_option,
     precision_option,
@@ -27,7 +27,7 @@ from patchcore.errors import MissingExtraError, UsageError, counted
 @click.option(
     "--data",
     "roots",
-    type=existing_path,
+    type=data_path,
     multiple=True,
     help="A category, a data set (a folder of categories), a folder of data sets, or a CSV table; may be repeated.",
 )
