@@ -19,11 +19,8 @@ def write(tmp_path):
 
 def test_paths_are_relative_to_the_file(write, tmp_path, category):
     category(tmp_path / "sets/nuts/brown")
-    config = read(
-        write(data={"hazel": "sets/nuts"}, recipes=["default", "mine.json"], set=["size=96"], seeds=[0, 2], shots=[1, 4])
-            data={"hazel": "sets/nuts"}, recipes=["default", "mine.json"], set=["size=96"], seeds=[0, 2], shots=[1, 4]
-        )
-    )
+    numbers = {"seeds": [0, 2], "shots": [1, 4]}
+    config = read(write(data={"hazel": "sets/nuts"}, recipes=["default", "mine.json"], set=["size=96"], **numbers))
     assert [(s.dataset, s.category, s.path) for s in config.sources] == [
         ("hazel", "brown", tmp_path / "sets/nuts/brown")
     ]
