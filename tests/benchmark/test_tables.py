@@ -80,7 +80,7 @@ def test_csv_has_a_line_for_every_cell_and_then_the_averages(outcome, tmp_path):
     write_csv(outcome, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0])[:5] == ["dataset", "category", "recipe", "seed", "image_auroc"]
+    assert list(table[0])[:6] == ["dataset", "category", "recipe", "shots", "seed", "image_auroc"]
     assert set(outcome.rows[0]) | {"categories"} == set(table[0])
     assert len(table) == 16
     for line, one in zip(table, outcome.rows, strict=False):
