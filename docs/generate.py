@@ -31,7 +31,7 @@ API = {
     "patchcore.benchmark.runner": ["run", "Outcome"],
     "patchcore.benchmark.measure": ["measure"],
     "patchcore.benchmark.tables": ["averages", "write_csv", "write_markdown"],
-    "patchcore.benchmark.plots": ["write", "latency", "categories"],
+    "patchcore.benchmark.plots": ["write", "latency", "categories", "shots"],
     "patchcore.tuning": [
         "gather",
         "defects_at",
@@ -64,6 +64,7 @@ API = {
     ],
     "patchcore.inspection.backbones": ["load"],
     "patchcore.inspection.datasets.mvtec": ["MVTecDataset", "DatasetSplit"],
+    "patchcore.maths.versions": ["changed"],
     "patchcore.maths.coreset": [
         "k_center_greedy",
         "merged",

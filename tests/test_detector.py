@@ -327,6 +327,60 @@ def test_two_pictures_leave_one_for_the_threshold():
     detector = tiny(noise(2))
     assert len(detector.calibration.scores) == 1
     assert len(set(detector.bank.origins[:, 0].tolist())) == 1
+    assert "keeps a false-reject rate of 0.5, not 0.05" in detector.calibration.summary()
+
+
+def test_changed_versions_are_remembered_as_pictures_of_their_own():
+    pictures = noise(3, 32, 48)
+    fields = {"resize": "area", "calibration_share": 0, "coreset": "identity"}
+    augmented = tiny(pictures, augment=("flip_h", "rotate_90"), **fields)
+    turned = [[one, one[:, ::-1], np.rot90(one)] for one in pictures]
+    plain = tiny([np.ascontiguousarray(version) for one in turned for version in one], **fields)
+    assert torch.equal(augmented.bank.rows, plain.bank.rows)
+    assert torch.equal(augmented.bank.scales, plain.bank.scales)
+    number, row, column = plain.bank.origins.T
+    assert torch.equal(augmented.bank.origins, torch.stack([number // 3, row, column, number % 3], 1))
+    assert len(augmented.bank.pictures) == 3
+
+
+def test_held_out_pictures_are_not_changed_and_their_versions_not_remembered():
+    pictures = noise(6)
+    detector = tiny(pictures, augment=("flip_v", "rotate_180"), coreset="identity")
+    held = set(range(6)) - set(detector.bank.origins[:, 0].tolist())
+    scores = [detector.predict(pictures[number]).score for number in sorted(held)]
+    assert len(held) == 1
+    assert list(detector.calibration.scores) == pytest.approx(scores, rel=1e-3)  # held in half precision
+    assert min(scores) > 0
+
+
+def test_a_mirrored_part_is_as_good_as_the_part_where_the_recipe_says_so():
+    (one,) = noise(1)
+    mirrored = np.ascontiguousarray(one[:, ::-1])
+    detectors = [tiny([one], augment=augment, coreset="identity") for augment in ((), ("flip_h",))]
+    plain, augmented = (detector.predict(mirrored) for detector in detectors)
+    assert plain.score > 0.1
+    assert augmented.score == pytest.approx(0, abs=0.02)  # rows have half precision
+    rows = detectors[1].bank.origins[augmented.nearest_rows[..., 0]]
+    assert rows[3, 5].tolist() == [0, 3, 5, 1]
+
+
+@pytest.mark.parametrize("options", [{"threads": 1}, {"memory": 500_000_000}])
+def test_the_bank_with_versions_depends_on_neither_threads_nor_memory(options, monkeypatch):
+    recipe = TINY.replace(augment=("flip_h", "transpose"), ratio=0.3)
+    wanted = Detector(recipe, backbone=Tiny(), threads=2).fit(noise(5, 40, 32))
+    if "memory" in options:
+        monkeypatch.setattr("patchcore.detector.spill_limit", lambda memory: 3000)  # bytes
+    threads = options.pop("threads", 2)
+    assert same_bank(wanted, Detector(recipe, backbone=Tiny(), threads=threads).fit(noise(5, 40, 32), **options))
+
+
+def test_a_detector_with_versions_reads_back(tmp_path):
+    detector = tiny(augment=("flip_h",))
+    detector.save(tmp_path / "model")
+    again = Detector.load(tmp_path / "model", backbone=Tiny())
+    assert same_bank(detector, again)
+    assert again.bank.origins.shape[1] == 4
+    assert again.recipe.augment == ("flip_h",)
 
 
 def test_no_share_for_calibration_means_no_verdict():

@@ -65,6 +65,17 @@ def test_every_member_remembers_what_it_would_alone(fitted, alone):
     assert fitted.fingerprint == alone[0].fingerprint
 
 
+def test_each_member_remembers_the_changed_versions_that_it_asks_for(train):
+    pictures, fields = train[:3], {"calibration_share": 0.3, "seed": 3}
+    parts = ({**A, "augment": ("flip_h",)}, B)
+    fitted = Detector(Recipe(members=parts, **fields), threads=2).fit(pictures)
+    for bank, part in zip(fitted.bank.members, parts, strict=True):
+        alone = Detector(Recipe(**part, **fields), threads=2).fit(pictures)
+        assert torch.equal(bank.rows, alone.bank.rows)
+        assert torch.equal(bank.origins, alone.bank.origins)
+    assert [bank.origins.shape[1] for bank in fitted.bank.members] == [4, 3]
+
+
 def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_grid(fitted, alone, train, test):
     out = held_out(alone[0], train)
     assert len(out) == 3  # of ten; every other picture has rows in a bank of this size

@@ -418,3 +418,11 @@ def test_several_recipes_are_joined_with_what_they_share():
 )
 def test_members_that_cannot_be_joined_say_why(fields, says):
     assert says in explained(**fields)
+
+
+def test_versions_to_remember_are_given_once_and_by_name():
+    assert Recipe().set('augment=["flip_h", "rotate_90"]').augment == ("flip_h", "rotate_90")
+    with pytest.raises(RecipeError, match="give each version once"):
+        Recipe(augment=("flip_h", "flip_h"))
+    with pytest.raises(RecipeError, match=r"augment.*flip_v"):
+        Recipe(augment=("mirror",))

@@ -41,8 +41,9 @@ class Calibration:
         if self.enough:
             return f"Threshold {self.threshold:.6g}, from {pictures}; false-reject rate {rate}."
         return (
-            f"Threshold {self.threshold:.6g}: the largest score of only {pictures}. A false-reject "
-            f"rate of {rate} needs at least {needed_scores(self.false_reject_rate)}; expect more false rejects."
+            f"Threshold {self.threshold:.6g}: the largest score of only {pictures}, which keeps a false-reject rate of "
+            f"{1 / (len(self.scores) + 1):.3g}, not {rate}: that needs at least "
+            f"{needed_scores(self.false_reject_rate)}."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from patchcore.maths import resize
 from patchcore.maths.embedding import embed, patches_of
 from patchcore.maths.exposure import even
 from patchcore.maths.resize import Frame
+from patchcore.maths.versions import Version, changed
 from patchcore.recipe import Recipe
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Embedded:
     grid: tuple[int, int]
     seconds: float  # of the network, the picture's share of its batch
     others: tuple[Embedded, ...] = ()  # of an ensemble, what its other members make of the picture
+    versions: tuple[Embedded, ...] = ()  # of a training picture, its changed versions, as the recipe has them
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Embedder:
     def _placed(self, loaded: Loaded) -> Framed:
         frames = [self.frame(loaded.pixels.shape[:2], scale) for scale in self.recipe.scales]
         return Framed(loaded, frames, self._images(loaded, frames))
+
+    def version(self, loaded: Loaded, version: Version) -> Embedded:
+        """A changed version of a picture, embedded as a picture of its own; of an ensemble, by the first member."""
+        framed = Embedder._placed(self, replace(loaded, pixels=changed(loaded.pixels, version)))
+        return next(Embedder._embed(self, [framed]))
 
     def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
         """Where a picture of (height, width) lies in the network's input, at one of the scales."""

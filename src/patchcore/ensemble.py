@@ -21,7 +21,7 @@ from patchcore.data import datasets
 from patchcore.data.datasets import Sample
 from patchcore.data.loading import Loaded, in_order
 from patchcore.embedder import Embedded, Embedder, Framed
-from patchcore.fitting import backbone_for, calibrate, choose, digested, map_maximum, remember
+from patchcore.fitting import backbone_for, calibrate, choose, digested, map_maximum, remember, with_versions
 from patchcore.maths.joining import join
 from patchcore.maths.scaling import score_unit, spread_unit
 from patchcore.memory.bank import Bank
@@ -104,7 +104,7 @@ def learn(
     """What `fitting.learn` does, for several members: pictures are read once, banks chosen one after the other."""
     members, recipe, threads = members_of(embedder), embedder.recipe, options["threads"]
     stores, title = _stores(members, spill_limit), "Reading good pictures" if progress else None
-    read = remember(stores, embedder.stream(found, digested, progress=title, **options))
+    read = remember(stores, embedder.stream(found, partial(with_versions, members), progress=title, **options))
     share = recipe.calibration_share if calibration is None else 0.0
     kept, held_out = hold_out(len(read.names), share, recipe.seed)
     names, fingerprint = datasets.relative(read.names), read.fingerprint

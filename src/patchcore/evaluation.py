@@ -53,7 +53,7 @@ class Evaluation:
         """The metrics, and what else is said of a run, under the keys that the commands document.
 
         `pictures`, `coverage`; `false_reject_rate`, the share of good pictures that fail, and `miss_rate`, of
-        defective ones that pass; None where there are none.
+        defective ones that pass; None where there are none, or no threshold.
         """
         confusion = self.confusion()
         good = confusion.pop(GOOD, {})
@@ -68,8 +68,9 @@ class Evaluation:
 
 
 def _share(row: dict[str, int], verdict: str) -> float | None:
+    """The share of a verdict; None where there is none, for want of pictures or of a threshold."""
     total = sum(row.values())
-    return row[verdict] / total if total else None
+    return row[verdict] / total if total > row.get("unsure", 0) else None
 
 
 def evaluate(

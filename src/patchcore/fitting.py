@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def learn(
     """
     recipe, patches = embedder.recipe, PatchStore(spill_limit)
     title = "Reading good pictures" if progress else None
-    read = remember([patches], embedder.stream(found, digested, progress=title, **options))
+    read = remember([patches], embedder.stream(found, partial(with_versions, (embedder,)), progress=title, **options))
     share = recipe.calibration_share if calibration is None else 0.0
     kept, held_out = hold_out(len(read.names), share, recipe.seed)
     bank = choose(recipe, patches, kept, datasets.relative(read.names), embedder.device, progress)
@@ -112,7 +113,7 @@ def remember(stores: Sequence[PatchStore], embedded: Iterable[Embedded]) -> Read
     for one in embedded:
         parts = (one, *one.others)
         for store, part in zip(stores, parts, strict=True):
-            store.append(part.patches, part.grid)
+            store.append(part.patches, part.grid, *((version.patches, version.grid) for version in part.versions))
         read.frames.append(tuple(part.frame for part in parts))
         read.names.append(one.loaded.sample.name)
         read.digests.append(one.loaded.digest)
@@ -123,6 +124,15 @@ def digested(one: Embedded) -> Embedded:
     """The same, its digest worked out by the thread that has read it."""
     _ = one.loaded.digest
     return one
+
+
+def with_versions(members: Sequence[Embedder], one: Embedded) -> Embedded:
+    """A training picture, digested, with the changed versions that each member's recipe asks for."""
+    parts = [
+        replace(part, versions=tuple(member.version(one.loaded, version) for version in member.recipe.augment))
+        for member, part in zip(members, (digested(one), *one.others), strict=True)
+    ]
+    return replace(parts[0], others=tuple(parts[1:]))
 
 
 def map_maximum(recipe: Recipe, scores: Tensor, frame: Frame) -> float:

@@ -11,6 +11,10 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
         "accuracy first: three sizes, their scores joined, every picture at one brightness and contrast",
         {"members": [{"size": size, "exposure": "even"} for size in (256, 224, 192)]},
     ),
+    "few_shot": (
+        "for up to some 16 good pictures: remembers every patch, and those of the mirrored pictures",
+        {"ratio": 1.0, "max_rows": 10_000, "scaling": "none", "augment": ("flip_h",)},
+    ),
     "fast": ("the fastest that is still useful: a smaller picture and bank", {"size": 192, "ratio": 0.01}),
     "lightning": (
         "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7 (downloads its weights)",

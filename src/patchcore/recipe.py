@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from patchcore.errors import RecipeError, explain_fields, nearest_name
+from patchcore.maths.versions import Version
 from patchcore.named import NAMED
 
 Positive = Annotated[int, Field(gt=0)]
@@ -112,6 +113,12 @@ class Recipe(BaseModel):
     )
 
     # Memory bank
+    augment: tuple[Version, ...] = Field(
+        (),
+        description="Changed versions of each training picture whose patches are remembered beside its own: `flip_h` "
+        "(left and right exchanged), `flip_v`, `rotate_90`, `rotate_180`, `rotate_270`, `transpose`, `transverse`. "
+        "`ratio` and `max_rows` count their patches too; held-out and new pictures are never changed.",
+    )
     coreset: Literal["k_center", "merge", "random", "identity"] = Field(
         "k_center",
         description="How patches are chosen: exact greedy k-center; the same over shards and then over what they "
@@ -171,6 +178,8 @@ class Recipe(BaseModel):
             raise ValueError(f"patch_size is {self.patch_size}; it must be odd")
         if self.crop is not None and self.resize != "short_side":
             raise ValueError(f"crop needs resize='short_side', not {self.resize!r}")
+        if len(set(self.augment)) < len(self.augment):
+            raise ValueError(f"augment is {list(self.augment)}; give each version once")
         if self.scales[0] != 1:
             raise ValueError(f"scales is {list(self.scales)}; the first must be 1")
         if self.resize == "short_side" and isinstance(self.size, tuple):

@@ -32,7 +32,7 @@ def row() -> Callable[..., dict[str, Any]]:
     """A row of results.jsonl, every metric of it the same."""
 
     def make(category: str, value: float | None, recipe: str = "default", seed: int = 0, **more: Any) -> dict[str, Any]:
-        names = {"dataset": "nuts", "category": category, "recipe": recipe, "seed": seed}
+        names = {"dataset": "nuts", "category": category, "recipe": recipe, "shots": None, "seed": seed}
         rates = {"pictures": 7, "coverage": 1.0, "false_reject_rate": 0.0, "miss_rate": 0.25, "skipped": []}
         costs = {"fit_seconds": 2.0, "milliseconds": 20.0, "peak_memory_mb": 800.0, "model_mb": 5.0}
         about = {"device": "cpu", "engine": "torch", "precision": "fp32", "processor": "Fast | One", "cores": 2}

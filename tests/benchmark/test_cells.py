@@ -53,6 +53,16 @@ def test_the_plan_is_every_category_with_every_recipe_and_seed(tmp_path, categor
     assert len({cell.key for cell in cells}) == 8
 
 
+def test_the_plan_has_a_cell_for_every_number_of_shots(tmp_path, category):
+    source = Source("nuts", "brown", category(tmp_path / "brown"))
+    cells = plan([source], {"default": Recipe(), "fast": Recipe.named("fast")}, [3, 4], shots=(2, 8))
+    assert [(c.recipe_name, c.shots, c.seed) for c in cells] == [
+        (recipe, shots, seed) for recipe in ("default", "fast") for shots in (2, 8) for seed in (3, 4)
+    ]
+    assert str(cells[0]) == "nuts brown default shots 2 seed 3"
+    assert str(plan([source], {"default": Recipe()}, [3])[0]) == "nuts brown default seed 3"
+
+
 def test_two_categories_of_one_name_are_refused(tmp_path):
     twice = [Source("nuts", "brown", tmp_path / "a"), Source("nuts", "brown", tmp_path / "b")]
     with pytest.raises(UsageError, match=r"a and .*b have the same name, nuts/brown.*config file"):
@@ -72,6 +82,8 @@ def test_what_changes_a_score_changes_the_key_and_nothing_else_does(tmp_path, ca
         replace(one, recipe=one.recipe.replace(ratio=0.1)),
         replace(one, recipe_name="other"),
         replace(one, seed=1),
+        replace(one, shots=4),
+        replace(one, shots=8),
         replace(one, source=replace(one.source, category="green")),
         replace(one, options=Options(precision="bf16")),
         replace(one, options=Options(skip_bad=True)),
@@ -108,7 +120,7 @@ def test_the_digest_sees_pictures_come_go_and_change_but_not_move(tmp_path, cate
 
 def test_a_cell_reads_back_from_its_line(tmp_path, cell):
     ensemble = Recipe.ensemble(Recipe.named("fast"), Recipe()).replace(seed=3)
-    for one in (cell(tmp_path, seed=2, assignments=("a=1",)), replace(cell(tmp_path), recipe=ensemble)):
+    for one in (cell(tmp_path, seed=2, assignments=("a=1",), shots=4), replace(cell(tmp_path), recipe=ensemble)):
         again = from_json(to_json(one))
         assert again == one
         assert again.key == one.key

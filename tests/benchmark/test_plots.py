@@ -74,6 +74,44 @@ def test_bars_reach_from_chance_to_the_mean(outcome):
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["brown", "green", "average"]
 
 
+@pytest.fixture
+def few(row):
+    """Figures that say where they come from: 0.5 + shots / 100, less a tenth for `fast`, plus the seed in hundreds."""
+    return Outcome([
+        row("brown", 0.5 + shots / 100 - 0.1 * (recipe == "fast") + seed / 100, recipe, seed, shots=shots)
+        for recipe in ("default", "fast") for shots in (1, 2, 8) for seed in (0, 2)
+    ])  # fmt: skip
+
+
+def test_lines_go_through_the_means_of_each_number_of_pictures(few, tmp_path):
+    figure = plots.shots(few)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["image AUROC", "pixel AUROC"]
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["1", "2", "8"]
+    for axes in figure.axes:
+        for container, less in zip(axes.containers, (0, 0.1), strict=True):
+            line, _, (bars,) = container
+            assert np.allclose(line.get_xydata(), [(n, 0.51 + n / 100 - less) for n in (1, 2, 8)])
+            spread = [abs(upper - lower) / 2 for (_, lower), (_, upper) in bars.get_segments()]
+            assert np.allclose(spread, np.std([0, 0.02], ddof=1))
+    assert plots.write(few, tmp_path) == ["shots.png", "latency.png", "categories-nuts.png"]
+    for colour in (BLUE, ORANGE):
+        assert share(tmp_path / "shots.png", colour) > 0.0003
+
+
+def test_the_other_plots_show_the_most_pictures(few, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(plots, "latency", lambda outcome: seen.extend(r["shots"] for r in outcome.rows))
+    plots.write(few, tmp_path)
+    assert set(seen) == {8}
+
+
+def test_a_data_set_without_masks_has_no_pixel_panel(few, row):
+    less = dict.fromkeys(("pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05"))
+    few.rows += [row("mono", 0.9, shots=shots, dataset="cells", **less) for shots in (1, 2, 8)]
+    shown = [axes.axison for axes in plots.shots(few).axes]
+    assert shown == [True, True, True, False]
+
+
 def test_worse_than_chance_is_shown_from_zero(row):
     figure = plots.categories(Outcome([row("brown", 0.3)]), "nuts")
     bar = figure.axes[0].patches[0]

@@ -89,7 +89,7 @@ def test_csv_has_a_line_for_every_cell_and_then_the_averages(outcome, tmp_path):
     write_csv(outcome, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0])[:5] == ["dataset", "category", "recipe", "seed", "image_auroc"]
+    assert list(table[0])[:6] == ["dataset", "category", "recipe", "shots", "seed", "image_auroc"]
     assert set(outcome.rows[0]) | {"categories"} == set(table[0])
     assert len(table) == 16
     for line, one in zip(table, outcome.rows, strict=False):
@@ -192,3 +192,57 @@ def test_the_terminal_s_table_has_the_same_figures(outcome):
         assert line not in narrow
         assert line[:9] in narrow
         assert line[:2] + line[9:] in narrow
+
+
+@pytest.fixture
+def few(row):
+    """Two recipes, two categories, three seeds, on 1 and on 4 good pictures."""
+    values = iter(np.random.default_rng(1).uniform(0.5, 1, 24))
+    return Outcome([
+        row(category, float(next(values)), recipe, seed, shots=shots, train_pictures=min(shots, 3))
+        for category in ("brown", "green") for recipe in ("default", "fast") for shots in (1, 4) for seed in (0, 1, 2)
+    ])  # fmt: skip
+
+
+def test_averages_keep_numbers_of_pictures_apart(few):
+    means = averages(few)
+    assert [(m["recipe"], m["shots"], m["seed"]) for m in means] == [
+        (recipe, shots, seed) for recipe in ("default", "fast") for shots in (1, 4) for seed in (0, 1, 2)
+    ]
+    for mean in means:
+        names = {name: mean[name] for name in ("recipe", "shots", "seed")}
+        assert mean["image_auroc"] == pytest.approx(np.mean(picked(few, "image_auroc", **names)))
+
+
+def test_every_number_of_pictures_has_a_line_and_a_column(few, tmp_path):
+    write_markdown(few, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text("utf-8")
+    tables = grids(text)
+    assert tables["nuts"][0][:4] == ["category", "recipe", "shots", "image_auroc"]
+    assert [line[:3] for line in tables["nuts"][2:]] == [
+        [category, recipe, shots]
+        for category in ("brown", "green", "average") for recipe in ("default", "fast") for shots in "14"
+    ]  # fmt: skip
+    wide = tables["aupro_30 by good pictures"]
+    assert wide[0] == ["category", "recipe", "1", "4"]
+    assert [line[:2] for line in wide[2:]] == [
+        [category, recipe] for category in ("brown", "green", "average") for recipe in ("default", "fast")
+    ]
+    for line in wide[2:6]:
+        for shots, shown in zip((1, 4), line[2:], strict=True):
+            found = picked(few, "aupro_30", category=line[0], recipe=line[1], shots=shots)
+            assert shown == f"{np.mean(found):.4f} ± {np.std(found, ddof=1):.4f}"
+    assert "brown has only 3 good pictures, not 4." in text
+    assert "only 1 good" not in text
+    write_csv(few, tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+        assert [line["shots"] for line in csv.DictReader(file)][:6] == list("111444")
+
+
+def test_the_terminal_shows_the_number_of_pictures(few):
+    (table,) = terminal(few, "nuts", 1000)
+    assert [column.header for column in table.columns][:3] == ["category", "recipe", "shots"]
+    assert list(table.columns[2].cells) == list("14141414" + "1414")
+    halves = terminal(few, "nuts", 40)
+    assert [[column.header for column in half.columns][:3] for half in halves] == [["category", "recipe", "shots"]] * 2
+    assert list(halves[1].columns[3].cells) == ["2.0 ± 0.0"] * 12

@@ -150,6 +150,23 @@ def test_a_run_in_a_folder_that_is_in_use_says_whose_it_is(ran, run):
     assert (folder / "out/results.jsonl").read_bytes() == before
 
 
+def test_shots_are_fits_on_few_pictures_drawn_by_the_seed(run, hazelnut, tmp_path):
+    options = ["--data", hazelnut, "--recipes=fast", "--seeds=3", "-o", tmp_path / "out", "--json", *SMALL]
+    done = run("benchmark", *options, "--shots=1,4,1")
+    assert done.exit_code == 0, done.stderr
+    rows = lines(done.stdout)
+    assert [(row["shots"], row["seed"], row["train_pictures"]) for row in rows] == [(1, 3, 1), (4, 3, 4)]
+    recipe = Recipe.named("fast").set(*(one.removeprefix("--set=") for one in SMALL)).replace(seed=3)
+    figures = evaluate(Detector(recipe).fit(hazelnut, limit=4), detect(hazelnut).test).figures()
+    assert {name: rows[1][name] for name in figures} == figures
+    assert rows[0]["false_reject_rate"] is rows[0]["miss_rate"] is None  # one picture sets no threshold
+    assert rows[1]["miss_rate"] is not None
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"shots.png", "results.md", "results.csv"}
+    assert "](shots.png)" in (tmp_path / "out/results.md").read_text("utf-8")
+    again = run("benchmark", *options, "--shots=4")
+    assert "1 cell: 1 category, recipes fast; 1 of them finished before" in again.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -158,6 +175,8 @@ def test_a_run_in_a_folder_that_is_in_use_says_whose_it_is(ran, run):
         (["--data=DATA", "--recipes=default,"], "--recipes is 'default,'; expected names with commas between them"),
         (["--data=DATA", "--recipes=fast,fast"], "There are two recipes 'fast'"),
         (["--data=DATA", "--seeds=0,x"], "--seeds is '0,x'; expected whole numbers"),
+        (["--data=DATA", "--shots=0"], "--shots is '0'; expected whole numbers from 1 on with commas between them"),
+        (["--data=DATA", "--shots=1;2"], "--shots is '1;2'; expected whole numbers from 1 on"),
         (["--data=DATA", "--set=sise=3"], "There is no recipe field 'sise'. Did you mean 'size'?"),
         (["--data=DATA", "--data=DATA"], "have the same name, pictures/hazelnut. Give each of them once"),
         (["--data=DATA", "--device=gpu"], "device is 'gpu'; expected auto, cpu"),

@@ -117,3 +117,29 @@ def test_the_largest_half_is_kept():
     store = PatchStore()
     store.append(torch.full((1, 2), 65504.0), (1, 1))
     assert store.gather([0]).tolist() == [[65504.0, 65504.0]]
+
+
+def with_versions(limit=None):
+    """Two pictures, the second with two changed versions, one of them on another grid."""
+    store = PatchStore(limit)
+    store.append(patches(6, seed=0), (2, 3))
+    store.append(patches(2, seed=1), (2, 1), (patches(2, seed=2), (2, 1)), (patches(2, seed=3), (1, 2)))
+    return store
+
+
+@pytest.mark.parametrize("limit", [None, 0, 60])
+def test_versions_follow_their_picture_wherever_they_are_kept(limit):
+    store = with_versions(limit)
+    assert store.grids == [(2, 3), (2, 1)]
+    assert torch.equal(store.of(1), patches(2, seed=1).half())
+    wanted = [patches(2, seed=1), patches(2, seed=2), patches(2, seed=3), patches(6, seed=0)]
+    assert torch.equal(torch.cat(list(store.each([1, 0]))), torch.cat(wanted).half())
+    assert store.origins_of([1, 0]).tolist() == [
+        [1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1], [1, 1, 0, 1], [1, 0, 0, 2], [1, 0, 1, 2],
+        *([0, row, column, 0] for row in range(2) for column in range(3)),
+    ]  # fmt: skip
+    assert torch.equal(store.gather([1, 0]), torch.cat(wanted).half())
+
+
+def test_pictures_without_versions_have_origins_of_three_numbers():
+    assert with_versions().origins_of([0]).shape == (6, 3)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from patchcore import Detector
@@ -124,4 +125,33 @@ def test_rows_of_unknown_origin_are_said(detector, result):
     unknown = Detector(detector.recipe)
     unknown.embedder, unknown.calibration = detector.embedder, detector.calibration
     unknown.bank = replace(detector.bank, origins=detector.bank.origins * 0 - 1)
+    assert "does not say which picture" in nearest_good(unknown, result, Sources()).missing
+
+
+def test_a_patch_of_a_changed_version_is_shown_as_it_was_remembered(hazelnut, small_recipe, result):
+    recipe = small_recipe.replace(augment=("rotate_90", "flip_h"), calibration_share=0, coreset="identity")
+    folder = hazelnut / "train/good"
+    detector = Detector(recipe).fit(folder, limit=1)
+    (name,) = detector.bank.pictures
+    pictures = []
+    for version, said in enumerate(("", ", changed by rotate_90", ", changed by flip_h")):
+        row = int((detector.bank.origins == torch.tensor([0, 8, 4, version])).all(1).nonzero())
+        compared = replace(result, nearest_rows=torch.full_like(result.nearest_rows, row))
+        figure = nearest_good(detector, compared, Sources({}, (folder,)))
+        assert figure.missing == ""
+        assert figure.caption == f"Nearest good patch, in {name}{said}"
+        pictures.append(shown(figure))
+    # 16 x 16 cells; the close-up of row 8 and column 4 of the mirrored picture is that of column 11, mirrored.
+    row = int((detector.bank.origins == torch.tensor([0, 8, 11, 0])).all(1).nonzero())
+    compared = replace(result, nearest_rows=torch.full_like(result.nearest_rows, row))
+    wanted = shown(nearest_good(detector, compared, Sources({}, (folder,))))[:, ::-1]
+    assert np.median(np.abs(pictures[2] - wanted)) < 5
+    assert np.median(np.abs(pictures[2] - pictures[0])) > 5
+
+
+def test_a_version_that_the_recipe_has_not_is_of_unknown_origin(detector, result):
+    unknown = Detector(detector.recipe)
+    unknown.embedder, unknown.calibration = detector.embedder, detector.calibration
+    origins = detector.bank.origins
+    unknown.bank = replace(detector.bank, origins=torch.cat([origins, torch.ones_like(origins[:, :1])], 1))
     assert "does not say which picture" in nearest_good(unknown, result, Sources()).missing

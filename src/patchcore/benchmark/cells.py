@@ -1,4 +1,4 @@
-"""What a benchmark measures: cells, one for each data set x category x recipe x seed, and their keys."""
+"""What a benchmark measures: cells, one for each data set x category x recipe x shots x seed, and their keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Cell:
-    """One fit and one evaluation. `data` is the digest of what the category holds (see `digest`)."""
+    """One fit and one evaluation. `data` is the digest of what the category holds (see `digest`); `shots`: at most
+    so many good pictures to fit on, drawn from the seed."""
 
     source: Source
     recipe_name: str
@@ -50,6 +51,7 @@ class Cell:
     assignments: tuple[str, ...] = ()
     data: str = ""
     options: Options = Options()
+    shots: int | None = None
 
     @property
     def names(self) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class Cell:
             "dataset": self.source.dataset,
             "category": self.source.category,
             "recipe": self.recipe_name,
+            "shots": self.shots,
             "seed": self.seed,
         }
 
@@ -80,7 +83,8 @@ class Cell:
         return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
-        return " ".join(f"{'seed ' if name == 'seed' else ''}{value}" for name, value in self.names.items())
+        said = {"shots": "shots ", "seed": "seed "}
+        return " ".join(f"{said.get(name, '')}{value}" for name, value in self.names.items() if value is not None)
 
 
 @cache
@@ -95,6 +99,7 @@ def plan(
     seeds: Iterable[int],
     assignments: tuple[str, ...] = (),
     options: Options | None = None,
+    shots: Sequence[int | None] = (None,),
 ) -> list[Cell]:
     """The cells of a benchmark, in the order in which they are run. Errors: UsageError."""
     places = [(source.dataset, source.category) for source in sources]
@@ -107,10 +112,11 @@ def plan(
             )
     seeds = list(seeds)
     return [
-        Cell(source, name, recipe.replace(seed=seed), seed, assignments, content, options or Options())
+        Cell(source, name, recipe.replace(seed=seed), seed, assignments, content, options or Options(), n)
         for source in sources
         for content in [digest(source.path)]
         for name, recipe in recipes.items()
+        for n in shots
         for seed in seeds
     ]
 

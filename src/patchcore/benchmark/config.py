@@ -13,7 +13,7 @@ from patchcore.benchmark.published import read as read_published
 from patchcore.data.layouts import elpv, layout_of
 from patchcore.errors import UsageError, nearest_name
 
-_KEYS = ("data", "recipes", "set", "seeds", "published")
+_KEYS = ("data", "recipes", "set", "shots", "seeds", "published")
 _INSTALLED = "installed:elpv"  # and, after a slash, one of its categories
 _EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
 
@@ -26,6 +26,7 @@ class Config:
     recipes: tuple[str, ...] = ()
     assignments: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    shots: tuple[int, ...] = ()
     published: tuple[Published, ...] = ()
 
 
@@ -33,9 +34,9 @@ def read(path: Path) -> Config:
     """A benchmark's file; paths in it are relative to it. Errors: UsageError, DataError.
 
     Keys: `data`, a path, a list of paths, or an object of names and paths; and, each of them optional,
-    `recipes`, `set` and `seeds`, which are what the command's options of these names take, and `published`, figures
-    of others (see `benchmark.published`). Instead of a path, `installed:elpv/mono` (or `poly`, or `installed:elpv`
-    for both) stands for the pictures of the package elpv-dataset.
+    `recipes`, `set`, `shots` and `seeds`, which are what the command's options of these names take, and `published`,
+    figures of others (see `benchmark.published`). Instead of a path, `installed:elpv/mono` (or `poly`, or
+    `installed:elpv` for both) stands for the pictures of the package elpv-dataset.
     """
     try:
         given = json.loads(path.read_text("utf-8"))
@@ -55,15 +56,14 @@ def read(path: Path) -> Config:
         str(path.parent / name) if name.endswith(".json") else name
         for name in _texts(path, "recipes", given.get("recipes", []))
     )
-    seeds = given.get("seeds", [])
-    if not isinstance(seeds, list) or any(type(seed) is not int or seed < 0 for seed in seeds):
-        raise UsageError(f"{path}: seeds is {seeds!r}; expected a list of whole numbers, for example [0, 1, 2].")
+    seeds = _numbers(path, "seeds", given.get("seeds", []), 0)
+    shots = _numbers(path, "shots", given.get("shots", []), 1)
     if not found:
         raise UsageError(f"{path}: data is empty; expected at least one path.")
     assignments = tuple(_texts(path, "set", given.get("set", [])))
     places = {(one.dataset, one.category) for one in found}
     published = read_published(path, given.get("published", []), places)
-    return Config(tuple(found), recipes, assignments, tuple(seeds), published)
+    return Config(tuple(found), recipes, assignments, seeds, shots, published)
 
 
 def _root(path: Path, place: Any) -> Path:
@@ -77,6 +77,14 @@ def _root(path: Path, place: Any) -> Path:
     if not isinstance(place, str) or not (root.exists() or layout_of(root)):  # a category of ELPV is no folder
         raise UsageError(f"{path}: data has {place!r}; expected the path of a folder or table that is there.")
     return root
+
+
+def _numbers(path: Path, key: str, value: Any, least: int) -> tuple[int, ...]:
+    """A list of whole numbers, each of them once."""
+    if not isinstance(value, list) or any(type(number) is not int or number < least for number in value):
+        from_one = "" if least == 0 else f" from {least} on"
+        raise UsageError(f"{path}: {key} is {value!r}; expected a list of whole numbers{from_one}, for example [1, 2].")
+    return tuple(dict.fromkeys(value))
 
 
 def _texts(path: Path, key: str, value: Any) -> list[str]:

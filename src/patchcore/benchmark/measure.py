@@ -60,7 +60,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         precision=options.precision,
     )
     begin = time.perf_counter()
-    detector.fit(found, memory=options.memory, **reading)
+    detector.fit(found, limit=cell.shots, memory=options.memory, **reading)
     fit_seconds = time.perf_counter() - begin
     fit_memory = peak_memory()
     evaluation = evaluate(detector, found.test, **reading)

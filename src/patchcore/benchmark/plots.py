@@ -1,9 +1,10 @@
-"""Plots of rows: accuracy against latency, and bars per category. Needs the extra `benchmark`."""
+"""Plots of rows: accuracy against latency and against pictures, and bars per category. Needs the extra `benchmark`."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from patchcore.benchmark.journal import Row
 from patchcore.benchmark.published import AVERAGE
 from patchcore.benchmark.runner import Outcome
-from patchcore.benchmark.tables import averages, compared, of, values_of
+from patchcore.benchmark.tables import averages, compared, limits, of, values_of
 from patchcore.errors import MissingExtraError
 from patchcore.store import appearing
 
@@ -31,9 +32,14 @@ def check() -> None:
 
 
 def write(outcome: Outcome, folder: Path) -> list[str]:
-    """latency.png, and for each data set categories-NAME.png; returns their names. Errors: MissingExtraError."""
+    """latency.png, and for each data set categories-NAME.png; where fits were limited, shots.png, and the others for
+    the most pictures. Returns their names. Errors: MissingExtraError."""
     check()
     names = []
+    if numbers := limits(outcome.rows):
+        if figure := shots(outcome):
+            names.append(_save(figure, folder / "shots.png"))
+        outcome = replace(outcome, rows=of(outcome.rows, shots=numbers[-1]))
     if figure := latency(outcome):
         names.append(_save(figure, folder / "latency.png"))
     for dataset in values_of(outcome.rows, "dataset"):
@@ -156,4 +162,46 @@ def categories(outcome: Outcome, dataset: str) -> Any:
         for number in range(len(recipes))
     ]
     figure.legend(handles, recipes, loc="outside lower center", ncols=min(4, len(recipes)), fontsize="small")
+    return figure
+
+
+def shots(outcome: Outcome) -> Any:
+    """Image and pixel AUROC against the number of good pictures: a column per data set, a line per recipe through
+    the averages over categories; bars are the seeds' standard deviation. None where there are no figures."""
+    from matplotlib.figure import Figure
+
+    means, numbers = averages(outcome), limits(outcome.rows)
+    metrics = [metric for metric in _TITLES if any(row[metric] is not None for row in means)]
+    if not metrics:
+        return None
+    sets, recipes = values_of(means, "dataset"), values_of(means, "recipe")
+    figure = Figure(figsize=(1.0 + 3.6 * len(sets), 0.8 + 2.9 * len(metrics)), layout="constrained")
+    panels = figure.subplots(len(metrics), len(sets), squeeze=False, sharex=True)
+    for line, metric in zip(panels, metrics, strict=True):
+        for axes, dataset in zip(line, sets, strict=True):
+            for number, recipe in enumerate(recipes):
+                own = [row for row in of(means, dataset=dataset, recipe=recipe) if row[metric] is not None]
+                found = {n: [row[metric] for row in of(own, shots=n)] for n in values_of(own, "shots")}
+                axes.errorbar(
+                    list(found),
+                    [statistics.fmean(values) for values in found.values()],
+                    [statistics.stdev(values) if len(values) > 1 else 0.0 for values in found.values()],
+                    color=_COLOURS[number % 8],
+                    marker=_MARKS[number % 8],
+                    capsize=2.5,
+                    label=recipe,
+                )
+            if not any(row[metric] is not None for row in of(means, dataset=dataset)):
+                axes.set_axis_off()  # a data set without masks
+                continue
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(numbers, list(map(str, numbers)))
+            axes.minorticks_off()
+            axes.grid(alpha=0.3)
+            axes.set_ylabel(_TITLES[metric] if dataset == sets[0] else "")
+    for axes, dataset in zip(panels[0], sets, strict=True):
+        axes.set_title(dataset)
+    for axes in panels[-1]:
+        axes.set_xlabel("good pictures")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(recipes)))
     return figure

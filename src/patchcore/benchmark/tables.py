@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COSTS = ("fit_seconds", "milliseconds", "peak_memory_mb", "model_mb")
-_NAMES = ("dataset", "category", "recipe", "seed")
+_NAMES = ("dataset", "category", "recipe", "shots", "seed")
 _RATES = ("coverage", "false_reject_rate", "miss_rate")
 _DECIMALS = dict.fromkeys((*METRICS, *_RATES), 4) | {"fit_seconds": 1, "milliseconds": 1, "peak_memory_mb": 0}
 _ABOUT = {
@@ -47,7 +47,7 @@ def compared(outcome: Outcome, dataset: str) -> list[str]:
 
 
 def averages(outcome: Outcome) -> list[Row]:
-    """A row for each data set, recipe and seed: the means over the categories that are `compared`.
+    """A row for each data set, recipe, number of shots and seed: the means over the categories that are `compared`.
 
     A figure that a category has not, for want of masks, does not count; `categories` says how many there are.
     """
@@ -56,10 +56,11 @@ def averages(outcome: Outcome) -> list[Row]:
         names = compared(outcome, dataset)
         rows = [row for row in of(outcome.rows, dataset=dataset) if row["category"] in names]
         for recipe in values_of(rows, "recipe"):
-            for seed in values_of(of(rows, recipe=recipe), "seed"):
-                same = of(rows, recipe=recipe, seed=seed)
+            own = of(rows, recipe=recipe)
+            for shots, seed in dict.fromkeys((row["shots"], row["seed"]) for row in own):
+                same = of(own, shots=shots, seed=seed)
                 figures = {column: _mean(same, column) for column in (*METRICS, *_RATES, *COSTS)}
-                row = {"dataset": dataset, "category": AVERAGE, "recipe": recipe, "seed": seed}
+                row = {"dataset": dataset, "category": AVERAGE, "recipe": recipe, "shots": shots, "seed": seed}
                 means.append({**row, **figures, "categories": len(names)})
     return means
 
@@ -91,8 +92,18 @@ def write_csv(outcome: Outcome, path: Path) -> None:
             writer.writerow({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
 
 
+def titles(outcome: Outcome) -> list[str]:
+    """The columns that say what a line of `lines` is about: shots only where they were limited."""
+    return ["category", "recipe", *(["shots"] if limits(outcome.rows) else [])]
+
+
+def limits(rows: Iterable[Row]) -> list[int]:
+    """To how many good pictures fits were limited, ascending; nothing where they were not."""
+    return sorted(shots for shots in values_of(rows, "shots") if shots is not None)
+
+
 def lines(outcome: Outcome, dataset: str) -> list[list[str]]:
-    """Category, recipe, metrics and costs of a data set, as text: its categories, then the averages.
+    """What `titles` say, metrics and costs of a data set, as text: its categories, then the averages.
 
     Below our recipes stand the systems of `published`, each with the number of its line in `sources_of`.
     """
@@ -101,11 +112,14 @@ def lines(outcome: Outcome, dataset: str) -> list[list[str]]:
     for group in (rows, means):
         for category in values_of(group, "category"):
             for recipe in values_of(of(group, category=category), "recipe"):
-                same = of(group, category=category, recipe=recipe)
-                body.append([category, recipe, *(figure(same, column) for column in (*METRICS, *COSTS))])
+                for shots in values_of(of(group, category=category, recipe=recipe), "shots"):
+                    same = of(group, category=category, recipe=recipe, shots=shots)
+                    cells = [figure(same, column) for column in (*METRICS, *COSTS)]
+                    body.append([category, recipe, *([] if shots is None else [str(shots)]), *cells])
             for label, one in _published(outcome, dataset):
                 if given := one.figures.get((dataset, category)):
-                    body.append([category, label, *(_given(given, column) for column in (*METRICS, *COSTS))])
+                    cells = [_given(given, column) for column in (*METRICS, *COSTS)]
+                    body.append([category, label, *(["-"] if limits(outcome.rows) else []), *cells])
     return body
 
 
@@ -133,23 +147,23 @@ def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
     from rich.console import Console
     from rich.table import Table
 
-    body = lines(outcome, dataset)
+    body, about = lines(outcome, dataset), titles(outcome)
 
     def part(columns: tuple[str, ...], begin: int) -> Table:
         table = Table(title=dataset, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-        for column in ("category", "recipe"):
+        for column in about:
             table.add_column(column)
         for column in columns:
             table.add_column(column.replace("_", "\n"), justify="right")
         for line in body:
-            shown = [*line[:2], *line[begin : begin + len(columns)]]
+            shown = [*line[: len(about)], *line[begin : begin + len(columns)]]
             table.add_row(*shown, style="bold" if line[0] == AVERAGE else None)
         return table
 
-    whole = part((*METRICS, *COSTS), 2)
+    whole = part((*METRICS, *COSTS), len(about))
     if Console(width=10_000).measure(whole).maximum <= width:
         return [whole]
-    return [part(METRICS, 2), part(COSTS, 2 + len(METRICS))]
+    return [part(METRICS, len(about)), part(COSTS, len(about) + len(METRICS))]
 
 
 def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> None:
@@ -159,11 +173,11 @@ def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> N
         parts += ["\n", *(f"- {_safe(line)}\n" for line in [*measured_with(outcome.rows), *_about(outcome.rows)])]
     for dataset in values_of(outcome.rows, "dataset"):
         parts += [f"\n## {_safe(dataset)}\n"]
-        parts += [_grid(["category", "recipe", *METRICS, *COSTS], lines(outcome, dataset))]
+        parts += [_grid([*titles(outcome), *METRICS, *COSTS], lines(outcome, dataset))]
         parts += [f"\n{_safe(line)}\n" for line in sources_of(outcome, dataset)]
         parts += _notes(outcome, dataset)
         for metric in METRICS:
-            parts += _by_category(outcome, dataset, metric)
+            parts += (_by_shots if limits(outcome.rows) else _by_category)(outcome, dataset, metric)
     parts += [f"\n![{name.partition('.')[0]}]({name})\n" for name in plots]
     if outcome.errors:
         parts += ["\n## Not finished\n\n", *(f"- {_safe(str(cell))}: {_safe(why)}\n" for cell, why in outcome.errors)]
@@ -186,6 +200,21 @@ def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
         given = [_given(one.figures.get((dataset, name), {}), metric) for name in (AVERAGE, *names)]
         body += [] if set(given) == {"-"} else [[label, *given]]
     return [f"\n### {metric}\n", _grid([metric, "Avg", *names], body)]
+
+
+def _by_shots(outcome: Outcome, dataset: str, metric: str) -> list[str]:
+    """A metric with the numbers of good pictures beside each other: every category, then the average."""
+    rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
+    names, numbers = values_of(rows, "category"), limits(outcome.rows)
+    if _mean(rows, metric) is None:
+        return []
+    body = [
+        [category, recipe, *(figure(of(group, category=category, recipe=recipe, shots=n), metric) for n in numbers)]
+        for group in ((rows, means) if len(names) > 1 else (rows,))
+        for category in values_of(group, "category")
+        for recipe in values_of(group, "recipe")
+    ]
+    return [f"\n### {metric} by good pictures\n", _grid(["category", "recipe", *map(str, numbers)], body)]
 
 
 def measured_with(rows: Sequence[Row]) -> list[str]:
@@ -236,6 +265,9 @@ def _notes(outcome: Outcome, dataset: str) -> list[str]:
         without = [name for name in names if _mean(of(rows, category=name), metric) is None]
         if 0 < len(without) < len(names):
             notes.append(f"No {title}, and no part in their average: {', '.join(without)}.")
+    for name in values_of(rows, "category"):
+        read = {(row["train_pictures"], row["shots"]) for row in of(rows, category=name) if row["shots"] is not None}
+        notes += [f"{name} has only {had} good pictures, not {asked}." for had, asked in sorted(read) if had < asked]
     if skipped := sum(len(row["skipped"]) for row in rows):
         notes.append(f"Left out: {counted(skipped, 'picture')} that could not be read, over all cells.")
     return [f"\n{_safe(note)}\n" for note in notes]

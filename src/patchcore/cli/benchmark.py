@@ -44,6 +44,11 @@ from patchcore.errors import MissingExtraError, UsageError, counted
     metavar="FIELD=VALUE",
     help="Change one field of all recipes; may be repeated.",
 )
+@click.option(
+    "--shots",
+    metavar="N,N,...",
+    help="Fit on so few good pictures, drawn by seed; for each of the numbers.  [default: all pictures]",
+)
 @click.option("--seeds", metavar="N,N,...", help="A fit and an evaluation for each of them.  [default: 0]")
 @click.option(
     "-o",
@@ -73,6 +78,7 @@ def benchmark(
     roots: tuple[Path, ...],
     recipes: str | None,
     assignments: tuple[str, ...],
+    shots: str | None,
     seeds: str | None,
     output: Path,
     jobs: int,
@@ -86,19 +92,20 @@ def benchmark(
 ) -> None:
     """Compare recipes on your parts, or on known data sets.
 
-    Fits and evaluates every data set x category x recipe x seed, each in a process of its own. CONFIG is a JSON file
-    with the keys data (a path, a list of them, or an object of names and paths), recipes, set, seeds and published
-    (figures of others, each with its name, source and date); options go before what it says.
+    Fits and evaluates every data set x category x recipe x shots x seed, each in a process of its own. CONFIG is a
+    JSON file with the keys data (a path, a list of them, or an object of names and paths), recipes, set, shots, seeds
+    and published (figures of others, each with its name, source and date); options go before what it says.
 
     Leaves in the output folder: results.jsonl (a line for every cell as soon as it has finished), results.csv and
-    results.md (with averages over categories), latency.png and categories-NAME.png. A run that was stopped goes on
+    results.md (with averages over categories), latency.png, categories-NAME.png and, with
+    --shots, shots.png. A run that was stopped goes on
     where it was: cells with a line in results.jsonl are not run again, unless their recipe, their pictures or the
     version have changed. One run at a time has the folder. A cell that fails does not stop the
     others; the exit code is then 1.
 
-    JSON keys: dataset, category, recipe, seed, those of evaluate, train_pictures, bank_rows, fit_seconds,
+    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_pictures, bank_rows, fit_seconds,
     milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision, processor, cores, threads,
-    python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the first four and error.
+    python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the first five and error.
     """
     from patchcore.backbones import engines
     from patchcore.benchmark import cells, plots, runner, tables
@@ -114,7 +121,14 @@ def benchmark(
     chosen = read_recipes(names, assignments)
     engines.check(engine, precision, choose_device(device))
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
-    planned = cells.plan(asked.sources, chosen, _seeds(seeds) or asked.seeds or (0,), assignments, options)
+    planned = cells.plan(
+        asked.sources,
+        chosen,
+        _numbers(seeds, "--seeds", "0,1,2") or asked.seeds or (0,),
+        assignments,
+        options,
+        _numbers(shots, "--shots", "1,2,4", 1) or asked.shots or (None,),
+    )
     can_plot = True
     try:
         plots.check()
@@ -151,12 +165,17 @@ def benchmark(
         raise SystemExit(1)
 
 
-def _seeds(text: str | None) -> tuple[int, ...]:
+def _numbers(text: str | None, option: str, example: str, least: int = 0) -> tuple[int, ...]:
+    """The different numbers of `1,2`, none of them below `least`."""
     if text is None:
         return ()
-    if not all(part.isdecimal() for part in listed(text, "--seeds")):
-        raise UsageError(f"--seeds is {text!r}; expected whole numbers with commas between them, for example 0,1,2.")
-    return tuple(dict.fromkeys(int(part) for part in listed(text, "--seeds")))
+    parts = listed(text, option)
+    if not all(part.isdecimal() and int(part) >= least for part in parts):
+        from_one = "" if least == 0 else f" from {least} on"
+        raise UsageError(
+            f"{option} is {text!r}; expected whole numbers{from_one} with commas between them, for example {example}."
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def _short(row: dict[str, Any]) -> str:

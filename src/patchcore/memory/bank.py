@@ -22,7 +22,9 @@ class Bank:
     """The remembered patches.
 
     `rows` (M, D) float32, whose values fit half precision unless they were imported; `origins` (M, 3)
-    int32: picture, grid row and grid column of each row, -1 where unknown; `pictures`: the training
+    int32: picture, grid row and grid column of each row, -1 where unknown; (M, 4) where changed versions of pictures
+    are remembered too: last, the version, 0 for the picture itself, n for the n-th of the recipe's `augment`, whose own
+    grid the place is on; `pictures`: the training
     pictures' names, in order; `scales` (D,): what each value of a patch, remembered or new, is
     multiplied by; `search`: exact or ivf_pq.
     """

@@ -5,13 +5,15 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from patchcore.errors import BackboneError
+
+Block: TypeAlias = Tensor | tuple[int, tuple[int, ...]]  # the patches, or where in the file they are, and their shape
 
 
 class PatchStore:
@@ -24,12 +26,19 @@ class PatchStore:
     def __init__(self, limit: int | None = None) -> None:
         self.grids: list[tuple[int, int]] = []  # of each picture: rows, columns
         self._limit = limit
-        self._blocks: list[Tensor | tuple[int, tuple[int, ...]] | None] = []  # a tensor, or where it is in the file
+        self._blocks: list[tuple[Block, ...]] = []  # of each picture and its changed versions, until they are gathered
+        self._shapes: list[tuple[tuple[int, int], ...]] = []  # their grids
         self._held = 0  # bytes in memory
         self._file: BinaryIO | None = None
 
-    def append(self, patches: Tensor, grid: tuple[int, int]) -> None:
-        """Add the (h*w, D) patches of one picture, row by row."""
+    def append(self, patches: Tensor, grid: tuple[int, int], *versions: tuple[Tensor, tuple[int, int]]) -> None:
+        """Add the (h*w, D) patches of one picture, row by row, and those of its changed versions, if it has any."""
+        parts = ((patches, grid), *versions)
+        self._blocks.append(tuple(self._keep(own) for own, _ in parts))
+        self._shapes.append(tuple(shape for _, shape in parts))
+        self.grids.append(grid)
+
+    def _keep(self, patches: Tensor) -> Block:
         # Half precision is plenty for choosing and remembering; it is applied always, so that
         # where the patches are kept can never change which ones are chosen.
         block = patches.to("cpu", torch.float16).contiguous()
@@ -38,16 +47,15 @@ class PatchStore:
                 f"The backbone gives features up to {float(patches.abs().max()):g}; half precision holds up to "
                 "65504. Use a tap before the one that grows so large, or a network with normalisation."
             )
-        self.grids.append(grid)
         if self._limit is None or self._held + block.nbytes <= self._limit:
-            self._blocks.append(block)
             self._held += block.nbytes
-            return
+            return block
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="patchcore-")  # noqa: SIM115, it lives as long as the store
             weakref.finalize(self, self._file.close)
-        self._blocks.append((self._file.seek(0, 2), tuple(block.shape)))
+        begin = self._file.seek(0, 2)
         self._file.write(block.numpy().data)
+        return begin, tuple(block.shape)
 
     @property
     def spilled(self) -> bool:
@@ -55,11 +63,17 @@ class PatchStore:
         return self._file is not None
 
     def of(self, picture: int) -> Tensor:
-        """The patches (h*w, D) of one picture, half precision."""
-        block = self._blocks[picture]
+        """The patches (h*w, D) of one picture, unchanged, half precision."""
+        return self._read(self._of(picture)[0])
+
+    def _of(self, picture: int) -> tuple[Block, ...]:
+        blocks = self._blocks[picture]
+        assert blocks, "gather has taken this picture's patches"
+        return blocks
+
+    def _read(self, block: Block) -> Tensor:
         if isinstance(block, Tensor):
             return block
-        assert block is not None, "gather has taken this picture's patches"
         assert self._file is not None
         self._file.seek(block[0])
         values = np.fromfile(self._file, np.float16, block[1][0] * block[1][1])
@@ -76,29 +90,34 @@ class PatchStore:
     def gather(self, pictures: list[int], scales: Tensor | None = None) -> Tensor:
         """The patches (N, D) of some pictures, in that order, times `scales` (D,), half precision.
 
-        Takes them out of the store, so that they are never held twice. If anything was spilled, the
-        result too is in a file, and mapped.
+        Those of a picture's changed versions follow its own. Takes them out of the store, so that they are never held
+        twice. If anything was spilled, the result too is in a file, and mapped.
         """
-        n = sum(self.grids[p][0] * self.grids[p][1] for p in pictures)
+        n = sum(h * w for picture in pictures for h, w in self._shapes[picture])
         d = self.of(pictures[0]).shape[1]
         rows = self.empty(n, d, torch.float16)
         begin = 0
         for picture in pictures:
-            block = self.of(picture)
-            rows[begin : begin + len(block)] = block if scales is None else block * scales.cpu()
-            begin += len(block)
-            self._blocks[picture] = None
+            for block in map(self._read, self._of(picture)):
+                rows[begin : begin + len(block)] = block if scales is None else block * scales.cpu()
+                begin += len(block)
+            self._blocks[picture] = ()
         return rows
 
     def each(self, pictures: list[int]) -> Iterator[Tensor]:
-        """The patches of some pictures, one picture after the other."""
-        return (self.of(picture) for picture in pictures)
+        """The patches that `gather(pictures)` gives, one picture or version after the other."""
+        return (self._read(block) for picture in pictures for block in self._of(picture))
 
     def origins_of(self, pictures: list[int]) -> Tensor:
-        """(N, 3), int32: picture, grid row, grid column of each row that `gather(pictures)` gives."""
+        """Where each row that `gather(pictures)` gives comes from: (N, 3), int32: picture, grid row, grid column.
+
+        If pictures have changed versions, (N, 4): last, the version, 0 for the picture itself; the grid is its own.
+        """
         parts = []
         for picture in pictures:
-            h, w = self.grids[picture]
-            row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-            parts.append(torch.stack([torch.full_like(row, picture), row, column], -1).flatten(0, 1).int())
-        return torch.cat(parts)
+            for version, (h, w) in enumerate(self._shapes[picture]):
+                row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+                origin = [torch.full_like(row, picture), row, column, torch.full_like(row, version)]
+                parts.append(torch.stack(origin, -1).flatten(0, 1).int())
+        origins = torch.cat(parts)
+        return origins if any(len(self._shapes[picture]) > 1 for picture in pictures) else origins[:, :3].contiguous()

@@ -115,8 +115,8 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
     assert bank is not None
     assert embedder is not None
     number = int(result.nearest_rows[hottest(result)][0])
-    picture, *cell = (int(value) for value in bank.origins[number])
-    if not 0 <= picture < len(bank.pictures):
+    picture, *cell, version = (*bank.origins[number].tolist(), 0)[:4]
+    if not (0 <= picture < len(bank.pictures) and 0 <= version <= len(embedder.recipe.augment)):
         return Figure(caption, missing="The memory bank does not say which picture it comes from.")
     name = bank.pictures[picture]
     path = sources.find(name)
@@ -127,6 +127,10 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
         (one,) = embedder.stream([sample], lambda one: one, batch_size=1, threads=0, max_pixels=max_pixels)
     except PictureError as error:
         return Figure(caption, missing=f"Its picture, {name}, can no longer be read: {error.reason}")
+    where = f"in {name}"
+    if version:
+        one = embedder.version(one.loaded, how := embedder.recipe.augment[version - 1])
+        where += f", changed by {how}"
     row, column = cell
     inside = row < one.grid[0] and column < one.grid[1]
     remembered = bank.rows[number]
@@ -137,7 +141,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
         return Figure(caption, missing=f"{name} is not the picture that was learned from: its patch is another one.")
     pixels = draw.to_uint8(one.loaded.pixels, result.value_range)
     close = _close_up(pixels, (row, column), one.grid, one.frame, detector.recipe.patch_size)
-    return _figure(f"{caption}, in {name}", close, f"Close-up of the nearest good patch, in {name}.")
+    return _figure(f"{caption}, {where}", close, f"Close-up of the nearest good patch, {where}.")
 
 
 def _close_up(

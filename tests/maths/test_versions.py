@@ -1,0 +1,43 @@
+"""Changed versions of a picture."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from patchcore.maths.versions import Version, changed
+
+PILLOW = {
+    "flip_h": Image.Transpose.FLIP_LEFT_RIGHT,
+    "flip_v": Image.Transpose.FLIP_TOP_BOTTOM,
+    "rotate_90": Image.Transpose.ROTATE_90,
+    "rotate_180": Image.Transpose.ROTATE_180,
+    "rotate_270": Image.Transpose.ROTATE_270,
+    "transpose": Image.Transpose.TRANSPOSE,
+    "transverse": Image.Transpose.TRANSVERSE,
+}
+
+
+@pytest.mark.parametrize("version", get_args(Version))
+@given(st.data())
+def test_they_are_what_pillow_makes_of_a_picture(version, data):
+    side = st.integers(1, 6)
+    shape = (data.draw(side), data.draw(side), *data.draw(st.sampled_from([(), (3,)])))
+    pixels = data.draw(arrays.arrays(np.uint8, shape))
+    wanted = np.asarray(Image.fromarray(pixels).transpose(PILLOW[version]))
+    assert np.array_equal(changed(pixels, version), wanted)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32, np.bool_])
+def test_the_type_stays_and_the_picture_is_left_as_it_was(kind):
+    pixels = np.arange(24).reshape(2, 4, 3).astype(kind)
+    before = pixels.copy()
+    made = changed(pixels, "transpose")
+    made[:] = 1
+    assert made.dtype == kind
+    assert made.flags.c_contiguous
+    assert np.array_equal(pixels, before)
