@@ -15,6 +15,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "report": ("report", "Write an evaluation as one HTML page with curves and pictures."),
     "benchmark": ("benchmark", "Compare recipes on your parts, or on known data sets."),
     "info": ("info", "Say what a detector file holds."),
+    "sign": ("sign", "Sign a detector file, or an exported folder."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that need no network."),
     "datasets": ("datasets", "List the public data sets that are read as they come."),
