@@ -116,14 +116,14 @@ class Model:
             out = self.run(np.load(vectors / vector["image"]))
             expected = np.array([_number(value) for value in vector["expected"]["score"]])
             far = _difference(out["score"], expected, np.abs(expected), floor / tolerance["score"])
-            worst["score"] = max(worst["score"], far.max())
+            worst["score"] = max(worst["score"], float(far.max()))
             clear = np.abs(expected - threshold) > np.maximum(tolerance["score"] * np.abs(expected), floor)
             if (out["decision"] != vector["expected"]["decision"])[clear].any():
                 raise self._differs(vector["image"], "another verdict")
             for key in ("map", "patch_scores"):
                 array = np.load(vectors / vector["arrays"][key])
                 far = _difference(out[key], array, np.nanmax(np.abs(array)), floor / tolerance["map"])
-                worst[key] = max(worst[key], far.max())
+                worst[key] = max(worst[key], float(far.max()))
             for key, value in worst.items():
                 if not value <= tolerance["score" if key == "score" else "map"]:
                     raise self._differs(vector["image"], f"{key} off by {value:.2g}, relatively")
