@@ -8,6 +8,7 @@ PatchcoreError
 ├── BackboneError                   a backbone, a tap or an output grid does not fit
 │   └── WeightsError                weights are missing, altered or for another network
 ├── StoreError                      a model file is truncated, altered, foreign or newer
+├── ExportError                     a graph cannot be made, or computes something else than the library
 ├── NotFittedError                  the detector has no memory bank yet
 └── MissingExtraError (ImportError) an optional dependency is not installed
 
@@ -56,6 +57,10 @@ class WeightsError(BackboneError):
 
 class StoreError(PatchcoreError):
     """A model file is truncated, altered, foreign, or newer than this package."""
+
+
+class ExportError(PatchcoreError):
+    """No graph can be made of a detector, or the graph computes something else than the library."""
 
 
 class NotFittedError(PatchcoreError):
