@@ -1,29 +1,22 @@
-"""Runs what `patchcore export` writes: NumPy, Pillow and one engine.
+"""patchcore-runtime: runs what `patchcore export` writes, without torch.
 
-from patchcore_runtime import load
-load("exported").predict("part.png").decision
+import patchcore_runtime
+patchcore_runtime.load("exported").predict("part.png").decision
 """
 
-from patchcore_runtime.errors import (
-    MissingExtraError,
-    PatchcoreError,
-    PictureError,
-    SignatureError,
-    StoreError,
-    UsageError,
-)
+from patchcore_runtime.errors import ExportError, PictureError, SignatureError
 from patchcore_runtime.model import Model, Result, load
+from patchcore_runtime.vectors import Agreement, verify
 
 __version__ = "0.1.0"
 __all__ = [
-    "MissingExtraError",
+    "Agreement",
+    "ExportError",
     "Model",
-    "PatchcoreError",
     "PictureError",
     "Result",
     "SignatureError",
-    "StoreError",
-    "UsageError",
     "__version__",
     "load",
+    "verify",
 ]

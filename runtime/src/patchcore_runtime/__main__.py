@@ -7,22 +7,21 @@ import json
 import math
 import sys
 
-from patchcore_runtime import PatchcoreError, load
+from patchcore_runtime import ExportError, load, verify
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m patchcore_runtime", description="Score pictures.")
     parser.add_argument("folder", help="what `patchcore export` wrote")
     parser.add_argument("pictures", nargs="*")
-    parser.add_argument("--engine", choices=["onnxruntime", "openvino"])
     parser.add_argument("--verify", action="store_true", help="run the folder's test vectors first")
     parser.add_argument("--require-signature", metavar="PUBLIC_KEY")
     given = parser.parse_intermixed_args()
     try:
-        model = load(given.folder, engine=given.engine, require_signature=given.require_signature)
+        model = load(given.folder, require_signature=given.require_signature)
         if given.verify:
-            print(json.dumps({"engine": model.engine, "largest_differences": model.verify()}))
-    except PatchcoreError as error:
+            print(verify(model), file=sys.stderr)
+    except ExportError as error:
         print(error, file=sys.stderr)
         return 1
     failed = 0
@@ -30,7 +29,7 @@ def main() -> int:
         try:
             result = model.predict(picture)
             figures = {key: getattr(result, key) for key in ("score", "normalised", "threshold", "decision", "seconds")}
-        except PatchcoreError as error:
+        except ExportError as error:
             failed, figures = 1, {"error": str(error)}
         known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
         print(json.dumps({"path": picture, **known}))

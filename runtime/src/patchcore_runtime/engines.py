@@ -1,73 +1,90 @@
-"""What runs the graph: ONNX Runtime or OpenVINO, always on the CPU."""
+"""What runs the graph: ONNX Runtime, OpenVINO, or torch where the folder was made for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from threading import local
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore_runtime.errors import MissingExtraError, UsageError
+from patchcore_runtime.errors import ExportError
 
-Run = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]  # inputs by name -> outputs by name; thread-safe
-ENGINES = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}  # by format, the first that is installed
+OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
 
-
-def start(graph: Path, made_for: str, engine: str | None, precision: str, threads: int | None) -> tuple[str, Run]:
-    """The engine's name, and what runs a graph of the format `made_for`.
-
-    Errors: UsageError for what there is not, MissingExtraError.
-    """
-    able = ENGINES.get(made_for)
-    if able is None:
-        raise UsageError(
-            f"A folder of format {made_for} is for PyTorch; expected {' or '.join(ENGINES)}. Export it again "
-            "(--format onnx), or load it with patchcore."
-        )
-    if engine is not None and engine not in able:
-        raise UsageError(f"engine is {engine!r}; a folder of format {made_for} runs on {' or '.join(able)}.")
-    if precision not in ("fp32", "bf16") or (precision == "bf16" and engine != "openvino"):
-        raise UsageError(f"precision is {precision!r}; it is fp32, or with engine='openvino' bf16.")
-    for name in able if engine is None else (engine,):
-        try:
-            return name, (_onnxruntime if name == "onnxruntime" else _openvino)(graph, precision, threads)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-    missing = engine or able[0]
-    raise MissingExtraError(missing, missing, f"A folder of format {made_for}")
+Arrays = dict[str, NDArray[Any]]
+Engine = Callable[[NDArray[np.float32], NDArray[np.float32]], Arrays]  # image, value_range -> outputs by name
 
 
-def _onnxruntime(graph: Path, precision: str, threads: int | None) -> Run:
-    import onnxruntime
+def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precision: str = "f32") -> Engine:
+    """The engine that a folder was made for, on the CPU; safe to call from several threads. Errors: ExportError."""
+    made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(manifest["engine"])
+    if made is None:
+        raise ExportError(f"{folder}: made for the engine {manifest['engine']!r}, which this version does not know.")
+    return made(folder / manifest["graph"], threads, precision)
 
-    options = onnxruntime.SessionOptions()
+
+def _onnxruntime(path: Path, threads: int | None, precision: str) -> Engine:
+    ort = _module("onnxruntime", "onnxruntime")
+    options = ort.SessionOptions()
     options.log_severity_level = 3
-    if threads is not None:
+    if threads:
         options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-
-def _openvino(graph: Path, precision: str, threads: int | None) -> Run:
-    import openvino
-
-    # On a processor that has bf16, OpenVINO would use it unasked.
-    options = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision], "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        options["INFERENCE_NUM_THREADS"] = str(threads)
-    compiled = openvino.Core().compile_model(graph, "CPU", options)
-    names = [output.get_any_name() for output in compiled.outputs]
-    requests = local()  # a request is for one thread
-
-    def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        if not hasattr(requests, "own"):
-            requests.own = compiled.create_infer_request()
-        values = requests.own.infer(dict(inputs)).to_tuple()
-        return {name: np.array(value) for name, value in zip(names, values, strict=True)}  # the next run reuses them
+    def run(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
+        found = session.run(list(OUTPUTS), {"image": image, "value_range": value_range})
+        return dict(zip(OUTPUTS, found, strict=True))
 
     return run
+
+
+def _openvino(path: Path, threads: int | None, precision: str) -> Engine:
+    ov = openvino()
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}  # unsaid, it is bf16 wherever there is any
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    compiled = ov.Core().compile_model(str(path), "CPU", options)
+
+    def run(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
+        found = compiled.create_infer_request().infer({"image": image, "value_range": value_range})
+        return {name: np.array(found[name]) for name in OUTPUTS}
+
+    return run
+
+
+def _torch(path: Path, threads: int | None, precision: str) -> Engine:
+    torch = _module("torch", "torch")
+    program = torch.export.load(str(path)).module()
+    if threads:
+        torch.set_num_threads(threads)
+
+    def run(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
+        with torch.inference_mode():
+            found = program(torch.from_numpy(image), torch.from_numpy(value_range))
+        return {name: value.numpy() for name, value in zip(OUTPUTS, found, strict=True)}
+
+    return run
+
+
+def openvino() -> Any:
+    """The package, imported without its telemetry, which would report to a server unless somebody objects."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return _module("openvino", "openvino")
+    finally:
+        if sys.modules.get("openvino_telemetry", sys) is None:
+            sys.modules.pop("openvino_telemetry", None)
+
+
+def _module(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ExportError(
+            f"This folder needs the package {name!r}, which is not installed. "
+            f"Install it with: pip install 'patchcore-runtime[{extra}]'"
+        ) from error

@@ -36,11 +36,13 @@ def read(picture: Picture, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[A
     if isinstance(picture, Image.Image):
         with _damage(name):
             return _from_pillow(picture, name)
-    return _checked(np.asarray(picture), name)
+    return _from_array(np.asarray(picture), name)
 
 
-def check_range(pixels: NDArray[Any], name: str) -> None:
-    """Refuse floats outside 0 to 1, of a model that knows no other range. Errors: PictureError."""
+def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
+    """The same pixels; with `check_float`, PictureError for floats outside 0 to 1."""
+    if not check_float or pixels.dtype != np.float32:
+        return pixels
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
         raise PictureError(
@@ -48,6 +50,7 @@ def check_range(pixels: NDArray[Any], name: str) -> None:
             f"a float picture with values from {low:g} to {high:g}; expected 0 to 1. Leave out any normalisation, or "
             f"fit with the range in the recipe, for example value_range=[{math.floor(min(low, 0))},{math.ceil(high)}].",
         )
+    return pixels
 
 
 def _read_file(path: Path, name: str, max_pixels: int) -> NDArray[Any]:
@@ -97,7 +100,7 @@ def _from_pillow(image: Image.Image, name: str) -> NDArray[Any]:
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
-        return _checked(np.asarray(image), name)
+        return _from_array(np.asarray(image), name)
     if image.mode.startswith("I"):  # I;16 in its byte orders, or 32-bit whole numbers
         array = np.asarray(image)
         low, high = int(array.min()), int(array.max())
@@ -116,7 +119,7 @@ def _grey_palette(image: Image.Image) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
-def _checked(array: NDArray[Any], name: str) -> NDArray[Any]:
+def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
     array, given = array.astype(array.dtype.newbyteorder("="), copy=False), array.shape
     if array.ndim == 2:
         array = array[..., None]
@@ -173,7 +176,7 @@ def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
         array = _upright(array, image.getexif().get(274, 1))
         if _png_kind(path)[1] == 4:
             array = array[..., :1]
-    return _checked(array, name)
+    return _from_array(array, name)
 
 
 def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:

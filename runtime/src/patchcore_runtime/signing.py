@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from pathlib import Path
 
-from patchcore_runtime.errors import MissingExtraError, SignatureError, UsageError
+from patchcore_runtime.errors import ExportError, SignatureError
+from patchcore_runtime.folder import sha256
 
 NAME = "signature.json"
 _LONGEST = 1_000_000  # bytes of a signature file; it is not trusted when it is read
@@ -15,21 +15,24 @@ _LONGEST = 1_000_000  # bytes of a signature file; it is not trusted when it is 
 def check(folder: Path, key: str | Path) -> None:
     """Check that a folder is what the owner of the public key in the PEM file `key` has signed.
 
-    Only the signature's own small file is parsed; all others are hashed. Errors: SignatureError, UsageError for a
-    key that cannot be used, MissingExtraError.
+    Only the signature's own small file is parsed; all others are hashed. Errors: SignatureError, ExportError
+    for a key that cannot be used.
     """
     try:
         from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
-        raise MissingExtraError("cryptography", "sign", "Checking a signature") from None
+        raise ExportError(
+            "Checking a signature needs the package 'cryptography', which is not installed. Install it with: "
+            "pip install 'patchcore-runtime[sign]'"
+        ) from None
     try:
         public = load_pem_public_key(Path(key).read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{key}: expected an Ed25519 public key in PEM ({error}).") from None
+        raise ExportError(f"{key}: expected an Ed25519 public key in PEM ({error}).") from None
     if not isinstance(public, Ed25519PublicKey):
-        raise UsageError(f"{key}: a public key of another kind; expected an Ed25519 public key in PEM.")
+        raise ExportError(f"{key}: a public key of another kind; expected an Ed25519 public key in PEM.")
     try:
         with (folder / NAME).open("rb") as file:
             document = json.loads(file.read(_LONGEST))
@@ -54,7 +57,7 @@ def check(folder: Path, key: str | Path) -> None:
             "again."
         ) from None
     present = [path for path in folder.rglob("*") if path.is_file() and path != folder / NAME]
-    found = {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in present}
+    found = {path.relative_to(folder).as_posix(): sha256(path) for path in present}
     for name in sorted({*files, *found}):
         if files.get(name) != found.get(name):
             what = "added" if name not in files else "removed" if name not in found else "changed"

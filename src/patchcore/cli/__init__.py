@@ -14,6 +14,8 @@ _COMMANDS = {  # name: (module, one line of help)
     "evaluate": ("evaluate", "Measure a detector on labelled pictures."),
     "report": ("report", "Write an evaluation as one HTML page with curves and pictures."),
     "benchmark": ("benchmark", "Compare recipes on your parts, or on known data sets."),
+    "export": ("export", "Write a detector as one graph for ONNX Runtime, OpenVINO or torch."),
+    "verify": ("export", "Run the test vectors of an exported folder."),
     "info": ("info", "Say what a detector file holds."),
     "sign": ("sign", "Sign a detector file, or an exported folder."),
     "recipes": ("info", "List the named recipes."),

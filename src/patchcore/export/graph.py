@@ -220,18 +220,18 @@ class Search(nn.Module):
     because in float32 |t|² - 2t·b + |b|² is off by several 1e-2 where the distance is 0.
     """
 
-    def __init__(self, bank: Bank, recipe: Recipe) -> None:
+    def __init__(self, bank: Bank, recipe: Recipe, half: bool) -> None:
         super().__init__()
         if bank.search != "exact":
             raise UsageError(
                 f"search={bank.search!r} looks through lists that a graph does not have. Only search='exact' can be "
-                "exported; fit with it (export then measures speed and size), or keep to the library."
+                "exported: fit with that, or keep to the library."
             )
         self.k = min(recipe.neighbours, len(bank.rows))
         self.squared = recipe.distance == "squared_l2"
-        half = bank.rows.to(torch.float16)
-        lossless = torch.equal(half.float(), bank.rows)
-        self.register_buffer("rows", half if lossless else bank.rows.clone())  # half the size where nothing is lost
+        short = bank.rows.to(torch.float16)
+        lossless = half and torch.equal(short.float(), bank.rows)
+        self.register_buffer("rows", short if lossless else bank.rows.clone())
         centre = bank.rows.mean(0)
         self.register_buffer("centre", centre)
         self.register_buffer("offsets", (bank.rows - centre).square().sum(1) / 2)
@@ -240,7 +240,8 @@ class Search(nn.Module):
         """(B, h, w, D) -> patch scores (B, h, w), rows (B, h, w, k)."""
         flat = patches.flatten(0, 2)
         rows = self.rows.float()
-        nearness = (flat - self.centre) @ (rows - self.centre).T - self.offsets
+        # |t - b|² = |t|² - 2t·b + |b|² from the rows' centre; what is the same for all rows is left out.
+        nearness = (flat - self.centre) @ rows.T - self.offsets
         if self.k == 1:
             found = nearness.argmax(1, keepdim=True)
             distances = (flat - rows[found[:, 0]]).square().sum(1, keepdim=True)
@@ -311,9 +312,9 @@ def _position(own: Tensor) -> Tensor:
 class Graph(nn.Module):
     """The whole detector as one graph (see the module). Errors: UsageError for a recipe that no graph can hold."""
 
-    def __init__(self, parts: Parts, static: tuple[int, int] | None = None) -> None:
+    def __init__(self, parts: Parts, half: bool = False) -> None:
+        """`half`: bank rows are kept in half precision wherever that loses nothing, and made single when it runs."""
         super().__init__()
-        self.static = static
         first = parts.recipe.parts[0]
         self.recipe = first
         banks, embedders = banks_of(parts.bank), members_of(parts.embedder)
@@ -321,7 +322,7 @@ class Graph(nn.Module):
         self.units = units
         self.members = nn.ModuleList(Embedding(one, bank) for one, bank in zip(embedders, banks, strict=True))
         self.banks = nn.ModuleList(
-            Search(bank, recipe) for bank, recipe in zip(banks, parts.recipe.parts, strict=True)
+            Search(bank, recipe, half) for bank, recipe in zip(banks, parts.recipe.parts, strict=True)
         )
         self.score = ImageScore(banks[0], first)
         self.threshold = parts.calibration.threshold
