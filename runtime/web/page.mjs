@@ -48,17 +48,34 @@ async function show(file) {
   card.append(caption);
 }
 
-// The picture with the map over it: from nothing at 0 to full colour at twice the pixel threshold.
+// The picture, almost grey, under the map, in the colours and on the scale of `Result.overlay`: from 0.7 times the pixel
+// threshold to full colour at 1.6 times, with a line around what is over it.
+const COLOURS = [[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]];
+
 async function heat(file, { map, height, width }) {
   const canvas = Object.assign(document.createElement('canvas'), { height, width });
   const context = canvas.getContext('2d');
   context.drawImage(await createImageBitmap(file), 0, 0);
-  const full = 2 * (model.manifest.pixel_threshold ?? map.reduce((a, b) => (b > a ? b : a), 0) / 2) || 1;
-  const layer = new ImageData(width, height);
-  map.forEach((value, at) => {
-    const share = Math.min(Math.max(value / full, 0), 1) || 0; // NaN, outside a crop, becomes 0
-    layer.data.set([255, 220 * Math.max(0, 2 * share - 1), 0, 200 * share * share], 4 * at);
-  });
-  context.drawImage(await createImageBitmap(layer), 0, 0);
+  const picture = context.getImageData(0, 0, width, height);
+  const threshold = model.manifest.pixel_threshold ?? Infinity;
+  const over = (x, y) => x >= 0 && y >= 0 && x < width && y < height && map[y * width + x] > threshold;
+  const line = Math.max(1, Math.round(Math.min(width, height) / 200));
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      const at = 4 * (y * width + x);
+      const strength = Math.min(Math.max((map[y * width + x] / threshold - 0.7) / 0.9, 0), 1) || 0; // NaN becomes 0
+      const stop = Math.min(Math.floor(3 * strength), 2);
+      const alpha = 0.75 * Math.sqrt(strength);
+      const grey = 0.25 * (picture.data[at] + picture.data[at + 1] + picture.data[at + 2]);
+      const around = [[line, 0], [-line, 0], [0, line], [0, -line]].map(([dx, dy]) => over(x + dx, y + dy));
+      const edge = over(x, y) ? around.includes(false) && 0 : around.includes(true) && 255;
+      for (let c = 0; c < 3; c += 1) {
+        const colour = COLOURS[stop][c] + (3 * strength - stop) * (COLOURS[stop + 1][c] - COLOURS[stop][c]);
+        const calm = grey + 0.25 * picture.data[at + c];
+        picture.data[at + c] = edge === false ? calm * (1 - alpha) + colour * alpha : edge;
+      }
+    }
+  }
+  context.putImageData(picture, 0, 0);
   return canvas;
 }

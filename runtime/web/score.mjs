@@ -55,7 +55,9 @@ export async function decode(blob) {
   if (head.byteLength > 24 && head.getUint32(0) === 0x89504e47 && head.getUint8(24) === 16) {
     throw new Error('a PNG of 16 bits, of which a browser keeps 8. Score it with Python or C++.');
   }
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }).catch(() => {
+    throw new Error('not a picture that this browser can read.');
+  });
   const { height, width } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
