@@ -1,7 +1,7 @@
 """patchcore-runtime: runs what `patchcore export` writes, without torch.
 
-    import patchcore_runtime
-    patchcore_runtime.load("exported").predict("part.png").decision
+import patchcore_runtime
+patchcore_runtime.load("exported").predict("part.png").decision
 """
 
 from patchcore_runtime.errors import ExportError, PictureError

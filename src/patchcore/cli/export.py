@@ -69,9 +69,7 @@ def export(
 
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights)
     say(f"Exporting {model} ({format}, {precision}); this takes about a minute.")
-    saved = save(
-        detector, output, format=format, precision=precision, static=static, opset=opset, pictures=pictures
-    )
+    saved = save(detector, output, format=format, precision=precision, static=static, opset=opset, pictures=pictures)
     if as_json:
         found = saved.agreement
         numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
