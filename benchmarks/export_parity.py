@@ -50,8 +50,8 @@ def engines(path: Path) -> dict[str, Model]:
 
     manifest = folders.read(path)
     return {
-        "ONNX Runtime": Model(path, manifest, None, "f32"),
-        "OpenVINO": Model(path, {**manifest, "engine": "openvino"}, None, "f32"),
+        "ONNX Runtime": Model(path, manifest),
+        "OpenVINO": Model(path, {**manifest, "engine": "openvino"}),
     }
 
 

@@ -126,7 +126,7 @@ def _self_test(
     from patchcore_runtime.model import Model
     from patchcore_runtime.vectors import compare
 
-    model = Model(place, manifest, threads=None, precision="f32")
+    model = Model(place, manifest)
     total = Agreement()
     for batch, outputs in vectors:
         total += compare(model.run(batch), outputs, manifest)
