@@ -27,6 +27,7 @@ API = {
     "patchcore.evaluation": ["evaluate", "Evaluation"],
     "patchcore.calibration": ["Calibration"],
     "patchcore.signing": ["sign", "check", "private_key", "public_key", "signature_of"],
+    "patchcore_runtime": ["load", "Model", "Result", "verify", "Agreement"],
     "patchcore.report": ["render", "write", "Sources"],
     "patchcore.benchmark.cells": ["sources", "plan", "Source", "Options", "Cell"],
     "patchcore.benchmark.runner": ["run", "Outcome"],

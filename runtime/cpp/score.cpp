@@ -81,7 +81,7 @@ Pixels read(const std::string &path) {
     return file.compare(0, 6, "\x93NUMPY") == 0 ? read_npy(path, file) : read_pnm(path, file);
 }
 
-// What a pattern's groups hold in manifest.json, whose form is known (docs/export.md).
+// What a pattern's groups hold in manifest.json, whose form is that of format 1.
 std::smatch in(const std::string &manifest, const std::string &pattern) {
     std::smatch found;
     if (!std::regex_search(manifest, found, std::regex(pattern)))

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import patchcore_runtime
 import pytest
+from click.testing import CliRunner
 from patchcore_runtime import ExportError, PictureError, SignatureError, load, verify
 from PIL import Image
 
 import patchcore
 from patchcore import signing
+from patchcore.cli import main
 
 FORMATS = ("onnx", "openvino")
 ROOT = Path(patchcore_runtime.__file__).parent
@@ -218,6 +220,27 @@ def test_both_packages_refuse_the_same_folders(folder, keys, spoil, key, message
         load(folder, require_signature=keys / key)
     with pytest.raises(patchcore.errors.SignatureError, match=message):
         signing.check(folder, keys / key)
+
+
+def test_verify_checks_the_signature_first(folder, keys):
+    def run(key):
+        return CliRunner().invoke(main, ["verify", str(folder), "--require-signature", str(keys / key), "--json"])
+
+    done = run("public.pem")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["decisions"] == 0
+    assert run("other.pem").exit_code == 1
+    (folder / "model.onnx").write_bytes(b"another graph")
+    done = run("public.pem")
+    assert done.exit_code == 1
+    assert "model.onnx: changed after signing" in done.stderr
+
+
+def test_a_folder_that_was_not_signed_is_refused_but_loads_without_the_demand(folder, keys):
+    (folder / "signature.json").unlink()
+    load(folder, verify=True)
+    with pytest.raises(SignatureError, match="not signed"):
+        load(folder, verify=True, require_signature=keys / "public.pem")
 
 
 def test_a_list_of_hashes_made_right_again_is_detected(folder, keys):

@@ -19,15 +19,15 @@ Arrays = dict[str, NDArray[Any]]
 Engine = Callable[[NDArray[np.float32], NDArray[np.float32]], Arrays]  # image, value_range -> outputs by name
 
 
-def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precision: str = "f32") -> Engine:
+def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precision: str, streams: int) -> Engine:
     """The engine that a folder was made for, on the CPU; safe to call from several threads. Errors: ExportError."""
     made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(manifest["engine"])
     if made is None:
         raise ExportError(f"{folder}: made for the engine {manifest['engine']!r}, which this version does not know.")
-    return made(folder / manifest["graph"], threads, precision)
+    return made(folder / manifest["graph"], threads, precision, streams)
 
 
-def _onnxruntime(path: Path, threads: int | None, precision: str) -> Engine:
+def _onnxruntime(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
     ort = _module("onnxruntime", "onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -42,11 +42,13 @@ def _onnxruntime(path: Path, threads: int | None, precision: str) -> Engine:
     return run
 
 
-def _openvino(path: Path, threads: int | None, precision: str) -> Engine:
+def _openvino(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
     ov = openvino()
     options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}  # unsaid, it is bf16 wherever there is any
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
+    if streams > 1:
+        options["NUM_STREAMS"] = streams
     compiled = ov.Core().compile_model(str(path), "CPU", options)
 
     def run(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
@@ -56,7 +58,7 @@ def _openvino(path: Path, threads: int | None, precision: str) -> Engine:
     return run
 
 
-def _torch(path: Path, threads: int | None, precision: str) -> Engine:
+def _torch(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
     torch = _module("torch", "torch")
     program = torch.export.load(str(path)).module()
     if threads:

@@ -50,9 +50,16 @@ class Result:
 class Model:
     """An exported folder, ready to run. Safe to call from several threads."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], threads: int | None, precision: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        threads: int | None = None,
+        precision: str = "f32",
+        streams: int = 1,
+    ) -> None:
         self.folder, self.manifest = folder, manifest
-        self._run = engine(folder, manifest, threads, precision)
+        self._run = engine(folder, manifest, threads, precision, streams)
 
     def run(self, image: NDArray[Any]) -> Arrays:
         """Pictures (N, H, W, C) of one size, uint8, uint16 or float32 -> all outputs of the graph, by name."""
@@ -103,18 +110,20 @@ def load(
     threads: int | None = None,
     verify: bool = False,
     precision: str = "f32",
+    streams: int = 1,
     require_signature: str | Path | None = None,
 ) -> Model:
     """A model from its folder, every file checked against its SHA-256.
 
     `threads`: the engine's own choice if it is None. `verify` also runs the test vectors. `precision`
     is a hint for OpenVINO alone: `f32`, or `bf16`, which is faster where the processor has it, with
-    other scores. `require_signature`: file of the public key that must have signed the folder, which is
-    checked before anything else in it is read. Errors: ExportError (SignatureError).
+    other scores. `streams`: how many pictures OpenVINO looks at side by side, for callers with several threads;
+    they share `threads`. ONNX Runtime does so by itself. `require_signature`: file of the public key that must
+    have signed the folder, which is checked before anything else in it is read. Errors: ExportError (SignatureError).
     """
     if require_signature is not None:
         signing.check(Path(folder), require_signature)
-    model = Model(Path(folder), folders.read(folder), threads, precision)
+    model = Model(Path(folder), folders.read(folder), threads, precision, streams)
     if verify:
         from patchcore_runtime.vectors import verify as run
 

@@ -53,7 +53,11 @@ def compare(found: Arrays, expected: dict[str, Any], manifest: dict[str, Any]) -
         near = threshold is not None and abs(score - threshold) <= allowed
         maps = [_apart(found[key][number], expected[key][number]) for key in ("patch_scores", "map") if key in expected]
         far = max((share for share, _ in maps), default=0.0)
-        fine = apart <= allowed and (same or near) and all(d <= tolerance["map"] * h or d <= floor for d, h in _sizes(maps))
+        fine = (
+            apart <= allowed
+            and (same or near)
+            and all(d <= tolerance["map"] * h or d <= floor for d, h in _sizes(maps))
+        )
         total += Agreement(1, apart / max(abs(score), floor, 1e-30), far, int(not (same or near)), bool(fine))
     return total
 

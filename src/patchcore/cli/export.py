@@ -83,13 +83,9 @@ def export(
 
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
-    detector = Detector.load(
-        model, device="cpu", threads=threads, weights=weights, require_signature=require_signature
-    )
+    detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
     say(f"Exporting {model} ({format}, {precision}); this takes about a minute.")
-    saved = save(
-        detector, output, format=format, precision=precision, static=static, opset=opset, pictures=pictures
-    )
+    saved = save(detector, output, format=format, precision=precision, static=static, opset=opset, pictures=pictures)
     if key:
         say(f"Signature: {signing.sign(output, key)}")
     if as_json:

@@ -66,13 +66,12 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
         raise ExportError(f"No graph can be made of this detector: {reason} {way}") from error
 
 
-def write(
-    program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int
-) -> None:
+def write(program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int) -> None:
     """Write the graph's file or files."""
     path = folder / FORMATS[format]
     if format == "torch":
-        torch.export.save(program, path)
+        with _quiet():
+            torch.export.save(program, path)
         return
     onnx_path = folder / FORMATS["onnx"]
     _write_onnx(program, onnx_path, precision, opset)

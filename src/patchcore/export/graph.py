@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from patchcore.errors import UsageError
 from patchcore.export import sides
 from patchcore.export.network import Taps
 from patchcore.export.sides import Place, Size, as_size, as_tensor, divided
-from patchcore.maths.binning import average_bins, grid_of
+from patchcore.maths.binning import average_bins
 from patchcore.maths.tiling import Tiling
 from patchcore.memory.bank import Bank
 from patchcore.recipe import Recipe
@@ -71,17 +72,18 @@ def frame(embedder: Embedder, source: tuple[Size, Size], scale: float) -> tuple[
         cells = [sides.rounded_root(share, a, b) for a, b in ((h, w), (w, h))]
     elif recipe.resize == "letterbox":
         first = h * window[1] >= w * window[0]  # the height fills the window
-        fits = torch.where(first, *(torch.tensor(side) for side in window))
+        fits = torch.where(first, torch.tensor(window[0]), torch.tensor(window[1]))
         side = torch.where(first, h, w)
         cells = [
-            sides.rounded(a * fits, side * cell).clamp(max=most // cell)
-            for a, most in zip((h, w), window, strict=True)
+            sides.rounded(a * fits, side * cell).clamp(max=most // cell) for a, most in zip((h, w), window, strict=True)
         ]
     else:
         assert isinstance(recipe.size, int)
         short, shorter = round(recipe.size * scale), torch.minimum(h, w)
         if recipe.crop:
-            return tuple(_cropped(s, divided(as_tensor(s) * short, shorter), c) for s, c in zip(source, window))  # type: ignore[return-value]
+            return tuple(
+                _cropped(s, divided(as_tensor(s) * short, shorter), c) for s, c in zip(source, window, strict=True)
+            )  # type: ignore[return-value]
         cells = [sides.rounded(a * short, shorter * cell) for a in (h, w)]
     made_sides = []
     for s, value, whole in zip(source, cells, window, strict=True):
@@ -140,6 +142,11 @@ class Reader(nn.Module):
 class Embedding(nn.Module):
     """Pixels to patches: resize, normalise, taps, pool, align, merge, scale."""
 
+    mean: Tensor
+    std: Tensor
+    scales: Tensor
+    merging: Tensor
+
     def __init__(self, embedder: Embedder, bank: Bank) -> None:
         super().__init__()
         self.embedder = embedder
@@ -177,7 +184,7 @@ class Embedding(nn.Module):
             value = self._pool(tap, number)
             if grid is None:
                 grid = (value.shape[2], value.shape[3])
-            elif recipe.scales != (1.0,) or self.strides[number] != self.strides[0] :
+            elif recipe.scales != (1.0,) or self.strides[number] != self.strides[0]:
                 value = _aligned(value, grid, recipe.align)
             pooled.append(value)
         stacked = torch.cat(pooled, 1).permute(0, 2, 3, 1)  # B, h, w, D
@@ -209,7 +216,7 @@ def _without_padding(tap: Tensor, rows: Side, columns: Side, stride: int) -> Ten
     return tap
 
 
-def _aligned(tap: Tensor, grid: tuple[Size, Size], mode: str) -> Tensor:
+def _aligned(tap: Tensor, grid: Any, mode: str) -> Tensor:
     return F.interpolate(tap, grid, mode=mode, align_corners=False if mode == "bilinear" else None)
 
 
@@ -219,6 +226,10 @@ class Search(nn.Module):
     A product finds the nearest row; the distance to it is then computed again from the row itself,
     because in float32 |t|² - 2t·b + |b|² is off by several 1e-2 where the distance is 0.
     """
+
+    rows: Tensor
+    centre: Tensor
+    offsets: Tensor
 
     def __init__(self, bank: Bank, recipe: Recipe, half: bool) -> None:
         super().__init__()
@@ -257,6 +268,8 @@ class Search(nn.Module):
 
 class ImageScore(nn.Module):
     """Patch scores to one score for each picture, by any of the three ways."""
+
+    around: Tensor
 
     def __init__(self, bank: Bank, recipe: Recipe) -> None:
         super().__init__()

@@ -68,7 +68,9 @@ class Taps(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         taps = []
-        for output, layout, prefix, cell in zip(self._run(images), self.layouts, self.prefixes, self.cells, strict=True):
+        for output, layout, prefix, cell in zip(
+            self._run(images), self.layouts, self.prefixes, self.cells, strict=True
+        ):
             if layout == "tokens":
                 tokens = output if self.norm is None else self.norm(output)
                 grid = (images.shape[2] // cell[0], images.shape[3] // cell[1])
@@ -93,7 +95,7 @@ class _Same(nn.Module):
         amounts: list[Any] = []
         for side, (kernel, stride, dilation) in zip(x.shape[2:], self.geometry, strict=True):
             reach = dilation * (kernel - 1) + 1
-            pad = ((side + stride - 1) // stride - 1) * stride + reach - side
+            pad: Any = ((side + stride - 1) // stride - 1) * stride + reach - side
             pad = pad if reach >= stride else torch.sym_max(pad, 0)
             amounts = [pad // 2, pad - pad // 2, *amounts]
         x, module = F.pad(x, amounts, value=self.fill), self.module
@@ -106,8 +108,8 @@ class _Same(nn.Module):
 
 
 def _replace_same(model: nn.Module) -> None:
-    from timm.layers import AvgPool2dSame, Conv2dSame
-    from timm.layers.pool2d_same import MaxPool2dSame
+    from timm.layers.conv2d_same import Conv2dSame
+    from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 
     for name, module in list(model.named_modules()):
         if isinstance(module, Conv2dSame | MaxPool2dSame | AvgPool2dSame):

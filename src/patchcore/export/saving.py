@@ -62,7 +62,9 @@ def save(
     formats.check(format, precision, opset)
     parts = parts_of(detector)
     if (detector.engine, detector.precision) != ("torch", "fp32"):
-        raise UsageError("The self-test compares with torch in fp32. Load the detector without `engine` and `precision`.")
+        raise UsageError(
+            "The self-test compares with torch in fp32. Load the detector without `engine` and `precision`."
+        )
     with _appearing(Path(folder)) as place:
         program = formats.capture(_graph(parts, half=format != "torch"), static)
         formats.write(program, place, format, precision, opset)
@@ -92,9 +94,7 @@ def _graph(parts: Parts, half: bool) -> Graph:
     return Graph(parts, half).eval()
 
 
-def _manifest(
-    parts: Parts, format: str, precision: str, static: tuple[int, int] | None, opset: int
-) -> dict[str, Any]:
+def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int] | None, opset: int) -> dict[str, Any]:
     recipe, calibration = parts.recipe, parts.calibration
     about, limits = archive.header(parts), calibration.to_dict()
     median = statistics.median(calibration.scores) if calibration.scores else 0.0
@@ -126,7 +126,7 @@ def _self_test(
     from patchcore_runtime.model import Model
     from patchcore_runtime.vectors import compare
 
-    model = Model(place, manifest, threads=None, precision="f32")
+    model = Model(place, manifest)
     total = Agreement()
     for batch, outputs in vectors:
         total += compare(model.run(batch), outputs, manifest)

@@ -62,10 +62,10 @@ def rounded_root(share: Fraction, numerator: Tensor, denominator: Tensor) -> Ten
 
 def resize_rows(n_in: Size, n_out: Place, kernel: Kernel, start: Place = 0, count: Size | None = None) -> Tensor:
     """`count` rows from `start` of `resize_matrix(n_in, n_out, kernel)`: (count, n_in), float32."""
-    n, count = as_tensor(n_in), n_out if count is None else count
-    assert not isinstance(count, Tensor)
-    out = as_tensor(n_out)
-    rows = torch.arange(count, dtype=torch.int64) + start
+    n, out = as_tensor(n_in), as_tensor(n_out)
+    wanted = n_out if count is None else count
+    assert not isinstance(wanted, Tensor)
+    rows = torch.arange(wanted, dtype=torch.int64) + start
     pixels = torch.arange(n_in, dtype=torch.int64)
     apart = ((2 * pixels + 1)[None] * out - ((2 * rows + 1) * n)[:, None]).abs()
     x = apart.float() / (2 * torch.maximum(n, out)).float()
@@ -119,9 +119,7 @@ def back_rows(resized: Size, source: Size, start: Place, inside: Size, cut: bool
     return torch.where(shown > 0.501, back / shown, torch.nan)
 
 
-def join_rows(
-    source: tuple[Size, Size, Place, Place], target: tuple[Size, Size, Place, Place]
-) -> Tensor:
+def join_rows(source: tuple[Size, Size, Place, Place], target: tuple[Size, Size, Place, Place]) -> Tensor:
     """`maths.joining.side_matrix`: (target cells, source cells), linear interpolation through the picture.
 
     `source`, `target`: cells, pixels they cover, pixels of the whole picture, and of those before the first.
