@@ -26,6 +26,7 @@ API = {
     "patchcore": ["Detector", "Recipe", "Result"],
     "patchcore.evaluation": ["evaluate", "Evaluation"],
     "patchcore.calibration": ["Calibration"],
+    "patchcore.export": ["save", "Saved"],
     "patchcore.report": ["render", "write", "Sources"],
     "patchcore.benchmark.cells": ["sources", "plan", "Source", "Options", "Cell"],
     "patchcore.benchmark.runner": ["run", "Outcome"],
