@@ -134,13 +134,16 @@ def main() -> None:
         found = row.pop("scores")
         row["score"] = max(abs(a - b) / b for a, b in zip(found, scores, strict=True))
         rows["anomalib 2.7.0, its OpenVINO export"] = row
-        print(f"| anomalib 2.7.0, its OpenVINO export | {row['milliseconds']:.1f} | {row['per_second']:.1f} | {row['score']:.1e} |")
+        print(
+            f"| anomalib 2.7.0, its OpenVINO export | {row['milliseconds']:.1f} | {row['per_second']:.1f} | {row['score']:.1e} |"
+        )
     write_json(options.json, {"machine": machine(), "model": options.model.name, "rows": rows})
 
 
 def prepare_peer(options: Any, detector: Detector, pictures: list[Any]) -> None:
     """What the peer needs: weights, bank, pictures, and how they are resized."""
-    assert detector.embedder is not None and detector.bank is not None
+    assert detector.embedder is not None
+    assert detector.bank is not None
     backbone, recipe = detector.embedder.backbone, detector.recipe
     torch.save(backbone.extractor.model.state_dict(), options.work / "weights.pt")
     torch.save(detector.bank.rows, options.work / "bank.pt")

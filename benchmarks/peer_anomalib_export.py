@@ -1,6 +1,6 @@
 """The peer's side of export_speed.py, for its own interpreter: its own OpenVINO export, timed.
 
-    peer/bin/python benchmarks/peer_anomalib_export.py WORK THREADS SECONDS
+peer/bin/python benchmarks/peer_anomalib_export.py WORK THREADS SECONDS
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ API = {
     "patchcore.calibration": ["Calibration"],
     "patchcore.signing": ["sign", "check", "private_key", "public_key", "signature_of"],
     "patchcore_runtime": ["load", "Model", "Result", "verify", "Agreement"],
+    "patchcore.export": ["save", "Saved"],
     "patchcore.report": ["render", "write", "Sources"],
     "patchcore.benchmark.cells": ["sources", "plan", "Source", "Options", "Cell"],
     "patchcore.benchmark.runner": ["run", "Outcome"],

@@ -103,8 +103,9 @@ def test_errors_import_nothing_of_ours():
 
 
 # The inferencers of anomalib v0 run its models; the command line imports models of patchcore-inspection, writes
-# reports and runs benchmarks.
-STANDS_ON = {("inferencers", "lightning"), ("cli", "inspection"), ("cli", "report"), ("cli", "benchmark")}
+# reports, exports and runs benchmarks.
+STANDS_ON = {("inferencers", "lightning"), ("cli", "inspection"), ("cli", "report"), ("cli", "benchmark"),
+             ("cli", "export")}  # fmt: skip
 
 
 def test_nothing_imports_a_face_but_the_face_itself():

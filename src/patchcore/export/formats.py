@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from patchcore.errors import ExportError, MissingExtraError, UsageError
+from patchcore.export import sides
 from patchcore.export.graph import OUTPUTS, Graph
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
@@ -54,10 +55,11 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
     open_ = torch.export.Dim.DYNAMIC
     height, width = static or (70, 90)
     example = (torch.rand(2, height, width, 3), torch.tensor([0.0, 1.0]))
-    sides = {} if static else {1: open_, 2: open_}
+    free = {} if static else {1: open_, 2: open_}
     try:
-        with _quiet():
-            return torch.export.export(graph, example, dynamic_shapes=({0: open_, 3: open_, **sides}, None))
+        with _quiet(), sides.constants():
+            graph(*example)
+            return torch.export.export(graph, example, dynamic_shapes=({0: open_, 3: open_, **free}, None))
     except UsageError:
         raise
     except Exception as error:  # capturing has many

@@ -227,9 +227,8 @@ class Search(nn.Module):
     because in float32 |t|² - 2t·b + |b|² is off by several 1e-2 where the distance is 0.
     """
 
-    rows: Tensor
+    keys: Tensor
     centre: Tensor
-    offsets: Tensor
 
     def __init__(self, bank: Bank, recipe: Recipe, half: bool) -> None:
         super().__init__()
@@ -241,29 +240,42 @@ class Search(nn.Module):
         self.k = min(recipe.neighbours, len(bank.rows))
         self.squared = recipe.distance == "squared_l2"
         short = bank.rows.to(torch.float16)
-        lossless = half and torch.equal(short.float(), bank.rows)
-        self.register_buffer("rows", short if lossless else bank.rows.clone())
+        rows = short if half and torch.equal(short.float(), bank.rows) else bank.rows
         centre = bank.rows.mean(0)
+        lengths = (bank.rows - centre).square().sum(1) / 2
+        # Of numbers that half precision holds: the largest is 65504.
+        self.unit = 2.0 ** max(0, math.frexp(float(lengths.max()))[1] - 15)
+        self.register_buffer("keys", torch.cat([rows, -_in_parts(lengths / self.unit, rows.dtype)], 1))
         self.register_buffer("centre", centre)
-        self.register_buffer("offsets", (bank.rows - centre).square().sum(1) / 2)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Bank rows by their numbers: (..., D)."""
+        return self.keys[index][..., : self.centre.shape[0]].float()
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """(B, h, w, D) -> patch scores (B, h, w), rows (B, h, w, k)."""
         flat = patches.flatten(0, 2)
-        rows = self.rows.float()
-        # |t - b|² = |t|² - 2t·b + |b|² from the rows' centre; what is the same for all rows is left out.
-        nearness = (flat - self.centre) @ rows.T - self.offsets
-        if self.k == 1:
-            found = nearness.argmax(1, keepdim=True)
-            distances = (flat - rows[found[:, 0]]).square().sum(1, keepdim=True)
-        else:
-            found = nearness.topk(self.k, 1).indices
-            distances = torch.stack([(flat - rows[found[:, i]]).square().sum(1) for i in range(self.k)], 1)
+        # Half of |t - b|² = |t|² - 2t·b + |b|², negative, from the rows' centre. What is the same for all rows is left
+        # out, and |b|² is some more columns of the product: subtracting it would be a pass over all pairs.
+        more = torch.full_like(flat[:, : self.keys.shape[1] - self.centre.shape[0]], self.unit)
+        nearness = torch.cat([flat - self.centre, more], 1) @ self.keys.float().T
+        found = nearness.topk(self.k, 1).indices  # in OpenVINO several times as fast as argmax
+        distances = torch.stack([(flat - self.rows(found[:, i])).square().sum(1) for i in range(self.k)], 1)
+        if self.k > 1:
             distances, order = distances.sort(1)
             found = found.gather(1, order)
         scores = distances if self.squared else distances.sqrt()
         sizes = patches.shape[:3]
         return scores.mean(1).unflatten(0, sizes), found.unflatten(0, sizes)
+
+
+def _in_parts(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """(M,) -> (M, n) of the type, whose sums are the values in float32."""
+    if dtype != torch.float16:
+        return values[:, None]
+    high = values.half()
+    middle = (values - high.float()).half()
+    return torch.stack([high, middle, (values - high.float() - middle.float()).half()], 1)
 
 
 class ImageScore(nn.Module):
@@ -282,8 +294,8 @@ class ImageScore(nn.Module):
         elif self.kind == "reweighted":
             self.kind = "max"
 
-    def forward(self, scores: Tensor, patches: Tensor, rows: Tensor, bank: Tensor) -> Tensor:
-        """Scores (B, h, w), patches (B, h, w, D), rows (B, h, w, k), all rows (M, D) -> (B,)."""
+    def forward(self, scores: Tensor, patches: Tensor, rows: Tensor, bank: Search) -> Tensor:
+        """Scores (B, h, w), patches (B, h, w, D), rows (B, h, w, k) -> (B,)."""
         scores = scores.flatten(1)
         if self.kind == "max":
             return scores.amax(1)
@@ -293,7 +305,7 @@ class ImageScore(nn.Module):
         row = rows[..., 0].flatten(1).gather(1, top)[:, 0]
         dimensions = patches.shape[3]
         patch = patches.flatten(1, 2).gather(1, top[..., None].expand(-1, 1, dimensions))  # B, 1, D
-        around = bank[self.around[row].long()]  # B, b, D
+        around = bank.rows(self.around[row].long())  # B, b, D
         distances = (around - patch).square().sum(2).sqrt()
         return (1 - torch.softmax(distances, 1)[:, 0]) * scores.gather(1, top)[:, 0]
 
@@ -339,7 +351,8 @@ class Graph(nn.Module):
         )
         self.score = ImageScore(banks[0], first)
         self.threshold = parts.calibration.threshold
-        self.map_options = parts.recipe.map_options
+        smoothing = parts.recipe.map_options
+        self.map_options = smoothing["sigma"], smoothing["upsample"], smoothing["border"]
         self.least = embedders[0].cell
 
     def forward(self, image: Tensor, value_range: Tensor) -> tuple[Tensor, ...]:
@@ -351,7 +364,7 @@ class Graph(nn.Module):
         scores, rows = found[0]
         if len(found) > 1:
             scores = self._joined([one for one, _ in found], [one for _, one in seen])
-        score = self.score(scores, seen[0][0], rows, self.banks[0].rows.float())
+        score = self.score(scores, seen[0][0], rows, self.banks[0])  # type: ignore[arg-type]
         model_map, own_map, coverage = self._maps(scores, *seen[0][1])
         return (
             score,
@@ -376,13 +389,12 @@ class Graph(nn.Module):
         return total / seen
 
     def _maps(self, scores: Tensor, rows: Side, columns: Side) -> tuple[Tensor, Tensor, Tensor]:
-        options = self.map_options
         to_window, to_picture, shown = [], [], torch.ones(())
         for axis, side in ((1, rows), (2, columns)):
-            smooth = sides.gaussian(side.inside, options["sigma"], options["border"], self.least)
-            window = smooth @ sides.upsample(scores.shape[axis], side.inside, options["upsample"])
-            to_window.append(window)
-            to_picture.append(sides.back_rows(side.resized, side.source, side.start, side.inside, side.cut) @ window)
+            window = (scores.shape[axis], side.inside, self.least, *self.map_options)
+            back = (side.resized, side.source, side.start, side.inside, side.cut)
+            to_window.append(sides.to_window(*window))
+            to_picture.append(sides.to_picture(window, back))
             if side.cut:
                 shown = shown * as_tensor(side.inside).float() / as_tensor(side.resized).float()
         return (

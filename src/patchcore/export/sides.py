@@ -10,8 +10,12 @@ A `Size` is a number of pixels or cells: an int, or what `torch.export` makes of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
-from typing import TypeAlias
+from functools import wraps
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,8 +23,44 @@ from torch import Tensor
 from patchcore.maths.maps import Border, Upsample
 from patchcore.maths.resize import Kernel
 
+F = TypeVar("F", bound=Callable[..., Tensor])
 Size: TypeAlias = "int | torch.SymInt"
 Place: TypeAlias = "Size | Tensor"  # a size that no shape depends on may stay a tensor
+
+
+_constants: ContextVar[dict[Any, Tensor] | None] = ContextVar("constants", default=None)
+
+
+@contextmanager
+def constants() -> Iterator[None]:
+    """Matrices whose sizes are all known are computed by the first pass in here, and are constants of later ones.
+
+    So a graph that is captured after one pass holds the matrix, and not the steps to it.
+    """
+    token = _constants.set({})
+    try:
+        yield
+    finally:
+        _constants.reset(token)
+
+
+def _constant(function: F) -> F:
+    @wraps(function)
+    def call(*sizes: Any) -> Tensor:
+        known = _constants.get()
+        if known is None or _is_open(sizes):
+            return function(*sizes)
+        key = (function.__name__, *sizes)
+        if torch.compiler.is_exporting():
+            return known[key] if key in known else function(*sizes)
+        return known.setdefault(key, function(*sizes))
+
+    return cast(F, call)
+
+
+def _is_open(size: Any) -> bool:
+    """Whether a size is known only when the graph runs."""
+    return isinstance(size, Tensor | torch.SymInt) or (isinstance(size, tuple) and any(map(_is_open, size)))
 
 
 def as_tensor(size: Place) -> Tensor:
@@ -60,6 +100,7 @@ def rounded_root(share: Fraction, numerator: Tensor, denominator: Tensor) -> Ten
     return divided(quotient.float().sqrt().floor().long() + 1, torch.scalar_tensor(2, dtype=torch.int64)).clamp(min=1)
 
 
+@_constant
 def resize_rows(n_in: Size, n_out: Place, kernel: Kernel, start: Place = 0, count: Size | None = None) -> Tensor:
     """`count` rows from `start` of `resize_matrix(n_in, n_out, kernel)`: (count, n_in), float32."""
     n, out = as_tensor(n_in), as_tensor(n_out)
@@ -119,6 +160,19 @@ def back_rows(resized: Size, source: Size, start: Place, inside: Size, cut: bool
     return torch.where(shown > 0.501, back / shown, torch.nan)
 
 
+@_constant
+def to_window(cells: Size, inside: Size, least: int, sigma: float, mode: Upsample, border: Border) -> Tensor:
+    """From the grid to smoothed pixels of the window: (inside, cells)."""
+    return gaussian(inside, sigma, border, least) @ upsample(cells, inside, mode)
+
+
+@_constant
+def to_picture(window: tuple[Any, ...], back: tuple[Any, ...]) -> Tensor:
+    """`maths.maps.side_matrix`, from the arguments of `to_window` and of `back_rows`: (source, cells)."""
+    return back_rows(*back) @ to_window(*window)
+
+
+@_constant
 def join_rows(source: tuple[Size, Size, Place, Place], target: tuple[Size, Size, Place, Place]) -> Tensor:
     """`maths.joining.side_matrix`: (target cells, source cells), linear interpolation through the picture.
 
