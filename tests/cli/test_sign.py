@@ -68,7 +68,7 @@ def test_every_command_that_reads_a_model_refuses_one_that_is_not_signed_or_chan
     run, model, hazelnut, pair, tmp_path
 ):
     private, public = pair
-    for command in commands(model, hazelnut, tmp_path):
+    for command in [*commands(model, hazelnut, tmp_path), ("export", model, "-o", tmp_path / "exported")]:
         done = run(*command, "--require-signature", public)
         assert done.exit_code == 1
         assert "not signed: there is no nuts.patchcore.sig beside it" in done.stderr
@@ -98,5 +98,9 @@ def test_a_folder_is_signed_as_a_whole(run, pair, tmp_path):
     folder = tmp_path / "export"
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"graph")
+    done = run("sign", folder, "--key", pair[0])
+    assert done.exit_code == 2
+    assert "expected a folder that `patchcore export` has written" in done.stderr
+    (folder / "manifest.json").write_text("{}")
     assert run("sign", folder, "--key", pair[0]).exit_code == 0
-    assert list(json.loads((folder / "signature.json").read_text())["files"]) == ["model.onnx"]
+    assert set(json.loads((folder / "signature.json").read_text())["files"]) == {"model.onnx", "manifest.json"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import command, existing_path, say
+from patchcore.errors import UsageError
 
 
 @click.command()
@@ -30,4 +31,6 @@ def sign(model: Path, key: str) -> None:
     signing.private_key(key)
     if model.is_file():
         store.read(model)  # nothing damaged or foreign is signed
+    elif not (model / "manifest.json").is_file():
+        raise UsageError(f"{model}: expected a folder that `patchcore export` has written, with a manifest.json in it.")
     say(f"Signature: {signing.sign(model, key)}")
