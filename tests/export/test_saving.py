@@ -154,6 +154,8 @@ def test_a_graph_that_does_not_agree_is_not_kept(tmp_path: Path) -> None:
 def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="format is 'tflite'; expected one of onnx, openvino, torch"):
         export.save(small, tmp_path / "a", format="tflite")
+    with pytest.raises(UsageError, match="precision='int8'"):
+        export.save(small, tmp_path / "a", format="openvino", precision="int8")
     with pytest.raises(UsageError, match="precision is 'bf16'"):
         export.save(small, tmp_path / "a", precision="bf16")
     with pytest.raises(UsageError, match="format='torch' with precision='fp16'"):

@@ -32,10 +32,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Of weights and bank. fp16 halves the size and computes in fp32.",
+    help="fp32, or fp16: weights and bank kept at half the size, computed in fp32.",
 )
 @click.option(
     "--static",

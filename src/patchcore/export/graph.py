@@ -227,7 +227,7 @@ class Search(nn.Module):
     because in float32 |t|² - 2t·b + |b|² is off by several 1e-2 where the distance is 0.
     """
 
-    keys: Tensor
+    keys: Tensor  # (D + n, M): the rows, and their squared lengths in n parts
     centre: Tensor
 
     def __init__(self, bank: Bank, recipe: Recipe, half: bool) -> None:
@@ -245,20 +245,22 @@ class Search(nn.Module):
         lengths = (bank.rows - centre).square().sum(1) / 2
         # Of numbers that half precision holds: the largest is 65504.
         self.unit = 2.0 ** max(0, math.frexp(float(lengths.max()))[1] - 15)
-        self.register_buffer("keys", torch.cat([rows, -_in_parts(lengths / self.unit, rows.dtype)], 1))
+        keys = torch.cat([rows, -_in_parts(lengths / self.unit, rows.dtype)], 1)
+        self.register_buffer("keys", keys.T.contiguous())  # as the product takes them: OpenVINO stores a copy otherwise
         self.register_buffer("centre", centre)
 
     def rows(self, index: Tensor) -> Tensor:
         """Bank rows by their numbers: (..., D)."""
-        return self.keys[index][..., : self.centre.shape[0]].float()
+        found = self.keys.index_select(1, index.flatten())[: self.centre.shape[0]]
+        return found.T.float().unflatten(0, index.shape)
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """(B, h, w, D) -> patch scores (B, h, w), rows (B, h, w, k)."""
         flat = patches.flatten(0, 2)
         # Half of |t - b|² = |t|² - 2t·b + |b|², negative, from the rows' centre. What is the same for all rows is left
         # out, and |b|² is some more columns of the product: subtracting it would be a pass over all pairs.
-        more = torch.full_like(flat[:, : self.keys.shape[1] - self.centre.shape[0]], self.unit)
-        nearness = torch.cat([flat - self.centre, more], 1) @ self.keys.float().T
+        more = torch.full_like(flat[:, : self.keys.shape[0] - self.centre.shape[0]], self.unit)
+        nearness = torch.cat([flat - self.centre, more], 1) @ self.keys.float()
         found = nearness.topk(self.k, 1).indices  # in OpenVINO several times as fast as argmax
         distances = torch.stack([(flat - self.rows(found[:, i])).square().sum(1) for i in range(self.k)], 1)
         if self.k > 1:
@@ -364,7 +366,7 @@ class Graph(nn.Module):
         scores, rows = found[0]
         if len(found) > 1:
             scores = self._joined([one for one, _ in found], [one for _, one in seen])
-        score = self.score(scores, seen[0][0], rows, self.banks[0])  # type: ignore[arg-type]
+        score = self.score(scores, seen[0][0], rows, self.banks[0])
         model_map, own_map, coverage = self._maps(scores, *seen[0][1])
         return (
             score,
