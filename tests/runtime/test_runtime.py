@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -277,6 +278,18 @@ def test_a_prediction_loads_neither_torch_nor_the_library(format, request, hazel
     done = subprocess.run([sys.executable, "-c", code, folder, hazelnut / "test/colour/00.jpg"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_engine_reports_to_anybody(format, request, tmp_path):
+    # ONNX Runtime leaves a device id and a queue of events in the home folder, unless it is told not to.
+    folder = request.getfixturevalue(f"exported_{format}")
+    code = "import sys, patchcore_runtime; patchcore_runtime.load(sys.argv[1], verify=True); print(*sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    done = subprocess.run([sys.executable, "-c", code, folder], env={**environment, "HOME": str(tmp_path)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert list(tmp_path.rglob("*")) == []
+    assert "openvino_telemetry" not in done.stdout.split()
 
 
 def test_it_imports_nothing_but_its_own_dependencies():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precisio
 
 
 def _onnxruntime(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # unsaid, its builds report to Microsoft from the import on
     ort = _module("onnxruntime", "onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = 3
