@@ -126,7 +126,7 @@ def _to_openvino(source: Path, path: Path) -> None:
     from patchcore_runtime.engines import openvino
 
     ov = openvino()
-    model = ov.convert_model(str(source))
+    model = ov.Core().read_model(str(source))  # `convert_model` would store the bank once more, in fp32
     ov.save_model(model, str(path), compress_to_fp16=False)  # unsaid, it would be, vectors included
 
 
