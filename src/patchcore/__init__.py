@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from patchcore.errors import (
     BackboneError,
     DataError,
+    ExportError,
     MissingExtraError,
     NotFittedError,
     PatchcoreError,
@@ -35,6 +36,7 @@ __all__ = [
     "BackboneError",
     "DataError",
     "Detector",
+    "ExportError",
     "MissingExtraError",
     "NotFittedError",
     "PatchcoreError",

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from patchcore import archive, ensemble
+from patchcore import archive, ensemble, signing
 from patchcore.backbones import engines
 from patchcore.calibration import Calibration
 from patchcore.data import MAX_PIXELS, datasets
@@ -205,14 +205,18 @@ class Detector:
         precision: str = "fp32",
         backbone: nn.Module | None = None,
         weights: str | None = None,
+        require_signature: str | Path | None = None,
     ) -> Detector:
         """A detector from its file. Nothing in the file is executed.
 
         `backbone` is needed again where `fit` was given a network of the caller's own; `weights`
         (a path) where it was saved without weights that came from a local file. `engine` and
-        `precision` need not be those of the fit. Errors: StoreError, WeightsError, UsageError.
+        `precision` need not be those of the fit. `require_signature`: file of the public key that must
+        have signed it. Errors: StoreError (SignatureError), WeightsError, UsageError.
         """
         engines.check(engine, precision, choose_device(device))
+        if require_signature is not None:
+            signing.check(path, require_signature)
         parts = archive.load(path, device=choose_device(device), network=backbone, weights=weights)
         detector = cls(
             parts.recipe, backbone=backbone, device=device, threads=threads, engine=engine, precision=precision

@@ -67,8 +67,8 @@ class Embedder:
         self._kernel = source.interpolation if recipe.interpolation == "weights" else recipe.interpolation
         # Sides without padding or crop are whole cells of every tap. A letterbox too pads in whole
         # cells, so that none of them shows picture and padding at once.
-        self._cell = math.lcm(*backbone.extractor.strides)
-        recipe.check_cells(self._cell)
+        self.cell = math.lcm(*backbone.extractor.strides)
+        recipe.check_cells(self.cell)
 
     def stream(
         self,
@@ -125,17 +125,17 @@ class Embedder:
     def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
         """Where a picture of (height, width) lies in the network's input, at one of the scales."""
         recipe, (height, width) = self.recipe, source
-        h, w = (max(1, round(side * scale / self._cell)) * self._cell for side in recipe.window)
+        h, w = (max(1, round(side * scale / self.cell)) * self.cell for side in recipe.window)
         window = recipe.window if scale == 1 else (h, w)
         if recipe.resize == "stretch":
             return Frame((height, width), window, window)
         if recipe.resize == "area":
-            return resize.area_frame((height, width), window, self._cell)
+            return resize.area_frame((height, width), window, self.cell)
         if recipe.resize == "letterbox":
-            return resize.letterbox_frame((height, width), window, self._cell)
+            return resize.letterbox_frame((height, width), window, self.cell)
         assert isinstance(recipe.size, int)  # the recipe has checked it
         short = round(recipe.size * scale)
-        return resize.short_side_frame((height, width), short, window if recipe.crop else None, self._cell)
+        return resize.short_side_frame((height, width), short, window if recipe.crop else None, self.cell)
 
     @torch.inference_mode()
     def _embed(self, framed: list[Framed]) -> Iterator[Embedded]:

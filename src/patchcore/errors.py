@@ -8,6 +8,8 @@ PatchcoreError
 ├── BackboneError                   a backbone, a tap or an output grid does not fit
 │   └── WeightsError                weights are missing, altered or for another network
 ├── StoreError                      a model file is truncated, altered, foreign or newer
+│   └── SignatureError              it is not signed, not with the key asked for, or changed since
+├── ExportError                     a graph cannot be made, or computes something else than the library
 ├── NotFittedError                  the detector has no memory bank yet
 └── MissingExtraError (ImportError) an optional dependency is not installed
 
@@ -56,6 +58,14 @@ class WeightsError(BackboneError):
 
 class StoreError(PatchcoreError):
     """A model file is truncated, altered, foreign, or newer than this package."""
+
+
+class SignatureError(StoreError):
+    """A file or folder is not what the owner of a key has signed."""
+
+
+class ExportError(PatchcoreError):
+    """No graph can be made of a detector, or the graph computes something else than the library."""
 
 
 class NotFittedError(PatchcoreError):

@@ -1,4 +1,5 @@
 import struct
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -7,13 +8,38 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from patchcore_runtime import PictureError as RuntimePictureError
+from patchcore_runtime import pictures as runtime
 from PIL import Image, ImageFile
 
-from patchcore.data.images import EXTENSIONS, read, to_tensor
+from patchcore.data import MAX_PIXELS, images
+from patchcore.data.images import EXTENSIONS, to_tensor
 from patchcore.data.masks import read_mask
 from patchcore.errors import DataError, PictureError
 
 HEIGHT, WIDTH = 6, 9
+
+
+def outcome(reader, refusal, *arguments):
+    """Pixels and None, or None and the error."""
+    try:
+        return reader(*arguments), None
+    except refusal as error:
+        return None, error
+
+
+def read(picture, name, max_pixels=MAX_PIXELS):
+    """What the library reads. The runtime without torch must read the same, or refuse it for the same reason."""
+    pixels, refused = outcome(images.read, PictureError, picture, name, max_pixels)
+    if not isinstance(picture, torch.Tensor):
+        theirs, too = outcome(runtime.read, RuntimePictureError, picture, name, max_pixels)
+        np.testing.assert_array_equal(theirs, pixels, strict=True)
+        assert (refused is None) == (too is None)
+        if refused:
+            assert (too.name, too.reason.split(". ")[0]) == (refused.name, refused.reason.split(". ")[0])
+    if refused:
+        raise refused
+    return pixels
 
 
 def grey(dtype=np.uint8, seed=0):
@@ -503,7 +529,7 @@ def test_pillow_s_limit_is_back_before_a_picture_is_decoded(tmp_path, monkeypatc
     monkeypatch.setitem(Image.DECODERS, "zip", Looking)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     read(tmp_path / "a.png", "a", max_pixels=5000)
-    assert seen == [1000]
+    assert seen == [1000, 1000]  # the library's, and the runtime's
 
 
 # ---- arrays, tensors, Pillow images
@@ -724,6 +750,24 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
 def test_a_missing_mask_is_refused(tmp_path):
     with pytest.raises(PictureError, match=r"none\.png: no such file"):
         read_mask(tmp_path / "none.png", (8, 10))
+
+
+def test_the_runtime_knows_the_same_files_and_limit():
+    assert (runtime.EXTENSIONS, runtime.MAX_PIXELS) == (EXTENSIONS, MAX_PIXELS)
+
+
+def test_the_runtime_refuses_16_bit_colours_without_opencv_and_says_what_to_do(tmp_path, monkeypatch):
+    write_png(tmp_path / "a.png", colour(dtype=np.uint16), kind=2)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(
+        RuntimePictureError, match=r"which Pillow would cut to 8\..*'patchcore-runtime\[deep\]', or give"
+    ):
+        runtime.read(tmp_path / "a.png", "a")
+    tifffile.imwrite(tmp_path / "a.tif", colour(dtype=np.uint16))
+    with pytest.raises(RuntimePictureError, match="colours of 16 bits"):
+        runtime.read(tmp_path / "a.tif", "a")
+    write_png(tmp_path / "grey.png", grey(np.uint16), kind=0)
+    assert runtime.read(tmp_path / "grey.png", "a").dtype == np.uint16
 
 
 def test_every_known_extension_is_one_that_can_be_read(tmp_path):

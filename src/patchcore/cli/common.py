@@ -42,6 +42,11 @@ weights_option = click.option(
     type=click.Path(exists=True, dir_okay=False),
     help="The backbone's weights, where the model was saved without them and they came from a file.",
 )
+signature_option = click.option(
+    "--require-signature",
+    metavar="PUBLIC_KEY",
+    help="Refuse the model unless the owner of this Ed25519 key has signed it; needs patchcore[sign].",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest picture to decode."

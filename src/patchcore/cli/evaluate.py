@@ -19,6 +19,7 @@ from patchcore.cli.common import (
     precision_option,
     print_json,
     say,
+    signature_option,
     threads_option,
     weights_option,
 )
@@ -34,6 +35,7 @@ from patchcore.cli.common import (
 @engine_option
 @precision_option
 @weights_option
+@signature_option
 @json_option
 @command
 def evaluate(
@@ -46,6 +48,7 @@ def evaluate(
     engine: str,
     precision: str,
     weights: str | None,
+    require_signature: str | None,
     as_json: bool,
 ) -> None:
     """Measure a detector on labelled pictures.
@@ -62,7 +65,15 @@ def evaluate(
 
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision, weights=weights)
+    detector = Detector.load(
+        model,
+        device=device,
+        threads=threads,
+        engine=engine,
+        precision=precision,
+        weights=weights,
+        require_signature=require_signature,
+    )
     bad = BadPictures()
     evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
     bad.report("Left out")

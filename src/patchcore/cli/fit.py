@@ -45,6 +45,7 @@ from patchcore.errors import StoreError, UsageError, counted
 @click.option("--calibration", type=existing_path, help="Good pictures that set the threshold, instead of a share.")
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @click.option("--no-weights", is_flag=True, help="Refer to the backbone's weights by hash instead of storing them.")
+@click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with, into FILE.sig.")
 @max_pixels_option
 @device_option
 @threads_option
@@ -61,6 +62,7 @@ def fit(
     calibration: Path | None,
     skip_bad: bool,
     no_weights: bool,
+    key: str | None,
     max_pixels: int,
     device: str,
     threads: int | None,
@@ -74,10 +76,13 @@ def fit(
     JSON keys: path, pictures, skipped, bank_rows, threshold, pixel_threshold, calibration_pictures,
     calibration_enough, seconds, sha256.
     """
+    from patchcore import signing
     from patchcore.data import datasets
     from patchcore.detector import Detector
     from patchcore.ensemble import banks_of
 
+    if key:
+        signing.private_key(key)  # one that cannot be used is said before the work
     recipe = read_recipe(recipe_names, assignments, seed)
     if not output.parent.is_dir():
         raise UsageError(f"The folder {output.parent} does not exist. Create it first.")
@@ -97,6 +102,8 @@ def fit(
         max_pixels=max_pixels,
     )
     digest = detector.save(output, weights=not no_weights)
+    if key:
+        say(f"Signature: {signing.sign(output, key)}")
     seconds = time.perf_counter() - begin
     bad.report("Left out")
     assert detector.bank is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from patchcore.cli.common import command, existing_path, json_option
+from patchcore.cli.common import command, existing_path, json_option, signature_option
 from patchcore.errors import counted
 
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=existing_path)
+@signature_option
 @json_option
 @command
-def info(model: Path, as_json: bool) -> None:
+def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     """Say what a detector file holds.
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, pictures),
@@ -27,8 +28,10 @@ def info(model: Path, as_json: bool) -> None:
     versions, search, weights_included. Of an ensemble, backbone, bank, search, and the unit of its scores, stand in
     members, one for each; bank then has all rows, and the pictures.
     """
-    from patchcore import store
+    from patchcore import signing, store
 
+    if require_signature:
+        signing.check(model, require_signature)
     tensors, header = store.read(model)
     members = header.get("members") or [header]
     recipes = header["recipe"]["members"] or [header["recipe"]]

@@ -22,6 +22,7 @@ from patchcore.cli.common import (
     precision_option,
     print_json,
     say,
+    signature_option,
     threads_option,
     weights_option,
     whole_file,
@@ -56,6 +57,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 @engine_option
 @precision_option
 @weights_option
+@signature_option
 @json_option
 @command
 def predict(
@@ -71,6 +73,7 @@ def predict(
     engine: str,
     precision: str,
     weights: str | None,
+    require_signature: str | None,
     as_json: bool,
 ) -> None:
     """Look at pictures and give verdicts. IMAGES are files or folders.
@@ -85,7 +88,15 @@ def predict(
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
     paths = list(_expand(images, recursive))
-    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision, weights=weights)
+    detector = Detector.load(
+        model,
+        device=device,
+        threads=threads,
+        engine=engine,
+        precision=precision,
+        weights=weights,
+        require_signature=require_signature,
+    )
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)

@@ -15,6 +15,7 @@ from patchcore.cli.common import (
     max_pixels_option,
     precision_option,
     say,
+    signature_option,
     threads_option,
     weights_option,
 )
@@ -45,6 +46,7 @@ from patchcore.cli.common import (
 @engine_option
 @precision_option
 @weights_option
+@signature_option
 @command
 def report(
     model: Path,
@@ -58,6 +60,7 @@ def report(
     engine: str,
     precision: str,
     weights: str | None,
+    require_signature: str | None,
 ) -> None:
     """Measure a detector on labelled pictures, and write one HTML page about it.
 
@@ -81,7 +84,15 @@ def report(
     found = datasets.detect(data)
     sources = Sources.of(datasets.detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(model, device=device, threads=threads, engine=engine, precision=precision, weights=weights)
+    detector = Detector.load(
+        model,
+        device=device,
+        threads=threads,
+        engine=engine,
+        precision=precision,
+        weights=weights,
+        require_signature=require_signature,
+    )
     bad = BadPictures()
     evaluation = evaluate(detector, found.test, progress=True, on_bad=bad, max_pixels=max_pixels)
     page = render(

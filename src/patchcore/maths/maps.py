@@ -60,7 +60,7 @@ def side_matrix(
     window = gaussian_matrix(inside, sigma, border) @ upsample_matrix(cells, inside, upsample)
     back = resize_matrix(resized, source, "bilinear")[:, -offset : inside - offset]
     shown = back.sum(1, keepdim=True)
-    return torch.where(shown > 0.5, (back / shown) @ window, torch.nan)
+    return torch.where(shown > 0.501, (back / shown) @ window, torch.nan)
 
 
 def anomaly_map(scores: Tensor, frame: Frame, *, sigma: float, upsample: Upsample, border: Border) -> Tensor:

@@ -7,7 +7,9 @@ and one for the columns, in float, so that any path and any exported graph can r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
@@ -92,15 +94,24 @@ class Frame:
         return (self.inside[0] * self.inside[1]) / (self.resized[0] * self.resized[1])
 
 
+def _rounded(a: int, b: int) -> int:
+    """round(a / b), halves up, at least 1: in whole numbers, which an exported graph repeats exactly."""
+    return max(1, (2 * a + b) // (2 * b))
+
+
+def _rounded_root(a: int, b: int) -> int:
+    """round(sqrt(a / b)), halves up, at least 1."""
+    return max(1, (math.isqrt(4 * a // b) + 1) // 2)
+
+
 def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] | None, multiple: int) -> Frame:
     """The shorter side brought to `short`, then the centre cut to `crop`.
 
     Without a crop the whole picture is kept at its own proportions, each side rounded to a
     `multiple` of pixels, so that the network's grid has whole cells.
     """
-    scale = short / min(source)
     if crop is None:
-        h, w = (max(1, round(side * scale / multiple)) * multiple for side in source)
+        h, w = (_rounded(side * short, min(source) * multiple) * multiple for side in source)
         return Frame(source, (h, w), (h, w))
     # The longer side is cut to whole pixels, as torchvision's Resize does; both families use it.
     h, w = (short if side == min(source) else int(side * short / min(source)) for side in source)
@@ -113,8 +124,8 @@ def area_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) ->
     Each side is rounded to a `multiple` of pixels. A square picture fills a square `size` exactly;
     pictures of other shapes keep the scale of their details, and cost the same.
     """
-    scale = (size[0] * size[1] / (source[0] * source[1])) ** 0.5
-    h, w = (max(1, round(side * scale / multiple)) * multiple for side in source)
+    area, cell = size[0] * size[1], multiple * multiple
+    h, w = (_rounded_root(area * a, b * cell) * multiple for a, b in (source, source[::-1]))
     return Frame(source, (h, w), (h, w))
 
 
@@ -124,10 +135,8 @@ def letterbox_frame(source: tuple[int, int], size: tuple[int, int], multiple: in
     Each side is rounded to a `multiple` of pixels (the cell of the network's grid), so that no
     cell holds both picture and padding: padding can then be left out exactly.
     """
-    scale = min(size[0] / source[0], size[1] / source[1])
-    h, w = (
-        min(max(1, round(side * scale / multiple)) * multiple, limit) for side, limit in zip(source, size, strict=True)
-    )
+    fits, side = min(zip(size, source, strict=True), key=lambda pair: Fraction(*pair))
+    h, w = (min(_rounded(a * fits, side * multiple) * multiple, b) for a, b in zip(source, size, strict=True))
     return Frame(source, (h, w), size)
 
 

@@ -76,26 +76,27 @@ class Chromium:
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, width: int, *, dark: bool = False) -> None:
-        """Load a file, and wait until it and its pictures are there."""
+    def open(self, page: Path | str, width: int, *, dark: bool = False) -> None:
+        """Load a file or an address, and wait until it and its pictures are there."""
+        address = page.resolve().as_uri() if isinstance(page, Path) else page
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = "dark" if dark else "light"
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.events = []
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=address)
         for _ in range(200):
             if self.value("document.readyState") == "complete":
                 break
             time.sleep(0.05)
-        assert self.value("location.href") == path.resolve().as_uri()
+        assert self.value("location.href") == address
         time.sleep(0.2)
         self.value("0")  # whatever was still on its way has arrived before this answer
 
     def value(self, expression: str) -> object:
-        """What an expression is in the page."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """What an expression is in the page; a promise is waited for."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 

@@ -1,0 +1,116 @@
+"""docs/export.md's table: exported graphs against the library, on real pictures.
+
+    python benchmarks/export_parity.py DATA WORK [--recipes default,fast,lightning,inspection]
+        [--sets transistor,magnetic tile,ELPV mono] [--limit 120]
+
+DATA holds the sets as for accuracy.py. WORK keeps the fitted detectors, the exported folders and, one line for each
+recipe and set, the figures in parity.jsonl; what is there is not made again. `lightning` and `inspection` are fitted
+with the backbone efficientnet_lite0. Test pictures are drawn evenly, good and defective alike, and the same ONNX
+file is run by ONNX Runtime and by OpenVINO (in fp32, stated).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accuracy import dataset
+from common import machine
+from patchcore_runtime import Model
+from patchcore_runtime.model import DECISIONS
+
+from patchcore import Detector, Recipe, export
+from patchcore.data.images import read
+
+LITE0 = {"lightning", "inspection"}
+BAND = 1e-4  # around the threshold, relative: the tolerance of a score
+
+
+def model(work: Path, data: Path, recipe: str, name: str) -> Detector:
+    path = work / f"{name.replace(' ', '_')}-{recipe}.patchcore"
+    if not path.exists():
+        fields = {"backbone": "efficientnet_lite0"} if recipe in LITE0 else {}
+        Detector(Recipe.named(recipe).replace(**fields)).fit(dataset(data, name)).save(path)
+    return Detector.load(path, device="cpu")
+
+
+def folder(work: Path, recipe: str, name: str, detector: Detector) -> Path:
+    path = work / f"{name.replace(' ', '_')}-{recipe}"
+    if not path.exists():
+        export.save(detector, path)
+    return path
+
+
+def engines(path: Path) -> dict[str, Model]:
+    """The same file in both engines."""
+    from patchcore_runtime import folder as folders
+
+    manifest = folders.read(path)
+    return {
+        "ONNX Runtime": Model(path, manifest),
+        "OpenVINO": Model(path, {**manifest, "engine": "openvino"}),
+    }
+
+
+def measure(detector: Detector, models: dict[str, Model], pictures: list[Any]) -> dict[str, Any]:
+    rows: dict[str, dict[str, Any]] = {
+        name: {"score": 0.0, "mean_score": 0.0, "map": 0.0, "decisions": 0, "in_band": 0} for name in models
+    }
+    floor = next(iter(models.values())).manifest["floor"]
+    for sample in pictures:
+        pixels = read(sample.picture, sample.name)
+        result = detector.predict(pixels)
+        for name, one in models.items():
+            out, row = one.run(pixels[None]), rows[name]
+            apart = abs(float(out["score"][0]) - result.score) / max(result.score, floor)
+            row["score"] = max(row["score"], apart)
+            row["mean_score"] += apart / len(pictures)
+            high = float(np.nanmax(result.map))
+            row["map"] = max(row["map"], float(np.nanmax(np.abs(out["map"][0] - result.map))) / high)
+            near = abs(result.score - result.threshold) <= BAND * result.score
+            row["in_band"] += int(near)
+            row["decisions"] += int(DECISIONS[int(out["decision"][0])] != result.decision and not near)
+    return {"pictures": len(pictures), "engines": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--recipes", default="default,fast,lightning,inspection")
+    parser.add_argument("--sets", default="transistor,magnetic tile,ELPV mono")
+    parser.add_argument("--limit", type=int, default=120)
+    options = parser.parse_args()
+    journal = options.work / "parity.jsonl"
+    done = [json.loads(line) for line in journal.read_text("utf-8").splitlines()] if journal.exists() else []
+    for recipe in options.recipes.split(","):
+        for name in options.sets.split(","):
+            if any((one["recipe"], one["set"]) == (recipe, name) for one in done):
+                continue
+            detector = model(options.work, options.data, recipe, name)
+            models = engines(folder(options.work, recipe, name, detector))
+            test = dataset(options.data, name).test
+            chosen = test[:: max(1, len(test) // options.limit)][: options.limit]
+            assert detector.bank is not None
+            row = {"recipe": recipe, "set": name, "rows": len(detector.bank.rows), "machine": machine()}
+            row |= measure(detector, models, chosen)
+            done.append(row)
+            with journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    print(
+        "| recipe | set | bank rows | pictures | engine | score, largest | score, mean | map, largest | other decisions |"
+    )
+    print("| --- | --- | --: | --: | --- | --: | --: | --: | --: |")
+    for row in done:
+        for engine, one in row["engines"].items():
+            print(
+                f"| {row['recipe']} | {row['set']} | {row['rows']:,} | {row['pictures']} | {engine} | {one['score']:.1e} "
+                f"| {one['mean_score']:.1e} | {one['map']:.1e} | {one['decisions']} |"
+            )
+
+
+if __name__ == "__main__":
+    main()

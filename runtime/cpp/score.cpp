@@ -1,0 +1,133 @@
+// Scores pictures with a folder that `patchcore export` wrote (format onnx or openvino). Needs OpenVINO and nothing else.
+//
+//   patchcore_score DIR PICTURE...
+//
+// Pictures are PGM or PPM files (P5, P6; 8 or 16 bits), or .npy arrays (N, H, W, C) of uint8, uint16 or float32, as
+// the test vectors of the folder are. A line for each: file, number in it, score, normalised score, verdict, largest
+// value of the anomaly map. Everything between pixels and verdict is in the graph, so that it cannot differ here.
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <openvino/openvino.hpp>
+
+struct Pixels {
+    ov::Shape shape;            // N, H, W, C
+    std::string type;           // uint8, uint16 or float32
+    std::vector<float> values;  // 0 to 255, 0 to 65535, or what the array holds
+};
+
+std::string contents(const std::string &path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error(path + ": cannot be read.");
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+template <typename T>
+std::vector<float> floats(const char *data, size_t count) {
+    std::vector<T> values(count);
+    std::memcpy(values.data(), data, count * sizeof(T));
+    return {values.begin(), values.end()};
+}
+
+// Version 1.0, C order, little endian: what numpy.save writes on the machines that OpenVINO runs on.
+Pixels read_npy(const std::string &path, const std::string &file) {
+    const std::string side = "([1-9]\\d{0,4})";
+    const std::regex header("'descr': '[|<](u1|u2|f4)', 'fortran_order': False, 'shape': \\(" + side + ", " + side + ", " +
+                            side + ", ([13])\\)");
+    std::smatch found;
+    const std::string text = file.substr(0, 256);
+    if (file.size() < 10 || !std::regex_search(text, found, header))
+        throw std::runtime_error(path + ": expected an array (N, H, W, C) of uint8, uint16 or float32, in C order.");
+    const size_t begin = 10 + uint8_t(file[8]) + 256 * uint8_t(file[9]);
+    ov::Shape shape;
+    for (int i = 2; i < 6; ++i) shape.push_back(std::stoul(found[i]));
+    const size_t count = ov::shape_size(shape), bytes = found[1].str()[1] - '0';
+    if (file.size() != begin + count * bytes) throw std::runtime_error(path + ": cut off, or damaged.");
+    const char *data = file.data() + begin;
+    if (found[1] == "u1") return {shape, "uint8", floats<uint8_t>(data, count)};
+    if (found[1] == "u2") return {shape, "uint16", floats<uint16_t>(data, count)};
+    return {shape, "float32", floats<float>(data, count)};
+}
+
+Pixels read_pnm(const std::string &path, const std::string &file) {
+    const std::string gap = "(?:\\s|#[^\\n]*\\n)+", side = "([1-9]\\d{0,5})";
+    const std::regex header("^P([56])" + gap + side + gap + side + gap + "(255|65535)\\s");
+    std::smatch found;
+    const std::string text = file.substr(0, 1024);
+    if (!std::regex_search(text, found, header))
+        throw std::runtime_error(path + ": expected a PGM or PPM file (P5, P6) with values up to 255 or 65535, or .npy.");
+    const ov::Shape shape = {1, std::stoul(found[3]), std::stoul(found[2]), found[1] == "5" ? 1u : 3u};
+    const size_t count = ov::shape_size(shape), bytes = found[4] == "255" ? 1 : 2;
+    if (file.size() < found.length(0) + count * bytes) throw std::runtime_error(path + ": cut off.");
+    std::string data = file.substr(found.length(0), count * bytes);
+    if (bytes == 1) return {shape, "uint8", floats<uint8_t>(data.data(), count)};
+    for (size_t i = 0; i < count; ++i) std::swap(data[2 * i], data[2 * i + 1]);  // the file has the high byte first
+    return {shape, "uint16", floats<uint16_t>(data.data(), count)};
+}
+
+Pixels read(const std::string &path) {
+    const std::string file = contents(path);
+    return file.compare(0, 6, "\x93NUMPY") == 0 ? read_npy(path, file) : read_pnm(path, file);
+}
+
+// What a pattern's groups hold in manifest.json, whose form is that of format 1.
+std::smatch in(const std::string &manifest, const std::string &pattern) {
+    std::smatch found;
+    if (!std::regex_search(manifest, found, std::regex(pattern)))
+        throw std::runtime_error("manifest.json: expected " + pattern + ". Is this a folder of `patchcore export`?");
+    return found;
+}
+
+void score(ov::InferRequest &request, const std::string &manifest, const std::string &path) {
+    Pixels pixels = read(path);
+    const std::string number = "\\s*([-+.eE\\d]+)\\s*";
+    const std::smatch limits = in(manifest, "\"" + pixels.type + "\":\\s*\\[" + number + "," + number + "\\]");
+    float range[] = {std::stof(limits[1]), std::stof(limits[2])};
+    if (pixels.type == "float32" && std::regex_search(manifest, std::regex("\"check_float\":\\s*true")))
+        for (float value : pixels.values)
+            if (!(value >= 0 && value <= 1)) throw std::runtime_error(path + ": floats outside 0 to 1.");
+    request.set_tensor("image", ov::Tensor(ov::element::f32, pixels.shape, pixels.values.data()));
+    request.set_tensor("value_range", ov::Tensor(ov::element::f32, {2}, range));
+    request.infer();
+    const auto *scores = request.get_tensor("score").data<float>();
+    const auto *normalised = request.get_tensor("normalised").data<float>();
+    const auto *decisions = request.get_tensor("decision").data<int64_t>();
+    const auto *map = request.get_tensor("map").data<float>();
+    const char *const verdicts[] = {"pass", "unsure", "fail"};
+    const size_t area = pixels.shape[1] * pixels.shape[2];
+    for (size_t i = 0; i < pixels.shape[0]; ++i, map += area) {
+        float largest = -INFINITY;  // of what is shown: outside a crop the map is NaN
+        for (size_t at = 0; at < area; ++at) largest = std::fmax(largest, map[at]);
+        std::printf("%s\t%zu\t%.9g\t%.9g\t%s\t%.9g\n", path.c_str(), i, scores[i], normalised[i], verdicts[decisions[i]], largest);
+    }
+}
+
+int main(int count, char **arguments) {
+    if (count < 3) {
+        std::fprintf(stderr, "Usage: patchcore_score DIR PICTURE...\n");
+        return 2;
+    }
+    try {
+        const std::string folder = arguments[1], manifest = contents(folder + "/manifest.json");
+        ov::Core core;
+        // On a processor that has bf16, OpenVINO would use it unasked.
+        ov::CompiledModel model = core.compile_model(folder + "/" + in(manifest, "\"graph\":\\s*\"([^\"]+)\"")[1].str(), "CPU",
+                                                     ov::hint::inference_precision(ov::element::f32));
+        ov::InferRequest request = model.create_infer_request();
+        for (int i = 2; i < count; ++i) score(request, manifest, arguments[i]);
+    } catch (const std::exception &error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,22 @@
+"""patchcore-runtime: runs what `patchcore export` writes, without torch.
+
+import patchcore_runtime
+patchcore_runtime.load("exported").predict("part.png").decision
+"""
+
+from patchcore_runtime.errors import ExportError, PictureError, SignatureError
+from patchcore_runtime.model import Model, Result, load
+from patchcore_runtime.vectors import Agreement, verify
+
+__version__ = "0.1.0"
+__all__ = [
+    "Agreement",
+    "ExportError",
+    "Model",
+    "PictureError",
+    "Result",
+    "SignatureError",
+    "__version__",
+    "load",
+    "verify",
+]

@@ -1,0 +1,40 @@
+"""`python -m patchcore_runtime FOLDER PICTURE...`: one JSON object per picture; exit code 1 if one cannot be used."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+
+from patchcore_runtime import ExportError, load, verify
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m patchcore_runtime", description="Score pictures.")
+    parser.add_argument("folder", help="what `patchcore export` wrote")
+    parser.add_argument("pictures", nargs="*")
+    parser.add_argument("--verify", action="store_true", help="run the folder's test vectors first")
+    parser.add_argument("--require-signature", metavar="PUBLIC_KEY")
+    given = parser.parse_intermixed_args()
+    try:
+        model = load(given.folder, require_signature=given.require_signature)
+        if given.verify:
+            print(verify(model), file=sys.stderr)
+    except ExportError as error:
+        print(error, file=sys.stderr)
+        return 1
+    failed = 0
+    for picture in given.pictures:
+        try:
+            result = model.predict(picture)
+            figures = {key: getattr(result, key) for key in ("score", "normalised", "threshold", "decision", "seconds")}
+        except ExportError as error:
+            failed, figures = 1, {"error": str(error)}
+        known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
+        print(json.dumps({"path": picture, **known}))
+    return failed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,19 @@
+"""Errors: each says what was got, what was expected, and what to do next."""
+
+from __future__ import annotations
+
+
+class ExportError(Exception):
+    """An exported folder is incomplete, altered, newer than this package, or does not agree with its test vectors."""
+
+
+class SignatureError(ExportError):
+    """An exported folder is not what the owner of a key has signed."""
+
+
+class PictureError(ExportError, ValueError):
+    """One picture cannot be used. `name` is the picture as the caller gave it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason

@@ -1,0 +1,135 @@
+"""Model: an exported folder that looks at pictures. Result: what it says about one."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore_runtime import folder as folders
+from patchcore_runtime import pictures, signing
+from patchcore_runtime.engines import Arrays, engine
+from patchcore_runtime.errors import ExportError, PictureError
+
+DECISIONS = ("pass", "unsure", "fail")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """What a model says about one picture; the fields of `patchcore.Result`, as arrays."""
+
+    name: str  # the picture's path as it was given, or `#` and its number
+    score: float  # the raw image score; higher is more anomalous
+    normalised: float  # 0.5 at the threshold
+    decision: str  # pass, unsure or fail
+    threshold: float  # NaN if none could be set
+    pixel_threshold: float
+    map: NDArray[np.float32]  # (H, W), at the picture's size; NaN outside a crop
+    model_map: NDArray[np.float32]  # the same on the network's input
+    patch_scores: NDArray[np.float32]  # (h, w), on the network's grid
+    nearest_rows: NDArray[np.int64]  # (h, w, k), rows of the memory bank
+    coverage: float  # the share of the picture that was looked at
+    seconds: float  # of the graph, the picture's share of its batch
+
+    def __repr__(self) -> str:
+        height, width = self.map.shape
+        return f"Result({self.name!r}, score={self.score:.6g}, {self.decision!r}, map {height} x {width})"
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the map is over the pixel threshold (H, W)."""
+        return np.asarray(self.map > self.pixel_threshold)
+
+
+class Model:
+    """An exported folder, ready to run. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        threads: int | None = None,
+        precision: str = "f32",
+        streams: int = 1,
+    ) -> None:
+        self.folder, self.manifest = folder, manifest
+        self._run = engine(folder, manifest, threads, precision, streams)
+
+    def run(self, image: NDArray[Any]) -> Arrays:
+        """Pictures (N, H, W, C) of one size, uint8, uint16 or float32 -> all outputs of the graph, by name."""
+        static = self.manifest["static"]
+        if static and list(image.shape[1:3]) != static:
+            got, expected = (f"{height} x {width}" for height, width in (image.shape[1:3], static))
+            raise ExportError(f"Pictures of {got} pixels; this model was exported for {expected} only (--static).")
+        bounds = np.array(self.manifest["value_ranges"][str(image.dtype)], dtype=np.float32)
+        return self._run(np.ascontiguousarray(image, dtype=np.float32), bounds)
+
+    def predict(self, given: Any, *, max_pixels: int = pictures.MAX_PIXELS) -> Any:
+        """One picture -> Result; a list of them, or an array (N, H, W, C) -> a list. Errors: PictureError.
+
+        A picture is a path, a PIL image, or an array (H, W) or (H, W, C) of uint8, uint16 or floats.
+        """
+        if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
+            return [self._one(picture, number, max_pixels) for number, picture in enumerate(given)]
+        return self._one(given, 0, max_pixels)
+
+    def _one(self, picture: Any, number: int, max_pixels: int) -> Result:
+        name = str(picture) if isinstance(picture, str | Path) else f"#{number}"
+        pixels = pictures.read(picture, name, max_pixels)
+        pixels = pictures.checked(pixels, name, self.manifest["check_float"])
+        begin = time.perf_counter()
+        try:
+            out = self.run(pixels[None])
+        except ExportError as error:
+            raise PictureError(name, str(error)) from error
+        return Result(
+            name=name,
+            score=float(out["score"][0]),
+            normalised=float(out["normalised"][0]),
+            decision=DECISIONS[int(out["decision"][0])],
+            threshold=_number(self.manifest["threshold"]),
+            pixel_threshold=_number(self.manifest["pixel_threshold"]),
+            map=out["map"][0],
+            model_map=out["model_map"][0],
+            patch_scores=out["patch_scores"][0],
+            nearest_rows=out["rows"][0],
+            coverage=float(out["coverage"][0]),
+            seconds=time.perf_counter() - begin,
+        )
+
+
+def load(
+    folder: str | Path,
+    *,
+    threads: int | None = None,
+    verify: bool = False,
+    precision: str = "f32",
+    streams: int = 1,
+    require_signature: str | Path | None = None,
+) -> Model:
+    """A model from its folder, every file checked against its SHA-256.
+
+    `threads`: the engine's own choice if it is None. `verify` also runs the test vectors. `precision`
+    is a hint for OpenVINO alone: `f32`, or `bf16`, which is faster where the processor has it, with
+    other scores. `streams`: how many pictures OpenVINO looks at side by side, for callers with several threads;
+    they share `threads`. ONNX Runtime does so by itself. `require_signature`: file of the public key that must
+    have signed the folder, which is checked before anything else in it is read. Errors: ExportError (SignatureError).
+    """
+    if require_signature is not None:
+        signing.check(Path(folder), require_signature)
+    model = Model(Path(folder), folders.read(folder), threads, precision, streams)
+    if verify:
+        from patchcore_runtime.vectors import verify as run
+
+        run(model)
+    return model
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,130 @@
+"""`patchcore export` and `patchcore verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchcore.cli.common import (
+    command,
+    data_path,
+    existing_path,
+    print_json,
+    say,
+    signature_option,
+    threads_option,
+    weights_option,
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+@click.command()
+@click.argument("model", type=existing_path)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "--format",
+    type=click.Choice(["onnx", "openvino", "torch"]),
+    default="onnx",
+    show_default=True,
+    help="What will run it. torch: a program of torch.export.",
+)
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="fp32, or fp16: weights and bank kept at half the size, computed in fp32.",
+)
+@click.option(
+    "--static",
+    type=click.IntRange(1),
+    nargs=2,
+    metavar="H W",
+    help="Take pictures of this height and width only; without it, of any.",
+)
+@click.option("--opset", type=click.IntRange(1), default=18, show_default=True, help="Of ONNX.")
+@click.option(
+    "--pictures",
+    type=data_path,
+    help="Good pictures for the self-test, beside synthetic ones: a folder, or whatever `fit` takes.",
+)
+@click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
+@threads_option
+@weights_option
+@signature_option
+@json_option
+@command
+def export(
+    model: Path,
+    output: Path,
+    format: str,
+    precision: str,
+    static: tuple[int, int] | None,
+    opset: int,
+    pictures: Path | None,
+    key: str | None,
+    threads: int | None,
+    weights: str | None,
+    require_signature: str | None,
+    as_json: bool,
+) -> None:
+    """Write a detector as one graph that runs without patchcore.
+
+    From raw pixels of any size to score, verdict and heat map. At the end the written files are run and compared with
+    the library; where they differ by more than the tolerance, nothing is left.
+
+    JSON keys: folder, files, pictures, score, map, decisions, tested_with.
+    """
+    from patchcore import signing
+    from patchcore.detector import Detector
+    from patchcore.export import save
+
+    if key:
+        signing.private_key(key)  # one that cannot be used is said before the work
+    detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
+    say(f"Exporting {model} ({format}, {precision}); this takes about a minute.")
+    saved = save(detector, output, format=format, precision=precision, static=static, opset=opset, pictures=pictures)
+    if key:
+        say(f"Signature: {signing.sign(output, key)}")
+    if as_json:
+        found = saved.agreement
+        numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
+        print_json({"folder": str(output), "files": saved.sizes, **numbers, "tested_with": saved.tested_with})
+        return
+    size = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sorted(saved.sizes.items()))
+    say(f"Self-test on {saved.tested_with}: {saved.agreement}.")
+    say(f"Wrote {output}: {size}. Check it anywhere with: patchcore verify {output}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@threads_option
+@signature_option
+@json_option
+@command
+def verify(folder: Path, threads: int | None, require_signature: str | None, as_json: bool) -> None:
+    """Run the test vectors of an exported folder on this machine.
+
+    Every file is compared with its SHA-256, and what the graph computes with what the library did. The exit code is 1
+    where they differ.
+
+    JSON keys: folder, pictures, score, map, decisions.
+    """
+    from patchcore import export, signing
+    from patchcore.errors import ExportError
+
+    if require_signature:
+        signing.check(folder, require_signature)
+    load, run = export.load, export.verify
+    import patchcore_runtime
+
+    try:
+        found = run(load(folder, threads=threads))
+    except patchcore_runtime.ExportError as error:
+        raise ExportError(str(error)) from None
+    if as_json:
+        numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
+        print_json({"folder": str(folder), **numbers})
+    else:
+        say(f"{folder} agrees with the library. {found}.")

@@ -1,0 +1,146 @@
+"""From a captured graph to files: a torch program, ONNX, OpenVINO."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from patchcore.errors import ExportError, MissingExtraError, UsageError
+from patchcore.export import sides
+from patchcore.export.graph import OUTPUTS, Graph
+
+FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
+PRECISIONS = ("fp32", "fp16", "int8")
+OPSET = 18  # the first one with all that the graph needs
+
+_NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "torch": ()}
+_HALF_FROM = 1024  # tensors of fewer values than this stay as they are: they are no part of the size
+
+
+def check(format: str, precision: str, opset: int) -> None:
+    """Errors: UsageError for a format, precision or pair that there is not; MissingExtraError."""
+    for what, got, known in (("format", format, FORMATS), ("precision", precision, PRECISIONS)):
+        if got not in known:
+            raise UsageError(f"{what} is {got!r}; expected one of {', '.join(known)}.")
+    if format == "torch" and precision != "fp32":
+        raise UsageError(
+            f"format='torch' with precision={precision!r}: torch computes that slower than fp32 on a CPU, and keeps "
+            "no weights in it. Take fp32, or format='onnx' or 'openvino'."
+        )
+    if precision == "int8":
+        raise UsageError(
+            f"format={format!r} with precision='int8': a quantised backbone moves scores and threshold by more than a "
+            "self-test can vouch for, and is not offered. Take fp16, or fp32 with OpenVINO's bf16 hint when it runs."
+        )
+    if opset < OPSET:
+        raise UsageError(f"opset is {opset}; the graph needs operators of opset {OPSET} or later.")
+    for package in _NEEDED[format]:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "export", f"format={format!r}")
+    if importlib.util.find_spec("patchcore_runtime") is None:
+        raise MissingExtraError("patchcore-runtime", "export", "The self-test of an export")
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.ExportedProgram:
+    """The graph with its batch, height, width and channels left open; height and width not if `static`."""
+    open_ = torch.export.Dim.DYNAMIC
+    height, width = static or (70, 90)
+    example = (torch.rand(2, height, width, 3), torch.tensor([0.0, 1.0]))
+    free = {} if static else {1: open_, 2: open_}
+    try:
+        with _quiet(), sides.constants():
+            graph(*example)
+            return torch.export.export(graph, example, dynamic_shapes=({0: open_, 3: open_, **free}, None))
+    except UsageError:
+        raise
+    except Exception as error:  # capturing has many
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        way = "Use another backbone." if static else "Give the pictures' size (--static H W), or use another backbone."
+        raise ExportError(f"No graph can be made of this detector: {reason} {way}") from error
+
+
+def write(program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int) -> None:
+    """Write the graph's file or files."""
+    path = folder / FORMATS[format]
+    if format == "torch":
+        with _quiet():
+            torch.export.save(program, path)
+        return
+    onnx_path = folder / FORMATS["onnx"]
+    _write_onnx(program, onnx_path, precision, opset)
+    if format == "openvino":
+        _to_openvino(onnx_path, path)
+        onnx_path.unlink()
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, precision: str, opset: int) -> None:
+    names = {"image": {0: "batch", 1: "height", 2: "width", 3: "channels"}, "value_range": None}
+    with _quiet():
+        made: Any = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=opset,
+            input_names=["image", "value_range"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=names,
+            verbose=False,
+        )
+    if precision == "fp16":
+        _halve(made.model)
+    made.save(path, external_data=False)
+
+
+def _halve(model: Any) -> None:
+    """Keep large tensors in half precision, and make them single when they are used."""
+    import onnx_ir as ir
+
+    for name, value in list(model.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor.dtype != ir.DataType.FLOAT or tensor.size < _HALF_FROM or len(tensor.shape) < 2:
+            continue  # vectors stay: squared lengths of rows may be large, and are compared with each other
+        half = ir.Value(
+            name=f"{name}_half",
+            type=ir.TensorType(ir.DataType.FLOAT16),
+            shape=value.shape,
+            const_value=ir.tensor(tensor.numpy().astype("float16"), name=f"{name}_half"),
+        )
+        cast = ir.Node("", "Cast", [half], [ir.AttrInt64("to", ir.DataType.FLOAT)])
+        cast.outputs[0].shape, cast.outputs[0].dtype = value.shape, ir.DataType.FLOAT
+        cast.outputs[0].name = f"{name}_single"
+        value.replace_all_uses_with(cast.outputs[0])
+        del model.graph.initializers[name]
+        model.graph.initializers[half.name] = half
+        model.graph.insert_before(model.graph[0], cast)
+
+
+def _to_openvino(source: Path, path: Path) -> None:
+    from patchcore_runtime.engines import openvino
+
+    ov = openvino()
+    model = ov.Core().read_model(str(source))  # `convert_model` would store the bank once more, in fp32
+    ov.save_model(model, str(path), compress_to_fp16=False)  # unsaid, it would be, vectors included
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Capturing warns of its own insides."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)

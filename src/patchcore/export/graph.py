@@ -1,0 +1,426 @@
+"""One graph: raw pixels in, scores, maps and verdict out.
+
+`Graph` does for a batch of pictures of one size what `Detector.predict` does for each of them, from
+the parts of a fitted detector. It is captured by `torch.export` with the pictures' height and width
+left open, so everything that depends on them, the frame and every matrix, is computed in the graph.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchcore.archive import Parts
+from patchcore.backbones import Extractor
+from patchcore.backbones.folding import folded
+from patchcore.embedder import Embedder
+from patchcore.ensemble import Banks, banks_of, members_of
+from patchcore.errors import UsageError
+from patchcore.export import sides
+from patchcore.export.network import Taps
+from patchcore.export.sides import Place, Size, as_size, as_tensor, divided
+from patchcore.maths.binning import average_bins
+from patchcore.maths.tiling import Tiling
+from patchcore.memory.bank import Bank
+from patchcore.recipe import Recipe
+
+OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
+LARGEST_CELLS = 4096  # of a side of the window, where it depends on the picture: what `torch.export` is promised
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a frame (see `maths.resize.Frame`), in pixels."""
+
+    source: Size
+    resized: Size
+    window: Size
+    inside: Size
+    start: Place = 0  # pixels that are cut off before the window
+    cut: bool = False  # whether any may be
+
+    def matrix(self, kernel: str) -> Tensor:
+        """From the picture to the window, padding included: (window, source)."""
+        rows = sides.resize_rows(self.source, self.resized, kernel, self.start, self.window)  # type: ignore[arg-type]
+        return rows if self.window is self.inside else torch.where(self.shown[:, None], rows, 0.0)
+
+    @property
+    def shown(self) -> Tensor:
+        """Which pixels of the window show picture."""
+        return torch.arange(self.window) < self.inside
+
+
+def frame(embedder: Embedder, source: tuple[Size, Size], scale: float) -> tuple[Side, Side]:
+    """`Embedder.frame` for sizes that may be known only when the graph runs."""
+    recipe, cell = embedder.recipe, embedder.cell
+    window = recipe.window if scale == 1 else tuple(max(1, round(s * scale / cell)) * cell for s in recipe.window)
+    if all(isinstance(side, int) for side in source) or recipe.resize == "stretch":
+        made = embedder.frame((1, 1) if recipe.resize == "stretch" else source, scale)  # type: ignore[arg-type]
+        return tuple(  # type: ignore[return-value]
+            Side(s, r, w, w if i == w else i, -o, r > w)
+            for s, r, w, i, o in zip(source, made.resized, made.window, made.inside, made.offset, strict=True)
+        )
+    h, w = (as_tensor(side) for side in source)
+    if recipe.resize == "area":
+        share = Fraction(window[0] * window[1], cell * cell)
+        cells = [sides.rounded_root(share, a, b) for a, b in ((h, w), (w, h))]
+    elif recipe.resize == "letterbox":
+        first = h * window[1] >= w * window[0]  # the height fills the window
+        fits = torch.where(first, torch.tensor(window[0]), torch.tensor(window[1]))
+        side = torch.where(first, h, w)
+        cells = [
+            sides.rounded(a * fits, side * cell).clamp(max=most // cell) for a, most in zip((h, w), window, strict=True)
+        ]
+    else:
+        assert isinstance(recipe.size, int)
+        short, shorter = round(recipe.size * scale), torch.minimum(h, w)
+        if recipe.crop:
+            return tuple(
+                _cropped(s, divided(as_tensor(s) * short, shorter), c) for s, c in zip(source, window, strict=True)
+            )  # type: ignore[return-value]
+        cells = [sides.rounded(a * short, shorter * cell) for a in (h, w)]
+    made_sides = []
+    for s, value, whole in zip(source, cells, window, strict=True):
+        size = as_size(value, whole // cell if recipe.resize == "letterbox" else LARGEST_CELLS) * cell
+        made_sides.append(Side(s, size, whole if recipe.resize == "letterbox" else size, size))
+    return made_sides[0], made_sides[1]
+
+
+def _cropped(source: Size, resized: Tensor, crop: int) -> Side:
+    beyond = resized - crop
+    start = divided(beyond + divided(beyond, torch.tensor(2)) % 2, torch.tensor(2))  # a half goes to the even number
+    size = as_size(resized, 1 << 20)
+    torch._check(size >= crop)
+    return Side(source, size, crop, crop, start, True)
+
+
+class Reader(nn.Module):
+    """The backbone: the window's pixels (B, 3, H, W) to its taps."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__()
+        extractor = embedder.engine if isinstance(embedder.engine, Extractor) else folded(embedder.backbone.extractor)
+        self.network = Taps(extractor)
+        self.tiles = embedder.recipe.tiles
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        if self.tiles is None:
+            return self.network(images)
+        return self._in_tiles(images)
+
+    def _in_tiles(self, images: Tensor) -> list[Tensor]:
+        """As `backbones.tiles.taps_of`; all tiles go through the network as one batch."""
+        size = (images.shape[2], images.shape[3])
+        assert self.tiles is not None
+        if not all(isinstance(side, int) for side in size):
+            raise UsageError(
+                "With tiles, how many there are would depend on the picture: a graph cannot have that. Give the "
+                "pictures' size (--static H W), or fit with resize='stretch', 'letterbox' or a crop."
+            )
+        tile, stride = ((min(a, size[0]), min(b, size[1])) for a, b in self.tiles)
+        tiling = Tiling(size, tile, stride)
+        corners = tiling.corners
+        tiles = torch.stack([images[..., y : y + tile[0], x : x + tile[1]] for y, x in corners], 1)
+        joined = []
+        for tap in self.network(tiles.flatten(0, 1)):
+            grid = tiling.in_cells(tile[0] // int(tap.shape[2]))
+            weights = [one[:, None] * other for one in grid.weights()[0] for other in grid.weights()[1]]
+            total = torch.zeros(())
+            for number, ((y, x), weight) in enumerate(zip(grid.corners, weights, strict=True)):
+                place = (x, grid.size[1] - x - grid.tile[1], y, grid.size[0] - y - grid.tile[0])
+                total = total + F.pad(tap.unflatten(0, (-1, len(corners)))[:, number] * weight.float(), place)
+            joined.append(total)
+        return joined
+
+
+class Embedding(nn.Module):
+    """Pixels to patches: resize, normalise, taps, pool, align, merge, scale."""
+
+    mean: Tensor
+    std: Tensor
+    scales: Tensor
+    merging: Tensor
+
+    def __init__(self, embedder: Embedder, bank: Bank) -> None:
+        super().__init__()
+        self.embedder = embedder
+        source, recipe = embedder.backbone.source, embedder.recipe
+        self.kernel = source.interpolation if recipe.interpolation == "weights" else recipe.interpolation
+        self.register_buffer("mean", torch.tensor(source.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(source.std).view(3, 1, 1))
+        self.register_buffer("scales", bank.scales.clone())
+        self.taps = Reader(embedder)
+        extractor = embedder.backbone.extractor
+        self.strides = extractor.strides * len(recipe.scales)
+        channels = extractor.channels * len(recipe.scales)
+        if recipe.pool == "bins":
+            area = recipe.patch_size**2
+            for number, count in enumerate(channels):
+                matrix = average_bins(torch.eye(count * area), recipe.tap_bins).T  # bins, C*p*p
+                size = recipe.patch_size
+                self.register_buffer(f"bins{number}", matrix.reshape(recipe.tap_bins, count, size, size).contiguous())
+            channels = [recipe.tap_bins] * len(channels)
+        if recipe.merge == "bins":
+            self.register_buffer("merging", average_bins(torch.eye(sum(channels)), recipe.bins).contiguous())
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Side, Side]]:
+        """(B, C, H, W) in [0, 1] -> patches (B, h, w, D), and the frame."""
+        recipe, source = self.embedder.recipe, (pixels.shape[2], pixels.shape[3])
+        frames = [frame(self.embedder, source, scale) for scale in recipe.scales]
+        taps: list[Tensor] = []
+        for rows, columns in frames:
+            for tap in self.taps(self._image(pixels, rows, columns)):
+                stride = self.strides[len(taps)]
+                taps.append(_without_padding(tap, rows, columns, stride))
+        grid: tuple[Size, Size] | None = None
+        pooled = []
+        for number, tap in enumerate(taps):
+            value = self._pool(tap, number)
+            if grid is None:
+                grid = (value.shape[2], value.shape[3])
+            elif recipe.scales != (1.0,) or self.strides[number] != self.strides[0]:
+                value = _aligned(value, grid, recipe.align)
+            pooled.append(value)
+        stacked = torch.cat(pooled, 1).permute(0, 2, 3, 1)  # B, h, w, D
+        if recipe.merge == "bins":
+            stacked = stacked @ self.merging
+        return stacked * self.scales, frames[0]
+
+    def _image(self, pixels: Tensor, rows: Side, columns: Side) -> Tensor:
+        image = rows.matrix(self.kernel) @ pixels @ columns.matrix(self.kernel).T
+        image = image.index_select(1, torch.arange(3).clamp(max=pixels.shape[1] - 1))  # grey three times
+        image = (image - self.mean) / self.std
+        if rows.window is rows.inside and columns.window is columns.inside:
+            return image
+        return torch.where(rows.shown[:, None] & columns.shown, image, 0.0)
+
+    def _pool(self, tap: Tensor, number: int) -> Tensor:
+        recipe = self.embedder.recipe
+        size, pad = recipe.patch_size, (recipe.patch_size - 1) // 2
+        if recipe.pool == "bins":
+            return F.conv2d(tap, getattr(self, f"bins{number}"), stride=recipe.patch_stride, padding=pad)
+        counted = recipe.pool_border == "zeros"
+        return F.avg_pool2d(tap, size, recipe.patch_stride, pad, count_include_pad=counted)
+
+
+def _without_padding(tap: Tensor, rows: Side, columns: Side, stride: int) -> Tensor:
+    for axis, side in ((2, rows), (3, columns)):
+        if side.window is not side.inside:
+            tap = tap.index_select(axis, torch.arange(side.inside // stride))
+    return tap
+
+
+def _aligned(tap: Tensor, grid: Any, mode: str) -> Tensor:
+    return F.interpolate(tap, grid, mode=mode, align_corners=False if mode == "bilinear" else None)
+
+
+class Search(nn.Module):
+    """Patches to patch scores and nearest rows, over all rows.
+
+    A product finds the nearest row; the distance to it is then computed again from the row itself,
+    because in float32 |t|² - 2t·b + |b|² is off by several 1e-2 where the distance is 0.
+    """
+
+    keys: Tensor  # (D + n, M): the rows, and their squared lengths in n parts
+    centre: Tensor
+
+    def __init__(self, bank: Bank, recipe: Recipe, half: bool) -> None:
+        super().__init__()
+        if bank.search != "exact":
+            raise UsageError(
+                f"search={bank.search!r} looks through lists that a graph does not have. Only search='exact' can be "
+                "exported: fit with that, or keep to the library."
+            )
+        self.k = min(recipe.neighbours, len(bank.rows))
+        self.squared = recipe.distance == "squared_l2"
+        short = bank.rows.to(torch.float16)
+        rows = short if half and torch.equal(short.float(), bank.rows) else bank.rows
+        centre = bank.rows.mean(0)
+        lengths = (bank.rows - centre).square().sum(1) / 2
+        # Of numbers that half precision holds: the largest is 65504.
+        self.unit = 2.0 ** max(0, math.frexp(float(lengths.max()))[1] - 15)
+        keys = torch.cat([rows, -_in_parts(lengths / self.unit, rows.dtype)], 1)
+        self.register_buffer("keys", keys.T.contiguous())  # as the product takes them: OpenVINO stores a copy otherwise
+        self.register_buffer("centre", centre)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Bank rows by their numbers: (..., D)."""
+        found = self.keys.index_select(1, index.flatten())[: self.centre.shape[0]]
+        return found.T.float().unflatten(0, index.shape)
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, h, w, D) -> patch scores (B, h, w), rows (B, h, w, k)."""
+        flat = patches.flatten(0, 2)
+        # Half of |t - b|² = |t|² - 2t·b + |b|², negative, from the rows' centre. What is the same for all rows is left
+        # out, and |b|² is some more columns of the product: subtracting it would be a pass over all pairs.
+        more = torch.full_like(flat[:, : self.keys.shape[0] - self.centre.shape[0]], self.unit)
+        nearness = torch.cat([flat - self.centre, more], 1) @ self.keys.float()
+        found = nearness.topk(self.k, 1).indices  # in OpenVINO several times as fast as argmax
+        distances = torch.stack([(flat - self.rows(found[:, i])).square().sum(1) for i in range(self.k)], 1)
+        if self.k > 1:
+            distances, order = distances.sort(1)
+            found = found.gather(1, order)
+        scores = distances if self.squared else distances.sqrt()
+        sizes = patches.shape[:3]
+        return scores.mean(1).unflatten(0, sizes), found.unflatten(0, sizes)
+
+
+def _in_parts(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """(M,) -> (M, n) of the type, whose sums are the values in float32."""
+    if dtype != torch.float16:
+        return values[:, None]
+    high = values.half()
+    middle = (values - high.float()).half()
+    return torch.stack([high, middle, (values - high.float() - middle.float()).half()], 1)
+
+
+class ImageScore(nn.Module):
+    """Patch scores to one score for each picture, by any of the three ways."""
+
+    around: Tensor
+
+    def __init__(self, bank: Bank, recipe: Recipe) -> None:
+        super().__init__()
+        self.kind = recipe.image_score
+        if self.kind == "top_share":
+            share = Fraction(str(recipe.top_share)).limit_denominator(10_000)
+            self.share = (share.numerator, share.denominator)
+        if self.kind == "reweighted" and recipe.reweight_neighbours > 1:
+            self.register_buffer("around", neighbourhoods(bank, recipe.reweight_neighbours))
+        elif self.kind == "reweighted":
+            self.kind = "max"
+
+    def forward(self, scores: Tensor, patches: Tensor, rows: Tensor, bank: Search) -> Tensor:
+        """Scores (B, h, w), patches (B, h, w, D), rows (B, h, w, k) -> (B,)."""
+        scores = scores.flatten(1)
+        if self.kind == "max":
+            return scores.amax(1)
+        if self.kind == "top_share":
+            return self._top_share(scores)
+        top = scores.argmax(1, keepdim=True)
+        row = rows[..., 0].flatten(1).gather(1, top)[:, 0]
+        dimensions = patches.shape[3]
+        patch = patches.flatten(1, 2).gather(1, top[..., None].expand(-1, 1, dimensions))  # B, 1, D
+        around = bank.rows(self.around[row].long())  # B, b, D
+        distances = (around - patch).square().sum(2).sqrt()
+        return (1 - torch.softmax(distances, 1)[:, 0]) * scores.gather(1, top)[:, 0]
+
+    def _top_share(self, scores: Tensor) -> Tensor:
+        above, below = self.share
+        count = as_tensor(scores.shape[1])
+        doubled = 2 * above * count + below
+        kept = divided(doubled, torch.tensor(2 * below))
+        tie = (doubled % (2 * below) == 0) & (kept % 2 == 1)  # Python rounds a half to the even number
+        kept = (kept - tie.long()).clamp(min=1)
+        ordered = scores.sort(1, descending=True).values
+        mask = torch.arange(scores.shape[1]) < kept
+        return torch.where(mask, ordered, 0.0).sum(1) / kept.float()
+
+
+def neighbourhoods(bank: Bank, count: int) -> Tensor:
+    """(M, b) int32: each row, and the rows nearest to it, as `maths.reweighting.reweighted_score` takes them."""
+    _, near = bank.nearest(bank.rows, count)
+    own = torch.arange(len(near))[:, None]
+    others = near[torch.arange(near.shape[1]) != _position(near == own)[:, None]].unflatten(0, (len(near), -1))
+    return torch.cat([own, others], 1).int()
+
+
+def _position(own: Tensor) -> Tensor:
+    """Where a row lists itself; the last place if twins have kept it out."""
+    return torch.where(own.any(1), own.float().argmax(1), own.shape[1] - 1)
+
+
+class Graph(nn.Module):
+    """The whole detector as one graph (see the module). Errors: UsageError for a recipe that no graph can hold."""
+
+    def __init__(self, parts: Parts, half: bool = False) -> None:
+        """`half`: bank rows are kept in half precision wherever that loses nothing, and made single when it runs."""
+        super().__init__()
+        first = parts.recipe.parts[0]
+        self.recipe = first
+        banks, embedders = banks_of(parts.bank), members_of(parts.embedder)
+        units = parts.bank.units if isinstance(parts.bank, Banks) else (1.0,)
+        self.units = units
+        self.members = nn.ModuleList(Embedding(one, bank) for one, bank in zip(embedders, banks, strict=True))
+        self.banks = nn.ModuleList(
+            Search(bank, recipe, half) for bank, recipe in zip(banks, parts.recipe.parts, strict=True)
+        )
+        self.score = ImageScore(banks[0], first)
+        self.threshold = parts.calibration.threshold
+        smoothing = parts.recipe.map_options
+        self.map_options = smoothing["sigma"], smoothing["upsample"], smoothing["border"]
+        self.least = embedders[0].cell
+
+    def forward(self, image: Tensor, value_range: Tensor) -> tuple[Tensor, ...]:
+        """Pixels (N, H, W, C), float32, and the values that stand for black and white (2,) -> `OUTPUTS`."""
+        low, high = value_range[0], value_range[1]
+        pixels = ((image.permute(0, 3, 1, 2) - low) / (high - low)).clamp(0, 1)
+        seen = [member(pixels) for member in self.members]
+        found = [bank(patches) for bank, (patches, _) in zip(self.banks, seen, strict=True)]
+        scores, rows = found[0]
+        if len(found) > 1:
+            scores = self._joined([one for one, _ in found], [one for _, one in seen])
+        score = self.score(scores, seen[0][0], rows, self.banks[0])
+        model_map, own_map, coverage = self._maps(scores, *seen[0][1])
+        return (
+            score,
+            self._normalised(score),
+            self._decision(score),
+            scores,
+            rows,
+            model_map,
+            own_map,
+            coverage.expand(score.shape[0]).clone(),
+        )
+
+    def _joined(self, scores: list[Tensor], frames: list[tuple[Side, Side]]) -> Tensor:
+        total, seen = torch.zeros(()), torch.zeros(())
+        targets = _places(scores[0], frames[0])
+        for values, own, unit in zip(scores, frames, self.units, strict=True):
+            rows, columns = (sides.join_rows(a, b) for a, b in zip(_places(values, own), targets, strict=True))
+            if own is frames[0]:
+                rows, columns = (torch.eye(n) if isinstance(n, int) else _eye(n) for n in values.shape[1:])
+            total = total + rows @ (values / unit) @ columns.T
+            seen = seen + rows.sum(1)[:, None] * columns.sum(1)
+        return total / seen
+
+    def _maps(self, scores: Tensor, rows: Side, columns: Side) -> tuple[Tensor, Tensor, Tensor]:
+        to_window, to_picture, shown = [], [], torch.ones(())
+        for axis, side in ((1, rows), (2, columns)):
+            window = (scores.shape[axis], side.inside, self.least, *self.map_options)
+            back = (side.resized, side.source, side.start, side.inside, side.cut)
+            to_window.append(sides.to_window(*window))
+            to_picture.append(sides.to_picture(window, back))
+            if side.cut:
+                shown = shown * as_tensor(side.inside).float() / as_tensor(side.resized).float()
+        return (
+            to_window[0] @ scores @ to_window[1].T,
+            to_picture[0] @ scores @ to_picture[1].T,
+            shown,
+        )
+
+    def _normalised(self, score: Tensor) -> Tensor:
+        if self.threshold > 0:
+            return 0.5 * score / self.threshold
+        return 0.5 + score - self.threshold
+
+    def _decision(self, score: Tensor) -> Tensor:
+        if math.isnan(self.threshold):
+            return torch.ones_like(score, dtype=torch.int64)
+        verdict = torch.where(score > self.threshold, 2, 0)
+        return torch.where(score.isnan(), 1, verdict)
+
+
+def _places(scores: Tensor, frame: tuple[Side, Side]) -> list[tuple[Size, Size, Place, Place]]:
+    return [(scores.shape[axis + 1], side.inside, side.resized, side.start) for axis, side in enumerate(frame)]
+
+
+def _eye(n: Size) -> Tensor:
+    index = torch.arange(n)
+    return (index[:, None] == index[None]).float()

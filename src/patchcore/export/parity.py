@@ -1,0 +1,102 @@
+"""Parity: the exported files against the library, on pictures of several sizes, shapes and depths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore.data import datasets
+from patchcore.data.images import read
+from patchcore.detector import Detector
+from patchcore.errors import DataError
+
+Batch = NDArray[Any]  # (N, H, W, C) of one size, uint8, uint16 or float32
+
+TOLERANCE = {"fp32": {"score": 1e-4, "map": 1e-4}, "fp16": {"score": 1e-2, "map": 1e-2}}
+DECISIONS = ("pass", "unsure", "fail")
+
+# Of the synthetic batches: pictures, height, width, channels, dtype. Larger and smaller than what networks
+# see, lying, upright and square, grey and colour, alone and five at a time.
+_SHAPES = (
+    (1, 400, 300, 3, "uint8"),
+    (5, 96, 144, 1, "uint8"),
+    (1, 120, 333, 1, "uint16"),
+    (5, 64, 64, 3, "float32"),
+)
+_REAL = 12  # of the given pictures, that are looked at one by one
+
+
+def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[int, int] | None) -> list[Batch]:
+    """Batches of blurred noise, drawn from a seed."""
+    generator = np.random.default_rng(seed)
+    batches = []
+    for count, height, width, channels, dtype in _SHAPES:
+        height, width = static or (height, width)
+        coarse = generator.random((count, -(-height // 16), -(-width // 16), channels))
+        values = np.kron(coarse, np.ones((1, 16, 16, 1)))[:, :height, :width]
+        values = 0.7 * values + 0.3 * generator.random(values.shape)
+        if dtype == "float32":
+            low, high = value_range or (0.0, 1.0)
+            batches.append((low + values * (high - low)).astype(np.float32))
+        else:
+            batches.append((values * np.iinfo(dtype).max).astype(dtype))
+    return batches
+
+
+def real(pictures: Any, static: tuple[int, int] | None) -> Iterator[Batch]:
+    """Batches from the user's pictures: some as they are, five at a time, and parts of other shapes."""
+    found = datasets.samples(pictures)
+    samples = found[:: max(1, len(found) // _REAL)][:_REAL] if isinstance(found, list) else list(found)[:_REAL]
+    arrays = [read(one.picture, one.name) for one in samples]
+    if static:
+        arrays = [one for one in arrays if one.shape[:2] == static]
+    if not arrays:
+        raise DataError(
+            f"None of the pictures to test with is of the size {static}. Give others, or leave them out: synthetic "
+            "pictures are used then."
+            if static
+            else "There are no pictures to test with. Give others, or leave them out."
+        )
+    for one in arrays:
+        yield one[None]
+    alike = [one for one in arrays if one.dtype == arrays[0].dtype and one.shape[2] == arrays[0].shape[2]]
+    height, width = (min(one.shape[axis] for one in alike) for axis in (0, 1))
+    five = [alike[i % len(alike)][:height, :width] for i in range(5)]
+    yield np.stack([one[:, ::-1] if i >= len(alike) else one for i, one in enumerate(five)])
+    if not static:
+        yield arrays[0][None, : -(-height // 2)]
+        yield arrays[0][None, :, : -(-width // 3)]
+
+
+def expected(detector: Detector, batch: Batch) -> dict[str, Any]:
+    """What the library says: score, normalised, decision and coverage of each picture, and its maps."""
+    results = [detector.predict(picture) for picture in batch]
+    return {
+        "score": [one.score for one in results],
+        "normalised": [None if np.isnan(one.normalised) else one.normalised for one in results],
+        "decision": [DECISIONS.index(one.decision) for one in results],
+        "coverage": [one.coverage for one in results],
+        "patch_scores": np.stack([one.patch_scores.numpy() for one in results]),
+        "map": np.stack([one.map for one in results]),
+        "rows": np.stack([one.nearest_rows.numpy() for one in results]),
+    }
+
+
+def write_vectors(folder: Path, batches: Sequence[Batch], wanted: Sequence[dict[str, Any]]) -> None:
+    """`vectors.json` and its arrays."""
+    folder.mkdir()
+    cases = []
+    for number, (batch, outputs) in enumerate(zip(batches, wanted, strict=True)):
+        arrays = {name: value for name, value in outputs.items() if isinstance(value, np.ndarray)}
+        files = {name: f"{number}_{name}.npy" for name in arrays}
+        np.save(folder / f"{number}_image.npy", batch)
+        for name, value in arrays.items():
+            np.save(folder / files[name], value)
+        rest = {name: value for name, value in outputs.items() if name not in arrays}
+        cases.append({"image": f"{number}_image.npy", "expected": rest, "arrays": files})
+    (folder / "vectors.json").write_text(json.dumps(cases, indent=1), "utf-8")

@@ -1,0 +1,180 @@
+"""Saving a detector as a folder that runs without patchcore: the graph, what it is, and proof that it agrees."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from patchcore import archive
+from patchcore.archive import Parts, parts_of
+from patchcore.detector import Detector
+from patchcore.ensemble import banks_of
+from patchcore.errors import ExportError, StoreError, UsageError
+from patchcore.export import formats, parity
+from patchcore.export.graph import Graph
+
+if TYPE_CHECKING:
+    from patchcore_runtime import Agreement
+
+FORMAT = 1
+_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An exported folder: where it is, and how its self-test went."""
+
+    folder: Path
+    agreement: Agreement  # with the library, over all pictures of the self-test
+    tested_with: str  # what they were
+    sizes: dict[str, int]  # bytes of the graph's files
+
+
+def save(
+    detector: Detector,
+    folder: str | Path,
+    *,
+    format: str = "onnx",
+    precision: str = "fp32",
+    static: tuple[int, int] | None = None,
+    opset: int = formats.OPSET,
+    pictures: Any = None,
+) -> Saved:
+    """Write a detector as one graph, from raw pixels to scores and maps; the folder appears whole or not at all.
+
+    `format` is `onnx`, `openvino` or `torch`; `precision` is `fp32`, or `fp16`, which keeps weights and
+    bank in half precision and computes in single. `static`: the (height, width) of the only
+    pictures that it will be given; without it, any. `pictures` (what `fit` takes): good ones for the
+    self-test, which runs the written files against the library, on synthetic pictures too; above the
+    tolerance nothing is left. Errors: NotFittedError, UsageError, MissingExtraError, ExportError.
+    """
+    formats.check(format, precision, opset)
+    parts = parts_of(detector)
+    if (detector.engine, detector.precision) != ("torch", "fp32"):
+        raise UsageError(
+            "The self-test compares with torch in fp32. Load the detector without `engine` and `precision`."
+        )
+    with _appearing(Path(folder)) as place:
+        program = formats.capture(_graph(parts, half=format != "torch"), static)
+        formats.write(program, place, format, precision, opset)
+        del program
+        sizes = {one.name: one.stat().st_size for one in place.iterdir()}
+        origins = banks_of(parts.bank)[0].origins
+        np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
+        made_up = parity.synthetic(parts.recipe.seed, parts.recipe.value_range, static)
+        wanted = [parity.expected(detector, one) for one in made_up]
+        parity.write_vectors(place / "vectors", made_up, wanted)
+        manifest = _manifest(parts, format, precision, static, opset)
+        agreement = _self_test(detector, place, manifest, zip(made_up, wanted, strict=True), pictures)
+        tested = f"{len(made_up)} batches of synthetic pictures" + (" and the given ones" if pictures else "")
+        manifest["parity"] = {**asdict(agreement), "tested_with": tested}
+        _write_manifest(place, manifest)
+        if not agreement.within:
+            raise ExportError(
+                f"The exported graph does not agree with the library, so it was not kept. {agreement}; allowed are "
+                f"{manifest['tolerance']}. Use another format or precision."
+            )
+    return Saved(Path(folder), agreement, tested, sizes)
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _graph(parts: Parts, half: bool) -> Graph:
+    return Graph(parts, half).eval()
+
+
+def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int] | None, opset: int) -> dict[str, Any]:
+    recipe, calibration = parts.recipe, parts.calibration
+    about, limits = archive.header(parts), calibration.to_dict()
+    median = statistics.median(calibration.scores) if calibration.scores else 0.0
+    return {
+        "format": FORMAT,
+        "kind": "patchcore-export",
+        "engine": format,
+        "precision": precision,
+        "graph": formats.FORMATS[format],
+        "opset": None if format == "torch" else opset,
+        "static": list(static) if static else None,
+        "value_ranges": {name: list(recipe.value_range or usual) for name, usual in _RANGES.items()},
+        "check_float": recipe.value_range is None,
+        "threshold": limits["threshold"],
+        "pixel_threshold": limits["pixel_threshold"],
+        "tolerance": parity.TOLERANCE[precision],
+        "floor": 1e-6 * median,
+        "recipe": about["recipe"],
+        "bank": about["bank"],
+        "data": about["data"],
+        "versions": about["versions"],
+    }
+
+
+def _self_test(
+    detector: Detector, place: Path, manifest: dict[str, Any], vectors: Iterator[Any], pictures: Any
+) -> Agreement:
+    from patchcore_runtime import Agreement
+    from patchcore_runtime.model import Model
+    from patchcore_runtime.vectors import compare
+
+    model = Model(place, manifest)
+    total = Agreement()
+    for batch, outputs in vectors:
+        total += compare(model.run(batch), outputs, manifest)
+    if pictures is not None:
+        static = manifest["static"]
+        for batch in parity.real(pictures, static and (static[0], static[1])):
+            total += compare(model.run(batch), parity.expected(detector, batch), manifest)
+    return total
+
+
+def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
+    from patchcore_runtime.folder import MANIFEST, sha256
+
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    manifest["files"] = {path.relative_to(place).as_posix(): sha256(path) for path in files}
+    finite = json.loads(json.dumps(manifest), parse_constant=lambda _: None)  # JSON has no infinity
+    (place / MANIFEST).write_text(json.dumps(finite, indent=1, sort_keys=True, allow_nan=False), "utf-8")
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, to be filled: it then takes the place of `folder`, or vanishes.
+
+    What may be there is nothing, an empty folder, or an export, which it replaces. Errors: StoreError, UsageError.
+    """
+    if not folder.resolve().parent.is_dir():
+        raise StoreError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
+    if folder.exists() and not _replaceable(folder):
+        raise UsageError(f"{folder}: there is something else already. Give the path of a new folder.")
+    temporary = Path(tempfile.mkdtemp(dir=folder.resolve().parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replaceable(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    manifest = folder / "manifest.json"
+    return not any(folder.iterdir()) or (manifest.is_file() and '"patchcore-export"' in manifest.read_text("utf-8"))
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

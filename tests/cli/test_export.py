@@ -1,0 +1,49 @@
+import json
+
+import numpy as np
+import pytest
+
+from patchcore import Detector, Recipe
+
+pytest.importorskip("patchcore_runtime")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    pictures = list(np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
+    recipe = Recipe(backbone="resnet18", weights="random", taps=("layer1",), size=32, ratio=0.05)
+    path = tmp_path_factory.mktemp("model") / "noise.patchcore"
+    Detector(recipe).fit(pictures).save(path)
+    return path
+
+
+def test_a_detector_is_exported_and_verified(run, model, tmp_path):
+    done = run("export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["pictures"] == 12
+    assert found["score"] < 1e-4
+    assert found["decisions"] == 0
+    assert set(found["files"]) == {"model.pt2"}
+    done = run("verify", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "agrees with the library. 12 pictures: largest difference of a score" in done.stderr
+
+    (tmp_path / "out" / "origins.npy").write_bytes(b"something else")
+    done = run("verify", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "origins.npy: altered or damaged" in done.stderr
+
+
+def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
+    done = run("export", model, "-o", tmp_path / "out", "--precision", "int8")
+    assert done.exit_code == 2
+    assert "'int8'" in done.stderr
+    assert "fp16" in done.stderr
+    done = run("export", model, "-o", tmp_path / "no" / "out", "--format", "torch")
+    assert done.exit_code == 1
+    assert "does not exist. Create it first" in done.stderr
+    done = run("verify", tmp_path)
+    assert done.exit_code == 1
+    assert "expected a folder that `patchcore export` has written" in done.stderr
+    assert not list(tmp_path.iterdir())

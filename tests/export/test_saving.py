@@ -1,0 +1,187 @@
+"""Exported folders: what they hold, that every engine agrees, and that nothing is left of those that do not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from export_helpers import TAPS, Network, pictures
+
+from patchcore import Detector, ExportError, NotFittedError, Recipe, UsageError, export
+from patchcore.export import parity, saving
+
+pytest.importorskip("onnxscript")
+runtime = pytest.importorskip("patchcore_runtime")
+
+
+@pytest.fixture(scope="module")
+def folder(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "exported"
+    export.save(small, path, pictures=pictures(6, (50, 60), seed=5))
+    return path
+
+
+@pytest.fixture(scope="module")
+def openvino(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("openvino")
+    path = tmp_path_factory.mktemp("openvino") / "exported"
+    export.save(small, path, format="openvino", precision="fp16")
+    return path
+
+
+def test_a_result_is_the_library_s(small: Detector, folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture = pictures(1, (61, 35), seed=9)[0]
+    Image.fromarray(picture).save(tmp_path / "part.png")
+    found = export.load(folder).predict(tmp_path / "part.png")
+    wanted = small.predict(tmp_path / "part.png")
+    assert found.name == wanted.name
+    assert found.decision == wanted.decision
+    assert found.threshold == wanted.threshold
+    assert found.pixel_threshold == wanted.pixel_threshold
+    for name in ("score", "normalised", "coverage"):
+        assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-5)
+    for name in ("map", "patch_scores"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-5 * wanted.map.max())
+    assert found.mask.shape == wanted.mask.shape
+    assert found.model_map.shape == wanted.frame.inside
+
+
+def test_the_manifest_says_what_the_model_is(small: Detector, folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    assert manifest["recipe"] == small.recipe.to_dict()
+    assert manifest["parity"]["within"] is True
+    assert manifest["parity"]["pictures"] >= 12 + 6 + 5
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(manifest["files"]) == files - {"manifest.json"}
+    assert small.bank is not None
+    assert np.array_equal(np.load(folder / "origins.npy"), small.bank.origins)
+
+
+def test_vectors_agree_and_hold_no_picture_of_the_user_s(folder: Path) -> None:
+    found = export.verify(folder)
+    assert found.pictures == 12
+    assert found.within
+    assert found.decisions == 0
+    seen = [np.load(path).shape[1:3] for path in (folder / "vectors").glob("*_image.npy")]
+    assert (50, 60) not in seen
+
+
+def test_every_file_is_checked_when_it_is_loaded(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    data = bytearray((copy / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "model.onnx").write_bytes(data)
+    with pytest.raises(runtime.ExportError, match=r"model\.onnx: altered"):
+        export.load(copy)
+    (copy / "model.onnx").unlink()
+    with pytest.raises(runtime.ExportError, match=r"model\.onnx is missing"):
+        export.load(copy)
+
+
+def test_another_result_than_the_vectors_say_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    path = copy / "vectors" / "0_image.npy"
+    np.save(path, 255 - np.load(path))
+    manifest = json.loads((copy / "manifest.json").read_text("utf-8"))
+    manifest["files"]["vectors/0_image.npy"] = saving_sha256(path)
+    (copy / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    export.load(copy)
+    with pytest.raises(runtime.ExportError, match="something else than the library"):
+        export.load(copy, verify=True)
+
+
+def saving_sha256(path: Path) -> str:
+    from patchcore_runtime.folder import sha256
+
+    return sha256(path)
+
+
+def test_half_precision_halves_the_graph_and_openvino_agrees(folder: Path, openvino: Path) -> None:
+    assert export.verify(openvino).within
+    manifest = json.loads((openvino / "manifest.json").read_text("utf-8"))
+    assert (manifest["engine"], manifest["precision"]) == ("openvino", "fp16")
+
+
+def test_a_program_of_torch_needs_nothing_of_ours(tmp_path: Path, small: Detector) -> None:
+    export.save(small, tmp_path / "program", format="torch", static=(40, 48))
+    code = (
+        "import sys, torch\n"
+        f"run = torch.export.load({str(tmp_path / 'program' / 'model.pt2')!r}).module()\n"
+        "print(float(run(torch.full((1, 40, 48, 1), 100.0), torch.tensor([0.0, 255.0]))[0]))\n"
+        "assert not any(name.startswith(('patchcore', 'timm')) for name in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    wanted = small.predict(np.full((40, 48), 100, np.uint8))
+    assert float(done.stdout) == pytest.approx(wanted.score, rel=1e-5)
+    with pytest.raises(runtime.PictureError, match=r"10 x 10 pixels; this model was exported for 40 x 48"):
+        export.load(tmp_path / "program").predict(np.zeros((10, 10), np.uint8))
+
+
+def test_the_runtime_loads_neither_torch_nor_patchcore(folder: Path) -> None:
+    code = (
+        f"import sys, patchcore_runtime\nmodel = patchcore_runtime.load({str(folder)!r}, verify=True)\n"
+        "assert not {'torch', 'patchcore', 'timm', 'scipy', 'cv2'} & set(sys.modules), sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class Fickle(Network):
+    """A network that computes something else in a graph."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x * 1.01 if torch.compiler.is_exporting() else x)
+
+
+def test_a_graph_that_does_not_agree_is_not_kept(tmp_path: Path) -> None:
+    detector = Detector(Recipe(size=32, taps=TAPS), backbone=Fickle()).fit(pictures())
+    with pytest.raises(ExportError, match=r"does not agree with the library, so it was not kept"):
+        export.save(detector, tmp_path / "exported", format="torch", static=(40, 40))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="format is 'tflite'; expected one of onnx, openvino, torch"):
+        export.save(small, tmp_path / "a", format="tflite")
+    with pytest.raises(UsageError, match="precision='int8'"):
+        export.save(small, tmp_path / "a", format="openvino", precision="int8")
+    with pytest.raises(UsageError, match="precision is 'bf16'"):
+        export.save(small, tmp_path / "a", precision="bf16")
+    with pytest.raises(UsageError, match="format='torch' with precision='fp16'"):
+        export.save(small, tmp_path / "a", format="torch", precision="fp16")
+    with pytest.raises(UsageError, match="opset is 17"):
+        export.save(small, tmp_path / "a", opset=17)
+    with pytest.raises(NotFittedError):
+        export.save(Detector(), tmp_path / "a")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("keep me")
+    with pytest.raises(UsageError, match="something else already"):
+        export.save(small, tmp_path / "notes")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_synthetic_pictures_come_from_the_seed_and_fit_the_range() -> None:
+    one, two = parity.synthetic(3, (0.0, 4095.0), None), parity.synthetic(3, (0.0, 4095.0), None)
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert {str(batch.dtype) for batch in one} == {"uint8", "uint16", "float32"}
+    assert {len(batch) for batch in one} == {1, 5}
+    assert 255 < one[-1].max() <= 4095
+
+
+def test_a_folder_that_is_an_export_is_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "exported"
+    for text in ("old", "new"):
+        with saving._appearing(place) as temporary:
+            (temporary / "manifest.json").write_text(json.dumps({"kind": "patchcore-export", "text": text}))
+    assert "new" in (place / "manifest.json").read_text()

@@ -1,0 +1,332 @@
+"""The runtime without torch: the same results as the library, and errors that help."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import patchcore_runtime
+import pytest
+from click.testing import CliRunner
+from patchcore_runtime import ExportError, PictureError, SignatureError, load, verify
+from PIL import Image
+
+import patchcore
+from patchcore import signing
+from patchcore.cli import main
+
+FORMATS = ("onnx", "openvino")
+ROOT = Path(patchcore_runtime.__file__).parent
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def model(request):
+    return load(request.getfixturevalue(f"exported_{request.param}"))
+
+
+@pytest.fixture(scope="module")
+def pictures(hazelnut, tmp_path_factory):
+    """Pictures of every kind that the library treats in a way of its own."""
+    folder = tmp_path_factory.mktemp("pictures")
+    found = [*sorted((hazelnut / "test").rglob("*.jpg")), *sorted((hazelnut / "train").rglob("*.jpg"))]
+    with Image.open(found[0]) as image:
+        image = image.resize((211, 160))
+    grey = np.asarray(image.convert("L"))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image.save(folder / "turned.jpg", exif=turned)
+    image.convert("L").save(folder / "grey.png")
+    image.convert("RGBA").save(folder / "alpha.png")
+    image.quantize(32).save(folder / "palette.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "deep.png")
+    deep = np.asarray(image).astype(np.uint16) * 200
+    return [*found, *sorted(folder.iterdir()), image, deep, np.asarray(image) / 255, grey]
+
+
+def same(result, expected):
+    """The promise: 1e-4 relative, and the same verdict."""
+    assert result.score == pytest.approx(expected.score, rel=1e-4)
+    assert result.normalised == pytest.approx(expected.normalised, rel=1e-4)
+    assert result.decision == expected.decision
+    assert (result.threshold, result.pixel_threshold) == (expected.threshold, expected.pixel_threshold)
+    assert result.coverage == expected.coverage == 1
+    assert result.map.dtype == np.float32
+    np.testing.assert_allclose(result.map, expected.map, rtol=0, atol=1e-4 * expected.map.max(), strict=True)
+    scores = expected.patch_scores.numpy()
+    np.testing.assert_allclose(result.patch_scores, scores, rtol=0, atol=1e-4 * scores.max(), strict=True)
+    clear = np.abs(expected.map / expected.pixel_threshold - 1) > 1e-3
+    assert (result.mask == expected.mask)[clear].all()
+    assert result.nearest_rows.shape == tuple(expected.nearest_rows.shape)
+    assert (result.nearest_rows == expected.nearest_rows.numpy()).mean() > 0.99  # but for rows at the same distance
+
+
+def test_every_picture_has_the_library_s_result(model, detector, pictures):
+    results = model.predict(pictures)
+    assert {result.decision for result in results} == {"pass", "fail"}
+    for number, (result, picture) in enumerate(zip(results, pictures, strict=True)):
+        same(result, detector.predict(picture))
+        assert result.name == (str(picture) if isinstance(picture, Path) else f"#{number}")
+
+
+def test_a_result_has_the_fields_of_the_library_s():
+    theirs = {name for name in vars(patchcore.Result) if not name.startswith("_")}
+    theirs |= {field.name for field in dataclasses.fields(patchcore.Result)}
+    ours = {field.name for field in dataclasses.fields(patchcore_runtime.Result)} | {"mask"}
+    inside = {"sample", "frame", "map_options", "value_range", "max_pixels"}  # what maps are made from there
+    assert ours >= theirs - inside - {"overlay"}
+
+
+def test_an_array_of_several_pictures_is_several_pictures(model, detector):
+    batch = np.random.default_rng(0).integers(0, 255, (3, 40, 56, 3), np.uint8)
+    results = model.predict(batch)
+    assert [result.name for result in results] == ["#0", "#1", "#2"]
+    for result, picture in zip(results, batch, strict=True):
+        same(result, detector.predict(picture))
+
+
+def test_results_of_several_threads_are_those_of_one(model, hazelnut):
+    paths = sorted(hazelnut.rglob("*.jpg")) * 2
+    alone = model.predict(paths)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(model.predict, paths))
+    assert [result.score for result in together] == [result.score for result in alone]
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(a.map, b.map)
+
+
+def test_a_result_says_what_it_is(model, hazelnut):
+    text = repr(model.predict(hazelnut / "test/colour/00.jpg"))
+    assert text.startswith("Result('")
+    assert "'fail', map " in text
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ("gone.png", r"gone\.png: no such file"),
+        (np.zeros((4, 5, 2), np.uint8), r"#0: an array of shape \(4, 5, 2\); expected"),
+        (np.full((4, 5), 200.0), r"#0: a float picture with values from 200 to 200; expected 0 to 1"),
+        (np.full((4, 5), np.nan), "#0: a float picture with NaN"),
+    ],
+)
+def test_a_picture_that_cannot_be_used_says_why(model, picture, message):
+    with pytest.raises(PictureError, match=message):
+        model.predict(picture)
+
+
+def test_a_picture_above_the_limit_is_refused(model, hazelnut):
+    with pytest.raises(PictureError, match="more than the limit of 1000"):
+        model.predict(hazelnut / "test/colour/00.jpg", max_pixels=1000)
+
+
+# ---- folders
+
+
+def test_the_vectors_agree_here(exported_onnx, exported_openvino):
+    for folder in (exported_onnx, exported_openvino):
+        agreement = verify(load(folder, verify=True))
+        assert agreement.within
+        assert agreement.pictures >= 4
+
+
+def rehashed(folder, name):
+    """Put a file's hash into the manifest, as somebody would who alters both."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = signing._sha256(folder / name)
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_machine_that_scores_otherwise_is_found_out(folder):
+    vectors = folder / "vectors" / "vectors.json"
+    cases = json.loads(vectors.read_text())
+    cases[0]["expected"]["score"][0] *= 1.001
+    vectors.write_text(json.dumps(cases))
+    rehashed(folder, "vectors/vectors.json")
+    load(folder)
+    with pytest.raises(ExportError, match="computes something else than the library did"):
+        load(folder, verify=True)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "origins.npy", "vectors/0_image.npy"])
+def test_a_file_with_one_changed_byte_is_refused(folder, name):
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(ExportError, match=rf"{Path(name).name}: altered or damaged.*Copy it again"):
+        load(folder)
+
+
+def test_a_folder_that_lacks_a_file_says_which(folder):
+    (folder / "model.onnx").unlink()
+    with pytest.raises(ExportError, match=r"model\.onnx is missing\. Copy the folder again"):
+        load(folder)
+
+
+def test_what_is_no_exported_folder_says_so(tmp_path, model_file):
+    for path in (tmp_path, tmp_path / "gone", model_file):
+        with pytest.raises(ExportError, match=r"no manifest\.json in it; expected a folder that `patchcore export`"):
+            load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', '{"format": 1, "files": 3}'])
+def test_a_damaged_manifest_says_so(folder, text):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ExportError, match=r"manifest\.json: damaged"):
+        load(folder)
+
+
+def test_a_newer_folder_says_what_to_do(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(ExportError, match=r"format 2; this version reads formats up to 1\. Upgrade"):
+        load(folder)
+
+
+# ---- signatures
+
+
+def test_a_signed_folder_loads(exported_onnx, exported_openvino, keys):
+    for folder in (exported_onnx, exported_openvino):
+        assert load(folder, require_signature=keys / "public.pem").predict(np.zeros((9, 9), np.uint8)).score > 0
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "vectors/vectors.json"])
+def test_one_changed_byte_of_a_signed_folder_is_detected_before_it_is_read(folder, keys, name, monkeypatch):
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 3] ^= 1
+    (folder / name).write_bytes(data)
+    monkeypatch.setattr("patchcore_runtime.folder.read", lambda folder: pytest.fail("it was read"))
+    with pytest.raises(SignatureError, match=rf"{Path(name).name}: changed after signing"):
+        load(folder, require_signature=keys / "public.pem")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key", "message"),
+    [
+        (lambda f: None, "other.pem", "signed with another key"),
+        (lambda f: (f / "signature.json").unlink(), "public.pem", r"not signed: there is no signature\.json in it"),
+        (lambda f: (f / "signature.json").write_text("{}"), "public.pem", "not a signature, or a damaged one"),
+        (lambda f: (f / "origins.npy").unlink(), "public.pem", r"origins\.npy: removed after signing"),
+        (lambda f: (f / "more.py").touch(), "public.pem", r"more\.py: added after signing"),
+    ],
+)
+def test_both_packages_refuse_the_same_folders(folder, keys, spoil, key, message):
+    spoil(folder)
+    with pytest.raises(SignatureError, match=message):
+        load(folder, require_signature=keys / key)
+    with pytest.raises(patchcore.errors.SignatureError, match=message):
+        signing.check(folder, keys / key)
+
+
+def test_verify_checks_the_signature_first(folder, keys):
+    def run(key):
+        return CliRunner().invoke(main, ["verify", str(folder), "--require-signature", str(keys / key), "--json"])
+
+    done = run("public.pem")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["decisions"] == 0
+    assert run("other.pem").exit_code == 1
+    (folder / "model.onnx").write_bytes(b"another graph")
+    done = run("public.pem")
+    assert done.exit_code == 1
+    assert "model.onnx: changed after signing" in done.stderr
+
+
+def test_a_folder_that_was_not_signed_is_refused_but_loads_without_the_demand(folder, keys):
+    (folder / "signature.json").unlink()
+    load(folder, verify=True)
+    with pytest.raises(SignatureError, match="not signed"):
+        load(folder, verify=True, require_signature=keys / "public.pem")
+
+
+def test_a_list_of_hashes_made_right_again_is_detected(folder, keys):
+    (folder / "model.onnx").write_bytes(b"another graph")
+    signature = json.loads((folder / "signature.json").read_text())
+    signature["files"]["model.onnx"] = signing._sha256(folder / "model.onnx")
+    (folder / "signature.json").write_text(json.dumps(signature))
+    with pytest.raises(SignatureError, match="not a signature by the key that it names"):
+        load(folder, require_signature=keys / "public.pem")
+
+
+@pytest.mark.parametrize("key", ["private.pem", "gone.pem"])
+def test_what_is_no_public_key_says_so(folder, keys, key):
+    with pytest.raises(ExportError, match=rf"{key}: expected an Ed25519 public key in PEM"):
+        load(folder, require_signature=keys / key)
+
+
+def test_without_the_library_for_signatures_the_extra_is_named(folder, keys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(ExportError, match=r"'cryptography'.*pip install 'patchcore-runtime\[sign\]'"):
+        load(folder, require_signature=keys / "public.pem")
+
+
+# ---- the distribution
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_prediction_loads_neither_torch_nor_the_library(format, request, hazelnut):
+    folder = request.getfixturevalue(f"exported_{format}")
+    code = (
+        "import sys, patchcore_runtime; patchcore_runtime.load(sys.argv[1], verify=True).predict(sys.argv[2]); "
+        "print(sorted({'torch', 'patchcore', 'timm', 'scipy', 'cv2', 'cryptography'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder, hazelnut / "test/colour/00.jpg"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_engine_reports_to_anybody(format, request, tmp_path):
+    # ONNX Runtime leaves a device id and a queue of events in the home folder, unless it is told not to.
+    folder = request.getfixturevalue(f"exported_{format}")
+    code = "import sys, patchcore_runtime; patchcore_runtime.load(sys.argv[1], verify=True); print(*sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    done = subprocess.run([sys.executable, "-c", code, folder], env={**environment, "HOME": str(tmp_path)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert list(tmp_path.rglob("*")) == []
+    assert "openvino_telemetry" not in done.stdout.split()
+
+
+def test_it_imports_nothing_but_its_own_dependencies():
+    import ast
+
+    known = {*sys.stdlib_module_names, "patchcore_runtime", "numpy", "PIL", "cv2", "cryptography"}
+    for path in ROOT.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            assert {name.split(".")[0] for name in names} <= known, path.name
+
+
+def test_it_can_be_read_in_one_sitting():
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("*.py")) <= 700
+
+
+def test_both_packages_have_one_version():
+    assert patchcore_runtime.__version__ == patchcore.__version__
+
+
+def test_the_command_prints_one_object_per_picture(exported_onnx, hazelnut, keys, detector):
+    picture = hazelnut / "test/colour/00.jpg"
+    command = [sys.executable, "-m", "patchcore_runtime", exported_onnx, picture, "gone.png", "--verify",
+               "--require-signature", keys / "public.pem"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1  # for the picture that is not there
+    good, bad = (json.loads(line) for line in done.stdout.splitlines())
+    assert (good["path"], good["decision"]) == (str(picture), "fail")
+    assert good["score"] == pytest.approx(detector.predict(picture).score, rel=1e-4)
+    assert bad == {"path": "gone.png", "error": "gone.png: no such file."}
+    assert "largest difference of a score" in done.stderr
+
+
+def test_the_command_refuses_a_folder_in_one_line(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "patchcore_runtime", tmp_path, "a.png"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "no manifest.json in it" in done.stderr
