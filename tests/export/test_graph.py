@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from export_helpers import fitted, pictures
 
 from patchcore import Detector, Recipe, UsageError
 from patchcore.archive import parts_of
+from patchcore.export import sides
 from patchcore.export.formats import capture
 from patchcore.export.graph import OUTPUTS
 from patchcore.export.saving import _graph
@@ -124,3 +126,23 @@ def test_approximate_search_is_refused() -> None:
     pytest.importorskip("faiss")
     with pytest.raises(UsageError, match="search='ivf_pq'"):
         program(fitted(search="ivf_pq"))
+
+
+def test_whole_numbers_are_divided_exactly_by_every_engine(tmp_path: Path) -> None:
+    # OpenVINO divides them as floats: 30976 / 121 was 255 there, and the crop one pixel off.
+    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+
+    class Divided(torch.nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return sides.divided(a, b), sides.remainder(a, b)
+
+    b = torch.arange(1, 700).repeat_interleave(3)
+    a = b * (torch.arange(len(b)) % 600) + (torch.arange(len(b)) % 3 - 1).clamp(min=0)
+    free = {0: torch.export.Dim.DYNAMIC}
+    made = torch.onnx.export(Divided().eval(), (a, b), dynamo=True, opset_version=18, dynamic_shapes=(free, free),
+                             input_names=["a", "b"], verbose=False)  # fmt: skip
+    made.save(tmp_path / "divided.onnx")
+    found = openvino.Core().compile_model(str(tmp_path / "divided.onnx"), "CPU")([a.numpy(), b.numpy()])
+    assert np.array_equal(found[0], a.numpy() // b.numpy())
+    assert np.array_equal(found[1], a.numpy() % b.numpy())

@@ -24,7 +24,7 @@ from patchcore.ensemble import Banks, banks_of, members_of
 from patchcore.errors import UsageError
 from patchcore.export import sides
 from patchcore.export.network import Taps
-from patchcore.export.sides import Place, Size, as_size, as_tensor, divided
+from patchcore.export.sides import Place, Size, as_size, as_tensor, divided, remainder
 from patchcore.maths.binning import average_bins
 from patchcore.maths.tiling import Tiling
 from patchcore.memory.bank import Bank
@@ -93,8 +93,8 @@ def frame(embedder: Embedder, source: tuple[Size, Size], scale: float) -> tuple[
 
 
 def _cropped(source: Size, resized: Tensor, crop: int) -> Side:
-    beyond = resized - crop
-    start = divided(beyond + divided(beyond, torch.tensor(2)) % 2, torch.tensor(2))  # a half goes to the even number
+    beyond, two = resized - crop, torch.tensor(2)
+    start = divided(beyond + remainder(divided(beyond, two), two), two)  # a half goes to the even number
     size = as_size(resized, 1 << 20)
     torch._check(size >= crop)
     return Side(source, size, crop, crop, start, True)
@@ -316,7 +316,9 @@ class ImageScore(nn.Module):
         count = as_tensor(scores.shape[1])
         doubled = 2 * above * count + below
         kept = divided(doubled, torch.tensor(2 * below))
-        tie = (doubled % (2 * below) == 0) & (kept % 2 == 1)  # Python rounds a half to the even number
+        tie = (remainder(doubled, torch.tensor(2 * below)) == 0) & (
+            remainder(kept, torch.tensor(2)) == 1
+        )  # Python rounds a half to the even number
         kept = (kept - tie.long()).clamp(min=1)
         ordered = scores.sort(1, descending=True).values
         mask = torch.arange(scores.shape[1]) < kept

@@ -80,9 +80,16 @@ def as_size(value: Tensor, largest: int) -> Size:
 def divided(a: Tensor, b: Tensor) -> Tensor:
     """floor(a / b) of whole numbers that are not negative.
 
-    Not every engine rounds the division of whole numbers down, but all of them round it towards 0.
+    OpenVINO divides whole numbers as floats, and may say 255 for 30976 / 121: what is left says so.
     """
-    return torch.div(a, b, rounding_mode="trunc")
+    quotient = torch.div(a, b, rounding_mode="trunc")
+    left = a - quotient * b
+    return quotient + (left >= b).long() - (left < 0).long()
+
+
+def remainder(a: Tensor, b: Tensor) -> Tensor:
+    """What `divided` leaves."""
+    return a - divided(a, b) * b
 
 
 def rounded(numerator: Tensor, denominator: Tensor) -> Tensor:
