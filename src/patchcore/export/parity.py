@@ -25,7 +25,7 @@ DECISIONS = ("pass", "unsure", "fail")
 _SHAPES = (
     (1, 400, 300, 3, "uint8"),
     (5, 96, 144, 1, "uint8"),
-    (1, 120, 333, 1, "uint16"),
+    (1, 287, 121, 1, "uint16"),  # a size at which OpenVINO rounds a quotient of whole numbers wrongly
     (5, 64, 64, 3, "float32"),
 )
 _REAL = 12  # of the given pictures, that are looked at one by one
