@@ -25,6 +25,7 @@ from patchcore.errors import UsageError
 from patchcore.export import sides
 from patchcore.export.network import Taps
 from patchcore.export.sides import Place, Size, as_size, as_tensor, divided, remainder
+from patchcore.maths import exposure
 from patchcore.maths.binning import average_bins
 from patchcore.maths.tiling import Tiling
 from patchcore.memory.bank import Bank
@@ -195,10 +196,12 @@ class Embedding(nn.Module):
     def _image(self, pixels: Tensor, rows: Side, columns: Side) -> Tensor:
         image = rows.matrix(self.kernel) @ pixels @ columns.matrix(self.kernel).T
         image = image.index_select(1, torch.arange(3).clamp(max=pixels.shape[1] - 1))  # grey three times
+        whole = rows.window is rows.inside and columns.window is columns.inside
+        shown = torch.ones((), dtype=torch.bool) if whole else rows.shown[:, None] & columns.shown
+        if self.embedder.recipe.exposure == "even":
+            image = _even(image, shown, rows.inside * columns.inside)
         image = (image - self.mean) / self.std
-        if rows.window is rows.inside and columns.window is columns.inside:
-            return image
-        return torch.where(rows.shown[:, None] & columns.shown, image, 0.0)
+        return image if whole else torch.where(shown, image, 0.0)
 
     def _pool(self, tap: Tensor, number: int) -> Tensor:
         recipe = self.embedder.recipe
@@ -207,6 +210,15 @@ class Embedding(nn.Module):
             return F.conv2d(tap, getattr(self, f"bins{number}"), stride=recipe.patch_stride, padding=pad)
         counted = recipe.pool_border == "zeros"
         return F.avg_pool2d(tap, size, recipe.patch_stride, pad, count_include_pad=counted)
+
+
+def _even(image: Tensor, shown: Tensor, pixels: Size) -> Tensor:
+    """`maths.exposure.even` of the part (H, W) of pictures (B, 3, H, W) that is shown, so many pixels."""
+    count = 3 * as_tensor(pixels).float()
+    mean = torch.where(shown, image, 0.0).sum((1, 2, 3), keepdim=True) / count
+    centred = torch.where(shown, image - mean, 0.0)
+    deviation = (centred.square().sum((1, 2, 3), keepdim=True) / count).sqrt()
+    return centred * (exposure.SPREAD / (deviation + exposure.FLOOR)) + exposure.LEVEL
 
 
 def _without_padding(tap: Tensor, rows: Side, columns: Side, stride: int) -> Tensor:
