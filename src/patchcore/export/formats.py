@@ -36,8 +36,8 @@ def check(format: str, precision: str, opset: int) -> None:
         )
     if precision == "int8":
         raise UsageError(
-            f"format={format!r} with precision='int8' is not offered: nothing here measures how far a quantised backbone "
-            "moves threshold and verdicts. Take fp16, or fp32 with OpenVINO's bf16 hint when it runs."
+            f"format={format!r} with precision='int8' is not offered: nothing here measures how far a quantised "
+            "backbone moves threshold and verdicts. Take fp16, or fp32 with OpenVINO's bf16 hint when it runs."
         )
     if opset < OPSET:
         raise UsageError(f"opset is {opset}; the graph needs operators of opset {OPSET} or later.")
