@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TypeVar
 
@@ -23,7 +22,6 @@ from patchcore.maths import resize
 from patchcore.maths.embedding import embed, patches_of
 from patchcore.maths.exposure import even
 from patchcore.maths.resize import Frame
-from patchcore.maths.versions import Version, changed
 from patchcore.recipe import Recipe
 
 T = TypeVar("T")
@@ -94,10 +92,8 @@ class Embedder:
             return [one if isinstance(one, PictureError) else then(next(embedded)) for one in read]
 
         total = len(found) if isinstance(found, list) else None
-        done = in_order(work, _batches(iter(found), batch_size), threads, alone)
-        # Closed here: a generator that an error leaves behind might be collected by one of its own threads.
-        with closing(done), tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
-            for results in done:
+        with tqdm(total=total, desc=progress, unit="picture", disable=progress is None) as bar:
+            for results in in_order(work, _batches(iter(found), batch_size), threads, alone):
                 for one in results:
                     if not isinstance(one, PictureError):
                         yield one
@@ -117,10 +113,9 @@ class Embedder:
         frames = [self.frame(loaded.pixels.shape[:2], scale) for scale in self.recipe.scales]
         return Framed(loaded, frames, self._images(loaded, frames))
 
-    def version(self, loaded: Loaded, version: Version) -> Embedded:
-        """A changed version of a picture, embedded as a picture of its own; of an ensemble, by the first member."""
-        framed = Embedder._placed(self, replace(loaded, pixels=changed(loaded.pixels, version)))
-        return next(Embedder._embed(self, [framed]))
+    def embedded(self, loaded: Loaded) -> Embedded:
+        """A picture that has been read; of an ensemble, by its first member."""
+        return next(Embedder._embed(self, [Embedder._placed(self, loaded)]))
 
     def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
         """Where a picture of (height, width) lies in the network's input, at one of the scales."""

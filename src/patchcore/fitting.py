@@ -19,12 +19,13 @@ from patchcore import backbones
 from patchcore.calibration import Calibration, hold_out, unseen
 from patchcore.data import datasets
 from patchcore.data.datasets import Sample
-from patchcore.data.loading import in_order
+from patchcore.data.loading import Loaded, in_order
 from patchcore.embedder import Embedded, Embedder
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import coreset, maps
 from patchcore.maths.resize import Frame
 from patchcore.maths.scaling import channel_scales
+from patchcore.maths.versions import Version, changed
 from patchcore.memory import index
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
@@ -129,10 +130,15 @@ def digested(one: Embedded) -> Embedded:
 def with_versions(members: Sequence[Embedder], one: Embedded) -> Embedded:
     """A training picture, digested, with the changed versions that each member's recipe asks for."""
     parts = [
-        replace(part, versions=tuple(member.version(one.loaded, version) for version in member.recipe.augment))
+        replace(part, versions=tuple(version_of(member, one.loaded, version) for version in member.recipe.augment))
         for member, part in zip(members, (digested(one), *one.others), strict=True)
     ]
     return replace(parts[0], others=tuple(parts[1:]))
+
+
+def version_of(embedder: Embedder, loaded: Loaded, version: Version) -> Embedded:
+    """A changed version of a picture; of an ensemble, by its first member."""
+    return embedder.embedded(replace(loaded, pixels=changed(loaded.pixels, version)))
 
 
 def map_maximum(recipe: Recipe, scores: Tensor, frame: Frame) -> float:

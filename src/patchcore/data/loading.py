@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -44,9 +44,7 @@ def load(sample: Sample, max_pixels: int) -> Loaded:
     return Loaded(sample, read(sample.picture, sample.name, max_pixels))
 
 
-def in_order(
-    work: Callable[[A], B], items: Iterable[A], threads: int, alone: int | None = None
-) -> Generator[B, None, None]:
+def in_order(work: Callable[[A], B], items: Iterable[A], threads: int, alone: int | None = None) -> Iterator[B]:
     """What `work` makes of each item, in the items' order, by some threads that run ahead a little.
 
     Whole pictures go to a thread each, and what a thread computes is not spread over others: that
@@ -62,18 +60,16 @@ def in_order(
                 result = work(item)
             yield result
         return
-    with ThreadPoolExecutor(threads, "patchcore", _on_one_core) as pool:
-        waiting: deque[Future[B]] = deque()
-        try:
-            while True:
-                for item in islice(items, 2 * threads - len(waiting)):
-                    waiting.append(pool.submit(work, item))
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    pool, waiting = ThreadPoolExecutor(threads, "patchcore", _on_one_core), deque[Future[B]]()
+    try:
+        while True:
+            for item in islice(items, 2 * threads - len(waiting)):
+                waiting.append(pool.submit(work, item))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:  # not waited for: a generator that was left behind may be collected by one of these threads
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _on_one_core() -> None:

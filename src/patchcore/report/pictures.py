@@ -17,6 +17,7 @@ from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.detector import Detector
 from patchcore.errors import PictureError
+from patchcore.fitting import version_of
 from patchcore.maths.places import cell_box
 from patchcore.maths.resize import Frame
 from patchcore.report.sources import Sources
@@ -129,7 +130,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
         return Figure(caption, missing=f"Its picture, {name}, can no longer be read: {error.reason}")
     where = f"in {name}"
     if version:
-        one = embedder.version(one.loaded, how := embedder.recipe.augment[version - 1])
+        one = version_of(embedder, one.loaded, how := embedder.recipe.augment[version - 1])
         where += f", changed by {how}"
     row, column = cell
     inside = row < one.grid[0] and column < one.grid[1]
