@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from patchcore.data import MAX_PIXELS
 from patchcore.errors import BackboneError, PatchcoreError, PictureError, UsageError, WeightsError, counted
+
+if TYPE_CHECKING:
+    from patchcore.detector import Detector
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +55,36 @@ max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest picture to decode."
 )
 existing_path = click.Path(exists=True, path_type=Path)
+
+
+def detector_options(function: F) -> F:
+    """The options of `Detector.load`; the command gets `load`, which opens a model by them."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **given: Any) -> Any:
+        options = {name: given.pop(name) for name in _LOAD_OPTIONS}
+
+        def load(model: Path) -> Detector:
+            from patchcore.detector import Detector
+
+            return Detector.load(model, **options)
+
+        return function(*args, load=load, **given)
+
+    with_options: Any = run
+    for option in reversed(_LOAD_OPTIONS.values()):  # the last one added is the first one shown
+        with_options = option(with_options)
+    return with_options
+
+
+_LOAD_OPTIONS = {
+    "device": device_option,
+    "threads": threads_option,
+    "engine": engine_option,
+    "precision": precision_option,
+    "weights": weights_option,
+    "require_signature": signature_option,
+}
 
 
 class _DataPath(click.Path):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,18 +12,16 @@ from patchcore.cli.common import (
     BadPictures,
     command,
     data_path,
-    device_option,
-    engine_option,
+    detector_options,
     existing_path,
     json_option,
     max_pixels_option,
-    precision_option,
     print_json,
     say,
-    signature_option,
-    threads_option,
-    weights_option,
 )
+
+if TYPE_CHECKING:
+    from patchcore.detector import Detector
 
 
 @click.command()
@@ -30,12 +29,7 @@ from patchcore.cli.common import (
 @click.argument("data", type=data_path)
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
 @max_pixels_option
-@device_option
-@threads_option
-@engine_option
-@precision_option
-@weights_option
-@signature_option
+@detector_options
 @json_option
 @command
 def evaluate(
@@ -43,12 +37,7 @@ def evaluate(
     data: Path,
     skip_bad: bool,
     max_pixels: int,
-    device: str,
-    threads: int | None,
-    engine: str,
-    precision: str,
-    weights: str | None,
-    require_signature: str | None,
+    load: Callable[[Path], Detector],
     as_json: bool,
 ) -> None:
     """Measure a detector on labelled pictures.
@@ -60,20 +49,11 @@ def evaluate(
     has no masks, or only one class), pictures, skipped, coverage, false_reject_rate, miss_rate (of this data).
     """
     from patchcore.data import datasets
-    from patchcore.detector import Detector
     from patchcore.evaluation import evaluate as run
 
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(
-        model,
-        device=device,
-        threads=threads,
-        engine=engine,
-        precision=precision,
-        weights=weights,
-        require_signature=require_signature,
-    )
+    detector = load(model)
     bad = BadPictures()
     evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
     bad.report("Left out")

@@ -5,29 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from patchcore.cli.common import (
     BadPictures,
     command,
-    device_option,
-    engine_option,
+    detector_options,
     existing_path,
     json_option,
     max_pixels_option,
-    precision_option,
     print_json,
     say,
-    signature_option,
-    threads_option,
-    weights_option,
     whole_file,
 )
 from patchcore.errors import UsageError
+
+if TYPE_CHECKING:
+    from patchcore.detector import Detector
 
 _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 
@@ -52,12 +50,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 @click.option("--recursive", is_flag=True, help="Look in sub-folders too.")
 @click.option("--fail-exit", is_flag=True, help="Exit with 3 if a picture failed.")
 @max_pixels_option
-@device_option
-@threads_option
-@engine_option
-@precision_option
-@weights_option
-@signature_option
+@detector_options
 @json_option
 @command
 def predict(
@@ -68,12 +61,7 @@ def predict(
     recursive: bool,
     fail_exit: bool,
     max_pixels: int,
-    device: str,
-    threads: int | None,
-    engine: str,
-    precision: str,
-    weights: str | None,
-    require_signature: str | None,
+    load: Callable[[Path], Detector],
     as_json: bool,
 ) -> None:
     """Look at pictures and give verdicts. IMAGES are files or folders.
@@ -82,21 +70,12 @@ def predict(
     picture that could not be read.
     """
     from patchcore.data.datasets import Sample
-    from patchcore.detector import Detector
 
     # One picture of several that has gone is reported, and the others go on; none at all is a mistyped path.
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
     paths = list(_expand(images, recursive))
-    detector = Detector.load(
-        model,
-        device=device,
-        threads=threads,
-        engine=engine,
-        precision=precision,
-        weights=weights,
-        require_signature=require_signature,
-    )
+    detector = load(model)
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)

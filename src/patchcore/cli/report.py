@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from patchcore.cli.common import (
     BadPictures,
     command,
-    device_option,
-    engine_option,
+    detector_options,
     existing_path,
     max_pixels_option,
-    precision_option,
     say,
-    signature_option,
-    threads_option,
-    weights_option,
 )
+
+if TYPE_CHECKING:
+    from patchcore.detector import Detector
 
 
 @click.command()
@@ -41,12 +41,7 @@ from patchcore.cli.common import (
     "--limit", type=click.IntRange(0, 24), default=6, show_default=True, help="Pictures in each of the two galleries."
 )
 @max_pixels_option
-@device_option
-@threads_option
-@engine_option
-@precision_option
-@weights_option
-@signature_option
+@detector_options
 @command
 def report(
     model: Path,
@@ -55,12 +50,7 @@ def report(
     good: Path | None,
     limit: int,
     max_pixels: int,
-    device: str,
-    threads: int | None,
-    engine: str,
-    precision: str,
-    weights: str | None,
-    require_signature: str | None,
+    load: Callable[[Path], Detector],
 ) -> None:
     """Measure a detector on labelled pictures, and write one HTML page about it.
 
@@ -74,7 +64,6 @@ def report(
 
     from patchcore import store
     from patchcore.data import datasets
-    from patchcore.detector import Detector
     from patchcore.errors import UsageError
     from patchcore.evaluation import evaluate
     from patchcore.report import Sources, render, write
@@ -84,15 +73,7 @@ def report(
     found = datasets.detect(data)
     sources = Sources.of(datasets.detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")
-    detector = Detector.load(
-        model,
-        device=device,
-        threads=threads,
-        engine=engine,
-        precision=precision,
-        weights=weights,
-        require_signature=require_signature,
-    )
+    detector = load(model)
     bad = BadPictures()
     evaluation = evaluate(detector, found.test, progress=True, on_bad=bad, max_pixels=max_pixels)
     page = render(
