@@ -408,6 +408,7 @@ def test_several_recipes_are_joined_with_what_they_share():
         ({"members": ("default", {"base": "slow"})}, "Member 2: There is no recipe 'slow'"),
         ({"members": ("default", {"sigme": 2})}, "Member 2: There is no recipe field 'sigme'. Did you mean 'sigma'?"),
         ({"members": ({"ratio": 3}, "default")}, "Member 1: Recipe field ratio got 3"),
+        ({"members": ("default", "fast", {"seed": 0})}, "members 1 and 3 are the same recipe"),
         ({"members": ("default", TWO)}, "member 2 has members itself; list them all in one recipe"),
         ({"members": ("default", "fast"), "ratio": 0.1}, "ratio is 0.1; with members, set it in each of them instead"),
         ({"members": ("default", {"seed": 3})}, "member 2 has seed=3, and the whole 0"),

@@ -208,6 +208,8 @@ class Recipe(BaseModel):
         for number, member in enumerate(self.members, 1):
             if member.members:
                 raise ValueError(f"member {number} has members itself; list them all in one recipe")
+            if (first := self.members.index(member) + 1) < number:
+                raise ValueError(f"members {first} and {number} are the same recipe; leave one of them out")
             if member.backbone == "module":
                 raise ValueError(f"member {number} has backbone='module'; a network of your own cannot be a member")
             for name in _OF_ALL[1:]:
