@@ -77,11 +77,14 @@ def test_too_few_scores_are_said_to_be_too_few():
     calibration = Calibration.fit([1.0, 3.0, 2.0], [5.0, 6.0, 4.0], 0.05)
     assert (calibration.threshold, calibration.pixel_threshold, calibration.enough) == (3.0, 6.0, False)
     assert "largest score of only 3 held-out good pictures" in calibration.summary()
-    assert "rate of 0.05 needs at least 19" in calibration.summary()
+    assert "keeps a false-reject rate of 0.25, not 0.05: that needs at least 19." in calibration.summary()
 
 
 def test_one_score_is_of_one_picture():
-    assert "of only 1 held-out good picture." in Calibration.fit([1.0], [1.0], 0.05).summary()
+    assert (
+        "of only 1 held-out good picture, which keeps a false-reject rate of 0.5,"
+        in Calibration.fit([1.0], [1.0], 0.05).summary()
+    )
 
 
 def test_no_scores_give_no_threshold():

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from patchcore.report import charts
@@ -13,6 +13,8 @@ scores = st.lists(st.floats(0, 1e4, width=32), max_size=30)
 
 
 @given(scores, scores, st.floats(0, 1e4) | st.just(math.nan))
+@example([], [513.0], 512.9999999999982)
+@example([1e-30], [0.0], 0.0)
 def test_bars_are_shares_of_each_class_and_everything_is_in_the_plot(good, defective, threshold):
     if not good and not defective:
         return

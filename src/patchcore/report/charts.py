@@ -120,7 +120,8 @@ def histogram(good: Sequence[float], defective: Sequence[float], threshold: floa
     """Shares of each class over the score; the range takes in the threshold. At least one score is needed."""
     values = [*good, *defective, *([] if math.isnan(threshold) else [threshold])]
     low, high = min(values), max(values)
-    pad = 0.02 * (high - low) or 0.5 * abs(high) or 0.5
+    alike = high - low <= 1e-6 * abs(high) + 1e-9  # too little for bins and ticks to be told apart
+    pad = 0.5 * max(abs(high), 1e-3) if alike else 0.02 * (high - low)
     edges = np.linspace(low - pad, high + pad, _BINS + 1)
     up, down = (np.histogram(scores, edges)[0] / max(len(scores), 1) for scores in (good, defective))
     top = 1.06 * max(up.max(), down.max())

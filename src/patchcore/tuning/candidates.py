@@ -60,7 +60,11 @@ def bases(name: str) -> list[str]:
 
 def recipe_file(recipe: Recipe, base: Sequence[str]) -> dict[str, Any]:
     """What a recipe file says: `base`, and what differs from it; of an ensemble, that of each member."""
+    if recipe == Recipe.named(base[0]):
+        return {"base": base[0]}
     if recipe.members:
+        if len(base) == 1:  # a named ensemble, changed
+            base = ["default"] * len(recipe.members)
         members = [recipe_file(member, [name]) for member, name in zip(recipe.members, base, strict=True)]
         return {"members": members, **_differences(recipe, Recipe(), _ALL)}
     named = Recipe.named(base[0])
