@@ -41,7 +41,7 @@ def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
     assert "'int8'" in done.stderr
     assert "fp16" in done.stderr
     done = run("export", model, "-o", tmp_path / "no" / "out", "--format", "torch")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "does not exist. Create it first" in done.stderr
     done = run("verify", tmp_path)
     assert done.exit_code == 1

@@ -262,8 +262,15 @@ def test_the_largest_picture_can_be_set(run, few, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-@pytest.mark.parametrize("stage", ["Reading good pictures", "Choosing patches"])
-def test_ctrl_c_leaves_nothing_behind(stage, hazelnut, tmp_path):
+@pytest.mark.parametrize(
+    ("stage", "sent"),
+    [
+        ("Reading good pictures", signal.SIGINT),
+        ("Choosing patches", signal.SIGINT),
+        ("Choosing patches", signal.SIGTERM),
+    ],
+)
+def test_a_fit_that_is_stopped_leaves_nothing_behind(stage, sent, hazelnut, tmp_path):
     # Large pictures and a large bank, so that there is time to interrupt.
     command = [sys.executable, "-m", "patchcore", "fit", str(hazelnut), "-o", str(tmp_path / "m")]
     command += ["--set=size=512", "--set=resize=stretch", "--set=ratio=0.9"]
@@ -277,7 +284,7 @@ def test_ctrl_c_leaves_nothing_behind(stage, hazelnut, tmp_path):
             assert chunk, said.decode()
             said += chunk
         time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         out, rest = process.communicate(timeout=120)
     finally:
         process.kill()

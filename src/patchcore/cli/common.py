@@ -6,11 +6,13 @@ import functools
 import json
 import logging
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -107,6 +109,8 @@ def command(function: F) -> F:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _stop)  # by itself it would end the process, files half written
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         logging.getLogger("patchcore").setLevel(logging.INFO)
         for noisy in ("timm", "httpx", "huggingface_hub"):
@@ -124,6 +128,10 @@ def command(function: F) -> F:
             raise SystemExit(1) from None
 
     return run  # type: ignore[return-value]
+
+
+def _stop(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _is_wrong_choice(error: PatchcoreError) -> bool:

@@ -20,7 +20,7 @@ from patchcore import archive
 from patchcore.archive import Parts, parts_of
 from patchcore.detector import Detector
 from patchcore.ensemble import banks_of
-from patchcore.errors import ExportError, StoreError, UsageError
+from patchcore.errors import ExportError, UsageError
 from patchcore.export import formats, parity
 from patchcore.export.graph import Graph
 
@@ -153,7 +153,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
     What may be there is nothing, an empty folder, or an export, which it replaces. Errors: StoreError, UsageError.
     """
     if not folder.resolve().parent.is_dir():
-        raise StoreError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
+        raise UsageError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
     if folder.exists() and not _replaceable(folder):
         raise UsageError(f"{folder}: there is something else already. Give the path of a new folder.")
     temporary = Path(tempfile.mkdtemp(dir=folder.resolve().parent, prefix=f".{folder.name}."))

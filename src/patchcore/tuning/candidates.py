@@ -60,12 +60,11 @@ def bases(name: str) -> list[str]:
 
 def recipe_file(recipe: Recipe, base: Sequence[str]) -> dict[str, Any]:
     """What a recipe file says: `base`, and what differs from it; of an ensemble, that of each member."""
-    if recipe == Recipe.named(base[0]):
+    if len(base) == 1 and recipe == Recipe.named(base[0]):
         return {"base": base[0]}
-    if recipe.members:
-        if len(base) == 1:  # a named ensemble, changed
-            base = ["default"] * len(recipe.members)
-        members = [recipe_file(member, [name]) for member, name in zip(recipe.members, base, strict=True)]
+    if recipe.members:  # a base that is an ensemble itself stands for all of its members
+        starts = [one for name in base for one in ["default"] * len(Recipe.named(name).members) or [name]]
+        members = [recipe_file(member, [name]) for member, name in zip(recipe.members, starts, strict=True)]
         return {"members": members, **_differences(recipe, Recipe(), _ALL)}
     named = Recipe.named(base[0])
     return {"base": base[0], **_differences(recipe, named, tuple(Recipe.model_fields))}
