@@ -24,6 +24,7 @@ from patchcore.ensemble import Banks, banks_of, members_of
 from patchcore.errors import UsageError
 from patchcore.export import sides
 from patchcore.export.network import Taps
+from patchcore.export.search import Search
 from patchcore.export.sides import Place, Size, as_size, as_tensor, divided, remainder
 from patchcore.maths import exposure
 from patchcore.maths.binning import average_bins
@@ -230,66 +231,6 @@ def _without_padding(tap: Tensor, rows: Side, columns: Side, stride: int) -> Ten
 
 def _aligned(tap: Tensor, grid: Any, mode: str) -> Tensor:
     return F.interpolate(tap, grid, mode=mode, align_corners=False if mode == "bilinear" else None)
-
-
-class Search(nn.Module):
-    """Patches to patch scores and nearest rows, over all rows.
-
-    A product finds the nearest row; the distance to it is then computed again from the row itself,
-    because in float32 |t|² - 2t·b + |b|² is off by several 1e-2 where the distance is 0.
-    """
-
-    keys: Tensor  # (D + n, M): the rows, and their squared lengths in n parts
-    centre: Tensor
-
-    def __init__(self, bank: Bank, recipe: Recipe, half: bool) -> None:
-        super().__init__()
-        if bank.search != "exact":
-            raise UsageError(
-                f"search={bank.search!r} looks through lists that a graph does not have. Only search='exact' can be "
-                "exported: fit with that, or keep to the library."
-            )
-        self.k = min(recipe.neighbours, len(bank.rows))
-        self.squared = recipe.distance == "squared_l2"
-        short = bank.rows.to(torch.float16)
-        rows = short if half and torch.equal(short.float(), bank.rows) else bank.rows
-        centre = bank.rows.mean(0)
-        lengths = (bank.rows - centre).square().sum(1) / 2
-        # Of numbers that half precision holds: the largest is 65504.
-        self.unit = 2.0 ** max(0, math.frexp(float(lengths.max()))[1] - 15)
-        keys = torch.cat([rows, -_in_parts(lengths / self.unit, rows.dtype)], 1)
-        self.register_buffer("keys", keys.T.contiguous())  # as the product takes them: OpenVINO stores a copy otherwise
-        self.register_buffer("centre", centre)
-
-    def rows(self, index: Tensor) -> Tensor:
-        """Bank rows by their numbers: (..., D)."""
-        found = self.keys.index_select(1, index.flatten())[: self.centre.shape[0]]
-        return found.T.float().unflatten(0, index.shape)
-
-    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, h, w, D) -> patch scores (B, h, w), rows (B, h, w, k)."""
-        flat = patches.flatten(0, 2)
-        # Half of |t - b|² = |t|² - 2t·b + |b|², negative, from the rows' centre. What is the same for all rows is left
-        # out, and |b|² is some more columns of the product: subtracting it would be a pass over all pairs.
-        more = torch.full_like(flat[:, : self.keys.shape[0] - self.centre.shape[0]], self.unit)
-        nearness = torch.cat([flat - self.centre, more], 1) @ self.keys.float()
-        found = nearness.topk(self.k, 1).indices  # in OpenVINO several times as fast as argmax
-        distances = torch.stack([(flat - self.rows(found[:, i])).square().sum(1) for i in range(self.k)], 1)
-        if self.k > 1:
-            distances, order = distances.sort(1)
-            found = found.gather(1, order)
-        scores = distances if self.squared else distances.sqrt()
-        sizes = patches.shape[:3]
-        return scores.mean(1).unflatten(0, sizes), found.unflatten(0, sizes)
-
-
-def _in_parts(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """(M,) -> (M, n) of the type, whose sums are the values in float32."""
-    if dtype != torch.float16:
-        return values[:, None]
-    high = values.half()
-    middle = (values - high.float()).half()
-    return torch.stack([high, middle, (values - high.float() - middle.float()).half()], 1)
 
 
 class ImageScore(nn.Module):
