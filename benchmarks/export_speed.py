@@ -79,13 +79,13 @@ def main() -> None:
     pictures = [read(path, path.name) for path in paths]
     detector = Detector.load(options.model, device="cpu")
     folders = {
-        "ONNX Runtime, fp32": (exported(options.work, options.model, detector, "onnx", "fp32"), "f32"),
-        "OpenVINO, fp32": (exported(options.work, options.model, detector, "openvino", "fp32"), "f32"),
+        "ONNX Runtime, fp32": (exported(options.work, options.model, detector, "onnx", "fp32"), "fp32"),
+        "OpenVINO, fp32": (exported(options.work, options.model, detector, "openvino", "fp32"), "fp32"),
         "OpenVINO, bf16 hint": (exported(options.work, options.model, detector, "openvino", "fp32"), "bf16"),
     }
     int8 = options.work / f"{options.model.stem}-openvino-int8"
     if int8.exists():
-        folders["OpenVINO, int8 backbone"] = (int8, "f32")
+        folders["OpenVINO, int8 backbone"] = (int8, "fp32")
     if options.prepare:
         if options.peer:
             prepare_peer(options, detector, pictures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,16 @@ def check(format: str, precision: str, opset: int) -> None:
             raise UsageError(f"{what} is {got!r}; expected one of {', '.join(known)}.")
     if format == "torch" and precision != "fp32":
         raise UsageError(
-            f"format='torch' with precision={precision!r}: torch computes that slower than fp32 on a CPU, and keeps "
-            "no weights in it. Take fp32, or format='onnx' or 'openvino'."
-        )
-    if precision == "int8":
-        raise UsageError(
-            f"format={format!r} with precision='int8' is not offered: nothing here measures how far a quantised "
-            "backbone moves threshold and verdicts. Take fp16, or fp32 with OpenVINO's bf16 hint when it runs."
+            f"format='torch' with precision={precision!r}: a program of torch.export is written in fp32 only. Take "
+            "fp32, or format='onnx' or 'openvino'."
         )
     if opset < OPSET:
         raise UsageError(f"opset is {opset}; the graph needs operators of opset {OPSET} or later.")
     for package in _NEEDED[format]:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "export", f"format={format!r}")
+    if precision == "int8" and importlib.util.find_spec("nncf") is None:
+        raise MissingExtraError("nncf", "int8", "precision='int8'")
     if importlib.util.find_spec("patchcore_runtime") is None:
         raise MissingExtraError("patchcore-runtime", "export", "The self-test of an export")
 
@@ -68,8 +65,15 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
         raise ExportError(f"No graph can be made of this detector: {reason} {way}") from error
 
 
-def write(program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int) -> None:
-    """Write the graph's file or files."""
+def write(
+    program: torch.export.ExportedProgram,
+    folder: Path,
+    format: str,
+    precision: str,
+    opset: int,
+    change: Callable[[Path], object] | None = None,
+) -> None:
+    """Write the graph's file or files. `change` is given the ONNX file, before OpenVINO's are made of it."""
     path = folder / FORMATS[format]
     if format == "torch":
         with _quiet():
@@ -77,6 +81,8 @@ def write(program: torch.export.ExportedProgram, folder: Path, format: str, prec
         return
     onnx_path = folder / FORMATS["onnx"]
     _write_onnx(program, onnx_path, precision, opset)
+    if change:
+        change(onnx_path)
     if format == "openvino":
         _to_openvino(onnx_path, path)
         onnx_path.unlink()
