@@ -65,15 +65,8 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
         raise ExportError(f"No graph can be made of this detector: {reason} {way}") from error
 
 
-def write(
-    program: torch.export.ExportedProgram,
-    folder: Path,
-    format: str,
-    precision: str,
-    opset: int,
-    change: Callable[[Path], object] | None = None,
-) -> None:
-    """Write the graph's file or files. `change` is given the ONNX file, before OpenVINO's are made of it."""
+def write(program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int) -> None:
+    """Write the graph's file or files. For int8 they are in fp32 still, the ONNX file among them: see `quantise`."""
     path = folder / FORMATS[format]
     if format == "torch":
         with _quiet():
@@ -81,9 +74,19 @@ def write(
         return
     onnx_path = folder / FORMATS["onnx"]
     _write_onnx(program, onnx_path, precision, opset)
-    if change:
-        change(onnx_path)
     if format == "openvino":
+        _to_openvino(onnx_path, path)
+        if precision != "int8":
+            onnx_path.unlink()
+
+
+def quantise(folder: Path, format: str, change: Callable[[Path], object]) -> None:
+    """After `write` for int8: `change` is given the ONNX file, and OpenVINO's are made of it again."""
+    onnx_path, path = folder / FORMATS["onnx"], folder / FORMATS[format]
+    change(onnx_path)
+    if format == "openvino":
+        for old in (path, path.with_suffix(".bin")):
+            old.unlink()  # not written over: an engine may have mapped it
         _to_openvino(onnx_path, path)
         onnx_path.unlink()
 

@@ -23,7 +23,7 @@ Batch = NDArray[Any]  # (N, H, W, C) of one size, uint8, uint16 or float32
 TOLERANCE = {
     "fp32": {"score": 1e-4, "map": 1e-4},
     "fp16": {"score": 1e-2, "map": 1e-2},
-    "int8": {"score": 5e-2, "map": 5e-2},  # of the quantised graph against itself elsewhere
+    "int8": {"score": 1e-2, "map": 3e-2},  # of the quantised graph against itself, where it was exported
 }
 _RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
 DECISIONS = ("pass", "unsure", "fail")

@@ -117,13 +117,15 @@ def _nncf() -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF draws its progress on standard output, which is for what a command finds."""
-    log = logging.getLogger("nncf")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """NNCF draws its progress on standard output, which is for what a command finds, and has torch look for CUDA."""
+    logs = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -93,7 +93,8 @@ def save(
         wanted = [parity.expected(detector, one) for one in made_up]
         manifest = _manifest(parts, format, precision, static, opset)
         first = "fp32" if trial else precision
-        formats.write(program, place, format, first, opset)
+        formats.write(program, place, format, precision, opset)
+        del program
         tested_as = {**manifest, "precision": first, "tolerance": parity.TOLERANCE[first]}
         agreement = _self_test(detector, place, tested_as, zip(made_up, wanted, strict=True), given)
         if not agreement.within:
@@ -107,12 +108,11 @@ def save(
         shift = None
         if trial:
             log.info("Quantising on %s, measuring on %s.", *trial.counts)
-            formats.write(program, place, format, first, opset, trial.quantise)
+            formats.quantise(place, format, trial.quantise)
             shift = trial.measure(detector, Model(place, manifest))
             shift.check(max_auroc_drop, max_threshold_shift)
             manifest["quantised"] = shift.figures()
             wanted = _own(Model(place, manifest), manifest, made_up)
-        del program
         sizes = {one.name: one.stat().st_size for one in place.iterdir()}
         origins = banks_of(parts.bank)[0].origins
         np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
