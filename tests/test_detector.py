@@ -838,7 +838,7 @@ def test_a_detector_that_has_just_been_loaded_may_be_used_by_threads_at_once(by_
 def test_a_picture_whose_features_are_no_numbers_gets_no_verdict_and_changes_no_other():
     network = Means()
     network.cells = nn.Sequential(nn.AvgPool2d(4), Log())
-    recipe = Recipe(taps=("cells",), size=32, resize="stretch", crop=None, ratio=0.5)
+    recipe = Recipe(taps=("cells",), size=32, resize="stretch", ratio=0.5, exposure="as_is")
     detector = Detector(recipe, backbone=network).fit(noise(20) // 2 + 100)
     good = noise(1, seed=1)[0] // 2 + 100
     broken = good.copy()

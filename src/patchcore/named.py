@@ -8,8 +8,8 @@ from typing import Any
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("the best balance of accuracy and speed with offline weights", {}),
     "accurate": (
-        "accuracy first: three sizes, their scores joined, every picture at one brightness and contrast",
-        {"members": [{"size": size, "exposure": "even"} for size in (256, 224, 192)]},
+        "accuracy first: three sizes, their scores joined",
+        {"members": [{"size": size} for size in (256, 224, 192)]},
     ),
     "few_shot": (
         "for up to some 16 good pictures: remembers every patch, and those of the mirrored pictures",
@@ -24,6 +24,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
             "size": 256,
             "crop": 224,
             "interpolation": "bilinear",
+            "exposure": "as_is",
             "ratio": 0.1,
             "scaling": "none",
             "projection": "sparse",
@@ -43,6 +44,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
             "size": 256,
             "crop": 224,
             "interpolation": "bilinear",
+            "exposure": "as_is",
             "ratio": 0.1,
             "pool": "bins",
             "merge": "bins",

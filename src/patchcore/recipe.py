@@ -51,9 +51,10 @@ class Recipe(BaseModel):
         description="Kernel of the resize, always antialiased: what the weights were trained with, or stated.",
     )
     exposure: Literal["as_is", "even"] = Field(
-        "as_is",
-        description="`even` brings every picture to one brightness and contrast, those of the whole of it: for light "
-        "that changes from picture to picture. A part that is too dark or too bright as a whole is then not seen.",
+        "even",
+        description="`even` brings every picture to one brightness and contrast, those of the whole of it: light "
+        "changes from picture to picture. `as_is` leaves them, where a part that is too dark or too bright as a whole "
+        "is a defect.",
     )
     tile: Positive | tuple[Positive, Positive] | None = Field(
         None,

@@ -93,8 +93,9 @@ def test_other_depths_take_the_range_that_they_are_given() -> None:
 def test_a_patch_that_the_bank_holds_is_at_no_distance() -> None:
     # |t|² - 2t·b + |b|² in single precision would leave several 1e-2 here.
     good = pictures(4)
-    detector = Detector(Recipe(size=(40, 48), taps=("first",), ratio=1.0, calibration_share=0, scaling="none"),
-                        backbone=large_network()).fit(good)  # fmt: skip
+    fields = {"size": (40, 48), "taps": ("first",), "scaling": "none", "exposure": "as_is"}
+    recipe = Recipe(**fields, ratio=1.0, calibration_share=0)
+    detector = Detector(recipe, backbone=large_network()).fit(good)
     run = program(detector)
     assert detector.bank is not None
     lengths = detector.bank.rows.norm(dim=1)
