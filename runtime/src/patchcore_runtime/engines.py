@@ -49,8 +49,7 @@ def _onnxruntime(path: Path, threads: int | None, precision: str, streams: int) 
 
 def _openvino(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
     ov = openvino()
-    hint = PRECISIONS[precision]  # unsaid, it is bf16 wherever there is any
-    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}  # unsaid, bf16 where there is any
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     if streams > 1:

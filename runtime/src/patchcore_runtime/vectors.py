@@ -74,11 +74,6 @@ def _sizes(maps: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(share * high, high) for share, high in maps]
 
 
-def reference(model: Model) -> str:
-    """Whose outputs the vectors hold: a quantised graph's are its own, from where it was exported."""
-    return "the library" if model.manifest["precision"] != "int8" else "the machine that exported it"
-
-
 def verify(model: Model | str | Path) -> Agreement:
     """Run the test vectors of a folder. Errors: ExportError where they do not agree."""
     model = model if isinstance(model, Model) else load(model)
@@ -89,8 +84,9 @@ def verify(model: Model | str | Path) -> Agreement:
         found = model.run(np.load(place / case["image"]))
         total += compare(found, {**case["expected"], **arrays}, model.manifest)
     if not total.within:
+        reference = model.manifest.get("reference", "the library")
         raise ExportError(
-            f"{model.folder}: this machine computes something else than {reference(model)} did. {total}; allowed are "
+            f"{model.folder}: this machine computes something else than {reference} did. {total}; allowed are "
             f"{model.manifest['tolerance']}. Export again here, or use another version of the engine."
         )
     return total

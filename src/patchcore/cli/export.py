@@ -158,7 +158,6 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
         signing.check(folder, require_signature)
     load, run = export.load, export.verify
     import patchcore_runtime
-    from patchcore_runtime.vectors import reference
 
     try:
         model = load(folder, threads=threads)
@@ -169,4 +168,4 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
         numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
         print_json({"folder": str(folder), **numbers})
     else:
-        say(f"{folder} agrees with {reference(model)}. {found}.")
+        say(f"{folder} agrees with {model.manifest.get('reference', 'the library')}. {found}.")

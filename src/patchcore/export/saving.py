@@ -160,6 +160,7 @@ def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int]
         "threshold": limits["threshold"],
         "pixel_threshold": limits["pixel_threshold"],
         "tolerance": parity.TOLERANCE[precision],
+        "reference": "the machine that exported it" if precision == "int8" else "the library",  # whose the vectors are
         "floor": 1e-6 * median,
         "recipe": about["recipe"],
         "bank": about["bank"],
