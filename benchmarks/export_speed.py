@@ -1,12 +1,13 @@
 """docs/export.md's speed table: one detector in every engine, and the peer's own OpenVINO export of the same model.
 
-    python benchmarks/export_speed.py MODEL PICTURES WORK [--peer PYTHON] [--threads 2] [--seconds 4] [--json FILE]
+    python benchmarks/export_speed.py MODEL PICTURES WORK [--good DIR] [--peer PYTHON] [--threads 2] [--seconds 4] [--json FILE]
 
 MODEL is a detector file; PICTURES a folder of pictures of one size. WORK keeps the exported folders. Latency: one
 picture after the other, from its pixels to score and heat map, the median, by the clock and in time of the processor,
 which a busy machine changes less. Throughput: pictures per second, as many
 requests at once as there are threads, each with one thread of its own.
 
+`--good`: good pictures, with which int8 is quantised and measured; without them it is left out.
 `--peer` is the interpreter of an environment with anomalib 2.7.0, OpenVINO, onnx and onnxscript, for a model with the
 `lightning` recipe: it gets its weights, its bank and the same resize, crop and normalisation, exports itself with its
 own `to_openvino`, and is timed in the same way, in fp32, stated.
@@ -56,10 +57,12 @@ def throughput(look: Looker, pictures: list[Any], seconds: float, workers: int) 
     return done / passed
 
 
-def exported(work: Path, model: Path, detector: Detector, format: str, precision: str) -> Path:
+def exported(
+    work: Path, model: Path, detector: Detector, format: str, precision: str, good: Path | None = None
+) -> Path:
     folder = work / f"{model.stem}-{format}-{precision}"
     if not folder.exists():
-        export.save(detector, folder, format=format, precision=precision)
+        export.save(detector, folder, format=format, precision=precision, pictures=good)
     return folder
 
 
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--good", type=Path)
     parser.add_argument("--peer")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=4)
@@ -79,13 +83,13 @@ def main() -> None:
     pictures = [read(path, path.name) for path in paths]
     detector = Detector.load(options.model, device="cpu")
     folders = {
-        "ONNX Runtime, fp32": (exported(options.work, options.model, detector, "onnx", "fp32"), "f32"),
-        "OpenVINO, fp32": (exported(options.work, options.model, detector, "openvino", "fp32"), "f32"),
+        "ONNX Runtime, fp32": (exported(options.work, options.model, detector, "onnx", "fp32"), "fp32"),
+        "OpenVINO, fp32": (exported(options.work, options.model, detector, "openvino", "fp32"), "fp32"),
         "OpenVINO, bf16 hint": (exported(options.work, options.model, detector, "openvino", "fp32"), "bf16"),
     }
-    int8 = options.work / f"{options.model.stem}-openvino-int8"
-    if int8.exists():
-        folders["OpenVINO, int8 backbone"] = (int8, "f32")
+    for name, format in (("ONNX Runtime", "onnx"), ("OpenVINO", "openvino")) if options.good else ():
+        int8 = exported(options.work, options.model, detector, format, "int8", options.good)
+        folders[f"{name}, int8 backbone"] = (int8, "fp32")
     if options.prepare:
         if options.peer:
             prepare_peer(options, detector, pictures)

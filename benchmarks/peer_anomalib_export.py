@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import torch
 from anomalib.models import Patchcore
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize
+
+sys.modules["openvino_telemetry"] = None  # it would report to a server
+import openvino as ov  # noqa: E402
 
 
 def made(work: Path) -> Patchcore:

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from patchcore import Detector, Recipe
 
@@ -38,12 +39,33 @@ def test_a_detector_is_exported_and_verified(run, model, tmp_path):
 def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
     done = run("export", model, "-o", tmp_path / "out", "--precision", "int8")
     assert done.exit_code == 2
-    assert "'int8'" in done.stderr
-    assert "fp16" in done.stderr
+    assert "needs good pictures to quantise with" in done.stderr
+    assert "minute" not in done.stderr
     done = run("export", model, "-o", tmp_path / "no" / "out", "--format", "torch")
     assert done.exit_code == 2
     assert "does not exist. Create it first" in done.stderr
     done = run("verify", tmp_path)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "expected a folder that `patchcore export` has written" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_says_what_it_did_to_scores(run, model, tmp_path):
+    pytest.importorskip("nncf")
+    pytest.importorskip("openvino")
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    for number, pixels in enumerate(np.random.default_rng(1).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / f"new{number}.png")
+    options = ["--format", "openvino", "--precision", "int8", "--pictures", folder, "--static", 32, 32]
+    done = run("export", model, "-o", tmp_path / "out", *options, "--max-threshold-shift", 0.5, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["quantised"]  # nothing else is on standard output
+    assert (found["calibrated_on"], found["good"], found["defects"], found["auroc"]) == (3, 3, 0, None)
+    before, after = found["threshold"]
+    assert found["threshold_shift"] == pytest.approx((after - before) / before)
+    assert 0 < abs(found["threshold_shift"]) < 0.5
+    assert "Quantising on 3 good pictures, measuring on 3 pictures." in done.stderr
+    done = run("verify", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "agrees with the machine that exported it. 12 pictures" in done.stderr

@@ -1,7 +1,34 @@
-import pytest
-from export_helpers import fitted
+from pathlib import Path
 
-from patchcore import Detector
+import pytest
+from export_helpers import TAPS, Deep, fitted, labelled, pictures
+
+from patchcore import Detector, Recipe, export
+
+
+@pytest.fixture(scope="session")
+def folder(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("patchcore_runtime")
+    path = tmp_path_factory.mktemp("onnx") / "exported"
+    export.save(small, path, pictures=pictures(6, (50, 60), seed=5))
+    return path
+
+
+@pytest.fixture(scope="session")
+def deep() -> Detector:
+    """Of 30 pictures, the bank remembers 24."""
+    return Detector(Recipe(size=32, taps=TAPS, ratio=0.3), backbone=Deep()).fit(pictures(30))
+
+
+@pytest.fixture(scope="session")
+def int8(deep: Detector, tmp_path_factory: pytest.TempPathFactory) -> export.Saved:
+    for name in ("onnxscript", "onnxruntime", "nncf", "patchcore_runtime"):
+        pytest.importorskip(name)
+    folder = tmp_path_factory.mktemp("int8") / "exported"
+    return export.save(
+        deep, folder, precision="int8", pictures=pictures(30), test=labelled(), max_auroc_drop=1, max_threshold_shift=1
+    )
 
 
 @pytest.fixture(scope="session")

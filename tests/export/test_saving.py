@@ -21,13 +21,6 @@ runtime = pytest.importorskip("patchcore_runtime")
 
 
 @pytest.fixture(scope="module")
-def folder(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "exported"
-    export.save(small, path, pictures=pictures(6, (50, 60), seed=5))
-    return path
-
-
-@pytest.fixture(scope="module")
 def openvino(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("openvino")
     path = tmp_path_factory.mktemp("openvino") / "exported"
@@ -154,8 +147,12 @@ def test_a_graph_that_does_not_agree_is_not_kept(tmp_path: Path) -> None:
 def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="format is 'tflite'; expected one of onnx, openvino, torch"):
         export.save(small, tmp_path / "a", format="tflite")
-    with pytest.raises(UsageError, match="precision='int8'"):
+    with pytest.raises(UsageError, match=r"precision='int8' needs good pictures.*--pictures DIR.*take fp16"):
         export.save(small, tmp_path / "a", format="openvino", precision="int8")
+    with pytest.raises(UsageError, match="format='torch' with precision='int8'"):
+        export.save(small, tmp_path / "a", format="torch", precision="int8")
+    with pytest.raises(UsageError, match=r"precision is 'fp32': pictures to test with .* are for int8 only"):
+        export.save(small, tmp_path / "a", test=[])
     with pytest.raises(UsageError, match="precision is 'bf16'"):
         export.save(small, tmp_path / "a", precision="bf16")
     with pytest.raises(UsageError, match="format='torch' with precision='fp16'"):

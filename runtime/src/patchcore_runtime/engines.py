@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from patchcore_runtime.errors import ExportError
 
 OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # with OpenVINO's names
 
 Arrays = dict[str, NDArray[Any]]
 Engine = Callable[[NDArray[np.float32], NDArray[np.float32]], Arrays]  # image, value_range -> outputs by name
@@ -22,6 +23,8 @@ Engine = Callable[[NDArray[np.float32], NDArray[np.float32]], Arrays]  # image, 
 
 def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precision: str, streams: int) -> Engine:
     """The engine that a folder was made for, on the CPU; safe to call from several threads. Errors: ExportError."""
+    if precision not in PRECISIONS:
+        raise ExportError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}.")
     made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(manifest["engine"])
     if made is None:
         raise ExportError(f"{folder}: made for the engine {manifest['engine']!r}, which this version does not know.")
@@ -46,7 +49,7 @@ def _onnxruntime(path: Path, threads: int | None, precision: str, streams: int) 
 
 def _openvino(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
     ov = openvino()
-    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}  # unsaid, it is bf16 wherever there is any
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}  # unsaid, bf16 where there is any
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     if streams > 1:

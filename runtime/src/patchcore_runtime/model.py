@@ -55,7 +55,7 @@ class Model:
         folder: Path,
         manifest: dict[str, Any],
         threads: int | None = None,
-        precision: str = "f32",
+        precision: str = "fp32",
         streams: int = 1,
     ) -> None:
         self.folder, self.manifest = folder, manifest
@@ -109,14 +109,14 @@ def load(
     *,
     threads: int | None = None,
     verify: bool = False,
-    precision: str = "f32",
+    precision: str = "fp32",
     streams: int = 1,
     require_signature: str | Path | None = None,
 ) -> Model:
     """A model from its folder, every file checked against its SHA-256.
 
     `threads`: the engine's own choice if it is None. `verify` also runs the test vectors. `precision`
-    is a hint for OpenVINO alone: `f32`, or `bf16`, which is faster where the processor has it, with
+    is a hint for OpenVINO alone: `fp32`, or `bf16`, which is faster where the processor has it, with
     other scores. `streams`: how many pictures OpenVINO looks at side by side, for callers with several threads;
     they share `threads`. ONNX Runtime does so by itself. `require_signature`: file of the public key that must
     have signed the folder, which is checked before anything else in it is read. Errors: ExportError (SignatureError).

@@ -84,8 +84,9 @@ def verify(model: Model | str | Path) -> Agreement:
         found = model.run(np.load(place / case["image"]))
         total += compare(found, {**case["expected"], **arrays}, model.manifest)
     if not total.within:
+        reference = model.manifest.get("reference", "the library")
         raise ExportError(
-            f"{model.folder}: this machine computes something else than the library did. {total}; allowed are "
+            f"{model.folder}: this machine computes something else than {reference} did. {total}; allowed are "
             f"{model.manifest['tolerance']}. Export again here, or use another version of the engine."
         )
     return total

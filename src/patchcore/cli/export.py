@@ -16,6 +16,7 @@ from patchcore.cli.common import (
     threads_option,
     weights_option,
 )
+from patchcore.errors import counted
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
@@ -34,7 +35,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
     "--precision",
     default="fp32",
     show_default=True,
-    help="fp32, or fp16: weights and bank kept at half the size, computed in fp32.",
+    help="fp32; fp16: weights and bank kept at half the size, computed in fp32; int8: the network computed in 8 bits "
+    "(needs --pictures).",
 )
 @click.option(
     "--static",
@@ -47,7 +49,22 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 @click.option(
     "--pictures",
     type=data_path,
-    help="Good pictures for the self-test, beside synthetic ones: a folder, or whatever `fit` takes.",
+    help="Good pictures for the self-test, beside synthetic ones, and for int8: a folder, or whatever `fit` takes.",
+)
+@click.option("--test", type=data_path, help="int8: labelled pictures to measure it on; whatever `evaluate` takes.")
+@click.option(
+    "--max-auroc-drop",
+    type=click.FloatRange(0, 1),
+    default=0.005,
+    show_default=True,
+    help="int8: refuse if the image AUROC drops by more.",
+)
+@click.option(
+    "--max-threshold-shift",
+    type=click.FloatRange(0),
+    default=0.05,
+    show_default=True,
+    help="int8: refuse if the threshold that good pictures set moves by a larger share.",
 )
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
 @threads_option
@@ -63,6 +80,9 @@ def export(
     static: tuple[int, int] | None,
     opset: int,
     pictures: Path | None,
+    test: Path | None,
+    max_auroc_drop: float,
+    max_threshold_shift: float,
     key: str | None,
     threads: int | None,
     weights: str | None,
@@ -72,9 +92,12 @@ def export(
     """Write a detector as one graph that runs without patchcore.
 
     From raw pixels of any size to score, verdict and heat map. At the end the written files are run and compared with
-    the library; where they differ by more than the tolerance, nothing is left.
+    the library; where they differ by more than the tolerance, nothing is left. int8 is tested before it is quantised,
+    and measured afterwards on good pictures that the bank has not seen, and on those of --test.
 
-    JSON keys: folder, files, pictures, score, map, decisions, tested_with.
+    JSON keys: folder, files, pictures, score, map, decisions, tested_with; quantised (null without int8), with
+    calibrated_on, good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing,
+    largest. Pairs are before and after.
     """
     from patchcore import signing
     from patchcore.detector import Detector
@@ -83,17 +106,30 @@ def export(
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
-    say(f"Exporting {model} ({format}, {precision}); this takes about a minute.")
-    saved = save(detector, output, format=format, precision=precision, static=static, opset=opset, pictures=pictures)
+    saved = save(
+        detector,
+        output,
+        format=format,
+        precision=precision,
+        static=static,
+        opset=opset,
+        pictures=pictures,
+        test=test,
+        max_auroc_drop=max_auroc_drop,
+        max_threshold_shift=max_threshold_shift,
+    )
     if key:
         say(f"Signature: {signing.sign(output, key)}")
     if as_json:
         found = saved.agreement
         numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
-        print_json({"folder": str(output), "files": saved.sizes, **numbers, "tested_with": saved.tested_with})
+        tested = {"tested_with": saved.tested_with, "quantised": saved.shift and saved.shift.figures()}
+        print_json({"folder": str(output), "files": saved.sizes, **numbers, **tested})
         return
     size = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sorted(saved.sizes.items()))
     say(f"Self-test on {saved.tested_with}: {saved.agreement}.")
+    if saved.shift:
+        say(f"Quantised with {counted(saved.shift.calibrated_on, 'good picture')}, measured on {saved.shift}.")
     say(f"Wrote {output}: {size}. Check it anywhere with: patchcore verify {output}")
 
 
@@ -112,19 +148,24 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
     JSON keys: folder, pictures, score, map, decisions.
     """
     from patchcore import export, signing
-    from patchcore.errors import ExportError
+    from patchcore.errors import ExportError, UsageError
 
+    if not (folder / "manifest.json").is_file():
+        raise UsageError(
+            f"{folder}: expected a folder that `patchcore export` has written, with a manifest.json in it."
+        )
     if require_signature:
         signing.check(folder, require_signature)
     load, run = export.load, export.verify
     import patchcore_runtime
 
     try:
-        found = run(load(folder, threads=threads))
+        model = load(folder, threads=threads)
+        found = run(model)
     except patchcore_runtime.ExportError as error:
         raise ExportError(str(error)) from None
     if as_json:
         numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
         print_json({"folder": str(folder), **numbers})
     else:
-        say(f"{folder} agrees with the library. {found}.")
+        say(f"{folder} agrees with {model.manifest.get('reference', 'the library')}. {found}.")

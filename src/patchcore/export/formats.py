@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,16 @@ def check(format: str, precision: str, opset: int) -> None:
             raise UsageError(f"{what} is {got!r}; expected one of {', '.join(known)}.")
     if format == "torch" and precision != "fp32":
         raise UsageError(
-            f"format='torch' with precision={precision!r}: torch computes that slower than fp32 on a CPU, and keeps "
-            "no weights in it. Take fp32, or format='onnx' or 'openvino'."
-        )
-    if precision == "int8":
-        raise UsageError(
-            f"format={format!r} with precision='int8' is not offered: nothing here measures how far a quantised "
-            "backbone moves threshold and verdicts. Take fp16, or fp32 with OpenVINO's bf16 hint when it runs."
+            f"format='torch' with precision={precision!r}: a program of torch.export is written in fp32 only. Take "
+            "fp32, or format='onnx' or 'openvino'."
         )
     if opset < OPSET:
         raise UsageError(f"opset is {opset}; the graph needs operators of opset {OPSET} or later.")
     for package in _NEEDED[format]:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "export", f"format={format!r}")
+    if precision == "int8" and importlib.util.find_spec("nncf") is None:
+        raise MissingExtraError("nncf", "int8", "precision='int8'")
     if importlib.util.find_spec("patchcore_runtime") is None:
         raise MissingExtraError("patchcore-runtime", "export", "The self-test of an export")
 
@@ -69,7 +66,7 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
 
 
 def write(program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int) -> None:
-    """Write the graph's file or files."""
+    """Write the graph's file or files. For int8 they are in fp32 still, the ONNX file among them: see `quantise`."""
     path = folder / FORMATS[format]
     if format == "torch":
         with _quiet():
@@ -78,6 +75,18 @@ def write(program: torch.export.ExportedProgram, folder: Path, format: str, prec
     onnx_path = folder / FORMATS["onnx"]
     _write_onnx(program, onnx_path, precision, opset)
     if format == "openvino":
+        _to_openvino(onnx_path, path)
+        if precision != "int8":
+            onnx_path.unlink()
+
+
+def quantise(folder: Path, format: str, change: Callable[[Path], object]) -> None:
+    """After `write` for int8: `change` is given the ONNX file, and OpenVINO's are made of it again."""
+    onnx_path, path = folder / FORMATS["onnx"], folder / FORMATS[format]
+    change(onnx_path)
+    if format == "openvino":
+        for old in (path, path.with_suffix(".bin")):
+            old.unlink()  # not written over: an engine may have mapped it
         _to_openvino(onnx_path, path)
         onnx_path.unlink()
 

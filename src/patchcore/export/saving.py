@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import statistics
@@ -18,17 +19,19 @@ import torch
 
 from patchcore import archive
 from patchcore.archive import Parts, parts_of
+from patchcore.data import datasets
 from patchcore.detector import Detector
 from patchcore.ensemble import banks_of
 from patchcore.errors import ExportError, UsageError
 from patchcore.export import formats, parity
 from patchcore.export.graph import Graph
+from patchcore.export.shift import Shift, Trial
 
 if TYPE_CHECKING:
-    from patchcore_runtime import Agreement
+    from patchcore_runtime import Agreement, Model
 
+log = logging.getLogger(__name__)
 FORMAT = 1
-_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Saved:
     agreement: Agreement  # with the library, over all pictures of the self-test
     tested_with: str  # what they were
     sizes: dict[str, int]  # bytes of the graph's files
+    shift: Shift | None = None  # what quantising did; with int8 only
 
 
 def save(
@@ -50,6 +54,9 @@ def save(
     static: tuple[int, int] | None = None,
     opset: int = formats.OPSET,
     pictures: Any = None,
+    test: Any = None,
+    max_auroc_drop: float = 0.005,
+    max_threshold_shift: float = 0.05,
 ) -> Saved:
     """Write a detector as one graph, from raw pixels to scores and maps; the folder appears whole or not at all.
 
@@ -57,7 +64,14 @@ def save(
     bank in half precision and computes in single. `static`: the (height, width) of the only
     pictures that it will be given; without it, any. `pictures` (what `fit` takes): good ones for the
     self-test, which runs the written files against the library, on synthetic pictures too; above the
-    tolerance nothing is left. Errors: NotFittedError, UsageError, MissingExtraError, ExportError.
+    tolerance nothing is left.
+
+    `int8` quantises the backbone alone, on `pictures`, which it needs. The graph is tested before, as in
+    fp32, and measured afterwards on those of them that the bank has not seen, and on `test`, labelled
+    pictures (samples, or a path that `evaluate` takes). Where the image AUROC has dropped by more than
+    `max_auroc_drop`, or the threshold that these good pictures would set has moved by more than
+    `max_threshold_shift` of itself, nothing is left. Errors: NotFittedError, UsageError, DataError,
+    PictureError, MissingExtraError, ExportError.
     """
     formats.check(format, precision, opset)
     parts = parts_of(detector)
@@ -65,27 +79,62 @@ def save(
         raise UsageError(
             "The self-test compares with torch in fp32. Load the detector without `engine` and `precision`."
         )
+    from patchcore_runtime import Model
+
+    given = None if pictures is None else list(datasets.samples(pictures))
+    trial = Trial.of(given, test, parts, static) if precision == "int8" else None
+    if test is not None and trial is None:
+        raise UsageError(f"precision is {precision!r}: pictures to test with (`test`, --test) are for int8 only.")
     with _appearing(Path(folder)) as place:
-        program = formats.capture(_graph(parts, half=format != "torch"), static)
-        formats.write(program, place, format, precision, opset)
-        del program
-        sizes = {one.name: one.stat().st_size for one in place.iterdir()}
-        origins = banks_of(parts.bank)[0].origins
-        np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
+        graph = _graph(parts, half=format != "torch")
+        log.info("Exporting (%s, %s); this takes about a minute.", format, precision)
+        program = formats.capture(graph, static)
         made_up = parity.synthetic(parts.recipe.seed, parts.recipe.value_range, static)
         wanted = [parity.expected(detector, one) for one in made_up]
-        parity.write_vectors(place / "vectors", made_up, wanted)
         manifest = _manifest(parts, format, precision, static, opset)
-        agreement = _self_test(detector, place, manifest, zip(made_up, wanted, strict=True), pictures)
-        tested = f"{len(made_up)} batches of synthetic pictures" + (" and the given ones" if pictures else "")
-        manifest["parity"] = {**asdict(agreement), "tested_with": tested}
-        _write_manifest(place, manifest)
+        first = "fp32" if trial else precision
+        formats.write(program, place, format, precision, opset)
+        del program
+        tested_as = {**manifest, "precision": first, "tolerance": parity.TOLERANCE[first]}
+        agreement = _self_test(detector, place, tested_as, zip(made_up, wanted, strict=True), given)
         if not agreement.within:
             raise ExportError(
                 f"The exported graph does not agree with the library, so it was not kept. {agreement}; allowed are "
-                f"{manifest['tolerance']}. Use another format or precision."
+                f"{tested_as['tolerance']}. Use another format or precision."
             )
-    return Saved(Path(folder), agreement, tested, sizes)
+        tested = f"{len(made_up)} batches of synthetic pictures" + (" and the given ones" if pictures else "")
+        tested += ", before it was quantised" if trial else ""
+        manifest["parity"] = {**asdict(agreement), "tested_with": tested}
+        shift = None
+        if trial:
+            log.info("Quantising on %s, measuring on %s.", *trial.counts)
+            formats.quantise(place, format, trial.quantise)
+            shift = trial.measure(detector, Model(place, manifest))
+            shift.check(max_auroc_drop, max_threshold_shift)
+            manifest["quantised"] = shift.figures()
+            wanted = _own(Model(place, manifest), manifest, made_up)
+        sizes = {one.name: one.stat().st_size for one in place.iterdir()}
+        origins = banks_of(parts.bank)[0].origins
+        np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
+        parity.write_vectors(place / "vectors", made_up, wanted)
+        _write_manifest(place, manifest)
+    return Saved(Path(folder), agreement, tested, sizes, shift)
+
+
+def _own(model: Model, manifest: dict[str, Any], batches: list[parity.Batch]) -> list[dict[str, Any]]:
+    """What a quantised graph says about each picture alone. Errors: ExportError if batches give something else."""
+    from patchcore_runtime import Agreement
+    from patchcore_runtime.vectors import compare
+
+    wanted = [parity.own(model, batch) for batch in batches]
+    each = zip(batches, wanted, strict=True)
+    found = sum((compare(model.run(batch), one, manifest) for batch, one in each), Agreement())
+    if not found.within:
+        raise ExportError(
+            f"The quantised graph gives batches other scores than single pictures, so it was not kept. {found}; "
+            f"allowed are {manifest['tolerance']}. Use another format or precision."
+        )
+    return wanted
 
 
 @torch.inference_mode(False)
@@ -106,11 +155,12 @@ def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int]
         "graph": formats.FORMATS[format],
         "opset": None if format == "torch" else opset,
         "static": list(static) if static else None,
-        "value_ranges": {name: list(recipe.value_range or usual) for name, usual in _RANGES.items()},
+        "value_ranges": parity.value_ranges(recipe.value_range),
         "check_float": recipe.value_range is None,
         "threshold": limits["threshold"],
         "pixel_threshold": limits["pixel_threshold"],
         "tolerance": parity.TOLERANCE[precision],
+        "reference": "the machine that exported it" if precision == "int8" else "the library",  # whose the vectors are
         "floor": 1e-6 * median,
         "recipe": about["recipe"],
         "bank": about["bank"],

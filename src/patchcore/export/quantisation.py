@@ -1,0 +1,131 @@
+"""int8: the backbone's operators in an ONNX file, quantised after training by NNCF; all others stay as they are."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore.errors import ExportError, PatchcoreError
+
+Inputs = dict[str, NDArray[np.float32]]  # of the graph, by name
+
+MOST = 300  # pictures; more made no difference
+KEPT = 3  # the first so many operators with weights stay in fp32: their error is in everything that follows
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+_BACKBONE = re.compile(r"members\.\d+\.taps\.network(\.|$)")
+
+
+def quantise(path: Path, pictures: Sequence[Any], inputs: Callable[[Any], Inputs]) -> int:
+    """Quantise the backbone in an ONNX file, in place: per channel, weights and what flows between them.
+
+    `inputs` makes of one of the pictures what the graph takes; they are read when they are needed, at most `MOST` of
+    them, drawn evenly. Returns how many. Errors: ExportError.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # unsaid, its builds report to Microsoft from the import on
+    import onnx
+
+    model = onnx.load(path)
+    _constants(model)
+    kept = single(model)
+    chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST)).round().astype(int)]
+    try:
+        with _quiet():
+            nncf = _nncf()
+            made = nncf.quantize(
+                model,
+                nncf.Dataset(chosen, inputs),
+                subset_size=len(chosen),
+                preset=nncf.QuantizationPreset.MIXED,
+                ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+                # Weights of 7 bits: on processors without VNNI, sums of products of 8 bits overflow.
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+            )
+    except PatchcoreError:
+        raise  # a picture that cannot be read
+    except Exception as error:  # NNCF has many, and so has the engine that it asks
+        raise ExportError(f"NNCF cannot quantise this backbone: {error} Take fp16 or fp32.") from error
+    onnx.save(made, path)
+    return len(chosen)
+
+
+def single(model: Any) -> list[str]:
+    """The nodes of an ONNX model that stay in fp32: those outside of backbones, and the first few in one.
+
+    Errors: ExportError where that is all.
+    """
+    constants = {one.name for one in model.graph.initializer}
+    weights: dict[str, list[str]] = {}  # of each backbone, in the order of their use; with several scales, used again
+    kept = []
+    for node in model.graph.node:
+        backbone = next((scope for scope in _scopes(node) if _BACKBONE.match(scope)), None)
+        if backbone is None:
+            kept.append(node.name)
+        elif node.op_type in _WEIGHTED and node.input[1] in constants:
+            seen = weights.setdefault(backbone, [])
+            if node.input[1] not in seen:
+                seen.append(node.input[1])
+            if node.input[1] in seen[:KEPT]:
+                kept.append(node.name)
+    if not any(len(seen) > KEPT for seen in weights.values()):
+        raise ExportError(
+            f"No operator of this backbone can be quantised: the first {KEPT} with weights stay in fp32, and there "
+            "are no others. Take fp16 or fp32."
+        )
+    return kept
+
+
+def _scopes(node: Any) -> list[str]:
+    """The modules that a node comes from, the outermost first."""
+    found = [one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"]
+    return list(ast.literal_eval(found[0])) if found else []
+
+
+def _constants(model: Any) -> None:
+    """Initializers that are cast become constants: NNCF looks for the type of what is cast, and they have none."""
+    from onnx import helper
+
+    initializers = {one.name: one for one in model.graph.initializer}
+    for name in {node.input[0] for node in model.graph.node if node.op_type == "Cast"} & set(initializers):
+        model.graph.initializer.remove(initializers[name])
+        model.graph.node.insert(
+            0, helper.make_node("Constant", [], [name], name=f"{name}_kept", value=initializers[name])
+        )
+
+
+def _nncf() -> Any:
+    """The package, imported without its telemetry, which would report to a server unless somebody objects."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import nncf
+    finally:
+        if sys.modules.get("openvino_telemetry", sys) is None:
+            sys.modules.pop("openvino_telemetry", None)
+    return nncf
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF draws its progress on standard output, which is for what a command finds, and has torch look for CUDA."""
+    logs = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

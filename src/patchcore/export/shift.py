@@ -1,0 +1,213 @@
+"""Shift: how far a quantised graph is from the detector that it was made of, on pictures that the bank has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore.archive import Parts
+from patchcore.data import datasets
+from patchcore.data.images import read
+from patchcore.data.sample import GOOD, Sample
+from patchcore.detector import Detector
+from patchcore.ensemble import banks_of
+from patchcore.errors import ExportError, PictureError, UsageError, counted
+from patchcore.export import parity, quantisation
+from patchcore.maths import metrics
+from patchcore.maths.thresholds import decide, fit_threshold
+from patchcore.memory.bank import Bank
+
+if TYPE_CHECKING:
+    from patchcore_runtime import Model
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What quantising did, each figure before and after it."""
+
+    calibrated_on: int  # good pictures, for the ranges of values
+    good: int  # pictures that it was measured on
+    defects: int
+    threshold: tuple[float, float]  # the score at the false-reject rate's rank among the good ones
+    auroc: tuple[float, float] | None  # of the image score; None without defects
+    good_failing: tuple[int, int]  # at the detector's threshold
+    defects_passing: tuple[int, int]
+    verdicts_changed: int
+    largest: float  # change of a score, as a share of it
+
+    @property
+    def threshold_shift(self) -> float:
+        """By how much the score at the rank has changed, as a share of it."""
+        before, after = self.threshold
+        return (after - before) / before if before > 0 else 0.0 if after == before else float("inf")
+
+    @property
+    def auroc_drop(self) -> float | None:
+        return None if self.auroc is None else self.auroc[0] - self.auroc[1]
+
+    def check(self, max_auroc_drop: float, max_threshold_shift: float) -> None:
+        """Errors: ExportError beyond these limits."""
+        beyond = []
+        if self.auroc_drop is not None and self.auroc_drop > max_auroc_drop:
+            limit = f"--max-auroc-drop allows {max_auroc_drop:g}"
+            beyond.append(f"the image AUROC drops by {self.auroc_drop:.4f} ({limit})")
+        if not abs(self.threshold_shift) <= max_threshold_shift:
+            limit = f"--max-threshold-shift allows {max_threshold_shift:g}"
+            beyond.append(
+                f"the threshold that good pictures set moves by {self.threshold_shift:+.3f} of itself ({limit})"
+            )
+        if beyond:
+            raise ExportError(
+                f"int8 moves this detector too far, so it was not kept: {' and '.join(beyond)}. Measured on {self}. "
+                "Take fp16, or fp32 with OpenVINO's bf16 hint when it runs; give more pictures; or raise the limit."
+            )
+
+    def figures(self) -> dict[str, Any]:
+        """For JSON: pairs are before and after."""
+        return {
+            "calibrated_on": self.calibrated_on,
+            "good": self.good,
+            "defects": self.defects,
+            "auroc": self.auroc and list(self.auroc),
+            "threshold": list(self.threshold),
+            "threshold_shift": self.threshold_shift,
+            "verdicts_changed": self.verdicts_changed,
+            "good_failing": list(self.good_failing),
+            "defects_passing": list(self.defects_passing),
+            "largest": self.largest,
+        }
+
+    def __str__(self) -> str:
+        seen = counted(self.good, "good picture") + (f", {self.defects} with defects" if self.defects else "")
+        auroc = (
+            f"image AUROC {self.auroc[0]:.4f} before, {self.auroc[1]:.4f} after"
+            if self.auroc
+            else "image AUROC not measured, for want of defects (--test DATA)"
+        )
+        return (
+            f"{seen}: {auroc}; threshold shift {self.threshold_shift:+.1%}; "
+            f"{counted(self.verdicts_changed, 'verdict')} changed (good ones that fail: {_pair(self.good_failing)}"
+            + (f"; defects that pass: {_pair(self.defects_passing)}" if self.defects else "")
+            + f"); largest change of a score {self.largest:.1%}"
+        )
+
+
+def _pair(numbers: tuple[int, int]) -> str:
+    return f"{numbers[0]} before, {numbers[1]} after"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The pictures that int8 takes: good ones to quantise with, and labelled ones to measure on."""
+
+    good: list[Sample]
+    labelled: list[Sample]
+    static: tuple[int, int] | None
+    value_ranges: dict[str, list[float]]
+
+    @classmethod
+    def of(cls, given: list[Sample] | None, test: Any, parts: Parts, static: tuple[int, int] | None) -> Trial:
+        """`test`: labelled samples, or a path to some. Errors: UsageError where there are not enough."""
+        if not given:
+            raise UsageError(
+                "precision='int8' needs good pictures to quantise with, and a detector file keeps none: give them "
+                "(--pictures DIR; those of `fit` will do). Without any, take fp16, or fp32 with OpenVINO's bf16 hint "
+                "when it runs."
+            )
+        good, new = split(given, parts.bank)
+        labelled = [replace(one, kind=GOOD) for one in new]
+        if test is not None:
+            found = datasets.detect(test).test if isinstance(test, str | Path) else test
+            labelled += [one for one in found if one.kind is not None]
+        if not any(one.kind == GOOD for one in labelled):
+            raise UsageError(
+                "precision='int8' is measured on good pictures that the bank has not seen, and there are none: "
+                f"all {len(given)} given ones are in it. Give others with them (--pictures), or labelled ones (--test)."
+            )
+        return cls(good, labelled, static, parity.value_ranges(parts.recipe.value_range))
+
+    @property
+    def counts(self) -> tuple[str, str]:
+        """How many pictures it is quantised with and measured on, for people."""
+        return counted(self._used, "good picture"), counted(len(self.labelled), "picture")
+
+    @property
+    def _used(self) -> int:
+        return min(len(self.good), quantisation.MOST)
+
+    def quantise(self, path: Path) -> None:
+        """The backbone in an ONNX file, in place."""
+        quantisation.quantise(path, self.good, self._inputs)
+
+    def _inputs(self, sample: Sample) -> quantisation.Inputs:
+        pixels = self._read(sample)
+        bounds = np.array(self.value_ranges[str(pixels.dtype)], dtype=np.float32)
+        return {"image": pixels[None].astype(np.float32), "value_range": bounds}
+
+    def _read(self, sample: Sample) -> NDArray[Any]:
+        pixels = read(sample.picture, sample.name)
+        if self.static and pixels.shape[:2] != self.static:
+            got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], self.static))
+            raise PictureError(sample.name, f"its size is {got}; with --static all have to be {expected}")
+        return pixels
+
+    def measure(self, detector: Detector, model: Model) -> Shift:
+        """Scores of the labelled pictures by the library, before, and by the graph, after."""
+        assert detector.calibration is not None
+        rate, threshold = detector.calibration.false_reject_rate, detector.calibration.threshold
+        bad, found = [], []
+        for sample in self.labelled:
+            pixels = self._read(sample)
+            bad.append(sample.kind != GOOD)
+            found.append((detector.predict(pixels).score, float(model.run(pixels[None])["score"][0])))
+        both = list(zip(*found, strict=True))
+        verdicts = [[decide(score, threshold) for score in scores] for scores in both]
+        aurocs = [metrics.image_metrics(scores, bad)["image_auroc"] for scores in both]
+        ranks = [
+            fit_threshold([s for s, defect in zip(scores, bad, strict=True) if not defect], rate)[0] for scores in both
+        ]
+
+        def count(defect: bool, verdict: str) -> tuple[int, int]:
+            before, after = (
+                sum(own == verdict and d is defect for own, d in zip(one, bad, strict=True)) for one in verdicts
+            )
+            return before, after
+
+        return Shift(
+            calibrated_on=self._used,
+            good=bad.count(False),
+            defects=bad.count(True),
+            threshold=(ranks[0], ranks[1]),
+            auroc=None if aurocs[0] is None or aurocs[1] is None else (aurocs[0], aurocs[1]),
+            good_failing=count(False, "fail"),
+            defects_passing=count(True, "pass"),
+            verdicts_changed=sum(a != b for a, b in zip(*verdicts, strict=True)),
+            largest=max(abs(after - before) / max(before, 1e-30) for before, after in found),
+        )
+
+
+def split(found: Sequence[Sample], bank: Bank) -> tuple[list[Sample], list[Sample]]:
+    """Good pictures into those to quantise with, and those to measure on, of which the bank has no row.
+
+    A remembered picture is no measure: it lies at a distance of nearly 0 before, and of the noise after.
+    Pictures are known by their names; where the bank has seen none of them, every other one is measured on.
+    """
+    remembered: set[str] = set()
+    for own in banks_of(bank):
+        remembered.update(own.pictures[i] for i in own.origins[:, 0].unique().tolist() if 0 <= i < len(own.pictures))
+    ends = {end for name in remembered for end in _ends(name)}
+    seen, new = list[Sample](), list[Sample]()
+    for one in found:
+        (seen if one.name in ends or not remembered.isdisjoint(_ends(one.name)) else new).append(one)
+    return (seen, new) if seen else (new[::2], new[1::2])
+
+
+def _ends(name: str) -> list[str]:
+    """`a/b.png` and `b.png`: the same picture, from another folder."""
+    parts = name.split("/")
+    return ["/".join(parts[i:]) for i in range(len(parts))]

@@ -1,0 +1,124 @@
+"""What int8 does to scores: which pictures it is measured on, the figures, and the limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from export_helpers import labelled, pictures
+from sklearn.metrics import roc_auc_score
+
+from patchcore import Detector, ExportError, PictureError, UsageError, export
+from patchcore.archive import parts_of
+from patchcore.data.sample import Sample
+from patchcore.export.shift import Shift, Trial, split
+from patchcore.memory.bank import Bank
+
+
+def shift(**fields: object) -> Shift:
+    usual = {
+        "calibrated_on": 9, "good": 20, "defects": 10, "threshold": (10.0, 10.4), "auroc": (0.98, 0.973),
+        "good_failing": (1, 2), "defects_passing": (0, 1), "verdicts_changed": 4, "largest": 0.06,
+    }  # fmt: skip
+    return Shift(**{**usual, **fields})  # type: ignore[arg-type]
+
+
+def test_a_shift_within_the_limits_passes_and_one_beyond_is_refused_by_name() -> None:
+    assert shift().threshold_shift == pytest.approx(0.04)
+    assert shift().auroc_drop == pytest.approx(0.007)
+    shift().check(0.0071, 0.041)
+    shift(auroc=None).check(0, 0.041)
+    with pytest.raises(
+        ExportError, match=r"AUROC drops by 0.0070 \(--max-auroc-drop allows 0.005\). Measured on 20 good"
+    ):
+        shift().check(0.005, 0.05)
+    with pytest.raises(ExportError, match=r"moves by -0.100 of itself \(--max-threshold-shift allows 0.05\)"):
+        shift(threshold=(10.0, 9.0)).check(0.01, 0.05)
+    with pytest.raises(ExportError, match=r"AUROC drops .* and the threshold .* Take fp16"):
+        shift(threshold=(10.0, 12.0)).check(0.001, 0.05)
+    with pytest.raises(ExportError, match="threshold"):
+        shift(threshold=(0.0, 1.0)).check(1, 1)
+    shift(threshold=(0.0, 0.0)).check(1, 0)
+
+
+def test_what_was_not_measured_is_said() -> None:
+    assert "image AUROC not measured, for want of defects" in str(shift(auroc=None, defects=0))
+    assert "image AUROC 0.9800 before, 0.9730 after; threshold shift +4.0%" in str(shift())
+
+
+def bank(*remembered: str, unused: str) -> Bank:
+    names = (*remembered, unused)
+    origins = torch.tensor([[number, 0, 0] for number in range(len(remembered))], dtype=torch.int32)
+    return Bank(torch.zeros(len(remembered), 4), origins, names, torch.ones(4))
+
+
+def test_pictures_that_the_bank_remembers_are_no_measure() -> None:
+    own = bank("good/0.png", "good/1.png", unused="good/2.png")
+    names = ("0.png", "1.png", "2.png", "7.png")
+    for prefix in ("", "good/", "train/good/"):  # whatever folder was given
+        seen, new = split([Sample(prefix + name, name) for name in names], own)
+        assert [one.picture for one in seen] == ["0.png", "1.png"]
+        assert [one.picture for one in new] == ["2.png", "7.png"]
+    quantised, measured = split([Sample(f"new/{i}", "") for i in range(5)], own)
+    assert [one.name for one in quantised] == ["new/0", "new/2", "new/4"]
+    assert [one.name for one in measured] == ["new/1", "new/3"]
+
+
+def test_without_good_pictures_that_are_new_it_is_refused(deep: Detector) -> None:
+    parts = parts_of(deep)
+    remembered = {deep.bank.pictures[i] for i in deep.bank.origins[:, 0].tolist()}  # type: ignore[union-attr]
+    given = [Sample(name, "") for name in remembered]
+    with pytest.raises(UsageError, match=rf"none: all {len(given)} given ones are in it. .*--test"):
+        Trial.of(given, None, parts, None)
+    with pytest.raises(UsageError, match="not seen"):
+        Trial.of(given, [one for one in labelled() if one.kind == "spot"], parts, None)
+    trial = Trial.of(given, labelled(), parts, None)
+    assert (len(trial.good), len(trial.labelled)) == (len(given), 12)
+
+
+def test_the_figures_are_those_of_the_written_graph(deep: Detector, int8: export.Saved) -> None:
+    found = int8.shift
+    assert found is not None
+    assert (found.calibrated_on, found.good, found.defects) == (24, 6 + 6, 6)
+    model = export.load(int8.folder, verify=True)
+    before = [deep.predict(one.picture).score for one in labelled()]
+    after = [model.predict(one.picture).score for one in labelled()]
+    held = [i for i in range(30) if i not in set(deep.bank.origins[:, 0].tolist())]  # type: ignore[union-attr]
+    own = [pictures(30)[i] for i in held]
+    before += [deep.predict(one).score for one in own]
+    after += [model.predict(one).score for one in own]
+    bad = [one.kind != "good" for one in labelled()] + [False] * len(own)
+    assert found.auroc == pytest.approx((roc_auc_score(bad, before), roc_auc_score(bad, after)))
+    largest = [max(s for s, b in zip(scores, bad, strict=True) if not b) for scores in (before, after)]
+    assert found.threshold == pytest.approx(largest)  # of 12 scores, the rank of 5 % is the largest
+    assert found.largest == pytest.approx(max(abs(a - b) / b for a, b in zip(after, before, strict=True)))
+    assert 0 < found.largest < 0.3
+    threshold = deep.calibration.threshold  # type: ignore[union-attr]
+    changed = sum((a > threshold) != (b > threshold) for a, b in zip(after, before, strict=True))
+    assert found.verdicts_changed == changed
+
+
+def test_the_manifest_keeps_the_shift_and_vectors_are_the_graph_s_own(deep: Detector, int8: export.Saved) -> None:
+    manifest = json.loads((int8.folder / "manifest.json").read_text("utf-8"))
+    assert int8.shift is not None
+    assert manifest["quantised"] == json.loads(json.dumps(int8.shift.figures()))
+    assert manifest["precision"] == "int8"
+    assert manifest["parity"]["score"] < 1e-4  # before it was quantised
+    assert "before it was quantised" in int8.tested_with
+    assert export.verify(int8.folder).score < 1e-2
+
+
+def test_a_picture_of_another_size_than_static_is_named(deep: Detector, int8: export.Saved) -> None:
+    given = [Sample(f"new/{number}", picture) for number, picture in enumerate(pictures(4))]
+    trial = Trial.of(given, labelled(), parts_of(deep), (40, 40))
+    with pytest.raises(PictureError, match=r"new/1: its size is 40 x 48; with --static all have to be 40 x 40"):
+        trial.measure(deep, export.load(int8.folder))
+
+
+def test_beyond_a_limit_nothing_is_left(deep: Detector, tmp_path: Path) -> None:
+    options = {"precision": "int8", "static": (40, 48), "max_threshold_shift": 0}
+    with pytest.raises(ExportError, match=r"moves by .* of itself \(--max-threshold-shift allows 0\)"):
+        export.save(deep, tmp_path / "exported", pictures=pictures(30), **options)
+    assert not list(tmp_path.iterdir())
