@@ -95,7 +95,8 @@ def export(
     the library; where they differ by more than the tolerance, nothing is left. int8 is tested before it is quantised,
     and measured afterwards on good pictures that the bank has not seen, and on those of --test.
 
-    JSON keys: folder, files, pictures, score, map, decisions, tested_with; quantised (null without int8), with
+    JSON keys: folder, files, pictures, score, map, decisions, axes (of the search's bounds, for each bank; 0: all rows
+    are looked at), tested_with; quantised (null without int8), with
     calibrated_on, good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing,
     largest. Pairs are before and after.
     """
@@ -123,13 +124,15 @@ def export(
     if as_json:
         found = saved.agreement
         numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
-        tested = {"tested_with": saved.tested_with, "quantised": saved.shift and saved.shift.figures()}
+        tested = {"axes": saved.axes, "tested_with": saved.tested_with, "quantised": saved.shift and saved.shift.figures()}
         print_json({"folder": str(output), "files": saved.sizes, **numbers, **tested})
         return
     size = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sorted(saved.sizes.items()))
     say(f"Self-test on {saved.tested_with}: {saved.agreement}.")
     if saved.shift:
         say(f"Quantised with {counted(saved.shift.calibrated_on, 'good picture')}, measured on {saved.shift}.")
+    axes = ", ".join(f"by bounds along {one} axes" if one else "through all rows" for one in saved.axes)
+    say(f"Search, exact: {axes}.")
     say(f"Wrote {output}: {size}. Check it anywhere with: patchcore verify {output}")
 
 

@@ -303,9 +303,9 @@ class Graph(nn.Module):
         units = parts.bank.units if isinstance(parts.bank, Banks) else (1.0,)
         self.units = units
         self.members = nn.ModuleList(Embedding(one, bank) for one, bank in zip(embedders, banks, strict=True))
-        self.banks = nn.ModuleList(
-            Search(bank, recipe, half) for bank, recipe in zip(banks, parts.recipe.parts, strict=True)
-        )
+        searches = [Search(bank, recipe, half) for bank, recipe in zip(banks, parts.recipe.parts, strict=True)]
+        self.banks = nn.ModuleList(searches)
+        self.axes = [one.axes for one in searches]
         self.score = ImageScore(banks[0], first)
         self.threshold = parts.calibration.threshold
         smoothing = parts.recipe.map_options

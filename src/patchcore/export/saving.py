@@ -42,6 +42,7 @@ class Saved:
     agreement: Agreement  # with the library, over all pictures of the self-test
     tested_with: str  # what they were
     sizes: dict[str, int]  # bytes of the graph's files
+    axes: tuple[int, ...]  # of the bounds that each bank is searched by; 0: all of its rows are looked at
     shift: Shift | None = None  # what quantising did; with int8 only
 
 
@@ -91,7 +92,8 @@ def save(
         program = formats.capture(graph, static)
         made_up = parity.synthetic(parts.recipe.seed, parts.recipe.value_range, static)
         wanted = [parity.expected(detector, one) for one in made_up]
-        manifest = _manifest(parts, format, precision, static, opset)
+        axes = tuple(graph.axes)
+        manifest = {**_manifest(parts, format, precision, static, opset), "search_axes": list(axes)}
         first = "fp32" if trial else precision
         formats.write(program, place, format, precision, opset)
         del program
@@ -102,7 +104,7 @@ def save(
                 f"The exported graph does not agree with the library, so it was not kept. {agreement}; allowed are "
                 f"{tested_as['tolerance']}. Use another format or precision."
             )
-        tested = f"{len(made_up)} batches of synthetic pictures" + (" and the given ones" if pictures else "")
+        tested = f"{len(made_up)} batches of synthetic pictures" + (" and the given ones" if given else "")
         tested += ", before it was quantised" if trial else ""
         manifest["parity"] = {**asdict(agreement), "tested_with": tested}
         shift = None
@@ -118,7 +120,7 @@ def save(
         np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
         parity.write_vectors(place / "vectors", made_up, wanted)
         _write_manifest(place, manifest)
-    return Saved(Path(folder), agreement, tested, sizes, shift)
+    return Saved(Path(folder), agreement, tested, sizes, axes, shift)
 
 
 def _own(model: Model, manifest: dict[str, Any], batches: list[parity.Batch]) -> list[dict[str, Any]]:
