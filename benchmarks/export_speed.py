@@ -58,11 +58,12 @@ def throughput(look: Looker, pictures: list[Any], seconds: float, workers: int) 
 
 
 def exported(
-    work: Path, model: Path, detector: Detector, format: str, precision: str, good: Path | None = None
+    options: argparse.Namespace, detector: Detector, format: str, precision: str, static: tuple[int, int] | None = None
 ) -> Path:
-    folder = work / f"{model.stem}-{format}-{precision}"
+    folder = options.work / f"{options.model.stem}-{format}-{'static' if static else precision}"
     if not folder.exists():
-        export.save(detector, folder, format=format, precision=precision, pictures=good)
+        good = options.good if precision == "int8" else None
+        export.save(detector, folder, format=format, precision=precision, static=static, pictures=good)
     return folder
 
 
@@ -82,14 +83,14 @@ def main() -> None:
     paths = sorted(path for path in options.pictures.iterdir() if path.suffix.lower() in EXTENSIONS)[:16]
     pictures = [read(path, path.name) for path in paths]
     detector = Detector.load(options.model, device="cpu")
-    folders = {
-        "ONNX Runtime, fp32": (exported(options.work, options.model, detector, "onnx", "fp32"), "fp32"),
-        "OpenVINO, fp32": (exported(options.work, options.model, detector, "openvino", "fp32"), "fp32"),
-        "OpenVINO, bf16 hint": (exported(options.work, options.model, detector, "openvino", "fp32"), "bf16"),
-    }
-    for name, format in (("ONNX Runtime", "onnx"), ("OpenVINO", "openvino")) if options.good else ():
-        int8 = exported(options.work, options.model, detector, format, "int8", options.good)
-        folders[f"{name}, int8 backbone"] = (int8, "fp32")
+    size = pictures[0].shape[:2]
+    folders = {}
+    for name, format in (("ONNX Runtime", "onnx"), ("OpenVINO", "openvino")):
+        folders[f"{name}, fp32"] = (exported(options, detector, format, "fp32"), "fp32")
+        folders[f"{name}, fp32, --static"] = (exported(options, detector, format, "fp32", size), "fp32")
+        if options.good:
+            folders[f"{name}, int8 backbone"] = (exported(options, detector, format, "int8"), "fp32")
+    folders["OpenVINO, bf16 hint"] = (folders["OpenVINO, fp32"][0], "bf16")
     if options.prepare:
         if options.peer:
             prepare_peer(options, detector, pictures)

@@ -12,7 +12,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
         {"members": [{"size": size} for size in (256, 224, 192)]},
     ),
     "few_shot": (
-        "for up to some 16 good pictures: remembers every patch, and those of the mirrored pictures",
+        "for up to some 30 good pictures: remembers every patch, and those of the mirrored pictures",
         {"ratio": 1.0, "max_rows": 10_000, "scaling": "none", "augment": ("flip_h",)},
     ),
     "fast": ("the fastest that is still useful: a smaller picture and bank", {"size": 192, "ratio": 0.01}),

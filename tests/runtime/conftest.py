@@ -8,7 +8,21 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from patchcore import Detector, Recipe
 from patchcore.cli import main
+
+
+@pytest.fixture(scope="session")
+def detector(hazelnut: Path, small_recipe: Recipe) -> Detector:
+    """With a bank that is large enough to be searched by bounds, in every engine."""
+    return Detector(small_recipe.replace(ratio=0.5)).fit(hazelnut / "train" / "good")
+
+
+@pytest.fixture(scope="session")
+def model_file(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "nuts.patchcore"
+    detector.save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

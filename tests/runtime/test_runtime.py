@@ -65,6 +65,7 @@ def same(result, expected):
 
 
 def test_every_picture_has_the_library_s_result(model, detector, pictures):
+    assert model.manifest["search_axes"][0] > 0
     results = model.predict(pictures)
     assert {result.decision for result in results} == {"pass", "fail"}
     for number, (result, picture) in enumerate(zip(results, pictures, strict=True)):

@@ -85,6 +85,7 @@ def score(page, name, picture="new Blob([bytes])"):
 
 
 def same(got, expected):
+    assert isinstance(got, dict), got
     assert got["score"] == pytest.approx(expected.score, rel=1e-4)
     assert got["normalised"] == pytest.approx(expected.normalised, rel=1e-4)
     assert got["decision"] == expected.decision

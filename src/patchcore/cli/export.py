@@ -124,7 +124,11 @@ def export(
     if as_json:
         found = saved.agreement
         numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
-        tested = {"axes": saved.axes, "tested_with": saved.tested_with, "quantised": saved.shift and saved.shift.figures()}
+        tested = {
+            "axes": saved.axes,
+            "tested_with": saved.tested_with,
+            "quantised": saved.shift and saved.shift.figures(),
+        }
         print_json({"folder": str(output), "files": saved.sizes, **numbers, **tested})
         return
     size = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sorted(saved.sizes.items()))
