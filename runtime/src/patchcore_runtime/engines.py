@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,12 @@ def _openvino(path: Path, threads: int | None, precision: str, streams: int) -> 
         options["NUM_STREAMS"] = streams
     compiled = ov.Core().compile_model(str(path), "CPU", options)
 
+    own = threading.local()  # a request for each thread, which keeps its memory
+
     def run(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
-        found = compiled.create_infer_request().infer({"image": image, "value_range": value_range})
+        own.request = getattr(own, "request", None) or compiled.create_infer_request()
+        given = {"image": image, "value_range": value_range}
+        found = own.request.infer(given, share_inputs=True, share_outputs=True)
         return {name: np.array(found[name]) for name in OUTPUTS}
 
     return run
