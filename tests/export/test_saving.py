@@ -14,7 +14,7 @@ import torch
 from export_helpers import TAPS, Network, pictures
 
 from patchcore import Detector, ExportError, NotFittedError, Recipe, UsageError, export
-from patchcore.export import parity, saving
+from patchcore.export import formats, parity, saving
 
 pytest.importorskip("onnxscript")
 runtime = pytest.importorskip("patchcore_runtime")
@@ -104,6 +104,33 @@ def test_half_precision_halves_the_graph_and_openvino_agrees(folder: Path, openv
     assert export.verify(openvino).within
     manifest = json.loads((openvino / "manifest.json").read_text("utf-8"))
     assert (manifest["engine"], manifest["precision"]) == ("openvino", "fp16")
+
+
+class Constants(torch.nn.Module):
+    """A matrix, a vector that a product takes as a row, and a matrix of numbers that half precision cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.rand(40, 2000))
+        self.register_buffer("row", torch.full((1, 2000), 1000.123))
+        self.register_buffer("large", torch.full((2, 2000), 1e30))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return x @ self.matrix + self.row, torch.minimum(x[:, :2] @ self.large, self.row)
+
+
+def test_half_precision_keeps_what_it_would_spoil(tmp_path: Path) -> None:
+    import onnxruntime
+
+    module, x = Constants(), torch.ones(3, 40)
+    made = torch.onnx.export(module, (x,), dynamo=True, input_names=["x"], verbose=False)
+    formats._halve(made.model)
+    made.save(tmp_path / "half.onnx", external_data=False)
+    assert (tmp_path / "half.onnx").stat().st_size < 2 * 80_000 + 4 * 6_000 + 10_000  # the matrix alone is in 16 bits
+    session = onnxruntime.InferenceSession(tmp_path / "half.onnx", providers=["CPUExecutionProvider"])
+    first, second = session.run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(first, module(x)[0], rtol=1e-4)
+    np.testing.assert_array_equal(second, np.full_like(second, 1000.123))
 
 
 def test_a_program_of_torch_needs_nothing_of_ours(tmp_path: Path, small: Detector) -> None:

@@ -21,6 +21,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 OPSET = 18  # the first one with all that the graph needs
 
 _NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "torch": ()}
+_HALF_MOST = 65504.0  # its largest number
 _HALF_FROM = 1024  # tensors of fewer values than this stay as they are: they are no part of the size
 
 
@@ -114,8 +115,11 @@ def _halve(model: Any) -> None:
 
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
-        if tensor.dtype != ir.DataType.FLOAT or tensor.size < _HALF_FROM or len(tensor.shape) < 2:
+        matrix = sum(side > 1 for side in tensor.shape) > 1
+        if tensor.dtype != ir.DataType.FLOAT or tensor.size < _HALF_FROM or not matrix:
             continue  # vectors stay: squared lengths of rows may be large, and are compared with each other
+        if abs(tensor.numpy()).max() > _HALF_MOST:
+            continue
         half = ir.Value(
             name=f"{name}_half",
             type=ir.TensorType(ir.DataType.FLOAT16),
