@@ -123,7 +123,8 @@ def test_half_precision_keeps_what_it_would_spoil(tmp_path: Path) -> None:
     import onnxruntime
 
     module, x = Constants(), torch.ones(3, 40)
-    made = torch.onnx.export(module, (x,), dynamo=True, input_names=["x"], verbose=False)
+    with formats._quiet():
+        made = torch.onnx.export(module, (x,), dynamo=True, input_names=["x"], verbose=False)
     formats._halve(made.model)
     made.save(tmp_path / "half.onnx", external_data=False)
     assert (tmp_path / "half.onnx").stat().st_size < 2 * 80_000 + 4 * 6_000 + 10_000  # the matrix alone is in 16 bits
