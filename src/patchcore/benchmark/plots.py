@@ -199,9 +199,12 @@ def shots(outcome: Outcome) -> Any:
             axes.minorticks_off()
             axes.grid(alpha=0.3)
             axes.set_ylabel(_TITLES[metric] if dataset == sets[0] else "")
+            axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
     for axes, dataset in zip(panels[0], sets, strict=True):
         axes.set_title(dataset)
-    for axes in panels[-1]:
-        axes.set_xlabel("good pictures")
+    for column in panels.T:
+        for lowest in [axes for axes in column if axes.axison][-1:]:
+            lowest.tick_params(labelbottom=True)
+            lowest.set_xlabel("good pictures")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(recipes)))
     return figure
