@@ -188,6 +188,9 @@ def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path:
         export.save(small, tmp_path / "a", format="torch", precision="fp16")
     with pytest.raises(UsageError, match="opset is 17"):
         export.save(small, tmp_path / "a", opset=17)
+    with pytest.raises(UsageError, match="opset is 99, which this graph cannot be converted to"):
+        export.save(small, tmp_path / "a", opset=99)
+    assert not (tmp_path / "a").exists()
     with pytest.raises(NotFittedError):
         export.save(Detector(), tmp_path / "a")
     (tmp_path / "notes").mkdir()

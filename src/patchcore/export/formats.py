@@ -104,6 +104,8 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, precision: st
             dynamic_shapes=names,
             verbose=False,
         )
+    if (got := made.model.opset_imports[""]) != opset:  # the converter gives up without an error
+        raise UsageError(f"opset is {opset}, which this graph cannot be converted to; without the option it is {got}.")
     if precision == "fp16":
         _halve(made.model)
     made.save(path, external_data=False)
