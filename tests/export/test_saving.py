@@ -123,7 +123,7 @@ def test_half_precision_keeps_what_it_would_spoil(tmp_path: Path) -> None:
     import onnxruntime
 
     module, x = Constants(), torch.ones(3, 40)
-    with formats._quiet():
+    with formats.quiet(*formats._LOUD):
         made = torch.onnx.export(module, (x,), dynamo=True, input_names=["x"], verbose=False)
     formats._halve(made.model)
     made.save(tmp_path / "half.onnx", external_data=False)

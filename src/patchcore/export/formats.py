@@ -21,6 +21,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 OPSET = 18  # the first one with all that the graph needs
 
 _NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "torch": ()}
+_LOUD = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")  # while a graph is captured
 _HALF_MOST = 65504.0  # its largest number
 _HALF_FROM = 1024  # tensors of fewer values than this stay as they are: they are no part of the size
 
@@ -55,7 +56,7 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
     example = (torch.rand(2, height, width, 3), torch.tensor([0.0, 1.0]))
     free = {} if static else {1: open_, 2: open_}
     try:
-        with _quiet(), sides.constants():
+        with quiet(*_LOUD), sides.constants():
             graph(*example)
             return torch.export.export(graph, example, dynamic_shapes=({0: open_, 3: open_, **free}, None))
     except UsageError:
@@ -70,7 +71,7 @@ def write(program: torch.export.ExportedProgram, folder: Path, format: str, prec
     """Write the graph's file or files. For int8 they are in fp32 still, the ONNX file among them: see `quantise`."""
     path = folder / FORMATS[format]
     if format == "torch":
-        with _quiet():
+        with quiet(*_LOUD):
             torch.export.save(program, path)
         return
     onnx_path = folder / FORMATS["onnx"]
@@ -94,7 +95,7 @@ def quantise(folder: Path, format: str, change: Callable[[Path], object]) -> Non
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, precision: str, opset: int) -> None:
     names = {"image": {0: "batch", 1: "height", 2: "width", 3: "channels"}, "value_range": None}
-    with _quiet():
+    with quiet(*_LOUD):
         made: Any = torch.onnx.export(
             program,
             dynamo=True,
@@ -146,9 +147,9 @@ def _to_openvino(source: Path, path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Capturing warns of its own insides."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")]
+def quiet(*names: str) -> Iterator[None]:
+    """Without the warnings, and below errors the logs, of libraries that tell of their own insides."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [one.level for one in loggers]
     for one in loggers:
         one.setLevel(logging.ERROR)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import logging
 import os
 import re
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore.errors import ExportError, PatchcoreError
+from patchcore.export.formats import quiet
 
 Inputs = dict[str, NDArray[np.float32]]  # of the graph, by name
 
@@ -41,7 +40,8 @@ def quantise(path: Path, pictures: Sequence[Any], inputs: Callable[[Any], Inputs
     kept = single(model)
     chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST)).round().astype(int)]
     try:
-        with _quiet():
+        # NNCF draws its progress on standard output, which is for what a command finds, and has torch look for CUDA.
+        with quiet("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(io.StringIO()):
             nncf = _nncf()
             made = nncf.quantize(
                 model,
@@ -113,19 +113,3 @@ def _nncf() -> Any:
         if sys.modules.get("openvino_telemetry", sys) is None:
             sys.modules.pop("openvino_telemetry", None)
     return nncf
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """NNCF draws its progress on standard output, which is for what a command finds, and has torch look for CUDA."""
-    logs = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
-    levels = [log.level for log in logs]
-    for log in logs:
-        log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)

@@ -111,10 +111,11 @@ def save(
         if trial:
             log.info("Quantising on %s, measuring on %s.", *trial.counts)
             formats.quantise(place, format, trial.quantise)
-            shift = trial.measure(detector, Model(place, manifest))
+            model = Model(place, manifest)
+            shift = trial.measure(detector, model)
             shift.check(max_auroc_drop, max_threshold_shift)
             manifest["quantised"] = shift.figures()
-            wanted = _own(Model(place, manifest), manifest, made_up)
+            wanted = _own(model, manifest, made_up)
         sizes = {one.name: one.stat().st_size for one in place.iterdir()}
         origins = banks_of(parts.bank)[0].origins
         np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))

@@ -59,7 +59,7 @@ class Search(nn.Module):
 
     def rows(self, index: Tensor) -> Tensor:
         """Bank rows by their numbers: (..., D)."""
-        # One row more, so that OpenVINO makes them single once, and not at each gathering: three times as fast.
+        # One row more, so that OpenVINO makes them single once, and not at each gathering: several times as fast.
         rows = torch.cat([self.known.float(), self.centre[None]])
         return rows.index_select(0, index.flatten()).unflatten(0, index.shape)
 
