@@ -66,16 +66,17 @@ def test_where_the_share_alone_holds_nothing_out_the_seed_still_decides():
 def test_thresholds_are_set_from_scores_and_from_maps_apart():
     scores = [float(i) for i in range(1, 20)]
     calibration = Calibration.fit(scores, [10 * score for score in scores], 0.1)
-    # ceil(20 * 0.9) = the 18th
-    assert calibration.threshold == 18
-    assert calibration.pixel_threshold == 180
+    # ceil(20 * 0.9) = the 18th, and 1e-4 of it above
+    assert calibration.threshold == pytest.approx(18.0018)
+    assert calibration.pixel_threshold == pytest.approx(180.018)
     assert calibration.enough
-    assert calibration.summary() == "Threshold 18, from 19 held-out good pictures; false-reject rate 0.1."
+    assert calibration.summary() == "Threshold 18.0018, from 19 held-out good pictures; false-reject rate 0.1."
 
 
 def test_too_few_scores_are_said_to_be_too_few():
     calibration = Calibration.fit([1.0, 3.0, 2.0], [5.0, 6.0, 4.0], 0.05)
-    assert (calibration.threshold, calibration.pixel_threshold, calibration.enough) == (3.0, 6.0, False)
+    assert (calibration.threshold, calibration.pixel_threshold) == pytest.approx((3.0003, 6.0006))
+    assert not calibration.enough
     assert "largest score of only 3 held-out good pictures" in calibration.summary()
     assert "keeps a false-reject rate of 0.25, not 0.05: that needs at least 19." in calibration.summary()
 

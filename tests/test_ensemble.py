@@ -80,7 +80,7 @@ def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_gri
     out = held_out(alone[0], train)
     assert len(out) == 3  # of ten; every other picture has rows in a bank of this size
     units = [np.concatenate([r.patch_scores.numpy().ravel() for r in one.predict(out)]).std() for one in alone]
-    np.testing.assert_allclose(fitted.bank.units, units, rtol=2e-3)  # they are set from half precision
+    np.testing.assert_allclose(fitted.bank.units, units, rtol=1e-4)  # they are set from half precision
     for result, first, second in zip(fitted.predict(test), *(one.predict(test) for one in alone), strict=True):
         onto = torch.nn.functional.interpolate(
             second.patch_scores[None, None], first.patch_scores.shape, mode="bilinear"
@@ -96,10 +96,11 @@ def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_gri
 
 def test_the_threshold_comes_from_the_joined_scores_of_pictures_held_out(fitted, alone, train):
     results = fitted.predict(held_out(alone[0], train))
-    np.testing.assert_allclose([r.score for r in results], fitted.calibration.scores, rtol=2e-3)
-    np.testing.assert_allclose([r.map.max() for r in results], fitted.calibration.map_maxima, rtol=2e-3)
+    np.testing.assert_allclose([r.score for r in results], fitted.calibration.scores, rtol=1e-4)
+    np.testing.assert_allclose([r.map.max() for r in results], fitted.calibration.map_maxima, rtol=1e-4)
     threshold, enough = fit_threshold(fitted.calibration.scores, TWO.false_reject_rate)
-    assert (fitted.calibration.threshold, fitted.calibration.enough) == (threshold, enough)
+    assert fitted.calibration.threshold == pytest.approx(1.0001 * threshold)
+    assert fitted.calibration.enough is enough
 
 
 def test_defects_are_found_and_evaluated(fitted, hazelnut):
@@ -170,7 +171,7 @@ def test_calibration_pictures_set_units_and_threshold(train):
     detector = Detector(TWO).fit(train[:7], calibration=train[7:])
     assert len(detector.calibration.scores) == len(train) - 7
     results = detector.predict(train[7:])
-    np.testing.assert_allclose(detector.calibration.scores, [r.score for r in results], rtol=2e-3)
+    np.testing.assert_allclose(detector.calibration.scores, [r.score for r in results], rtol=1e-4)
     with pytest.raises(DataError, match="among the training pictures too"):
         Detector(TWO).fit(train[:7], calibration=train[6:])
 
