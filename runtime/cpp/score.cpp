@@ -5,15 +5,16 @@
 // Pictures are PGM or PPM files (P5, P6; 8 or 16 bits), or .npy arrays (N, H, W, C) of uint8, uint16 or float32, as
 // the test vectors of the folder are. A line for each: file, number in it, score, normalised score, verdict, largest
 // value of the anomaly map. Everything between pixels and verdict is in the graph, so that it cannot differ here.
+// The exit code is 1 if one could not be scored. Damaged files are found by sha256sum --check SHA256SUMS in DIR.
 
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <regex>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -29,7 +30,7 @@ struct Pixels {
 
 std::string contents(const std::string &path) {
     std::ifstream file(path, std::ios::binary);
-    if (!file) throw std::runtime_error(path + ": cannot be read.");
+    if (!file || std::filesystem::is_directory(path)) throw std::runtime_error(path + ": cannot be read.");
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
@@ -85,7 +86,8 @@ Pixels read(const std::string &path) {
 std::smatch in(const std::string &manifest, const std::string &pattern) {
     std::smatch found;
     if (!std::regex_search(manifest, found, std::regex(pattern)))
-        throw std::runtime_error("manifest.json: expected " + pattern + ". Is this a folder of `patchcore export`?");
+        throw std::runtime_error("manifest.json: expected " + pattern +
+                                 ". Give a folder that `patchcore export` wrote, with --format onnx or openvino.");
     return found;
 }
 
@@ -97,6 +99,10 @@ void score(ov::InferRequest &request, const std::string &manifest, const std::st
     if (pixels.type == "float32" && std::regex_search(manifest, std::regex("\"check_float\":\\s*true")))
         for (float value : pixels.values)
             if (!(value >= 0 && value <= 1)) throw std::runtime_error(path + ": floats outside 0 to 1.");
+    const std::string size = "[" + std::to_string(pixels.shape[1]) + "," + std::to_string(pixels.shape[2]) + "]";
+    const std::string only = std::regex_replace(in(manifest, "\"static\":([^\\]}]+)")[1].str() + "]", std::regex("\\s"), "");
+    if (only[0] == '[' && only != size)
+        throw std::runtime_error(path + ": [height,width] is " + size + "; this model takes " + only + " only (--static).");
     request.set_tensor("image", ov::Tensor(ov::element::f32, pixels.shape, pixels.values.data()));
     request.set_tensor("value_range", ov::Tensor(ov::element::f32, {2}, range));
     request.infer();
@@ -114,20 +120,29 @@ void score(ov::InferRequest &request, const std::string &manifest, const std::st
 }
 
 int main(int count, char **arguments) {
+    const bool help = count == 2 && std::string(arguments[1]) == "--help";
     if (count < 3) {
-        std::fprintf(stderr, "Usage: patchcore_score DIR PICTURE...\n");
-        return 2;
+        std::fprintf(help ? stdout : stderr, "Usage: patchcore_score DIR PICTURE...\n");
+        return help ? 0 : 2;
     }
+    bool failed = false;
     try {
         const std::string folder = arguments[1], manifest = contents(folder + "/manifest.json");
+        in(manifest, "\"engine\":\\s*\"(onnx|openvino)\"");
         ov::Core core;
         // On a processor that has bf16, OpenVINO would use it unasked.
         ov::CompiledModel model = core.compile_model(folder + "/" + in(manifest, "\"graph\":\\s*\"([^\"]+)\"")[1].str(), "CPU",
                                                      ov::hint::inference_precision(ov::element::f32));
         ov::InferRequest request = model.create_infer_request();
-        for (int i = 2; i < count; ++i) score(request, manifest, arguments[i]);
+        for (int i = 2; i < count; ++i) try {
+            score(request, manifest, arguments[i]);
+        } catch (const std::exception &error) {
+            failed = true;  // the others go on
+            std::fprintf(stderr, "%s\n", error.what());
+        }
     } catch (const std::exception &error) {
+        failed = true;
         std::fprintf(stderr, "%s\n", error.what());
-        return 1;
     }
+    return failed;
 }

@@ -9,17 +9,28 @@ const VERDICTS = ['pass', 'unsure', 'fail'];
 // `folder`: where the export is served, relative to the page.
 export async function load(folder) {
   const base = new URL(folder.endsWith('/') ? folder : `${folder}/`, document.baseURI);
-  const manifest = JSON.parse(new TextDecoder().decode(await bytes(new URL('manifest.json', base))));
+  if (!globalThis.crypto?.subtle) {
+    throw new Error('a browser checks files by SHA-256 only on https pages, and on those of this machine (localhost).');
+  }
+  const sums = new TextDecoder().decode(await bytes(new URL('SHA256SUMS', base)));
+  const manifest = JSON.parse(new TextDecoder().decode(await checked(base, 'manifest.json', sums)));
   if (manifest.kind !== 'patchcore-export' || manifest.format !== 1 || manifest.engine !== 'onnx') {
     throw new Error(`${base}: expected an export of format 1 for onnx; make one with patchcore export --format onnx.`);
   }
-  const graph = await bytes(new URL(manifest.graph, base));
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', graph));
-  if (Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('') !== manifest.files[manifest.graph]) {
-    throw new Error(`${manifest.graph}: not the file that manifest.json names. Copy the whole folder again.`);
-  }
+  const graph = await checked(base, manifest.graph, sums);
   const session = await ort.InferenceSession.create(graph, { executionProviders: ['wasm'] });
   return { manifest, predict: (picture) => predict(session, manifest, picture) };
+}
+
+// A file of the export, as SHA256SUMS lists it.
+async function checked(base, name, sums) {
+  const file = await bytes(new URL(name, base));
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', file));
+  const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  if (!sums.split('\n').includes(`${hex}  ${name}`)) {
+    throw new Error(`${name}: altered or damaged (SHA-256). Copy the whole folder again, or export again.`);
+  }
+  return file;
 }
 
 async function bytes(url) {
@@ -31,6 +42,10 @@ async function bytes(url) {
 // `picture`: a File or Blob, or {values: Float32Array, height, width, channels, type: 'uint8', 'uint16' or 'float32'}.
 async function predict(session, manifest, picture) {
   const { values, height, width, channels, type } = picture instanceof Blob ? await decode(picture) : picture;
+  const [tall, wide] = manifest.static ?? [height, width];
+  if (height !== tall || width !== wide) {
+    throw new Error(`of ${height} x ${width} pixels; this model was exported for ${tall} x ${wide} only (--static).`);
+  }
   const image = new ort.Tensor('float32', values, [1, height, width, channels]);
   const range = new ort.Tensor('float32', Float32Array.from(manifest.value_ranges[type]), [2]);
   const begin = performance.now();

@@ -50,6 +50,14 @@ def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_export_that_is_replaced_is_said_to_be(run, model, tmp_path):
+    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
+    assert "in the place of" not in run(*options).stderr
+    done = run(*options)
+    assert done.exit_code == 0
+    assert "out, in the place of the export that was there: model.pt2 " in done.stderr
+
+
 def test_int8_says_what_it_did_to_scores(run, model, tmp_path):
     pytest.importorskip("nncf")
     pytest.importorskip("openvino")

@@ -13,7 +13,8 @@ import pytest
 import torch
 from export_helpers import TAPS, Network, pictures
 
-from patchcore import Detector, ExportError, NotFittedError, Recipe, UsageError, export
+from patchcore import DataError, Detector, ExportError, NotFittedError, PictureError, Recipe, UsageError, export
+from patchcore.data.sample import Sample
 from patchcore.export import formats, parity, saving
 
 pytest.importorskip("onnxscript")
@@ -54,7 +55,9 @@ def test_the_manifest_says_what_the_model_is(small: Detector, folder: Path) -> N
     assert manifest["search_axes"] == [0]  # too few rows for bounds to pay
     assert manifest["parity"]["pictures"] >= 12 + 6 + 5
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert set(manifest["files"]) == files - {"manifest.json"}
+    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text("utf-8").splitlines())
+    assert set(sums) == files - {"SHA256SUMS"}
+    assert sums["manifest.json"] == saving_sha256(folder / "manifest.json")
     assert small.bank is not None
     assert np.array_equal(np.load(folder / "origins.npy"), small.bank.origins)
 
@@ -86,9 +89,8 @@ def test_another_result_than_the_vectors_say_is_refused(folder: Path, tmp_path: 
     shutil.copytree(folder, copy)
     path = copy / "vectors" / "0_image.npy"
     np.save(path, 255 - np.load(path))
-    manifest = json.loads((copy / "manifest.json").read_text("utf-8"))
-    manifest["files"]["vectors/0_image.npy"] = saving_sha256(path)
-    (copy / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    sums, old = copy / "SHA256SUMS", saving_sha256(folder / "vectors" / "0_image.npy")
+    sums.write_text(sums.read_text("utf-8").replace(old, saving_sha256(path)), "utf-8")
     export.load(copy)
     with pytest.raises(runtime.ExportError, match="something else than the library"):
         export.load(copy, verify=True)
@@ -180,7 +182,7 @@ def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path:
         export.save(small, tmp_path / "a", format="openvino", precision="int8")
     with pytest.raises(UsageError, match="format='torch' with precision='int8'"):
         export.save(small, tmp_path / "a", format="torch", precision="int8")
-    with pytest.raises(UsageError, match=r"precision is 'fp32': pictures to test with .* are for int8 only"):
+    with pytest.raises(UsageError, match="precision is 'fp32', and --test is for int8 only"):
         export.save(small, tmp_path / "a", test=[])
     with pytest.raises(UsageError, match="precision is 'bf16'"):
         export.save(small, tmp_path / "a", precision="bf16")
@@ -198,6 +200,38 @@ def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path:
     with pytest.raises(UsageError, match="something else already"):
         export.save(small, tmp_path / "notes")
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_pictures_that_set_the_threshold_are_tested_with_before_those_that_are_remembered() -> None:
+    def named(prefix: str, n: int) -> list[Sample]:
+        return [Sample(f"{prefix}{i}", np.zeros((8, 9, 3), np.uint8)) for i in range(n)]
+
+    def counts(new: int, seen: int) -> tuple[int, int]:
+        names = [one.name for one in parity.chosen(named("new", new), named("seen", seen), None)]
+        assert len(set(names)) == len(names)
+        return sum(name.startswith("new") for name in names), sum(name.startswith("seen") for name in names)
+
+    assert counts(40, 160) == (9, 3)
+    assert counts(6, 160) == (6, 6)
+    assert counts(40, 0) == (12, 0)
+    assert counts(0, 160) == (0, 12)
+    assert counts(1, 2) == (1, 2)
+    assert len(parity.chosen(named("a", 3), [], (8, 9))) == 3
+    with pytest.raises(DataError, match="there are none of the size 9 x 8"):
+        parity.chosen(named("a", 3), [], (9, 8))
+
+
+def test_a_picture_that_cannot_be_read_is_said_before_the_work(small: Detector, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.png").write_text("Dear")
+    with pytest.raises(PictureError, match=r"a\.png"):
+        export.save(small, tmp_path / "exported", pictures=tmp_path / "parts")
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
+
+
+def test_limits_of_int8_are_for_int8_alone(small: Detector, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="precision is 'fp16', and --max-auroc-drop is for int8 only"):
+        export.save(small, tmp_path / "exported", precision="fp16", max_auroc_drop=0.1)
 
 
 def test_synthetic_pictures_come_from_the_seed_and_fit_the_range() -> None:

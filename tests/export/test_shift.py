@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from export_helpers import labelled, pictures
@@ -69,7 +70,7 @@ def test_pictures_that_the_bank_remembers_are_no_measure() -> None:
 def test_without_good_pictures_that_are_new_it_is_refused(deep: Detector) -> None:
     parts = parts_of(deep)
     remembered = {deep.bank.pictures[i] for i in deep.bank.origins[:, 0].tolist()}  # type: ignore[union-attr]
-    given = [Sample(name, "") for name in remembered]
+    given = [Sample(name, np.zeros((40, 48, 3), np.uint8)) for name in remembered]
     with pytest.raises(UsageError, match=rf"none: all {len(given)} given ones are in it. .*--test"):
         Trial.of(given, None, parts, None)
     with pytest.raises(UsageError, match="not seen"):
@@ -110,11 +111,12 @@ def test_the_manifest_keeps_the_shift_and_vectors_are_the_graph_s_own(deep: Dete
     assert export.verify(int8.folder).score < 1e-2
 
 
-def test_a_picture_of_another_size_than_static_is_named(deep: Detector, int8: export.Saved) -> None:
+def test_a_picture_that_cannot_be_used_is_named_before_the_work(deep: Detector) -> None:
     given = [Sample(f"new/{number}", picture) for number, picture in enumerate(pictures(4))]
-    trial = Trial.of(given, labelled(), parts_of(deep), (40, 40))
-    with pytest.raises(PictureError, match=r"new/1: its size is 40 x 48; with --static all have to be 40 x 40"):
-        trial.measure(deep, export.load(int8.folder))
+    with pytest.raises(PictureError, match=r"new/0: its size is 40 x 48; with --static all have to be 40 x 40"):
+        Trial.of(given, labelled(), parts_of(deep), (40, 40))
+    with pytest.raises(PictureError, match=r"gone: no such file"):
+        Trial.of(given, [*labelled(), Sample("gone", "gone", "spot")], parts_of(deep), None)
 
 
 def test_beyond_a_limit_nothing_is_left(deep: Detector, tmp_path: Path) -> None:

@@ -123,12 +123,44 @@ def test_an_array_that_cannot_be_used_is_refused(score, exported_openvino, tmp_p
     assert message in said
 
 
-def test_a_folder_that_is_none_is_refused(score, tmp_path):
+def test_a_picture_that_cannot_be_used_does_not_stop_the_others(score, exported_openvino, tmp_path):
+    vector = exported_openvino / "vectors" / "0_image.npy"
+    rows, said, code = score(exported_openvino, tmp_path, tmp_path / "gone.ppm", vector)
+    assert [row[0] for row in rows] == [str(vector)]
+    assert [line.split(": ")[0] for line in said.splitlines()] == [str(tmp_path), f"{tmp_path}/gone.ppm"]
+    assert code == 1
+
+
+def altered(folder, copy, **fields):
+    """A copy with another manifest."""
+    shutil.copytree(folder, copy)
+    manifest = json.loads((copy / "manifest.json").read_text("utf-8"))
+    (copy / "manifest.json").write_text(json.dumps({**manifest, **fields}, indent=1))
+    return copy
+
+
+def test_pictures_of_another_size_than_the_only_one_are_refused(score, exported_openvino, tmp_path):
+    vector = exported_openvino / "vectors" / "0_image.npy"
+    height, width = np.load(vector).shape[1:3]
+    folder = altered(exported_openvino, tmp_path / "copy", static=[height, width + 1])
+    rows, said, code = score(folder, vector)
+    assert (rows, code) == ([], 1)
+    only = f"[{height},{width + 1}]"
+    assert said == f"{vector}: [height,width] is [{height},{width}]; this model takes {only} only (--static).\n"
+    folder = altered(exported_openvino, tmp_path / "other", static=[height, width])
+    assert score(folder, vector)[0] == score(exported_openvino, vector)[0]
+
+
+def test_a_folder_that_is_none_is_refused(score, exported_openvino, tmp_path):
     assert score(tmp_path, "a.ppm") == ([], f"{tmp_path}/manifest.json: cannot be read.\n", 1)
     (tmp_path / "manifest.json").write_text("{}")
-    assert "Is this a folder of `patchcore export`?" in score(tmp_path, "a.ppm")[1]
+    advice = "Give a folder that `patchcore export` wrote, with --format onnx or openvino."
+    assert advice in score(tmp_path, "a.ppm")[1]
+    assert advice in score(altered(exported_openvino, tmp_path / "copy", engine="torch"), "a.ppm")[1]
 
 
-def test_without_a_picture_it_says_how_it_is_used(program):
-    done = subprocess.run([program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "Usage: patchcore_score DIR PICTURE...\n")
+def test_it_says_how_it_is_used(program):
+    usage = "Usage: patchcore_score DIR PICTURE...\n"
+    for arguments, code in ([], 2), (["folder"], 2), (["--help"], 0):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (code, usage)

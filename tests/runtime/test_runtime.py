@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -134,12 +135,30 @@ def test_the_vectors_agree_here(exported_onnx, exported_openvino):
         assert agreement.pictures >= 4
 
 
-def rehashed(folder, name):
-    """Put a file's hash into the manifest, as somebody would who alters both."""
+def rehashed(folder):
+    """Make the list of hashes right again, as somebody would who alters both."""
+    names = [line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    lines = [f"{signing._sha256(folder / name)}  {name}\n" for name in names if (folder / name).exists()]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+def altered(folder, **fields):
+    """Another value in the manifest."""
     path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["files"][name] = signing._sha256(folder / name)
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_the_list_of_hashes_is_one_that_the_system_s_own_tool_checks(folder):
+    def check():
+        return subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
+                              cwd=folder, capture_output=True, text=True, check=False)  # fmt: skip
+
+    assert (check().returncode, check().stdout) == (0, "")
+    listed = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert there - listed == {"SHA256SUMS", "signature.json"}
+    altered(folder, threshold=1e9)
+    assert check().returncode == 1
 
 
 def test_a_machine_that_scores_otherwise_is_found_out(folder):
@@ -147,13 +166,13 @@ def test_a_machine_that_scores_otherwise_is_found_out(folder):
     cases = json.loads(vectors.read_text())
     cases[0]["expected"]["score"][0] *= 1.001
     vectors.write_text(json.dumps(cases))
-    rehashed(folder, "vectors/vectors.json")
+    rehashed(folder)
     load(folder)
     with pytest.raises(ExportError, match="computes something else than the library did"):
         load(folder, verify=True)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "origins.npy", "vectors/0_image.npy"])
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "origins.npy", "vectors/0_image.npy"])
 def test_a_file_with_one_changed_byte_is_refused(folder, name):
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -162,10 +181,63 @@ def test_a_file_with_one_changed_byte_is_refused(folder, name):
         load(folder)
 
 
-def test_a_folder_that_lacks_a_file_says_which(folder):
-    (folder / "model.onnx").unlink()
-    with pytest.raises(ExportError, match=r"model\.onnx is missing\. Copy the folder again"):
+@pytest.mark.parametrize("name", ["model.onnx", "vectors/0_map.npy", "SHA256SUMS"])
+def test_a_folder_that_lacks_a_file_says_which(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ExportError, match=rf"{name} is missing\. Copy the folder again"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"threshold": 1e9}, {"pixel_threshold": 1}, {"tolerance": {"score": 9, "map": 9}}, {"files": {}}]
+)
+def test_an_edited_manifest_is_found_out(folder, fields):
+    altered(folder, **fields)
+    with pytest.raises(ExportError, match=r"manifest\.json: altered or damaged"):
+        load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "nothing at all", "\0", "abc  manifest.json"])
+def test_a_damaged_list_of_hashes_is_refused(folder, text):
+    (folder / "SHA256SUMS").write_text(text)
+    with pytest.raises(ExportError, match=r"SHA256SUMS|is missing|altered or damaged"):
+        load(folder)
+
+
+def test_a_list_without_the_graph_or_the_manifest_protects_neither(folder):
+    lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    for name in ("manifest.json", "model.onnx"):
+        (folder / "SHA256SUMS").write_text("".join(line for line in lines if name not in line))
+        with pytest.raises(
+            ExportError, match=r"SHA256SUMS: manifest\.json and the graph, model\.onnx, have to be in it"
+        ):
+            load(folder)
+
+
+def test_a_graph_outside_the_folder_is_refused(folder):
+    shutil.copy(folder / "model.onnx", folder.parent / "other.onnx")
+    altered(folder, graph="../other.onnx")
+    with (folder / "SHA256SUMS").open("a") as file:
+        file.write(f"{signing._sha256(folder.parent / 'other.onnx')}  ../other.onnx\n")
+    rehashed(folder)
+    with pytest.raises(ExportError, match="Export again"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["engine", "graph", "static", "threshold", "tolerance", "value_ranges"])
+def test_a_manifest_that_lacks_something_says_what(folder, name):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest[name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rehashed(folder)
+    with pytest.raises(ExportError, match=rf"manifest\.json: it lacks {name}\."):
+        load(folder)
+
+
+def test_a_hint_for_openvino_is_refused_by_another_engine(exported_onnx, exported_openvino):
+    with pytest.raises(ExportError, match=r"precision is 'bf16', which is a hint for OpenVINO; .* was made for onnx"):
+        load(exported_onnx, precision="bf16")
+    load(exported_openvino, precision="bf16")
 
 
 def test_what_is_no_exported_folder_says_so(tmp_path, model_file):
@@ -174,16 +246,17 @@ def test_what_is_no_exported_folder_says_so(tmp_path, model_file):
             load(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', '{"format": 1, "files": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', '{"format": 1, "graph": 3}'])
 def test_a_damaged_manifest_says_so(folder, text):
     (folder / "manifest.json").write_text(text)
+    rehashed(folder)
     with pytest.raises(ExportError, match=r"manifest\.json: damaged"):
         load(folder)
 
 
 def test_a_newer_folder_says_what_to_do(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    altered(folder, format=2)
+    rehashed(folder)
     with pytest.raises(ExportError, match=r"format 2; this version reads formats up to 1\. Upgrade"):
         load(folder)
 
@@ -305,7 +378,7 @@ def test_it_imports_nothing_but_its_own_dependencies():
 
 
 def test_it_can_be_read_in_one_sitting():
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("*.py")) <= 710
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("*.py")) <= 750
 
 
 def test_both_packages_have_one_version():
@@ -325,9 +398,29 @@ def test_the_command_prints_one_object_per_picture(exported_onnx, hazelnut, keys
     assert "largest difference of a score" in done.stderr
 
 
-def test_the_command_refuses_a_folder_in_one_line(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "patchcore_runtime", tmp_path, "a.png"],
+def command(*arguments):
+    done = subprocess.run([sys.executable, "-m", "patchcore_runtime", *arguments],
                           capture_output=True, text=True, check=False)  # fmt: skip
-    assert (done.returncode, done.stdout) == (1, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert "no manifest.json in it" in done.stderr
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+def test_a_wrong_command_line_is_told_from_a_folder_that_is_damaged(folder, tmp_path):
+    for arguments, message in (
+        ([tmp_path / "gone", "a.png"], "gone: expected a folder that `patchcore export` has written."),
+        ([tmp_path, "a.png"], "expected a folder that `patchcore export` has written."),
+        ([folder], "give pictures, or --verify."),
+    ):
+        code, printed, said = command(*arguments)
+        assert (code, printed) == (2, "")
+        assert said[-1].endswith(message)
+    (folder / "model.onnx").write_bytes(b"x")
+    code, printed, said = command(folder, "a.png")
+    assert (code, printed, len(said)) == (1, "", 1)
+    assert "model.onnx: altered or damaged" in said[0]
+
+
+def test_a_folder_in_the_place_of_a_picture_is_named_and_the_others_go_on(exported_onnx, hazelnut):
+    code, printed, _ = command(exported_onnx, hazelnut, hazelnut / "test/colour/00.jpg")
+    first, second = map(json.loads, printed.splitlines())
+    assert (code, first["error"]) == (1, f"{hazelnut}: a folder, where a picture was expected.")
+    assert second["decision"] == "fail"

@@ -1,6 +1,7 @@
 """The page in a real browser: the same scores as the library, and no request to anywhere else."""
 
 import functools
+import hashlib
 import json
 import shutil
 import threading
@@ -152,16 +153,37 @@ def test_pictures_get_cards_and_nothing_is_asked_of_anywhere_else(page, address,
     assert page.complaints() == []
 
 
-def test_a_graph_that_was_altered_is_refused(page, site):
-    altered = shutil.copytree(site / "model", site / "altered")
-    data = (altered / "model.onnx").read_bytes()
-    (altered / "model.onnx").write_bytes(data[:-1] + b"x")
-    said = page.value("import('./score.mjs').then((m) => m.load('altered')).then(() => '', (error) => error.message)")
-    assert "model.onnx: not the file that manifest.json names" in said
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
+def test_a_file_that_was_altered_is_refused(page, site, name):
+    altered = shutil.copytree(site / "model", site / f"altered-{name}")
+    data = bytearray((altered / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (altered / name).write_bytes(data)
+    assert f"{name}: altered or damaged (SHA-256)" in said(page, altered.name)
+
+
+def said(page, folder, then="''"):
+    """What loading a folder, and then something else, says."""
+    return page.value(f"import('./score.mjs').then((m) => m.load('{folder}')).then((model) => {then})"
+                      ".then(String, (error) => error.message)")  # fmt: skip
+
+
+def test_pictures_of_another_size_than_the_only_one_are_refused(page, site):
+    folder = shutil.copytree(site / "model", site / "static")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    old = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "static": [40, 60]}))
+    new = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text((folder / "SHA256SUMS").read_text().replace(old, new))
+    picture = "{values: new Float32Array(40 * %d), height: 40, width: %d, channels: 1, type: 'uint8'}"
+    predict = f"model.predict({picture}).then((result) => result.width)"
+    expected = "of 40 x 61 pixels; this model was exported for 40 x 60 only (--static)."
+    assert said(page, "static", predict % (61, 61)) == expected
+    assert said(page, "static", predict % (60, 60)) == "60"
 
 
 def test_a_page_without_a_model_says_so(browser, address):
     browser.open(f"{address}index.html?model=elsewhere", 400)
     until(browser, "document.querySelector('#status').textContent.startsWith('No model: ')")
-    assert "elsewhere/manifest.json: 404" in browser.value("document.querySelector('#status').textContent")
+    assert "elsewhere/SHA256SUMS: 404" in browser.value("document.querySelector('#status').textContent")
     assert browser.value("document.querySelector('input').disabled")

@@ -1,4 +1,7 @@
-"""`python -m patchcore_runtime FOLDER PICTURE...`: one JSON object per picture; exit code 1 if one cannot be used."""
+"""`python -m patchcore_runtime FOLDER PICTURE...`: one JSON object per picture.
+
+Exit codes: 1 if a picture or the folder cannot be used, 2 for a wrong command line.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,23 @@ import argparse
 import json
 import math
 import sys
+from pathlib import Path
 
 from patchcore_runtime import ExportError, load, verify
+from patchcore_runtime.folder import MANIFEST
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m patchcore_runtime", description="Score pictures.")
     parser.add_argument("folder", help="what `patchcore export` wrote")
-    parser.add_argument("pictures", nargs="*")
+    parser.add_argument("pictures", nargs="*", metavar="picture")
     parser.add_argument("--verify", action="store_true", help="run the folder's test vectors first")
     parser.add_argument("--require-signature", metavar="PUBLIC_KEY")
     given = parser.parse_intermixed_args()
+    if not (Path(given.folder) / MANIFEST).is_file():
+        parser.error(f"{given.folder}: expected a folder that `patchcore export` has written.")
+    if not given.pictures and not given.verify:
+        parser.error("give pictures, or --verify.")
     try:
         model = load(given.folder, require_signature=given.require_signature)
         if given.verify:

@@ -29,6 +29,11 @@ def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precisio
     made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(manifest["engine"])
     if made is None:
         raise ExportError(f"{folder}: made for the engine {manifest['engine']!r}, which this version does not know.")
+    if precision != "fp32" and manifest["engine"] != "openvino":
+        raise ExportError(
+            f"precision is {precision!r}, which is a hint for OpenVINO; {folder} was made for {manifest['engine']}. "
+            "Leave it out, or export with --format openvino."
+        )
     return made(folder / manifest["graph"], threads, precision, streams)
 
 

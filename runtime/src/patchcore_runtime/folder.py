@@ -11,28 +11,44 @@ from patchcore_runtime.errors import ExportError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"  # of every other file but the signature, as `sha256sum` writes and checks them
+_USED = {"engine", "graph", "static", "value_ranges", "check_float"}  # of the manifest
+_USED |= {"threshold", "pixel_threshold", "tolerance", "floor"}
 
 
-def read(folder: str | Path, check: bool = True) -> dict[str, Any]:
-    """The manifest. `check` also compares every file with its SHA-256. Errors: ExportError."""
+def read(folder: str | Path) -> dict[str, Any]:
+    """The manifest, after every file has been compared with its SHA-256. Errors: ExportError."""
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise ExportError(f"{folder}: no {MANIFEST} in it; expected a folder that `patchcore export` has written.")
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-        version = int(manifest["format"])
-        files = dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path}: damaged ({error}). Copy the folder again, or export again.") from error
-    if version > FORMAT:
-        raise ExportError(f"{path}: format {version}; this version reads formats up to {FORMAT}. Upgrade it.")
-    for name, expected in files.items() if check else ():
+    sums = _sums(folder)
+    for name, expected in sums.items():
         if not (folder / name).is_file():
             raise ExportError(f"{folder}: {name} is missing. Copy the folder again, or export again.")
         if sha256(folder / name) != expected:
             raise ExportError(f"{folder / name}: altered or damaged (SHA-256). Copy it again, or export again.")
-    return dict(manifest)
+    try:
+        manifest = dict(json.loads(path.read_text("utf-8")))
+        version, graph = int(manifest["format"]), Path(manifest.get("graph", ""))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path}: damaged ({error!r}). Copy the folder again, or export again.") from error
+    if version > FORMAT:
+        raise ExportError(f"{path}: format {version}; this version reads formats up to {FORMAT}. Upgrade it.")
+    if missing := sorted(_USED - manifest.keys()):
+        raise ExportError(f"{path}: it lacks {', '.join(missing)}. Copy the folder again, or export again.")
+    if not {MANIFEST, str(graph)} <= sums.keys() or graph.name != str(graph):
+        raise ExportError(f"{folder / SUMS}: {MANIFEST} and the graph, {graph}, have to be in it. Export again.")
+    return manifest
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Names and digests, as they are listed."""
+    path = folder / SUMS
+    if not path.is_file():
+        raise ExportError(f"{folder}: {SUMS} is missing. Copy the folder again, or export again.")
+    lines = path.read_text("utf-8", "replace").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def sha256(path: Path) -> str:

@@ -116,7 +116,7 @@ def load(
     """A model from its folder, every file checked against its SHA-256.
 
     `threads`: the engine's own choice if it is None. `verify` also runs the test vectors. `precision`
-    is a hint for OpenVINO alone: `fp32`, or `bf16`, which is faster where the processor has it, with
+    is `fp32`, or, as a hint for OpenVINO, `bf16`, which is faster where the processor has it, with
     other scores. `streams`: how many pictures OpenVINO looks at side by side, for callers with several threads;
     they share `threads`. ONNX Runtime does so by itself. `require_signature`: file of the public key that must
     have signed the folder, which is checked before anything else in it is read. Errors: ExportError (SignatureError).

@@ -55,15 +55,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 @click.option(
     "--max-auroc-drop",
     type=click.FloatRange(0, 1),
-    default=0.005,
-    show_default=True,
+    show_default="0.005",
     help="int8: refuse if the image AUROC drops by more.",
 )
 @click.option(
     "--max-threshold-shift",
     type=click.FloatRange(0),
-    default=0.05,
-    show_default=True,
+    show_default="0.05",
     help="int8: refuse if the threshold that good pictures set moves by a larger share.",
 )
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
@@ -81,8 +79,8 @@ def export(
     opset: int,
     pictures: Path | None,
     test: Path | None,
-    max_auroc_drop: float,
-    max_threshold_shift: float,
+    max_auroc_drop: float | None,
+    max_threshold_shift: float | None,
     key: str | None,
     threads: int | None,
     weights: str | None,
@@ -106,6 +104,7 @@ def export(
 
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
+    instead = ", in the place of the export that was there" if (output / "manifest.json").is_file() else ""
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
     saved = save(
         detector,
@@ -137,7 +136,7 @@ def export(
         say(f"Quantised with {counted(saved.shift.calibrated_on, 'good picture')}, measured on {saved.shift}.")
     axes = ", ".join(f"by bounds along {one} axes" if one else "through all rows" for one in saved.axes)
     say(f"Search, exact: {axes}.")
-    say(f"Wrote {output}: {size}. Check it anywhere with: patchcore verify {output}")
+    say(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
 
 
 @click.command()

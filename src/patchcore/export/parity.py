@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.data import datasets
 from patchcore.data.images import read
+from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError
 
@@ -36,7 +36,7 @@ _SHAPES = (
     (1, 287, 121, 1, "uint16"),  # a size at which OpenVINO rounds a quotient of whole numbers wrongly
     (5, 64, 64, 3, "float32"),
 )
-_REAL = 12  # of the given pictures, that are looked at one by one
+_REAL = 12  # of the given pictures, that are looked at
 
 
 def value_ranges(own: tuple[float, float] | None) -> dict[str, list[float]]:
@@ -61,20 +61,31 @@ def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[
     return batches
 
 
-def real(pictures: Any, static: tuple[int, int] | None) -> Iterator[Batch]:
-    """Batches from the user's pictures: some as they are, five at a time, and parts of other shapes."""
-    found = datasets.samples(pictures)
-    samples = found[:: max(1, len(found) // _REAL)][:_REAL] if isinstance(found, list) else list(found)[:_REAL]
-    arrays = [read(one.picture, one.name) for one in samples]
+def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int] | None) -> list[Sample]:
+    """Good pictures for the self-test: most that the bank has not seen, some that it has. They are read, to be sure.
+
+    Errors: PictureError; DataError without any of the right size.
+    """
     if static:
-        arrays = [one for one in arrays if one.shape[:2] == static]
-    if not arrays:
-        raise DataError(
-            f"None of the pictures to test with is of the size {static}. Give others, or leave them out: synthetic "
-            "pictures are used then."
-            if static
-            else "There are no pictures to test with. Give others, or leave them out."
-        )
+        new, seen = ([one for one in part if read(one.picture, one.name).shape[:2] == static] for part in (new, seen))
+    some = _spread(seen, max(_REAL // 4, _REAL - len(new)))
+    some = [*_spread(new, _REAL - len(some)), *some]
+    if not some:
+        of = f" of the size {static[0]} x {static[1]}" if static else ""
+        raise DataError(f"--pictures: there are none{of}. Give others, or leave them out: the self-test has its own.")
+    for one in some:
+        read(one.picture, one.name)
+    return some
+
+
+def _spread(found: Sequence[Sample], most: int) -> list[Sample]:
+    most = min(most, len(found))
+    return [found[i * len(found) // most] for i in range(most)]
+
+
+def real(found: Sequence[Sample], static: tuple[int, int] | None) -> Iterator[Batch]:
+    """Batches from the user's pictures: each as it is, five at a time, and parts of other shapes."""
+    arrays = [read(one.picture, one.name) for one in found]
     for one in arrays:
         yield one[None]
     alike = [one for one in arrays if one.dtype == arrays[0].dtype and one.shape[2] == arrays[0].shape[2]]

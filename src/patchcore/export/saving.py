@@ -20,12 +20,13 @@ import torch
 from patchcore import archive
 from patchcore.archive import Parts, parts_of
 from patchcore.data import datasets
+from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.ensemble import banks_of
-from patchcore.errors import ExportError, UsageError
+from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import formats, parity
 from patchcore.export.graph import Graph
-from patchcore.export.shift import Shift, Trial
+from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
 
 if TYPE_CHECKING:
     from patchcore_runtime import Agreement, Model
@@ -56,22 +57,22 @@ def save(
     opset: int = formats.OPSET,
     pictures: Any = None,
     test: Any = None,
-    max_auroc_drop: float = 0.005,
-    max_threshold_shift: float = 0.05,
+    max_auroc_drop: float | None = None,
+    max_threshold_shift: float | None = None,
 ) -> Saved:
     """Write a detector as one graph, from raw pixels to scores and maps; the folder appears whole or not at all.
 
     `format` is `onnx`, `openvino` or `torch`; `precision` is `fp32`, or `fp16`, which keeps weights and
     bank in half precision and computes in single. `static`: the (height, width) of the only
     pictures that it will be given; without it, any. `pictures` (what `fit` takes): good ones for the
-    self-test, which runs the written files against the library, on synthetic pictures too; above the
-    tolerance nothing is left.
+    self-test, which runs the written files against the library, on synthetic pictures too: a dozen, of those that
+    set the threshold before those that are in the bank. Above the tolerance nothing is left.
 
     `int8` quantises the backbone alone, on `pictures`, which it needs. The graph is tested before, as in
     fp32, and measured afterwards on those of them that the bank has not seen, and on `test`, labelled
     pictures (samples, or a path that `evaluate` takes). Where the image AUROC has dropped by more than
-    `max_auroc_drop`, or the threshold that these good pictures would set has moved by more than
-    `max_threshold_shift` of itself, nothing is left. Errors: NotFittedError, UsageError, DataError,
+    `max_auroc_drop` (0.005), or the threshold that these good pictures would set has moved by more than
+    `max_threshold_shift` (0.05) of itself, nothing is left. Errors: NotFittedError, UsageError, DataError,
     PictureError, MissingExtraError, ExportError.
     """
     formats.check(format, precision, opset)
@@ -82,13 +83,15 @@ def save(
         )
     from patchcore_runtime import Model
 
-    given = None if pictures is None else list(datasets.samples(pictures))
-    trial = Trial.of(given, test, parts, static) if precision == "int8" else None
-    if test is not None and trial is None:
-        raise UsageError(f"precision is {precision!r}: pictures to test with (`test`, --test) are for int8 only.")
+    for_int8 = {"--test": test, "--max-auroc-drop": max_auroc_drop, "--max-threshold-shift": max_threshold_shift}
+    if precision != "int8" and (unused := [name for name, value in for_int8.items() if value is not None]):
+        raise UsageError(f"precision is {precision!r}, and {unused[0]} is for int8 only. Leave it out.")
+    found = None if pictures is None else list(datasets.samples(pictures))
+    given = None if found is None else parity.chosen(*split(found, parts.bank)[::-1], static)
+    trial = Trial.of(found, test, parts, static) if precision == "int8" else None
     with _appearing(Path(folder)) as place:
         graph = _graph(parts, half=format != "torch")
-        log.info("Exporting (%s, %s); this takes about a minute.", format, precision)
+        log.info("Exporting (%s, %s); this may take a minute.", format, precision)
         program = formats.capture(graph, static)
         made_up = parity.synthetic(parts.recipe.seed, parts.recipe.value_range, static)
         wanted = [parity.expected(detector, one) for one in made_up]
@@ -104,7 +107,8 @@ def save(
                 f"The exported graph does not agree with the library, so it was not kept. {agreement}; allowed are "
                 f"{tested_as['tolerance']}. Use another format or precision."
             )
-        tested = f"{len(made_up)} batches of synthetic pictures" + (" and the given ones" if given else "")
+        tested = f"{len(made_up)} batches of synthetic pictures"
+        tested += f" and {counted(len(given), 'given one')}, whole and in parts" if given else ""
         tested += ", before it was quantised" if trial else ""
         manifest["parity"] = {**asdict(agreement), "tested_with": tested}
         shift = None
@@ -113,7 +117,10 @@ def save(
             formats.quantise(place, format, trial.quantise)
             model = Model(place, manifest)
             shift = trial.measure(detector, model)
-            shift.check(max_auroc_drop, max_threshold_shift)
+            shift.check(
+                MAX_AUROC_DROP if max_auroc_drop is None else max_auroc_drop,
+                MAX_THRESHOLD_SHIFT if max_threshold_shift is None else max_threshold_shift,
+            )
             manifest["quantised"] = shift.figures()
             wanted = _own(model, manifest, made_up)
         sizes = {one.name: one.stat().st_size for one in place.iterdir()}
@@ -173,7 +180,7 @@ def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int]
 
 
 def _self_test(
-    detector: Detector, place: Path, manifest: dict[str, Any], vectors: Iterator[Any], pictures: Any
+    detector: Detector, place: Path, manifest: dict[str, Any], vectors: Iterator[Any], pictures: list[Sample] | None
 ) -> Agreement:
     from patchcore_runtime import Agreement
     from patchcore_runtime.model import Model
@@ -191,12 +198,14 @@ def _self_test(
 
 
 def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
-    from patchcore_runtime.folder import MANIFEST, sha256
+    """The manifest, and the sums of all files, which come last."""
+    from patchcore_runtime.folder import MANIFEST, SUMS, sha256
 
-    files = sorted(path for path in place.rglob("*") if path.is_file())
-    manifest["files"] = {path.relative_to(place).as_posix(): sha256(path) for path in files}
     finite = json.loads(json.dumps(manifest), parse_constant=lambda _: None)  # JSON has no infinity
     (place / MANIFEST).write_text(json.dumps(finite, indent=1, sort_keys=True, allow_nan=False), "utf-8")
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    lines = [f"{sha256(path)}  {path.relative_to(place).as_posix()}\n" for path in files]
+    (place / SUMS).write_text("".join(lines), "utf-8", newline="\n")
 
 
 @contextmanager

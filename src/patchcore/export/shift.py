@@ -25,6 +25,9 @@ from patchcore.memory.bank import Bank
 if TYPE_CHECKING:
     from patchcore_runtime import Model
 
+MAX_AUROC_DROP = 0.005  # that int8 is allowed, unless a caller says otherwise
+MAX_THRESHOLD_SHIFT = 0.05  # as a share of the threshold
+
 
 @dataclass(frozen=True)
 class Shift:
@@ -112,7 +115,7 @@ class Trial:
 
     @classmethod
     def of(cls, given: list[Sample] | None, test: Any, parts: Parts, static: tuple[int, int] | None) -> Trial:
-        """`test`: labelled samples, or a path to some. Errors: UsageError where there are not enough."""
+        """`test`: labelled samples, or a path to some. Errors: UsageError where there are too few; PictureError."""
         if not given:
             raise UsageError(
                 "precision='int8' needs good pictures to quantise with, and a detector file keeps none: give them "
@@ -129,7 +132,10 @@ class Trial:
                 "precision='int8' is measured on good pictures that the bank has not seen, and there are none: "
                 f"all {len(given)} given ones are in it. Give others with them (--pictures), or labelled ones (--test)."
             )
-        return cls(good, labelled, static, parity.value_ranges(parts.recipe.value_range))
+        trial = cls(good, labelled, static, parity.value_ranges(parts.recipe.value_range))
+        for one in (*good, *labelled):
+            trial._read(one)  # one that cannot be used is said before the work
+        return trial
 
     @property
     def counts(self) -> tuple[str, str]:
