@@ -88,6 +88,14 @@ def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
         assert expected in done.stderr
 
 
+def test_defects_beside_good_pictures_are_not_learned_from(run, hazelnut, few, tmp_path):
+    for words in ((hazelnut / "test",), (few, "--calibration", hazelnut / "test")):
+        done = run("fit", *words, "-o", tmp_path / "m", *SMALL)
+        assert done.exit_code == 1
+        assert "has a sub-folder good, and other pictures beside it (4 in colour, 3 in good)" in done.stderr
+        assert not (tmp_path / "m").exists()
+
+
 def test_fit_of_a_data_set_root_learns_from_its_training_pictures_alone(run, hazelnut, tmp_path):
     assert run("fit", hazelnut, "-o", tmp_path / "m", *SMALL).exit_code == 0
     names = Detector.load(tmp_path / "m").bank.pictures

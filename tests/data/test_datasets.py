@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,58 @@ def test_a_folder_holds_good_pictures_in_order_of_name(tmp_path):
 def test_a_folder_is_searched_with_its_sub_folders(tmp_path):
     make(tmp_path / "z.png", tmp_path / "day 1" / "a.png", tmp_path / "day 1" / "cam" / "a.png")
     assert sorted(names(detect(str(tmp_path)).train)) == ["day 1/a.png", "day 1/cam/a.png", "z.png"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "expected"),
+    [
+        (["a/1.png", "b/1.png", "b/x/2.png"], "folder, 3 pictures in 2 sub-folders (a, b) taken as good"),
+        (["1.png", "a/1.png"], "folder, 2 pictures, 1 of them in 1 sub-folder (a), taken as good"),
+        (["Good/1.png"], "folder, 1 picture in 1 sub-folder (Good) taken as good"),
+        (["good/1.png", "ok/1.png"], "folder, 2 pictures in 2 sub-folders (good, ok) taken as good"),
+        ([f"{n}/1.png" for n in range(7)], "folder, 7 pictures in 7 sub-folders (0, 1, 2, 3, 4, ...) taken as good"),
+    ],
+)
+def test_the_description_says_in_which_sub_folders_the_pictures_are(tmp_path, pictures, expected):
+    make(*(tmp_path / name for name in pictures))
+    found = detect(tmp_path)
+    assert found.description == expected
+    assert sorted(names(found.train)) == sorted(pictures)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "expected"),
+    [
+        (
+            ["good/1.png", "good/2.png", "bent/1.png"],
+            r"folder good, .*\(1 in bent, 2 in good\).*alone, {root}/good\.$",
+        ),
+        (["OK/1.png", "nok/1.png"], r"sub-folder OK, .*\(1 in OK, 1 in nok\).*alone, {root}/OK\.$"),
+        (["good/1.png", "2.png"], r"sub-folder good, .*\(1 in no sub-folder, 1 in good\).*alone, {root}/good\.$"),
+        (
+            ["line 1/good/1.png", "line 1/bent/x/1.png", "line 2/1.png"],
+            r"^{root}/line 1 has .*alone, {root}/line 1/good",
+        ),
+    ],
+)
+def test_other_pictures_beside_good_ones_are_not_taken_for_good(tmp_path, pictures, expected):
+    make(*(tmp_path / name for name in pictures))
+    with pytest.raises(DataError, match=expected.format(root=re.escape(str(tmp_path)))):
+        detect(tmp_path)
+    with pytest.raises(DataError, match="cannot all be taken as good"):
+        samples(str(tmp_path))
+
+
+def test_a_link_to_good_pictures_beside_others_is_seen(tmp_path):
+    make(tmp_path / "elsewhere" / "1.png", tmp_path / "parts" / "bent" / "1.png")
+    (tmp_path / "parts" / "good").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"parts has a sub-folder good, and other pictures beside it \(1 in bent\)"):
+        detect(tmp_path / "parts")
+
+
+def test_a_test_split_is_not_taken_for_good_and_its_data_set_is_named(hazelnut):
+    with pytest.raises(DataError, match=rf"test.good, or {re.escape(str(hazelnut))}, the data set that"):
+        detect(hazelnut / "test")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "PNG", "Jpg"])

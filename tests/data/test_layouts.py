@@ -303,7 +303,10 @@ def test_the_splits_are_those_of_the_data_sets_beside_the_repository(tmp_path):
 
 def test_a_plain_folder_and_a_table_are_still_what_they_were(tmp_path):
     picture(tmp_path / "parts/a.png", tmp_path / "parts/images/b.png", tmp_path / "parts/test/c.png")
-    assert detect(tmp_path / "parts").description == "folder, 3 pictures taken as good"
+    assert (
+        detect(tmp_path / "parts").description
+        == "folder, 3 pictures, 2 of them in 2 sub-folders (images, test), taken as good"
+    )
     (tmp_path / "parts.csv").write_text("path,label\nparts/a.png,good\n")
     assert detect(tmp_path / "parts.csv").description.startswith("CSV table, 1 good")
 
@@ -311,7 +314,7 @@ def test_a_plain_folder_and_a_table_are_still_what_they_were(tmp_path):
 def test_labels_of_ones_own_are_not_elpv(tmp_path):
     picture(tmp_path / "images/a.png")
     (tmp_path / "labels.csv").write_text("path,label\nimages/a.png,good\n")
-    assert detect(tmp_path).description == "folder, 1 picture taken as good"
+    assert detect(tmp_path).description == "folder, 1 picture in 1 sub-folder (images) taken as good"
 
 
 def test_a_kind_called_ok_beside_good_training_pictures_is_not_btad(tmp_path):

@@ -120,7 +120,7 @@ def test_defects_of_the_test_split_have_to_be_asked_for_and_are_said_to_be_spent
 
 
 def test_kinds_are_the_names_of_folders(tmp_path):
-    pictures(tmp_path / "bad", "x.png", "scratch/y.png", "ok/z.png")
+    pictures(tmp_path / "bad", "x.png", "scratch/y.png", "OK/z.png")
     defects, notes = defects_at(str(tmp_path / "bad"), tmp_path, datasets.Dataset(""))
     assert [(Path(sample.name).name, sample.kind) for sample in defects] == [("y.png", "scratch"), ("x.png", "defect")]
     assert "1 picture in folders of good ones left out" in notes[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data import layouts
-from patchcore.data.sample import GOOD, Dataset, Sample, pictures_in
+from patchcore.data.layouts.tree import folders_in
+from patchcore.data.sample import GOOD, Dataset, Sample, holds_good, pictures_in
 from patchcore.errors import DataError, UsageError, counted
 
 __all__ = ["GOOD", "Dataset", "Sample", "detect", "draw", "is_one", "limited", "pictures_in", "relative", "samples"]
@@ -27,9 +29,11 @@ def detect(path: str | Path) -> Dataset:
       a training picture, if good, and a test picture), and `part` (which item a picture shows).
     - MVTec AD: `train/good`, `test/<kind>`, `ground_truth/<kind>/<stem>_mask.png`.
     - The other layouts of `patchcore datasets`: one category of each.
-    - Folder: its pictures, taken as good; sub-folders are searched too.
+    - Folder: its pictures, taken as good; sub-folders are searched too. Where one of them is called
+      `good` or `ok`, there must be no other pictures beside it.
 
-    Errors: DataError, also for half a data set and for several categories at once.
+    Errors: DataError, also for half a data set, for several categories at once, and for a folder of
+    several kinds of pictures.
     """
     path = Path(path)
     if layout := layouts.layout_of(path):
@@ -43,7 +47,36 @@ def detect(path: str | Path) -> Dataset:
             f"give one of them, for example {within[0].path}."
         )
     train = [Sample(p.relative_to(path).as_posix(), p, GOOD) for p in pictures_in(path, recursive=True)]
-    return Dataset(f"folder, {counted(len(train), 'picture')} taken as good", train)
+    return Dataset(f"folder, {_where(path, [Path(one.name) for one in train])} taken as good", train)
+
+
+def _where(root: Path, pictures: list[Path]) -> str:
+    """How many pictures there are, and in which sub-folders. DataError if not all of them can be good ones."""
+    places: dict[Path, Counter[str]] = {}  # folder: how many in each of its sub-folders; "": in none of them
+    for picture in pictures:
+        parts = (*picture.parts[:-1], "")
+        for depth, part in enumerate(parts):
+            places.setdefault(root.joinpath(*parts[:depth]), Counter())[part] += 1
+    for folder, found in places.items():
+        good = [one for one in folders_in(folder) if holds_good(one.name)]  # also a link, which is not followed
+        if good and not all(map(holds_good, found)):
+            kinds = _some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
+            whole = f", or {folder.parent}, the data set that it is a part of" * bool(layouts.layout_of(folder.parent))
+            raise DataError(
+                f"{folder} has a sub-folder {good[0].name}, and other pictures beside it ({kinds}): they cannot all be "
+                f"taken as good. Give the good ones alone, {good[0]}{whole}."
+            )
+    direct = places[root].pop("", 0)
+    total, within = counted(len(pictures), "picture"), places[root]
+    if not within:
+        return total
+    names = f"{counted(len(within), 'sub-folder')} ({_some(within)})"
+    return f"{total}, {len(pictures) - direct} of them in {names}," if direct else f"{total} in {names}"
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:most] + ["..."] * (len(names) > most))
 
 
 def samples(pictures: Any) -> Iterable[Sample]:

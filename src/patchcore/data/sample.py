@@ -9,6 +9,7 @@ from patchcore.data.images import EXTENSIONS, Picture
 from patchcore.errors import DataError
 
 GOOD = "good"
+_GOOD_FOLDERS = (GOOD, "ok")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Dataset:
     description: str
     train: list[Sample] = field(default_factory=list)
     test: list[Sample] = field(default_factory=list)
+
+
+def holds_good(folder: str) -> bool:
+    """Whether a folder of that name says that its pictures are good."""
+    return folder.lower() in _GOOD_FOLDERS
 
 
 def pictures_in(folder: Path, recursive: bool = False) -> list[Path]:

@@ -15,10 +15,10 @@ from patchcore.data import datasets
 from patchcore.data.datasets import GOOD, Dataset, Sample, draw
 from patchcore.data.layouts import layout_of
 from patchcore.data.loading import OnBad, in_order, load
+from patchcore.data.sample import holds_good
 from patchcore.errors import DataError, PictureError, UsageError, counted
 
 TEST = "test"  # instead of a folder of defects: those of the data set's own test split
-_GOOD_FOLDERS = (GOOD, "ok")
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def defects_at(where: str, data: Path, found: Dataset) -> tuple[list[Sample], li
     elif Path(where).is_dir():
         root = Path(where)
         paths = datasets.pictures_in(root, recursive=True)
-        shown = [path for path in paths if not set(path.relative_to(root).parts[:-1]) & set(_GOOD_FOLDERS)]
+        shown = [path for path in paths if not any(map(holds_good, path.relative_to(root).parts[:-1]))]
         left_out = len(paths) - len(shown)
         defects = [Sample(str(path), path, _kind(path.relative_to(root))) for path in shown]
-        if not defects or root.name in _GOOD_FOLDERS:
+        if not defects or holds_good(root.name):
             raise DataError(f"{where}: all of its pictures are in a folder of good ones; expected defective pictures.")
     else:
         raise UsageError(
