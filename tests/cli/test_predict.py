@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,12 +138,16 @@ def test_a_folder_is_searched_in_depth_when_asked_to(run, model_file, parts):
     assert [Path(row["path"]).name for row in deep] == ["scratched.jpg", *READABLE[:3]]
 
 
-def test_a_folder_without_pictures_is_named(run, model_file, tmp_path):
-    (tmp_path / "empty" / "deeper").mkdir(parents=True)
-    done = run("predict", model_file, tmp_path / "empty")
+def test_a_folder_without_pictures_is_named(run, model_file, hazelnut, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for words in ([], ["--recursive"]):
+        done = run("predict", model_file, tmp_path / "empty", *words)
+        assert done.exit_code == 1
+        assert re.search(r"empty holds no pictures \(.*\)\.\n", done.stderr)
+    done = run("predict", model_file, hazelnut / "test")
     assert done.exit_code == 1
-    assert "empty holds no pictures" in done.stderr
-    assert "its sub-folders were not searched" in done.stderr
+    assert "its sub-folders, which hold 7, were not searched" in done.stderr
+    assert f"for example {hazelnut / 'test' / 'colour'}. --recursive looks in all of them.\n" in done.stderr
 
 
 def test_the_output_folder_gets_overlays_maps_and_a_table(run, model_file, detector, parts, tmp_path):

@@ -111,11 +111,14 @@ def test_a_folder_without_pictures_is_an_error(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=r"holds no pictures \(\.bmp, \.jpeg, .*\)\."):
         detect(tmp_path)
+    with pytest.raises(DataError, match=r"holds no pictures \(\.bmp, \.jpeg, .*\), nor do its sub-folders\."):
+        pictures_in(tmp_path)
 
 
 def test_only_the_folder_itself_is_searched_when_asked_and_the_error_says_so(tmp_path):
     make(tmp_path / "deeper" / "a.png")
-    with pytest.raises(DataError, match=r"holds no pictures .*; its sub-folders were not searched"):
+    example = re.escape(str(tmp_path / "deeper"))
+    with pytest.raises(DataError, match=rf"no pictures .*; its sub-folders, which hold 1, were .*example {example}\."):
         pictures_in(tmp_path)
     assert pictures_in(tmp_path, recursive=True) == [tmp_path / "deeper" / "a.png"]
 

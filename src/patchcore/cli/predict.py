@@ -22,7 +22,7 @@ from patchcore.cli.common import (
     say,
     whole_file,
 )
-from patchcore.errors import UsageError
+from patchcore.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -124,10 +124,15 @@ def _expand(images: tuple[Path, ...], recursive: bool) -> Iterator[tuple[Path, P
     from patchcore.data.datasets import pictures_in
 
     for path in images:
-        if path.is_dir():
-            yield from ((found, found.relative_to(path)) for found in pictures_in(path, recursive))
-        else:
+        if not path.is_dir():
             yield path, Path(path.name)
+            continue
+        try:
+            pictures = pictures_in(path, recursive)
+        except DataError as error:
+            pictures_in(path, recursive=True)  # where that finds none either, it says so
+            raise DataError(f"{error} --recursive looks in all of them.") from None
+        yield from ((found, found.relative_to(path)) for found in pictures)
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:

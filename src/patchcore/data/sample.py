@@ -42,9 +42,16 @@ def pictures_in(folder: Path, recursive: bool = False) -> list[Path]:
     """The picture files of a folder, by extension, in order of name. DataError if there are none."""
     entries = folder.rglob("*") if recursive else folder.iterdir()
     found = sorted(p for p in entries if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
-    if not found:
-        raise DataError(
-            f"{folder} holds no pictures ({', '.join(sorted(EXTENSIONS))})"
-            f"{'.' if recursive else '; its sub-folders were not searched.'}"
-        )
-    return found
+    if found:
+        return found
+    none = f"{folder} holds no pictures ({', '.join(sorted(EXTENSIONS))})"
+    if recursive:
+        raise DataError(f"{none}.")
+    try:
+        deeper = pictures_in(folder, recursive=True)
+    except DataError:
+        raise DataError(f"{none}, nor do its sub-folders.") from None
+    raise DataError(
+        f"{none}; its sub-folders, which hold {len(deeper)}, were not searched. Give one that has some, for example "
+        f"{deeper[0].parent}."
+    )
