@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from patchcore import DataError, Recipe, UsageError
-from patchcore.benchmark.cells import Options, Source, digest, plan, sources
+from patchcore.benchmark.cells import Options, Source, digest, plan, short, sources
 from patchcore.benchmark.measure import from_json, to_json
 
 
@@ -55,12 +55,25 @@ def test_the_plan_is_every_category_with_every_recipe_and_seed(tmp_path, categor
 
 def test_the_plan_has_a_cell_for_every_number_of_shots(tmp_path, category):
     source = Source("nuts", "brown", category(tmp_path / "brown"))
-    cells = plan([source], {"default": Recipe(), "fast": Recipe.named("fast")}, [3, 4], shots=(2, 8))
+    cells = plan([source], {"default": Recipe(), "fast": Recipe.named("fast")}, [3, 4], shots=(2, 6))
     assert [(c.recipe_name, c.shots, c.seed) for c in cells] == [
-        (recipe, shots, seed) for recipe in ("default", "fast") for shots in (2, 8) for seed in (3, 4)
+        (recipe, shots, seed) for recipe in ("default", "fast") for shots in (2, 6) for seed in (3, 4)
     ]
     assert str(cells[0]) == "nuts brown default shots 2 seed 3"
     assert str(plan([source], {"default": Recipe()}, [3])[0]) == "nuts brown default seed 3"
+
+
+def test_a_category_is_not_run_on_more_pictures_than_it_has(tmp_path, category):
+    brown, green = (Source("nuts", name, category(tmp_path / name)) for name in ("brown", "green"))
+    (green.path / "train/good/00.jpg").unlink()
+    broken = Source("nuts", "broken", tmp_path / "broken")  # its own process says what is wrong
+    assert short([brown, green, broken], (None, 1, 6, 7)) == {(green, 6): 5, (brown, 7): 6, (green, 7): 5}
+    cells = plan([brown, green], {"default": Recipe()}, [0], shots=(None, 5, 6))
+    assert [(c.source.category, c.shots) for c in cells] == [
+        ("brown", None), ("brown", 5), ("brown", 6), ("green", None), ("green", 5)
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match=r"shots is 7.*: nuts brown has 6, nuts green has 5\. Expected at most 6;"):
+        plan([brown, green], {"default": Recipe()}, [0], shots=(1, 7))
 
 
 def test_two_categories_of_one_name_are_refused(tmp_path):

@@ -21,6 +21,7 @@ def test_figures_are_those_of_a_fit_and_an_evaluation(tmp_path, category, cell):
     assert {name: row[name] for name in evaluation.figures()} == evaluation.figures()
     assert row["bank_rows"] == len(detector.bank.rows)
     assert row["train_pictures"] == 6
+    assert row["calibration_pictures"] == len(detector.calibration.scores) == 1  # a fifth, rounded
     assert row["pictures"] == 4
     assert row["skipped"] == []
     detector.save(tmp_path / "model")

@@ -134,3 +134,26 @@ def test_without_matplotlib_the_pip_line_is_given(monkeypatch, tmp_path):
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'patchcore\[benchmark\]'"):
         plots.write(Outcome(), tmp_path)
+
+
+def test_the_axis_says_how_many_pictures_make_the_bank(few, row):
+    for one in few.rows:
+        one |= {"train_pictures": one["shots"], "calibration_pictures": int(one["shots"] > 1)}
+    few.rows[-1]["calibration_pictures"] = 3  # where it differs, the number alone is true
+    axes = plots.shots(few).axes[-1]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1\n1 + 0", "2\n1 + 1", "8"]
+    assert axes.get_xlabel() == "good pictures given\nin the bank + held out for the threshold"
+
+
+def test_a_category_is_not_drawn_at_a_number_that_it_has_not(few, row, tmp_path, monkeypatch):
+    few.rows += [row("green", 0.9, recipe, shots=n) for recipe in ("default", "fast") for n in (1, 2)]
+    few.rows += [row("mono", 0.9, recipe, shots=1, dataset="cells") for recipe in ("default", "fast")]
+    few.rows = [one for one in few.rows if one["seed"] == 0]
+    nuts, cells = plots.shots(few).axes[0].containers, plots.shots(few).axes[1].containers
+    assert [list(container[0].get_xdata()) for container in nuts] == [[1, 2]] * 2
+    assert [list(container[0].get_xdata()) for container in cells] == [[1]] * 2
+    seen = []
+    monkeypatch.setattr(plots, "latency", lambda outcome: seen.extend(outcome.rows))
+    plots.write(few, tmp_path)
+    most = {(r["dataset"], r["category"], r["shots"]) for r in seen}
+    assert most == {("nuts", "brown", 8), ("cells", "mono", 1)}

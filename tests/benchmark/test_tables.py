@@ -12,6 +12,7 @@ from patchcore.benchmark.runner import Outcome
 from patchcore.benchmark.tables import (
     averages,
     figure,
+    given,
     lines,
     measured_with,
     terminal,
@@ -171,7 +172,7 @@ def test_times_of_cells_beside_each_other_are_called_so(row, tmp_path):
     text = (tmp_path / "results.md").read_text("utf-8")
     assert "2 cells at once" in text
     assert "for times, use `--jobs 1`" in text
-    assert "### " not in text  # one category has no average to show beside it
+    assert "### image_auroc" not in text  # one category has no average to show beside it
 
 
 def test_nothing_finished_is_a_page_that_says_why(cell, tmp_path):
@@ -232,8 +233,8 @@ def test_every_number_of_pictures_has_a_line_and_a_column(few, tmp_path):
         for shots, shown in zip((1, 4), line[2:], strict=True):
             found = picked(few, "aupro_30", category=line[0], recipe=line[1], shots=shots)
             assert shown == f"{np.mean(found):.4f} ± {np.std(found, ddof=1):.4f}"
-    assert "brown has only 3 good pictures, not 4." in text
-    assert "only 1 good" not in text
+    assert "brown: of 4 good pictures 3 could be read." in text
+    assert "of 1 good" not in text
     write_csv(few, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         assert [line["shots"] for line in csv.DictReader(file)][:6] == list("111444")
@@ -246,3 +247,54 @@ def test_the_terminal_shows_the_number_of_pictures(few):
     halves = terminal(few, "nuts", 40)
     assert [[column.header for column in half.columns][:3] for half in halves] == [["category", "recipe", "shots"]] * 2
     assert list(halves[1].columns[3].cells) == ["2.0 ± 0.0"] * 12
+
+
+def test_how_many_pictures_make_the_bank_and_set_the_threshold_is_said(few, tmp_path):
+    assert given(few, "nuts") == []  # rows that do not know
+    for row in few.rows:
+        row |= {"train_pictures": row["shots"], "calibration_pictures": int(row["shots"] == 4)}
+    said = "Shots, the good pictures given, are those in the bank + those held out for the threshold: "
+    assert given(few, "nuts") == [f"{said}1 = 1 + 0, 4 = 3 + 1"]
+    write_markdown(few, tmp_path / "results.md")
+    assert f"\n{said}1 = 1 + 0, 4 = 3 + 1\n" in (tmp_path / "results.md").read_text("utf-8")
+    for row in few.rows:
+        row |= {"calibration_pictures": 2} if (row["recipe"], row["shots"]) == ("fast", 4) else {}
+    assert given(few, "nuts") == [f"{said}1 = 1 + 0, 4 = 3 + 1 (default); 1 = 1 + 0, 4 = 2 + 2 (fast)"]
+    assert given(Outcome([row | {"shots": None} for row in few.rows]), "nuts") == []
+
+
+def test_a_number_that_a_category_has_not_has_no_line_no_figure_and_no_average(few, tmp_path):
+    few.rows = [row for row in few.rows if (row["category"], row["shots"]) != ("green", 4)]
+    assert {mean["shots"] for mean in averages(few)} == {1}
+    write_markdown(few, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text("utf-8")
+    assert "green has fewer good pictures than 4: not run on so many, and no average over others." in text
+    found = grids(text)
+    assert [line[0] for line in found["nuts"][2:] if line[2] == "4"] == ["brown", "brown"]
+    wide = found["image_auroc by good pictures"]
+    assert [(line[0], line[3] == "-") for line in wide[2:]] == [
+        (category, category != "brown") for category in ("brown", "green", "average") for _ in ("default", "fast")
+    ]
+
+
+def test_verdicts_have_a_table_of_their_own(row, tmp_path):
+    figures = {("nuts", "brown"): {"image_auroc": 0.9}}
+    rows = [row("brown", 0.9, false_reject_rate=None), row("brown", 0.9, "fast", false_reject_rate=0.125)]
+    write_markdown(Outcome(rows, published=(Published("X", "a paper", "2024", figures),)), tmp_path / "results.md")
+    found = grids((tmp_path / "results.md").read_text("utf-8"))
+    assert found["Verdicts at the threshold that good pictures have set"] == [
+        ["category", "recipe", "false_reject_rate", "miss_rate"],
+        ["---"] * 4,
+        ["brown", "default", "-", "0.2500"],
+        ["brown", "fast", "0.1250", "0.2500"],
+    ]
+
+
+def test_an_average_over_one_category_is_left_out(outcome, cell, tmp_path):
+    one = Outcome([r for r in outcome.rows if r["category"] == "brown"])
+    assert [line[0] for line in lines(one, "nuts")] == ["brown", "brown"]
+    assert [list(table.columns[0].cells) for table in terminal(one, "nuts", 1000)] == [["brown", "brown"]]
+    # Two categories, of which one has not finished for all: there is nothing to average over, either.
+    two = Outcome([r for r in outcome.rows if (r["category"], r["recipe"]) in (("brown", "default"), ("brown", "fast"),
+                   ("green", "fast"))], [(cell(tmp_path / "green"), "broke")])  # fmt: skip
+    assert [line[0] for line in lines(two, "nuts")] == ["brown", "brown", "green"]

@@ -56,7 +56,7 @@ def test_a_bad_category_does_not_stop_the_others_and_is_named(ran):
     journal = [json.loads(line) for line in (folder / "out/results.jsonl").read_text("utf-8").splitlines()]
     assert sorted(journal, key=lambda row: row["key"]) == sorted(finished, key=lambda row: row["key"])
     text = (folder / "out/results.md").read_text("utf-8")
-    assert "Averages are over brown. Not every recipe and seed has finished on broken." in text
+    assert "There are no averages. Not every recipe and seed has finished on broken." in text
     assert "- nuts broken tiny seed 0: train/good/01.jpg: not a picture" in text
 
 
@@ -162,7 +162,13 @@ def test_shots_are_fits_on_few_pictures_drawn_by_the_seed(run, hazelnut, tmp_pat
     assert rows[0]["false_reject_rate"] is rows[0]["miss_rate"] is None  # one picture sets no threshold
     assert rows[1]["miss_rate"] is not None
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"shots.png", "results.md", "results.csv"}
-    assert "](shots.png)" in (tmp_path / "out/results.md").read_text("utf-8")
+    text = (tmp_path / "out/results.md").read_text("utf-8")
+    assert "](shots.png)" in text
+    said = (
+        "Shots, the good pictures given, are those in the bank + those held out for the threshold: 1 = 1 + 0, 4 = 3 + 1"
+    )
+    assert said in text
+    assert said in done.stderr
     again = run("benchmark", *options, "--shots=4")
     assert "1 cell: 1 category, recipes fast; 1 of them finished before" in again.stderr
 
@@ -177,6 +183,10 @@ def test_shots_are_fits_on_few_pictures_drawn_by_the_seed(run, hazelnut, tmp_pat
         (["--data=DATA", "--seeds=0,x"], "--seeds is '0,x'; expected whole numbers"),
         (["--data=DATA", "--shots=0"], "--shots is '0'; expected whole numbers from 1 on with commas between them"),
         (["--data=DATA", "--shots=1;2"], "--shots is '1;2'; expected whole numbers from 1 on"),
+        (
+            ["--data=DATA", "--shots=2,11"],
+            "shots is 11, and there are fewer good pictures to fit on: pictures hazelnut",
+        ),
         (["--data=DATA", "--set=sise=3"], "There is no recipe field 'sise'. Did you mean 'size'?"),
         (["--data=DATA", "--data=DATA"], "have the same name, pictures/hazelnut. Give each of them once"),
         (["--data=DATA", "--device=gpu"], "device is 'gpu'; expected auto, cpu"),

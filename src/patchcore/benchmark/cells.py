@@ -101,7 +101,10 @@ def plan(
     options: Options | None = None,
     shots: Sequence[int | None] = (None,),
 ) -> list[Cell]:
-    """The cells of a benchmark, in the order in which they are run. Errors: UsageError."""
+    """The cells of a benchmark, in the order in which they are run; without those that `short` names.
+
+    Errors: UsageError, also where no category has so many good pictures.
+    """
     places = [(source.dataset, source.category) for source in sources]
     for place in places:
         if places.count(place) > 1:
@@ -110,7 +113,15 @@ def plan(
                 f"{both} have the same name, {'/'.join(place)}. Give each of them once, or give names in a config "
                 'file: {"data": {"name": "path", ...}}.'
             )
-    seeds = list(seeds)
+    seeds, lacking = list(seeds), short(sources, shots)
+    for n in shots:
+        had = {f"{one.dataset} {one.category}": lacking[one, n] for one in sources if n and (one, n) in lacking}
+        if had and len(had) == len(sources):
+            raise UsageError(
+                f"shots is {n}, and there are fewer good pictures to fit on: "
+                f"{', '.join(f'{name} has {count}' for name, count in had.items())}. Expected at most "
+                f"{max(had.values())}; without shots, all of them are taken."
+            )
     return [
         Cell(source, name, recipe.replace(seed=seed), seed, assignments, content, options or Options(), n)
         for source in sources
@@ -118,7 +129,20 @@ def plan(
         for name, recipe in recipes.items()
         for n in shots
         for seed in seeds
+        if (source, n) not in lacking
     ]
+
+
+def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[Source, int], int]:
+    """The categories that have fewer good pictures than a number of shots, with that number: how many they have."""
+    found: dict[tuple[Source, int], int] = {}
+    for source in sources if any(shots) else ():
+        try:
+            had = len(datasets.detect(source.path).train)
+        except (DataError, OSError):  # the cell's own process says what is wrong
+            continue
+        found |= {(source, n): had for n in shots if n is not None and had < n}
+    return found
 
 
 def digest(path: Path) -> str:

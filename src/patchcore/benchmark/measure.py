@@ -26,7 +26,8 @@ TIMED = 25  # pictures, at most, that are looked at one by one
 def measure(cell: Cell) -> dict[str, Any]:
     """The figures of a cell.
 
-    Those of `Evaluation.figures`, `skipped`, `train_pictures`, `bank_rows`; `fit_seconds`, from paths to
+    Those of `Evaluation.figures`, `skipped`; `train_pictures`, how many good pictures were read, of which
+    `calibration_pictures` set the threshold and the others make the bank; `bank_rows`; `fit_seconds`, from paths to
     thresholds; `milliseconds`, the median over test pictures, given one at a time, from path to verdict and
     map; `fit_memory_mb` and `peak_memory_mb`, the most that the process has held until after the fit and
     until the end, interpreter and libraries included; `model_mb`, the file. MB are 1e6 bytes.
@@ -71,10 +72,12 @@ def measure(cell: Cell) -> dict[str, Any]:
         detector.save(Path(folder) / "model")
         size = (Path(folder) / "model").stat().st_size
     assert detector.bank is not None
+    assert detector.calibration is not None
     return {
         **evaluation.figures(),
         "skipped": skipped,
         "train_pictures": len(detector.bank.pictures),
+        "calibration_pictures": len(detector.calibration.scores),
         "bank_rows": sum(len(bank.rows) for bank in banks_of(detector.bank)),
         "fit_seconds": round(fit_seconds, 3),
         "milliseconds": round(1000 * latency(detector, seen, options.max_pixels), 3),

@@ -12,7 +12,7 @@ from typing import Any
 from patchcore.benchmark.journal import Row
 from patchcore.benchmark.published import AVERAGE
 from patchcore.benchmark.runner import Outcome
-from patchcore.benchmark.tables import averages, compared, limits, of, values_of
+from patchcore.benchmark.tables import averages, compared, limits, of, split_of, values_of
 from patchcore.errors import MissingExtraError
 from patchcore.store import appearing
 
@@ -33,13 +33,14 @@ def check() -> None:
 
 def write(outcome: Outcome, folder: Path) -> list[str]:
     """latency.png, and for each data set categories-NAME.png; where fits were limited, shots.png, and the others for
-    the most pictures. Returns their names. Errors: MissingExtraError."""
+    the most pictures of each data set. Returns their names. Errors: MissingExtraError."""
     check()
     names = []
-    if numbers := limits(outcome.rows):
+    if limits(outcome.rows):
         if figure := shots(outcome):
             names.append(_save(figure, folder / "shots.png"))
-        outcome = replace(outcome, rows=of(outcome.rows, shots=numbers[-1]))
+        sets = [of(outcome.rows, dataset=dataset) for dataset in values_of(outcome.rows, "dataset")]
+        outcome = replace(outcome, rows=[row for rows in sets for row in of(rows, shots=limits(rows)[-1])])
     if figure := latency(outcome):
         names.append(_save(figure, folder / "latency.png"))
     for dataset in values_of(outcome.rows, "dataset"):
@@ -170,7 +171,11 @@ def shots(outcome: Outcome) -> Any:
     the averages over categories; bars are the seeds' standard deviation. None where there are no figures."""
     from matplotlib.figure import Figure
 
-    means, numbers = averages(outcome), limits(outcome.rows)
+    means = averages(outcome)
+    ticks = {n: str(n) for n in limits(outcome.rows)}
+    for n in ticks:
+        if len(split := split_of(of(outcome.rows, shots=n))) == 1:
+            ticks[n] += f"\n{split[0]}"
     metrics = [metric for metric in _TITLES if any(row[metric] is not None for row in means)]
     if not metrics:
         return None
@@ -195,7 +200,7 @@ def shots(outcome: Outcome) -> Any:
                 axes.set_axis_off()  # a data set without masks
                 continue
             axes.set_xscale("log", base=2)
-            axes.set_xticks(numbers, list(map(str, numbers)))
+            axes.set_xticks(list(ticks), list(ticks.values()))
             axes.minorticks_off()
             axes.grid(alpha=0.3)
             axes.set_ylabel(_TITLES[metric] if dataset == sets[0] else "")
@@ -205,6 +210,6 @@ def shots(outcome: Outcome) -> Any:
     for column in panels.T:
         for lowest in [axes for axes in column if axes.axison][-1:]:
             lowest.tick_params(labelbottom=True)
-            lowest.set_xlabel("good pictures")
+            lowest.set_xlabel("good pictures given\nin the bank + held out for the threshold")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(recipes)))
     return figure

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 COSTS = ("fit_seconds", "milliseconds", "peak_memory_mb", "model_mb")
 _NAMES = ("dataset", "category", "recipe", "shots", "seed")
-_RATES = ("coverage", "false_reject_rate", "miss_rate")
+VERDICTS = ("false_reject_rate", "miss_rate")
+_RATES = ("coverage", *VERDICTS)
 _DECIMALS = dict.fromkeys((*METRICS, *_RATES), 4) | {"fit_seconds": 1, "milliseconds": 1, "peak_memory_mb": 0}
 _ABOUT = {
     "fit_seconds": "from paths to thresholds",
@@ -50,6 +51,7 @@ def averages(outcome: Outcome) -> list[Row]:
     """A row for each data set, recipe, number of shots and seed: the means over the categories that are `compared`.
 
     A figure that a category has not, for want of masks, does not count; `categories` says how many there are.
+    There is none for a number of shots that one of them has not.
     """
     means = []
     for dataset in values_of(outcome.rows, "dataset"):
@@ -59,10 +61,17 @@ def averages(outcome: Outcome) -> list[Row]:
             own = of(rows, recipe=recipe)
             for shots, seed in dict.fromkeys((row["shots"], row["seed"]) for row in own):
                 same = of(own, shots=shots, seed=seed)
+                if len(same) < len(names):  # one of them has not so many good pictures
+                    continue
                 figures = {column: _mean(same, column) for column in (*METRICS, *_RATES, *COSTS)}
                 row = {"dataset": dataset, "category": AVERAGE, "recipe": recipe, "shots": shots, "seed": seed}
                 means.append({**row, **figures, "categories": len(names)})
     return means
+
+
+def _several(outcome: Outcome, dataset: str) -> list[Row]:
+    """The averages of a data set that are over more than one category: others say nothing new."""
+    return [row for row in of(averages(outcome), dataset=dataset) if row["categories"] > 1]
 
 
 def _mean(rows: Iterable[Row], column: str) -> float | None:
@@ -102,23 +111,49 @@ def limits(rows: Iterable[Row]) -> list[int]:
     return sorted(shots for shots in values_of(rows, "shots") if shots is not None)
 
 
-def lines(outcome: Outcome, dataset: str) -> list[list[str]]:
-    """What `titles` say, metrics and costs of a data set, as text: its categories, then the averages.
+def given(outcome: Outcome, dataset: str) -> list[str]:
+    """Of the good pictures that fits were limited to, how many make the bank, and how many set the threshold."""
+    said: dict[str, list[str]] = {}
+    for recipe in values_of(own := of(outcome.rows, dataset=dataset), "recipe"):
+        parts = [
+            f"{n} = {' or '.join(split)}" for n in limits(own) if (split := split_of(of(own, recipe=recipe, shots=n)))
+        ]
+        said.setdefault(", ".join(parts), []).append(recipe)
+    named = [f"{text} ({', '.join(recipes)})" if len(said) > 1 else text for text, recipes in said.items() if text]
+    return (
+        [
+            f"Shots, the good pictures given, are those in the bank + those held out for the threshold: {'; '.join(named)}"
+        ]
+        if named
+        else []
+    )
+
+
+def split_of(rows: Iterable[Row]) -> list[str]:
+    """`bank + threshold`, in good pictures, as they differ between rows."""
+    known = [row for row in rows if "calibration_pictures" in row]  # a results.jsonl of 0.1.0 lacks it
+    pairs = {(row["train_pictures"] - row["calibration_pictures"], row["calibration_pictures"]) for row in known}
+    return [f"{bank} + {held}" for bank, held in sorted(pairs)]
+
+
+def lines(outcome: Outcome, dataset: str, columns: Sequence[str] = (*METRICS, *COSTS)) -> list[list[str]]:
+    """What `titles` say, and columns of a data set, as text: its categories, then the averages of several.
 
     Below our recipes stand the systems of `published`, each with the number of its line in `sources_of`.
     """
-    rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
+    rows = of(outcome.rows, dataset=dataset)
     body = []
-    for group in (rows, means):
+    for group in (rows, _several(outcome, dataset)):
         for category in values_of(group, "category"):
             for recipe in values_of(of(group, category=category), "recipe"):
                 for shots in values_of(of(group, category=category, recipe=recipe), "shots"):
                     same = of(group, category=category, recipe=recipe, shots=shots)
-                    cells = [figure(same, column) for column in (*METRICS, *COSTS)]
+                    cells = [figure(same, column) for column in columns]
                     body.append([category, recipe, *([] if shots is None else [str(shots)]), *cells])
             for label, one in _published(outcome, dataset):
-                if given := one.figures.get((dataset, category)):
-                    cells = [_given(given, column) for column in (*METRICS, *COSTS)]
+                theirs = one.figures.get((dataset, category), {})
+                if not theirs.keys().isdisjoint(columns):
+                    cells = [_given(theirs, column) for column in columns]
                     body.append([category, label, *(["-"] if limits(outcome.rows) else []), *cells])
     return body
 
@@ -174,8 +209,10 @@ def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> N
     for dataset in values_of(outcome.rows, "dataset"):
         parts += [f"\n## {_safe(dataset)}\n"]
         parts += [_grid([*titles(outcome), *METRICS, *COSTS], lines(outcome, dataset))]
-        parts += [f"\n{_safe(line)}\n" for line in sources_of(outcome, dataset)]
+        parts += [f"\n{_safe(line)}\n" for line in [*sources_of(outcome, dataset), *given(outcome, dataset)]]
         parts += _notes(outcome, dataset)
+        parts += ["\n### Verdicts at the threshold that good pictures have set\n"]
+        parts += [_grid([*titles(outcome), *VERDICTS], lines(outcome, dataset, VERDICTS))]
         for metric in METRICS:
             parts += (_by_shots if limits(outcome.rows) else _by_category)(outcome, dataset, metric)
     parts += [f"\n![{name.partition('.')[0]}]({name})\n" for name in plots]
@@ -187,7 +224,7 @@ def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> N
 
 def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
     """A metric with the recipes below each other: the average, then every category."""
-    rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
+    rows, means = of(outcome.rows, dataset=dataset), _several(outcome, dataset)
     names = [name for name in values_of(rows, "category") if _mean(of(rows, category=name), metric) is not None]
     if len(names) < 2:
         return []
@@ -197,20 +234,19 @@ def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
         for recipe in values_of(rows, "recipe")
     ]
     for label, one in _published(outcome, dataset):
-        given = [_given(one.figures.get((dataset, name), {}), metric) for name in (AVERAGE, *names)]
-        body += [] if set(given) == {"-"} else [[label, *given]]
+        theirs = [_given(one.figures.get((dataset, name), {}), metric) for name in (AVERAGE, *names)]
+        body += [] if set(theirs) == {"-"} else [[label, *theirs]]
     return [f"\n### {metric}\n", _grid([metric, "Avg", *names], body)]
 
 
 def _by_shots(outcome: Outcome, dataset: str, metric: str) -> list[str]:
     """A metric with the numbers of good pictures beside each other: every category, then the average."""
-    rows, means = of(outcome.rows, dataset=dataset), of(averages(outcome), dataset=dataset)
-    names, numbers = values_of(rows, "category"), limits(outcome.rows)
+    rows, numbers = of(outcome.rows, dataset=dataset), limits(of(outcome.rows, dataset=dataset))
     if _mean(rows, metric) is None:
         return []
     body = [
         [category, recipe, *(figure(of(group, category=category, recipe=recipe, shots=n), metric) for n in numbers)]
-        for group in ((rows, means) if len(names) > 1 else (rows,))
+        for group in (rows, _several(outcome, dataset))
         for category in values_of(group, "category")
         for recipe in values_of(group, "recipe")
     ]
@@ -259,7 +295,7 @@ def _notes(outcome: Outcome, dataset: str) -> list[str]:
         for name in dict.fromkeys(c.source.category for c, _ in outcome.errors if c.source.dataset == dataset)
         if name not in names
     ]:
-        over = f"Averages are over {', '.join(names)}." if names else "There are no averages."
+        over = f"Averages are over {', '.join(names)}." if len(names) > 1 else "There are no averages."
         notes.append(f"{over} Not every recipe and seed has finished on {', '.join(left_out)}.")
     for title, metric in (("pixel figures", "pixel_auroc"), ("image figures", "image_auroc")):
         without = [name for name in names if _mean(of(rows, category=name), metric) is None]
@@ -267,7 +303,12 @@ def _notes(outcome: Outcome, dataset: str) -> list[str]:
             notes.append(f"No {title}, and no part in their average: {', '.join(without)}.")
     for name in values_of(rows, "category"):
         read = {(row["train_pictures"], row["shots"]) for row in of(rows, category=name) if row["shots"] is not None}
-        notes += [f"{name} has only {had} good pictures, not {asked}." for had, asked in sorted(read) if had < asked]
+        notes += [
+            f"{name}: of {asked} good pictures {had} could be read." for had, asked in sorted(read) if had < asked
+        ]
+        if few := [str(n) for n in limits(outcome.rows) if name in names and not of(rows, category=name, shots=n)]:
+            average = ", and no average over others" if len(names) > 1 else ""
+            notes.append(f"{name} has fewer good pictures than {', '.join(few)}: not run on so many{average}.")
     if skipped := sum(len(row["skipped"]) for row in rows):
         notes.append(f"Left out: {counted(skipped, 'picture')} that could not be read, over all cells.")
     return [f"\n{_safe(note)}\n" for note in notes]

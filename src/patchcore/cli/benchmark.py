@@ -101,11 +101,11 @@ def benchmark(
     --shots, shots.png. A run that was stopped goes on
     where it was: cells with a line in results.jsonl are not run again, unless their recipe, their pictures or the
     version have changed. One run at a time has the folder. A cell that fails does not stop the
-    others; the exit code is then 1.
+    others; the exit code is then 1. A category that has fewer good pictures than a number of shots is not run on so many.
 
-    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_pictures, bank_rows, fit_seconds,
-    milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision, processor, cores, threads,
-    python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the first five and error.
+    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_pictures, calibration_pictures (of
+    them), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision,
+    processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the first five and error.
     """
     from patchcore.backbones import engines
     from patchcore.benchmark import cells, plots, runner, tables
@@ -121,14 +121,17 @@ def benchmark(
     chosen = read_recipes(names, assignments)
     engines.check(engine, precision, choose_device(device))
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
+    limits = _numbers(shots, "--shots", "1,2,4", 1) or asked.shots or (None,)
     planned = cells.plan(
         asked.sources,
         chosen,
         _numbers(seeds, "--seeds", "0,1,2") or asked.seeds or (0,),
         assignments,
         options,
-        _numbers(shots, "--shots", "1,2,4", 1) or asked.shots or (None,),
+        limits,
     )
+    for (source, asked_for), had in cells.short(asked.sources, limits).items():
+        say(f"Not run on {asked_for} good pictures: {source.dataset} {source.category}, which has {had}.")
     can_plot = True
     try:
         plots.check()
@@ -195,7 +198,7 @@ def _show(outcome: Any) -> None:
     console = Console(stderr=True)
     for dataset in tables.values_of(outcome.rows, "dataset"):
         console.print(*tables.terminal(outcome, dataset, console.width))
-        for line in tables.sources_of(outcome, dataset):
+        for line in [*tables.sources_of(outcome, dataset), *tables.given(outcome, dataset)]:
             say(line)
     for line in tables.measured_with(outcome.rows):
         say(line)
