@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,23 @@ def test_a_wrong_value_says_what_was_got_what_is_taken_and_what_the_field_is(fie
     assert Recipe.model_fields[field].description in first
     if not isinstance(value, tuple):
         assert repr(value) in first
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"size": "abc"}, "size got 'abc': Input should be a valid integer, .*; or a valid tuple. Size in pixels"),
+        ({"size": -3}, r"size got -3: Input should be greater than 0\. Size"),
+        ({"size": (1, 2, 3)}, r"size got \(1, 2, 3\): Tuple should have at most 2 items"),
+        ({"taps": (8, -1)}, r"taps got -1: Input should be greater than 0\. Layers"),
+        ({"taps": (8, None)}, r"taps got None: Input should be a valid integer; or a valid string\. Layers"),
+    ],
+)
+def test_one_mistake_is_one_line_where_a_field_takes_several_types(fields, says):
+    text = explained(**fields)
+    assert re.match(f"Recipe field {says}", text)
+    assert len(text.splitlines()) == 1
+    assert len(explained(**fields, sigma=-1).splitlines()) == 2
 
 
 @pytest.mark.parametrize("field", ["sigma", "value_range"])

@@ -19,7 +19,7 @@ Each message says what was got, what was expected, and what to do next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -98,13 +98,26 @@ def explain_fields(wrong: Iterable[Mapping[str, Any]], about: Mapping[str, str])
 
     `wrong`: what pydantic found, as `ValidationError.errors()` gives it; `about`: all fields.
     """
-    lines = []
+    fields: dict[str, list[Mapping[str, Any]]] = {}
     for item in wrong:
-        name = ".".join(str(part) for part in item["loc"][:1])
-        if item["type"] == "extra_forbidden":
+        fields.setdefault(".".join(str(part) for part in item["loc"][:1]), []).append(item)
+    lines = []
+    for name, items in fields.items():
+        if not name:
+            lines += [f"Recipe: {item['msg'].removeprefix('Value error, ')}." for item in items]
+        elif items[0]["type"] == "extra_forbidden":
             lines.append(f"There is no recipe field {name!r}.{nearest_name(name, about)}")
-        elif name:
-            lines.append(f"Recipe field {name} got {item['input']!r}: {item['msg']}. {about[name]}")
         else:
-            lines.append(f"Recipe: {item['msg'].removeprefix('Value error, ')}.")
-    return "\n".join(dict.fromkeys(lines))
+            lines.append(f"Recipe field {name} got {_got_and_expected(items)}. {about[name]}")
+    return "\n".join(lines)
+
+
+def _got_and_expected(items: Sequence[Mapping[str, Any]]) -> str:
+    """One text for all that pydantic says of a field: where it takes several types, it complains of each in turn.
+
+    A value of a right type, but out of range, says most; else the types are listed.
+    """
+    of_value = [item for item in items if not item["type"].endswith(("_type", "_parsing", "_from_float"))]
+    told = of_value[:1] or [item for item in items if item["input"] == items[0]["input"]]
+    reasons = [told[0]["msg"], *(item["msg"].removeprefix("Input should be ") for item in told[1:])]
+    return f"{told[0]['input']!r}: {'; or '.join(dict.fromkeys(reasons))}"
