@@ -438,8 +438,9 @@ def test_something_that_is_no_picture_is_named():
 
 def test_a_bad_picture_stops_fit_and_is_named(folder):
     (folder / "2.png").write_bytes(b"this is no picture")
-    with pytest.raises(PictureError, match=r"2\.png: not a picture") as error:
+    with pytest.raises(PictureError) as error:
         tiny(folder)
+    assert str(error.value).startswith(f"{folder / '2.png'}: not a picture")
     assert error.value.name == "2.png"
 
 

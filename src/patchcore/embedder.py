@@ -107,7 +107,7 @@ class Embedder:
         try:
             return self._placed(load(sample, max_pixels))
         except PictureError as error:  # it cannot be read, or its values are not what the recipe says
-            return error
+            return error.at(sample.picture)
 
     def _placed(self, loaded: Loaded) -> Framed:
         frames = [self.frame(loaded.pixels.shape[:2], scale) for scale in self.recipe.scales]

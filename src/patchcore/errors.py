@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 
@@ -40,12 +41,18 @@ class DataError(PatchcoreError, ValueError):
 
 
 class PictureError(DataError):
-    """One picture cannot be used. `name` is the picture as the caller gave it."""
+    """One picture cannot be used. `name` is the picture as the caller gave it, or its path within a given folder."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
         self.reason = reason
+
+    def at(self, picture: object) -> PictureError:
+        """The same error; if the picture is a file, its message says where that lies. `name` stays as it is."""
+        if isinstance(picture, str | PurePath):
+            self.args = (f"{picture}: {self.reason}",)
+        return self
 
 
 class BackboneError(PatchcoreError):

@@ -57,7 +57,7 @@ def test_a_bad_category_does_not_stop_the_others_and_is_named(ran):
     assert sorted(journal, key=lambda row: row["key"]) == sorted(finished, key=lambda row: row["key"])
     text = (folder / "out/results.md").read_text("utf-8")
     assert "There are no averages. Not every recipe and seed has finished on broken." in text
-    assert "- nuts broken tiny seed 0: train/good/01.jpg: not a picture" in text
+    assert f"- nuts broken tiny seed 0: {folder / 'nuts/broken/train/good/01.jpg'}: not a picture" in text
 
 
 def test_figures_are_those_of_fit_and_evaluate(ran):

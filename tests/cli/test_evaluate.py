@@ -105,7 +105,7 @@ def broken(hazelnut, tmp_path):
 def test_a_bad_picture_stops_the_evaluation(run, model_file, broken):
     done = run("evaluate", model_file, broken, "--json")
     assert done.exit_code == 1
-    assert "Error: test/colour/01.jpg: not a picture" in done.stderr
+    assert f"Error: {broken / 'test/colour/01.jpg'}: not a picture" in done.stderr
     assert done.stdout == ""
 
 

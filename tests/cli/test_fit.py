@@ -107,7 +107,7 @@ def test_fit_stops_at_a_bad_picture_and_leaves_no_file(run, few, tmp_path):
     (few / "01x.png").write_bytes(b"this is no picture")
     done = run("fit", few, "-o", tmp_path / "m", *SMALL)
     assert done.exit_code == 1
-    assert "Error: 01x.png: not a picture that can be read" in done.stderr
+    assert f"Error: {few / '01x.png'}: not a picture that can be read" in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == [few]
 
@@ -121,8 +121,9 @@ def test_fit_leaves_bad_pictures_out_and_lists_them_when_told_to(run, few, tmp_p
     assert row["skipped"] == ["01x.png", "02x.png"]
     assert row["pictures"] == 4
     assert "Left out 2 pictures that could not be read:" in done.stderr
-    assert "01x.png: not a picture" in done.stderr
-    assert "02x.png: an empty file" in done.stderr
+    assert f"  {few / '01x.png'}: not a picture" in done.stderr
+    assert f"  {few / '02x.png'}: an empty file" in done.stderr
+    assert str(few) not in str(Detector.load(tmp_path / "m").bank.pictures)
 
 
 def test_fit_takes_a_limit_and_a_seed(run, hazelnut, tmp_path):

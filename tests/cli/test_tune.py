@@ -123,7 +123,7 @@ def test_a_bad_picture_is_named_before_the_work_or_left_out(parts, run, tmp_path
     command = ["tune", tmp_path / "good", "--recipes=default", *FEW, "-o", tmp_path / "r.json"]
     done = run(*command)
     assert done.exit_code == 1
-    assert "bad.jpg: not a picture" in done.stderr
+    assert f"{tmp_path / 'good' / 'bad.jpg'}: not a picture" in done.stderr
     assert "Cross-validating" not in done.stderr
     done = run(*command, "--skip-bad", "--json")
     assert done.exit_code == 0, done.stderr

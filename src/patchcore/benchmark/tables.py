@@ -120,13 +120,8 @@ def given(outcome: Outcome, dataset: str) -> list[str]:
         ]
         said.setdefault(", ".join(parts), []).append(recipe)
     named = [f"{text} ({', '.join(recipes)})" if len(said) > 1 else text for text, recipes in said.items() if text]
-    return (
-        [
-            f"Shots, the good pictures given, are those in the bank + those held out for the threshold: {'; '.join(named)}"
-        ]
-        if named
-        else []
-    )
+    about = "Shots, the good pictures given, are those in the bank + those held out for the threshold"
+    return [f"{about}: {'; '.join(named)}"] if named else []
 
 
 def split_of(rows: Iterable[Row]) -> list[str]:

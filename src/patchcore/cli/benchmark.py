@@ -101,11 +101,13 @@ def benchmark(
     --shots, shots.png. A run that was stopped goes on
     where it was: cells with a line in results.jsonl are not run again, unless their recipe, their pictures or the
     version have changed. One run at a time has the folder. A cell that fails does not stop the
-    others; the exit code is then 1. A category that has fewer good pictures than a number of shots is not run on so many.
+    others; the exit code is then 1. A category that has fewer good pictures than a number of shots is not run on
+    so many.
 
     JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_pictures, calibration_pictures (of
     them), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision,
-    processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the first five and error.
+    processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the
+    first five and error.
     """
     from patchcore.backbones import engines
     from patchcore.benchmark import cells, plots, runner, tables

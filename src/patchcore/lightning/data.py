@@ -38,9 +38,10 @@ class PictureDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.samples[index]
-        pixels = read(sample.picture, sample.name)
-        image = tv_tensors.Image(to_tensor(pixels, sample.name).expand(3, -1, -1))
-        item: dict[str, Any] = {"image_path": str(sample.picture)}
+        path = str(sample.picture)
+        pixels = read(sample.picture, path)
+        image = tv_tensors.Image(to_tensor(pixels, path).expand(3, -1, -1))
+        item: dict[str, Any] = {"image_path": path}
         if self.labelled:
             item["label"] = int(sample.kind != GOOD)
         if self.masked:

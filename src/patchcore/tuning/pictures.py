@@ -143,7 +143,7 @@ def _readable(
         try:
             return load(sample, max_pixels).digest
         except PictureError as error:
-            return error
+            return error.at(sample.picture)
 
     samples = list(samples)
     kept, digests = [], []
