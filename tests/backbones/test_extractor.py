@@ -247,7 +247,7 @@ def test_a_square_grid_is_not_mistaken_for_channels():
 @pytest.mark.parametrize(
     ("taps", "message"),
     [
-        (("midle",), r"tap 'midle' is not a module that runs.*Did you mean 'middle'\?.*for example: stem, middle"),
+        (("midle",), r"tap 'midle' is not a module that runs.*Did you mean 'middle'\?.*It has stem, middle"),
         (("unused",), r"tap 'unused' is not a module that runs"),
         (("pair",), r"tap 'pair' does not return a tensor"),
         (("head",), r"tap 'head' gives a shape \(1, 2\); expected a feature map.*earlier module"),
@@ -257,6 +257,22 @@ def test_a_square_grid_is_not_mistaken_for_channels():
 def test_a_tap_that_does_not_exist_is_answered_with_those_that_do(taps, message):
     with pytest.raises(BackboneError, match=message):
         wrap(Pyramid(), taps, (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("efficientnet_lite0", ["conv_stem", "blocks.0 to blocks.6", "conv_head"]),
+        ("resnet18", ["conv1", "layer1 to layer4", "layer1.0 to layer4.1"]),
+        ("torchvision:vit_b_32", ["encoder.layers.encoder_layer_0 to encoder.layers.encoder_layer_11"]),
+    ],
+)
+def test_the_error_of_a_tap_lists_every_stage_and_nothing_that_is_no_map(name, stages):
+    with pytest.raises(BackboneError) as caught:
+        build(name, "random", ("none",), (224, 224))
+    listed = str(caught.value).partition("It has ")[2].split(", ")
+    assert set(stages) <= set(listed)
+    assert not any("pool.pool" in one or one.startswith(("classifier", "fc", "heads")) for one in listed)
 
 
 def test_a_stride_without_meaning_in_a_vision_transformer_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from patchcore.errors import BackboneError, nearest_name
 
 Tap = int | str
+_MOST_STAGES = 20  # in an error
 
 
 class Probe:
@@ -108,7 +110,7 @@ def _by_name(tap: str, probe: Probe) -> str:
         reason = "does not return a tensor" if called else "is not a module that runs"
         raise BackboneError(
             f"The tap {tap!r} {reason} in this backbone.{nearest_name(tap, probe.shapes)} "
-            f"It has, for example: {', '.join(_stages(probe))}."
+            f"It has {', '.join(_stages(probe))}, and what is inside them."
         )
     if probe.shapes[tap].ndim not in (3, 4):
         raise BackboneError(
@@ -144,8 +146,15 @@ def _timm_stages(model: nn.Module) -> dict[str, int]:
 
 
 def _stages(probe: Probe) -> Iterator[str]:
+    """The modules of the upper levels that can be tapped, in order; `blocks.0 to blocks.6` where they are numbered."""
     shallow = min((name.count(".") for name in probe.shapes), default=0)
-    yield from [name for name in probe.shapes if name.count(".") <= shallow + 1][:8]
+    numbered: dict[str, list[str]] = {}
+    for name, output in probe.shapes.items():
+        upper = name.count(".") <= shallow + 1 or (name.startswith("encoder.layers.") and name.count(".") == 2)
+        if upper and output.ndim in (3, 4) and output.shape[2:] != (1, 1):
+            numbered.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+    for names in list(numbered.values())[:_MOST_STAGES]:
+        yield from names if len(names) < 3 else [f"{names[0]} to {names[-1]}"]
 
 
 def channels_last(output: Tensor, size: Sequence[int]) -> bool:
