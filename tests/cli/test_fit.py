@@ -424,3 +424,12 @@ def test_recipes_that_cannot_be_joined_say_why(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "two.patchcore", "--recipe", one, "--recipe", two)
     assert done.exit_code == 2
     assert "member 2 has seed=2, and the whole 1" in done.stderr
+
+
+def test_the_loader_of_faiss_is_not_heard(run_process, few, tmp_path):
+    pytest.importorskip("faiss")
+    done = run_process("fit", few, "-o", tmp_path / "m", *SMALL, "--set", "search=ivf_pq")
+    assert done.returncode == 2
+    assert "search='ivf_pq' got a bank of" in done.stderr  # so it has been loaded
+    assert "Loading" not in done.stderr
+    assert "Could not load" not in done.stderr

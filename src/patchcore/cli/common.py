@@ -113,7 +113,7 @@ def command(function: F) -> F:
             signal.signal(signal.SIGTERM, _stop)  # by itself it would end the process, files half written
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         logging.getLogger("patchcore").setLevel(logging.INFO)
-        for noisy in ("timm", "httpx", "huggingface_hub"):
+        for noisy in ("timm", "httpx", "huggingface_hub", "faiss"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         try:
             return function(*args, **kwargs)
