@@ -4,8 +4,8 @@ python tools/inference.py --config results/patchcore/bottle/config.yaml \
     --weight_path results/patchcore/bottle/weights/model.ckpt --image_path parts --save_path overlays
 
 --image_path is a picture, a folder, a video file or the number of a camera (until interrupted). Every overlay is
-written to --save_path as a PNG, with its normalised score: 0.5 is the threshold. Needs
-`pip install 'patchcore[lightning]'`.
+written to --save_path as a PNG, with its normalised score: 0.5 is the threshold. The exit
+codes are those of `patchcore`: 2 for wrong usage. Needs `pip install 'patchcore[lightning]'`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from patchcore.errors import PatchcoreError, PictureError
+from patchcore.errors import PatchcoreError, PictureError, UsageError, is_wrong_usage
 
 
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +36,9 @@ def stream(argv: list[str] | None = None) -> int:
     from patchcore.inferencers import TorchInferencer
 
     args = get_args(argv)
+    for path in (args.weight_path, args.meta_data):
+        if path is not None and not path.exists():
+            raise UsageError(f"{path} does not exist. Expected what tools/train.py has written.")
     inferencer = TorchInferencer(args.config, args.weight_path, args.meta_data)
     status = 0
     try:
@@ -67,4 +70,5 @@ if __name__ == "__main__":
     try:
         sys.exit(stream())
     except PatchcoreError as error:
-        sys.exit(f"Error: {error}")
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2 if is_wrong_usage(error) else 1)

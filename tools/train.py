@@ -4,7 +4,8 @@ python tools/train.py --model patchcore
 python tools/train.py --model patchcore --config tools/config/wide_resnet50.yaml --data datasets/MVTec/bottle
 
 Without --config it takes tools/config/patchcore.yaml, which wants the category `bottle` of MVTec AD in
-datasets/MVTec, and needs no network. Needs `pip install 'patchcore[lightning]'`.
+datasets/MVTec, and needs no network. The exit codes are those of `patchcore`: 2 for wrong usage. Needs
+`pip install 'patchcore[lightning]'`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import sys
 from pathlib import Path
 
-from patchcore.errors import PatchcoreError
+from patchcore.errors import PatchcoreError, is_wrong_usage
 
 CONFIGS = Path(__file__).resolve().parent / "config"
 
@@ -47,4 +48,5 @@ if __name__ == "__main__":
     try:
         main()
     except PatchcoreError as error:
-        sys.exit(f"Error: {error}")
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2 if is_wrong_usage(error) else 1)

@@ -89,6 +89,14 @@ class MissingExtraError(PatchcoreError, ImportError):
         )
 
 
+def is_wrong_usage(error: PatchcoreError) -> bool:
+    """Whether a program ends with 2 for it, and not with 1.
+
+    A backbone or tap that does not exist is a wrong choice, like any field; weights that cannot be had are not.
+    """
+    return isinstance(error, UsageError | BackboneError) and not isinstance(error, WeightsError)
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)

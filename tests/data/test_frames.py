@@ -10,7 +10,7 @@ from PIL import Image
 
 from patchcore.data.frames import frames
 from patchcore.data.images import read
-from patchcore.errors import DataError
+from patchcore.errors import DataError, UsageError
 
 COLOURS = [(200, 30, 30), (30, 180, 30), (20, 40, 220)]  # R, G, B
 
@@ -66,7 +66,7 @@ def test_a_camera_that_is_not_there_says_so(index, capfd):
 
 
 def test_a_source_that_is_not_there_or_is_no_video_says_so(tmp_path, capfd):
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(UsageError, match="no such file or folder"):
         next(frames(tmp_path / "gone.png"))
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(DataError, match="no picture of this video can be read"):

@@ -225,10 +225,10 @@ def test_a_configuration_is_read_from_a_file_a_dict_or_omegaconf(trained, infere
 def test_a_wrong_configuration_says_so(tmp_path):
     with pytest.raises(UsageError, match=r"no model 'patchcor'. Did you mean 'patchcore'"):
         get_model({"model": {"name": "patchcor"}})
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         get_model(tmp_path / "gone.yaml")
     (tmp_path / "list.yaml").write_text("- model\n")
-    with pytest.raises(DataError, match="holds a list; expected sections"):
+    with pytest.raises(UsageError, match="holds a list; expected sections"):
         get_model(tmp_path / "list.yaml")
 
 

@@ -141,11 +141,35 @@ def test_a_camera_that_is_not_there_says_so(results, tmp_path, capfd):
         inference.stream(arguments(results, 97, tmp_path / "out"))
 
 
-def test_without_data_train_says_which_it_needs(tmp_path, monkeypatch):
+def test_without_data_train_says_which_it_needs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    said = run_as_main("train", ["--model", "patchcore"], monkeypatch)  # a text: the exit code is 1
+    assert run_as_main("train", ["--model", "patchcore"], monkeypatch) == 2
+    said = capsys.readouterr().err
     assert said.startswith("Error: There is no data set at datasets/MVTec/bottle. Expected the MVTec AD layout")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("train", "--model patchcor", "Error: There is no model 'patchcor'. Did you mean 'patchcore'?"),
+        ("train", "--config gone.yaml", "Error: The configuration gone.yaml cannot be read"),
+        ("inference", "--weight_path gone.ckpt", "Error: gone.ckpt does not exist."),
+        ("inference", "--image_path gone.png", "Error: gone.png: no such file or folder"),
+        ("inference", "--config gone.yaml", "Error: The configuration gone.yaml cannot be read"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(name, words, said, results, hazelnut, tmp_path, monkeypatch, capsys):
+    right = ["--data", str(hazelnut)] if name == "train" else arguments(results, hazelnut, tmp_path / "out")
+    assert run_as_main(name, [*right, *words.split()], monkeypatch) == 2
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_checkpoint_that_is_none_is_exit_code_1(results, hazelnut, tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
+    words = arguments(results, hazelnut, tmp_path / "out", "--weight_path", tmp_path / "broken.ckpt")
+    assert run_as_main("inference", words, monkeypatch) == 1
+    assert "Error: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["patchcore", "wide_resnet50"])

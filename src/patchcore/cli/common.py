@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from patchcore.data import MAX_PIXELS
-from patchcore.errors import BackboneError, PatchcoreError, PictureError, UsageError, WeightsError, counted
+from patchcore.errors import PatchcoreError, PictureError, UsageError, counted, is_wrong_usage
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -118,7 +118,7 @@ def command(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except PatchcoreError as error:
-            raise (click.UsageError if _is_wrong_choice(error) else click.ClickException)(str(error)) from None
+            raise (click.UsageError if is_wrong_usage(error) else click.ClickException)(str(error)) from None
         except BrokenPipeError:  # the reader of a pipe has gone; it is not our place to complain
             raise SystemExit(1) from None
         except OSError as error:
@@ -132,11 +132,6 @@ def command(function: F) -> F:
 
 def _stop(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _is_wrong_choice(error: PatchcoreError) -> bool:
-    """A backbone or tap that does not exist is a wrong choice, like any field; weights that cannot be had are not."""
-    return isinstance(error, UsageError | BackboneError) and not isinstance(error, WeightsError)
 
 
 def say(text: str) -> None:

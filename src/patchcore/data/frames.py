@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchcore.data.datasets import Sample, pictures_in
-from patchcore.errors import DataError
+from patchcore.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import cv2
@@ -24,7 +24,7 @@ def frames(source: str | Path | int) -> Iterator[Sample]:
     `source`: a picture file, a folder of pictures, a video file, or the number of a camera (an
     integer, or digits that name no file). Pictures of a video are named `clip/000000`, those of a
     camera `camera0/000000`, and are RGB arrays (H, W, 3), uint8. A camera never ends by itself.
-    Errors: DataError.
+    Errors: UsageError, DataError.
     """
     if isinstance(source, int):
         yield from _camera(source)
@@ -35,7 +35,7 @@ def frames(source: str | Path | int) -> Iterator[Sample]:
     elif path.is_dir():
         yield from (Sample(found.name, found) for found in pictures_in(path))
     elif not path.exists():
-        raise DataError(f"{path}: no such file or folder. Give a picture, a folder, a video or a camera's number.")
+        raise UsageError(f"{path}: no such file or folder. Give a picture, a folder, a video or a camera's number.")
     elif path.suffix.lower() in VIDEOS:
         yield from _video(path)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from patchcore.errors import DataError, MissingExtraError, UsageError, nearest_name
+from patchcore.errors import MissingExtraError, UsageError, nearest_name
 
 try:
     from omegaconf import OmegaConf
@@ -20,15 +20,16 @@ Config = Any  # a path, a dict, a Namespace or an OmegaConf object
 
 
 def read_config(config: Config) -> dict[str, Any]:
-    """A configuration as plain nested dicts, from a YAML file, a dict, a Namespace or OmegaConf. Errors: DataError."""
+    """A configuration as plain nested dicts, from a YAML file, a dict, a Namespace or OmegaConf. Errors: UsageError."""
     if not isinstance(config, str | Path):
         return plain(config)
     try:
         found = plain(OmegaConf.load(config))
     except Exception as error:  # the reader of YAML has its own errors, and so have interpolations
-        raise DataError(f"The configuration {config} cannot be read: {error}. Expected YAML.") from error
+        raise UsageError(f"The configuration {config} cannot be read: {error}. Expected YAML.") from error
     if not isinstance(found, dict):
-        raise DataError(f"The configuration {config} holds a {type(found).__name__}; expected sections such as model:.")
+        got = type(found).__name__
+        raise UsageError(f"The configuration {config} holds a {got}; expected sections such as model:.")
     return found
 
 

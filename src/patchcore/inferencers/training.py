@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchcore.errors import DataError, MissingExtraError, UsageError, nearest_name
+from patchcore.errors import MissingExtraError, UsageError, nearest_name
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
 from patchcore.lightning import PictureDataModule
 
@@ -94,7 +94,7 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
 
 
 def _root(dataset: Mapping[str, Any]) -> Path:
-    """Where the data set is. Errors: UsageError, DataError."""
+    """Where the data set is. Errors: UsageError."""
     known = _OURS | {"tiling"}
     for key in dataset:
         if key not in known | _THEIRS:
@@ -103,7 +103,7 @@ def _root(dataset: Mapping[str, Any]) -> Path:
         raise UsageError("The configuration names no data: give dataset.path, or --data.")
     root = Path(dataset["path"], dataset.get("category") or "")
     if not root.exists():
-        raise DataError(
+        raise UsageError(
             f"There is no data set at {root}. Expected the MVTec AD layout, {root / 'train' / 'good'}, {root / 'test'} "
             "and so on, or a folder of good pictures. Put it there, or say where it is: --data PATH, or dataset.path "
             "and dataset.category in the configuration."
