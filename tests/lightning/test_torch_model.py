@@ -256,6 +256,15 @@ def test_pictures_in_bfloat16_are_scored_in_single_precision(model, pictures):
     torch.testing.assert_close(found["pred_score"], exact, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.float16])
+@pytest.mark.parametrize("training", [True, False])
+def test_pictures_of_another_type_than_the_network_are_refused(model, pictures, dtype, training):
+    with pytest.raises(UsageError, match=rf"Pictures of {dtype}; expected torch\.float32, normalised: \(pixels / 255"):
+        copy.deepcopy(model).train(training)(pictures.to(dtype))
+    patches = copy.deepcopy(model).double().train()(pictures.double())
+    torch.testing.assert_close(patches, model.train()(pictures), rtol=1e-3, atol=1e-3)
+
+
 def test_errors_say_what_to_do():
     with pytest.raises(UsageError, match="Did you mean 'backbone'"):
         PatchcoreModel(LAYERS, backbon="resnet18")

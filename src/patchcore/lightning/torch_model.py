@@ -87,6 +87,10 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UsageError(f"Pictures of shape {tuple(images.shape)}; expected (B, 3, H, W), or (B, 1, H, W).")
+        if images.dtype != (dtype := next(self.feature_extractor.parameters()).dtype) and not (
+            images.is_floating_point() and torch.is_autocast_enabled(images.device.type)
+        ):
+            raise UsageError(f"Pictures of {images.dtype}; expected {dtype}, normalised: (pixels / 255 - mean) / std.")
         images = images.expand(-1, 3, -1, -1)
         self.feature_extractor.eval()
         try:
