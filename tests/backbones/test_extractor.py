@@ -1,5 +1,6 @@
 """Reading taps: the right layers, as grids, from networks of every kind, and no more work than needed."""
 
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -273,6 +274,13 @@ def test_the_error_of_a_tap_lists_every_stage_and_nothing_that_is_no_map(name, s
     listed = str(caught.value).partition("It has ")[2].split(", ")
     assert set(stages) <= set(listed)
     assert not any("pool.pool" in one or one.startswith(("classifier", "fc", "heads")) for one in listed)
+
+
+def test_a_list_of_stages_that_was_cut_says_so():
+    letters = [chr(ord("a") + number) for number in range(22)]
+    model = nn.Sequential(OrderedDict((name, nn.Conv2d(3, 3, 1)) for name in letters))
+    with pytest.raises(BackboneError, match=r"It has a, b, .*, s, t, \.\.\., and what is inside them\."):
+        wrap(model, ("z#",), (8, 8))
 
 
 def test_a_stride_without_meaning_in_a_vision_transformer_is_refused():

@@ -268,7 +268,7 @@ def test_a_number_that_a_category_has_not_has_no_line_no_figure_and_no_average(f
     assert {mean["shots"] for mean in averages(few)} == {1}
     write_markdown(few, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text("utf-8")
-    assert "green has fewer good pictures than 4: not run on so many, and no average over others." in text
+    assert "Not run on 4 good pictures: green, which has fewer; so there are no averages for that." in text
     found = grids(text)
     assert [line[0] for line in found["nuts"][2:] if line[2] == "4"] == ["brown", "brown"]
     wide = found["image_auroc by good pictures"]

@@ -49,6 +49,7 @@ def test_a_folder_is_searched_with_its_sub_folders(tmp_path):
         (["a/1.png", "b/1.png", "b/x/2.png"], "folder, 3 pictures in 2 sub-folders (a, b) taken as good"),
         (["1.png", "a/1.png"], "folder, 2 pictures, 1 of them in 1 sub-folder (a), taken as good"),
         (["Good/1.png"], "folder, 1 picture in 1 sub-folder (Good) taken as good"),
+        (["good/1.png", "good/ok/2.png"], "folder, 2 pictures in 1 sub-folder (good) taken as good"),
         (["good/1.png", "ok/1.png"], "folder, 2 pictures in 2 sub-folders (good, ok) taken as good"),
         ([f"{n}/1.png" for n in range(7)], "folder, 7 pictures in 7 sub-folders (0, 1, 2, 3, 4, ...) taken as good"),
     ],

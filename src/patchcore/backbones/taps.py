@@ -153,8 +153,10 @@ def _stages(probe: Probe) -> Iterator[str]:
         upper = name.count(".") <= shallow + 1 or (name.startswith("encoder.layers.") and name.count(".") == 2)
         if upper and output.ndim in (3, 4) and output.shape[2:] != (1, 1):
             numbered.setdefault(re.sub(r"\d+", "#", name), []).append(name)
-    for names in list(numbered.values())[:_MOST_STAGES]:
-        yield from names if len(names) < 3 else [f"{names[0]} to {names[-1]}"]
+    shown: list[str] = []
+    for names in numbered.values():
+        shown += names if len(names) < 3 else [f"{names[0]} to {names[-1]}"]
+    yield from shown[:_MOST_STAGES] + ["..."] * (len(shown) > _MOST_STAGES)
 
 
 def channels_last(output: Tensor, size: Sequence[int]) -> bool:

@@ -302,8 +302,8 @@ def _notes(outcome: Outcome, dataset: str) -> list[str]:
             f"{name}: of {asked} good pictures {had} could be read." for had, asked in sorted(read) if had < asked
         ]
         if few := [str(n) for n in limits(outcome.rows) if name in names and not of(rows, category=name, shots=n)]:
-            average = ", and no average over others" if len(names) > 1 else ""
-            notes.append(f"{name} has fewer good pictures than {', '.join(few)}: not run on so many{average}.")
+            average = "; so there are no averages for that" if len(names) > 1 else ""
+            notes.append(f"Not run on {', '.join(few)} good pictures: {name}, which has fewer{average}.")
     if skipped := sum(len(row["skipped"]) for row in rows):
         notes.append(f"Left out: {counted(skipped, 'picture')} that could not be read, over all cells.")
     return [f"\n{_safe(note)}\n" for note in notes]

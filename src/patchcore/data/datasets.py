@@ -58,6 +58,8 @@ def _where(root: Path, pictures: list[Path]) -> str:
         for depth, part in enumerate(parts):
             places.setdefault(root.joinpath(*parts[:depth]), Counter())[part] += 1
     for folder, found in places.items():
+        if any(map(holds_good, folder.relative_to(root).parts)):  # good, whatever its own sub-folders are called
+            continue
         good = [one for one in folders_in(folder) if holds_good(one.name)]  # also a link, which is not followed
         if good and not all(map(holds_good, found)):
             kinds = _some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
