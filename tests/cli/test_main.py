@@ -1,6 +1,7 @@
 """What all commands share: help, versions, errors, exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -41,6 +42,21 @@ def test_help_does_not_load_the_engine():
     assert "'patchcore.cli'" in done.stdout
     for heavy in ("torch", "timm", "numpy", "PIL", "pydantic"):
         assert f"'{heavy}'" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_of_a_command_do_not_wait_by_spinning_unless_they_are_told_to(given, expected):
+    script = (
+        "import os, sys; from patchcore.cli import main; main(['recipes'], standalone_mode=False); "
+        "print(os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr)"
+    )
+    known = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", script], env={**known, **given},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stderr.split()[-1] == str(expected)
 
 
 def test_an_unknown_command_gets_a_suggestion(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
@@ -62,3 +63,7 @@ def main() -> None:
 
     Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
     """
+    # Before torch is loaded, which reads it: its threads wait for each other by spinning, and beside another busy
+    # process that takes most of the time (docs/decisions/0006). Whoever has said how they shall wait, has said it.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
