@@ -14,7 +14,15 @@ ROOT = Path(patchcore.__file__).parent
 # From the bottom up; a module may import from its own room and from those before it. Every other
 # file beside these rooms is a front file, every other folder a face.
 ERRORS, MATHS, ROOMS, FRONT, FACES = range(5)
-LAYERS = {"errors": ERRORS, "maths": MATHS, "data": ROOMS, "backbones": ROOMS, "memory": ROOMS, "__main__": FACES}
+LAYERS = {
+    "errors": ERRORS,
+    "silence": ERRORS,
+    "maths": MATHS,
+    "data": ROOMS,
+    "backbones": ROOMS,
+    "memory": ROOMS,
+    "__main__": FACES,
+}
 
 
 def modules():

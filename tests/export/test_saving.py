@@ -13,7 +13,17 @@ import pytest
 import torch
 from export_helpers import TAPS, Network, pictures
 
-from patchcore import DataError, Detector, ExportError, NotFittedError, PictureError, Recipe, UsageError, export
+from patchcore import (
+    DataError,
+    Detector,
+    ExportError,
+    NotFittedError,
+    PictureError,
+    Recipe,
+    UsageError,
+    export,
+    silence,
+)
 from patchcore.data.sample import Sample
 from patchcore.export import formats, parity, saving
 
@@ -125,7 +135,7 @@ def test_half_precision_keeps_what_it_would_spoil(tmp_path: Path) -> None:
     import onnxruntime
 
     module, x = Constants(), torch.ones(3, 40)
-    with formats.quiet(*formats._LOUD):
+    with silence.logs_and_warnings(*formats._LOUD):
         made = torch.onnx.export(module, (x,), dynamo=True, input_names=["x"], verbose=False)
     formats._halve(made.model)
     made.save(tmp_path / "half.onnx", external_data=False)

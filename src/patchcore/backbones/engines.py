@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchcore import silence
 from patchcore.backbones.folding import folded
 from patchcore.backbones.registry import Backbone
 from patchcore.errors import BackboneError, MissingExtraError, UsageError
@@ -77,8 +76,7 @@ class _OpenVino:
         two = torch.cat([images[:1], images[:1].flip(3)])  # a batch of one could be taken for a constant
         expected = self._extractor(two)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what tracing writes down; the comparison answers them
+            with silence.logs_and_warnings():  # of what tracing writes down; the comparison answers them
                 traced = torch.jit.trace(lambda x: tuple(self._extractor(x, stop=False)), two, check_trace=False)
                 model = _openvino().convert_model(traced, example_input=two)
             model.reshape([-1, *two.shape[1:]])
@@ -101,13 +99,7 @@ def _run(compiled: Any, images: Tensor) -> list[Tensor]:
 
 
 def _openvino() -> Any:
-    """The package, imported without its telemetry, which would report to a server unless somebody objects."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
-        import openvino
+        return silence.imported("openvino")
     except ImportError:
         raise MissingExtraError("openvino", "openvino", "engine='openvino'") from None
-    finally:
-        if sys.modules.get("openvino_telemetry", sys) is None:
-            sys.modules.pop("openvino_telemetry", None)
-    return openvino

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from patchcore import silence
 from patchcore.errors import ExportError, MissingExtraError, UsageError
 from patchcore.export import sides
 from patchcore.export.graph import OUTPUTS, Graph
@@ -56,7 +54,7 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
     example = (torch.rand(2, height, width, 3), torch.tensor([0.0, 1.0]))
     free = {} if static else {1: open_, 2: open_}
     try:
-        with quiet(*_LOUD), sides.constants():
+        with silence.logs_and_warnings(*_LOUD), sides.constants():
             graph(*example)
             return torch.export.export(graph, example, dynamic_shapes=({0: open_, 3: open_, **free}, None))
     except UsageError:
@@ -71,7 +69,7 @@ def write(program: torch.export.ExportedProgram, folder: Path, format: str, prec
     """Write the graph's file or files. For int8 they are in fp32 still, the ONNX file among them: see `quantise`."""
     path = folder / FORMATS[format]
     if format == "torch":
-        with quiet(*_LOUD):
+        with silence.logs_and_warnings(*_LOUD):
             torch.export.save(program, path)
         return
     onnx_path = folder / FORMATS["onnx"]
@@ -95,7 +93,7 @@ def quantise(folder: Path, format: str, change: Callable[[Path], object]) -> Non
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, precision: str, opset: int) -> None:
     names = {"image": {0: "batch", 1: "height", 2: "width", 3: "channels"}, "value_range": None}
-    with quiet(*_LOUD):
+    with silence.logs_and_warnings(*_LOUD):
         made: Any = torch.onnx.export(
             program,
             dynamo=True,
@@ -144,19 +142,3 @@ def _to_openvino(source: Path, path: Path) -> None:
     ov = openvino()
     model = ov.Core().read_model(str(source))  # `convert_model` would store the bank once more, in fp32
     ov.save_model(model, str(path), compress_to_fp16=False)  # unsaid, it would be, vectors included
-
-
-@contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Without the warnings, and below errors the logs, of libraries that tell of their own insides."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)

@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from patchcore import silence
 from patchcore.errors import ExportError, PatchcoreError
-from patchcore.export.formats import quiet
 
 Inputs = dict[str, NDArray[np.float32]]  # of the graph, by name
 
@@ -41,8 +40,11 @@ def quantise(path: Path, pictures: Sequence[Any], inputs: Callable[[Any], Inputs
     chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST)).round().astype(int)]
     try:
         # NNCF draws its progress on standard output, which is for what a command finds, and has torch look for CUDA.
-        with quiet("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(io.StringIO()):
-            nncf = _nncf()
+        with (
+            silence.logs_and_warnings("nncf", "torch.utils.cpp_extension"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            nncf = silence.imported("nncf")
             made = nncf.quantize(
                 model,
                 nncf.Dataset(chosen, inputs),
@@ -102,14 +104,3 @@ def _constants(model: Any) -> None:
         model.graph.node.insert(
             0, helper.make_node("Constant", [], [name], name=f"{name}_kept", value=initializers[name])
         )
-
-
-def _nncf() -> Any:
-    """The package, imported without its telemetry, which would report to a server unless somebody objects."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import nncf
-    finally:
-        if sys.modules.get("openvino_telemetry", sys) is None:
-            sys.modules.pop("openvino_telemetry", None)
-    return nncf

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from patchcore import silence
 from patchcore.benchmark.measure import latency
 from patchcore.data import MAX_PIXELS
 from patchcore.detector import Detector
@@ -129,7 +128,7 @@ def cross_validate(
         Detector(one.recipe, device=device, threads=threads, engine=engine, precision=precision) for one in candidates
     ]
     bar = tqdm(total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress)
-    with bar, _quietly():
+    with bar, silence.logs("patchcore"):  # what each fit says of its threshold, the figures say once
         for number in range(count):
             for measured, detector in zip(found, detectors, strict=True):
                 bar.set_postfix_str(measured.candidate.name)
@@ -173,15 +172,3 @@ def _model_mb(detector: Detector, more: float) -> float:
         rows = min(len(bank.rows) * more, max(recipe.max_rows, len(bank.rows)))
         grown += (rows / len(bank.rows) - 1) * sum(tensor.nbytes for tensor in bank.tensors().values())
     return (size + grown) / 1e6
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """What fits say of their thresholds, for each fold and candidate, is said once by the figures."""
-    log = logging.getLogger("patchcore")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
