@@ -75,6 +75,12 @@ def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
     assert re.search(r"m: \d+ patches remembered, 4 pictures read, in .* s, .* MB", done.stderr)
 
 
+def test_for_few_pictures_fit_names_the_recipe_that_is_made_for_them(run, few, tmp_path):
+    assert "--recipe few_shot, which remembers more of each" in run("fit", few, "-o", tmp_path / "m", *SMALL).stderr
+    for recipe in ("fast", "few_shot"):
+        assert "which remembers more" not in run("fit", few, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
+
+
 def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
     table = tmp_path / "parts.csv"
     table.write_text("path,label\n" + "".join(f"good/{p.name},good\n" for p in few.iterdir()), "utf-8")

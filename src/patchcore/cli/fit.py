@@ -24,6 +24,8 @@ from patchcore.cli.common import (
 )
 from patchcore.errors import StoreError, UsageError, counted
 
+_FEW = 30  # good pictures; docs/recipes.md has the figures
+
 
 @click.command()
 @click.argument("data", type=data_path)
@@ -114,6 +116,8 @@ def fit(
         f"{counted(len(detector.bank.pictures), 'picture')} read, "
         f"in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
     )
+    if len(detector.bank.pictures) <= _FEW and recipe_names == ("default",):
+        say(f"Up to some {_FEW} pictures, --recipe few_shot, which remembers more of each, often finds more defects.")
     if as_json:
         print_json(
             {
