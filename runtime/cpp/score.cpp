@@ -128,6 +128,7 @@ int main(int count, char **arguments) {
     bool failed = false;
     try {
         const std::string folder = arguments[1], manifest = contents(folder + "/manifest.json");
+        in(manifest, "\"format\":\\s*1\\D");
         in(manifest, "\"engine\":\\s*\"(onnx|openvino)\"");
         ov::Core core;
         // On a processor that has bf16, OpenVINO would use it unasked.

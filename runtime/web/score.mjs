@@ -17,6 +17,9 @@ export async function load(folder) {
   if (manifest.kind !== 'patchcore-export' || manifest.format !== 1 || manifest.engine !== 'onnx') {
     throw new Error(`${base}: expected an export of format 1 for onnx; make one with patchcore export --format onnx.`);
   }
+  if (manifest.threshold !== null && !Number.isFinite(manifest.threshold)) {
+    throw new Error('manifest.json: damaged (a threshold that is no number). Copy the whole folder again.');
+  }
   const graph = await checked(base, manifest.graph, sums);
   const session = await ort.InferenceSession.create(graph, { executionProviders: ['wasm'] });
   return { manifest, predict: (picture) => predict(session, manifest, picture) };
@@ -27,7 +30,7 @@ async function checked(base, name, sums) {
   const file = await bytes(new URL(name, base));
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', file));
   const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  if (!sums.split('\n').includes(`${hex}  ${name}`)) {
+  if (!sums.split(/\r?\n/).includes(`${hex}  ${name}`)) {
     throw new Error(`${name}: altered or damaged (SHA-256). Copy the whole folder again, or export again.`);
   }
   return file;

@@ -56,6 +56,23 @@ def test_an_export_that_is_replaced_is_said_to_be(run, model, tmp_path):
     done = run(*options)
     assert done.exit_code == 0
     assert "out, in the place of the export that was there: model.pt2 " in done.stderr
+    assert "was signed" not in done.stderr
+    (tmp_path / "out" / "signature.json").write_text("{}")
+    assert f"signed, and this one is not: patchcore sign {tmp_path / 'out'} --key KEY" in run(*options).stderr
+
+
+def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_path):
+    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
+    run(*options)
+    (tmp_path / "out" / "more").mkdir()
+    (tmp_path / "out" / "more" / "notes.txt").write_text("keep me")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    for place, what in (("out", "more/notes.txt"), ("link", "a link")):
+        done = run(*options[:3], tmp_path / place, *options[4:])
+        assert done.exit_code == 2
+        assert f"{place}: there is something else already ({what}). Give the path of a new folder." in done.stderr
+        assert "Exporting" not in done.stderr
+    assert (tmp_path / "out" / "more" / "notes.txt").read_text() == "keep me"
 
 
 def test_int8_says_what_it_did_to_scores(run, model, tmp_path):

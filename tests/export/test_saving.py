@@ -256,5 +256,5 @@ def test_a_folder_that_is_an_export_is_replaced(tmp_path: Path) -> None:
     place = tmp_path / "exported"
     for text in ("old", "new"):
         with saving._appearing(place) as temporary:
-            (temporary / "manifest.json").write_text(json.dumps({"kind": "patchcore-export", "text": text}))
+            saving._write_manifest(temporary, {"text": text})
     assert "new" in (place / "manifest.json").read_text()

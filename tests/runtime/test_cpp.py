@@ -157,6 +157,7 @@ def test_a_folder_that_is_none_is_refused(score, exported_openvino, tmp_path):
     advice = "Give a folder that `patchcore export` wrote, with --format onnx or openvino."
     assert advice in score(tmp_path, "a.ppm")[1]
     assert advice in score(altered(exported_openvino, tmp_path / "copy", engine="torch"), "a.ppm")[1]
+    assert advice in score(altered(exported_openvino, tmp_path / "newer", format=10), "a.ppm")[1]
 
 
 def test_it_says_how_it_is_used(program):

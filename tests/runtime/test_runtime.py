@@ -197,11 +197,34 @@ def test_an_edited_manifest_is_found_out(folder, fields):
         load(folder)
 
 
-@pytest.mark.parametrize("text", ["", "nothing at all", "\0", "abc  manifest.json"])
+@pytest.mark.parametrize("text", ["", "nothing at all", "\0", "abc  manifest.json", f"{'0' * 64}  "])
 def test_a_damaged_list_of_hashes_is_refused(folder, text):
     (folder / "SHA256SUMS").write_text(text)
-    with pytest.raises(ExportError, match=r"SHA256SUMS|is missing|altered or damaged"):
+    with pytest.raises(ExportError, match=r"SHA256SUMS: damaged\. Copy the folder again"):
         load(folder)
+
+
+def test_a_graph_that_the_engine_does_not_take_is_refused_in_one_sentence(folder):
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:5000])
+    rehashed(folder)
+    with pytest.raises(ExportError, match=r"model\.onnx: onnx cannot load it \(.*\)\. Export again") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["high", [], {}])
+def test_a_threshold_that_is_no_number_is_refused(folder, value):
+    altered(folder, threshold=value)
+    rehashed(folder)
+    with pytest.raises(ExportError, match=r"a threshold that is no number"):
+        load(folder)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pictures_of_one_value_have_the_library_s_score(format, request, detector):
+    model = load(request.getfixturevalue(f"exported_{format}"))
+    for value in (0, 77, 255):
+        same(model.predict(flat := np.full((64, 80, 3), value, np.uint8)), detector.predict(flat))
 
 
 def test_a_list_without_the_graph_or_the_manifest_protects_neither(folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from patchcore_runtime import ExportError, load, verify
 from patchcore_runtime.folder import MANIFEST
+from patchcore_runtime.pictures import MAX_PIXELS
 
 
 def main() -> int:
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("pictures", nargs="*", metavar="picture")
     parser.add_argument("--verify", action="store_true", help="run the folder's test vectors first")
     parser.add_argument("--require-signature", metavar="PUBLIC_KEY")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="the largest picture that is decoded")
     given = parser.parse_intermixed_args()
     if not (Path(given.folder) / MANIFEST).is_file():
         parser.error(f"{given.folder}: expected a folder that `patchcore export` has written.")
@@ -36,7 +38,7 @@ def main() -> int:
     failed = 0
     for picture in given.pictures:
         try:
-            result = model.predict(picture)
+            result = model.predict(picture, max_pixels=given.max_pixels)
             figures = {key: getattr(result, key) for key in ("score", "normalised", "threshold", "decision", "seconds")}
         except ExportError as error:
             failed, figures = 1, {"error": str(error)}

@@ -34,7 +34,14 @@ def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precisio
             f"precision is {precision!r}, which is a hint for OpenVINO; {folder} was made for {manifest['engine']}. "
             "Leave it out, or export with --format openvino."
         )
-    return made(folder / manifest["graph"], threads, precision, streams)
+    path = folder / manifest["graph"]
+    try:
+        return made(path, threads, precision, streams)
+    except ExportError:
+        raise
+    except Exception as error:  # each engine has its own
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ExportError(f"{path}: {manifest['engine']} cannot load it ({reason}). Export again, or here.") from error
 
 
 def _onnxruntime(path: Path, threads: int | None, precision: str, streams: int) -> Engine:

@@ -22,7 +22,7 @@ def read(folder: str | Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise ExportError(f"{folder}: no {MANIFEST} in it; expected a folder that `patchcore export` has written.")
-    sums = _sums(folder)
+    sums = listed(folder)
     for name, expected in sums.items():
         if not (folder / name).is_file():
             raise ExportError(f"{folder}: {name} is missing. Copy the folder again, or export again.")
@@ -37,18 +37,23 @@ def read(folder: str | Path) -> dict[str, Any]:
         raise ExportError(f"{path}: format {version}; this version reads formats up to {FORMAT}. Upgrade it.")
     if missing := sorted(_USED - manifest.keys()):
         raise ExportError(f"{path}: it lacks {', '.join(missing)}. Copy the folder again, or export again.")
+    if not all(isinstance(manifest[name], int | float | None) for name in ("threshold", "pixel_threshold")):
+        raise ExportError(f"{path}: damaged (a threshold that is no number). Export again.")
     if not {MANIFEST, str(graph)} <= sums.keys() or graph.name != str(graph):
         raise ExportError(f"{folder / SUMS}: {MANIFEST} and the graph, {graph}, have to be in it. Export again.")
     return manifest
 
 
-def _sums(folder: Path) -> dict[str, str]:
-    """Names and digests, as they are listed."""
+def listed(folder: Path) -> dict[str, str]:
+    """Names and digests, as SHA256SUMS lists them. Errors: ExportError."""
     path = folder / SUMS
     if not path.is_file():
         raise ExportError(f"{folder}: {SUMS} is missing. Copy the folder again, or export again.")
     lines = path.read_text("utf-8", "replace").splitlines()
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if not sums or not all(name and len(digest) == 64 for name, digest in sums.items()):
+        raise ExportError(f"{path}: damaged. Copy the folder again, or export again.")
+    return sums
 
 
 def sha256(path: Path) -> str:

@@ -105,6 +105,7 @@ def export(
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
     instead = ", in the place of the export that was there" if (output / "manifest.json").is_file() else ""
+    was_signed = (output / signing.IN_FOLDER).is_file()
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
     saved = save(
         detector,
@@ -120,6 +121,8 @@ def export(
     )
     if key:
         say(f"Signature: {signing.sign(output, key)}")
+    elif was_signed:
+        say(f"The export that was there was signed, and this one is not: patchcore sign {output} --key KEY")
     if as_json:
         found = saved.agreement
         numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}

@@ -216,10 +216,23 @@ class Embedding(nn.Module):
 def _even(image: Tensor, shown: Tensor, pixels: Size) -> Tensor:
     """`maths.exposure.even` of the part (H, W) of pictures (B, 3, H, W) that is shown, so many pixels."""
     count = 3 * as_tensor(pixels).float()
-    mean = torch.where(shown, image, 0.0).sum((1, 2, 3), keepdim=True) / count
-    centred = torch.where(shown, image - mean, 0.0)
-    deviation = (centred.square().sum((1, 2, 3), keepdim=True) / count).sqrt()
+    centred = torch.where(shown, image - _mean(image, shown, count), 0.0)
+    deviation = _mean(centred.square(), shown, count).sqrt()
     return centred * (exposure.SPREAD / (deviation + exposure.FLOOR)) + exposure.LEVEL
+
+
+def _mean(values: Tensor, shown: Tensor, count: Tensor) -> Tensor:
+    """The mean of the values (B, 3, H, W) of each picture that are shown, so many.
+
+    Of so many floats, engines' sums lose digits, most where many are the same; the second sum, of what is left,
+    finds what the first one lost.
+    """
+
+    def total(x: Tensor) -> Tensor:
+        return torch.where(shown, x, 0.0).sum(3, keepdim=True).sum(2, keepdim=True).sum(1, keepdim=True)
+
+    first = total(values) / count
+    return first + total(values - first) / count
 
 
 def _without_padding(tap: Tensor, rows: Side, columns: Side, stride: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from patchcore.archive import Parts
 from patchcore.data.images import read
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
+from patchcore.ensemble import Banks, banks_of
 from patchcore.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,13 +42,25 @@ _SHAPES = (
 _REAL = 12  # of the given pictures, that are looked at
 
 
+def floor(parts: Parts) -> float:
+    """What a score may differ by however small it is: 1e-6 of the median good picture's, or of the patches' length.
+
+    Distances are differences of patches, and float32 holds no finer ones; they count where good pictures are all but
+    the same, and their scores far smaller than their patches.
+    """
+    scores, banks = parts.calibration.scores, banks_of(parts.bank)
+    units = parts.bank.units if isinstance(parts.bank, Banks) else (1.0,)
+    lengths = [float(one.rows.square().sum(1).mean().sqrt()) / unit for one, unit in zip(banks, units, strict=True)]
+    return 1e-6 * max(statistics.median(scores) if scores else 0.0, *lengths)
+
+
 def value_ranges(own: tuple[float, float] | None) -> dict[str, list[float]]:
     """The values of black and white, by the type of a picture."""
     return {name: list(own or usual) for name, usual in _RANGES.items()}
 
 
 def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[int, int] | None) -> list[Batch]:
-    """Batches of blurred noise, drawn from a seed."""
+    """Batches of blurred noise, drawn from a seed, and of pictures without any."""
     generator = np.random.default_rng(seed)
     batches = []
     for count, height, width, channels, dtype in _SHAPES:
@@ -53,6 +68,8 @@ def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[
         coarse = generator.random((count, -(-height // 16), -(-width // 16), channels))
         values = np.kron(coarse, np.ones((1, 16, 16, 1)))[:, :height, :width]
         values = 0.7 * values + 0.3 * generator.random(values.shape)
+        if count > 2:  # one of a single value, as behind a cap, and one without a grey in between
+            values[-1], values[-2] = 0.3, np.arange(width)[:, None] > width / 3
         if dtype == "float32":
             low, high = value_range or (0.0, 1.0)
             batches.append((low + values * (high - low)).astype(np.float32))

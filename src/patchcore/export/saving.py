@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import formats, parity
 from patchcore.export.graph import Graph
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
+from patchcore.signing import IN_FOLDER
 
 if TYPE_CHECKING:
     from patchcore_runtime import Agreement, Model
@@ -105,7 +105,8 @@ def save(
         if not agreement.within:
             raise ExportError(
                 f"The exported graph does not agree with the library, so it was not kept. {agreement}; allowed are "
-                f"{tested_as['tolerance']}. Use another format or precision."
+                f"{tested_as['tolerance']}. Use another format or precision. Where good pictures are all but the "
+                "same, or drawn, distances can be too small for float32: photographs have no such trouble."
             )
         tested = f"{len(made_up)} batches of synthetic pictures"
         tested += f" and {counted(len(given), 'given one')}, whole and in parts" if given else ""
@@ -156,7 +157,6 @@ def _graph(parts: Parts, half: bool) -> Graph:
 def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int] | None, opset: int) -> dict[str, Any]:
     recipe, calibration = parts.recipe, parts.calibration
     about, limits = archive.header(parts), calibration.to_dict()
-    median = statistics.median(calibration.scores) if calibration.scores else 0.0
     return {
         "format": FORMAT,
         "kind": "patchcore-export",
@@ -171,7 +171,7 @@ def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int]
         "pixel_threshold": limits["pixel_threshold"],
         "tolerance": parity.TOLERANCE[precision],
         "reference": "the machine that exported it" if precision == "int8" else "the library",  # whose the vectors are
-        "floor": 1e-6 * median,
+        "floor": parity.floor(parts),
         "recipe": about["recipe"],
         "bank": about["bank"],
         "data": about["data"],
@@ -212,12 +212,13 @@ def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
 def _appearing(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, to be filled: it then takes the place of `folder`, or vanishes.
 
-    What may be there is nothing, an empty folder, or an export, which it replaces. Errors: StoreError, UsageError.
+    What may be there is nothing, an empty folder, or an export and nothing else, which it replaces. Errors: StoreError,
+    UsageError.
     """
     if not folder.resolve().parent.is_dir():
         raise UsageError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
-    if folder.exists() and not _replaceable(folder):
-        raise UsageError(f"{folder}: there is something else already. Give the path of a new folder.")
+    if (folder.exists() or folder.is_symlink()) and (other := _foreign(folder)):
+        raise UsageError(f"{folder}: there is something else already ({other}). Give the path of a new folder.")
     temporary = Path(tempfile.mkdtemp(dir=folder.resolve().parent, prefix=f".{folder.name}."))
     try:
         yield temporary
@@ -229,11 +230,20 @@ def _appearing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _replaceable(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    manifest = folder / "manifest.json"
-    return not any(folder.iterdir()) or (manifest.is_file() and '"patchcore-export"' in manifest.read_text("utf-8"))
+def _foreign(folder: Path) -> str:
+    """What is at a path that an export must not replace; empty if nothing is."""
+    from patchcore_runtime import ExportError as Unlisted
+    from patchcore_runtime.folder import SUMS, listed
+
+    if folder.is_symlink() or not folder.is_dir():
+        return "a link" if folder.is_symlink() else "a file"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if not files:
+        return ""
+    try:
+        return min(files - {*listed(folder), SUMS, IN_FOLDER}, default="")
+    except Unlisted:
+        return min(files)
 
 
 def _umask() -> int:
