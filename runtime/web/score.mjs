@@ -4,6 +4,7 @@
 import * as ort from './node_modules/onnxruntime-web/dist/ort.wasm.min.mjs';
 
 ort.env.wasm.wasmPaths = new URL('./node_modules/onnxruntime-web/dist/', import.meta.url).href;
+const MAX_PIXELS = 100e6; // as in Python
 const VERDICTS = ['pass', 'unsure', 'fail'];
 
 // `folder`: where the export is served, relative to the page.
@@ -70,6 +71,10 @@ async function predict(session, manifest, picture) {
 // with transparency, would score otherwise than in Python: they are refused.
 export async function decode(blob) {
   const head = new DataView(await blob.slice(0, 26).arrayBuffer());
+  const begins = (...starts) => head.byteLength > 4 && starts.some(([value, bits]) => head.getUint32(0) >>> (32 - bits) === value);
+  if (!begins([0x89504e47, 32], [0xffd8, 16], [0x424d, 16], [0x52494646, 32])) {
+    throw new Error('not a PNG, JPEG, BMP or WebP picture. Others, such as TIFF, are read by Python.');
+  }
   if (head.byteLength > 24 && head.getUint32(0) === 0x89504e47 && head.getUint8(24) === 16) {
     throw new Error('a PNG of 16 bits, of which a browser keeps 8. Score it with Python or C++.');
   }
@@ -77,6 +82,7 @@ export async function decode(blob) {
     throw new Error('not a picture that this browser can read.');
   });
   const { height, width } = bitmap;
+  if (height * width > MAX_PIXELS) throw new Error(`of ${height} x ${width} pixels; the limit is ${MAX_PIXELS} in all.`);
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   const rgba = context.getImageData(0, 0, width, height).data;

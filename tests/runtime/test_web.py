@@ -130,8 +130,18 @@ def test_what_a_browser_would_score_otherwise_is_refused(page, site):
     assert "a PNG of 16 bits, of which a browser keeps 8" in score(page, "deep.png")
     Image.fromarray(np.full((40, 60, 4), 100, np.uint8)).save(site / "glass.png")
     assert "a picture with transparency" in score(page, "glass.png")
+    (site / "cut.png").write_bytes((site / "deep.png").read_bytes()[:20] + bytes(20))
+    assert "not a picture that this browser can read" in score(page, "cut.png")
     (site / "letter.png").write_text("Dear")
-    assert "not a picture that this browser can read" in score(page, "letter.png")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(site / "moving.gif")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(site / "sheet.tiff")
+    for name in ("letter.png", "moving.gif", "sheet.tiff"):
+        assert score(page, name) == "not a PNG, JPEG, BMP or WebP picture. Others, such as TIFF, are read by Python."
+    for name, options in (("small.bmp", {}), ("small.webp", {"lossless": True}), ("small.jpg", {})):
+        Image.fromarray(np.full((40, 60), 90, np.uint8)).convert("RGB").save(site / name, **options)
+        assert score(page, name)["width"] == 60
+    Image.new("L", (20_000, 5_001)).save(site / "large.png")
+    assert score(page, "large.png") == "of 5001 x 20000 pixels; the limit is 100000000 in all."
 
 
 def test_pictures_get_cards_and_nothing_is_asked_of_anywhere_else(page, address, hazelnut, tmp_path):
@@ -145,7 +155,7 @@ def test_pictures_get_cards_and_nothing_is_asked_of_anywhere_else(page, address,
     assert classes == ["pass", "fail", "unread"]
     captions = page.value("[...document.querySelectorAll('figcaption')].map((one) => one.innerText)")
     assert captions[0].startswith("pass 00.jpg: score ")
-    assert captions[2] == "letter.txt: not a picture that this browser can read."
+    assert captions[2].startswith("letter.txt: not a PNG, JPEG, BMP or WebP picture.")
     canvas = page.value("(({width, height}) => [width, height])(document.querySelector('canvas'))")
     with Image.open(pictures[0]) as image:
         assert tuple(canvas) == image.size

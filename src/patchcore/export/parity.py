@@ -16,7 +16,7 @@ from patchcore.data.images import read
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.ensemble import Banks, banks_of
-from patchcore.errors import DataError
+from patchcore.errors import DataError, PictureError
 
 if TYPE_CHECKING:
     from patchcore_runtime import Model
@@ -84,15 +84,23 @@ def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int
     Errors: PictureError; DataError without any of the right size.
     """
     if static:
-        new, seen = ([one for one in part if read(one.picture, one.name).shape[:2] == static] for part in (new, seen))
+        new, seen = ([one for one in part if pixels_of(one).shape[:2] == static] for part in (new, seen))
     some = _spread(seen, max(_REAL // 4, _REAL - len(new)))
     some = [*_spread(new, _REAL - len(some)), *some]
     if not some:
         of = f" of the size {static[0]} x {static[1]}" if static else ""
         raise DataError(f"--pictures: there are none{of}. Give others, or leave them out: the self-test has its own.")
     for one in some:
-        read(one.picture, one.name)
+        pixels_of(one)
     return some
+
+
+def pixels_of(sample: Sample) -> NDArray[Any]:
+    """The pixels of a picture. Errors: PictureError, which says where the file lies."""
+    try:
+        return read(sample.picture, sample.name)
+    except PictureError as error:
+        raise error.at(sample.picture) from error.__cause__
 
 
 def _spread(found: Sequence[Sample], most: int) -> list[Sample]:
@@ -102,7 +110,7 @@ def _spread(found: Sequence[Sample], most: int) -> list[Sample]:
 
 def real(found: Sequence[Sample], static: tuple[int, int] | None) -> Iterator[Batch]:
     """Batches from the user's pictures: each as it is, five at a time, and parts of other shapes."""
-    arrays = [read(one.picture, one.name) for one in found]
+    arrays = [pixels_of(one) for one in found]
     for one in arrays:
         yield one[None]
     alike = [one for one in arrays if one.dtype == arrays[0].dtype and one.shape[2] == arrays[0].shape[2]]

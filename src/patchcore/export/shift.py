@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from patchcore.archive import Parts
 from patchcore.data import datasets
-from patchcore.data.images import read
 from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
 from patchcore.ensemble import banks_of
@@ -156,10 +155,12 @@ class Trial:
         return {"image": pixels[None].astype(np.float32), "value_range": bounds}
 
     def _read(self, sample: Sample) -> NDArray[Any]:
-        pixels = read(sample.picture, sample.name)
+        pixels = parity.pixels_of(sample)
         if self.static and pixels.shape[:2] != self.static:
             got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], self.static))
-            raise PictureError(sample.name, f"its size is {got}; with --static all have to be {expected}")
+            raise PictureError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(
+                sample.picture
+            )
         return pixels
 
     def measure(self, detector: Detector, model: Model) -> Shift:
