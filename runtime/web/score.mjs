@@ -71,11 +71,11 @@ async function predict(session, manifest, picture) {
 // with transparency, would score otherwise than in Python: they are refused.
 export async function decode(blob) {
   const head = new DataView(await blob.slice(0, 26).arrayBuffer());
-  const begins = (...starts) => head.byteLength > 4 && starts.some(([value, bits]) => head.getUint32(0) >>> (32 - bits) === value);
-  if (!begins([0x89504e47, 32], [0xffd8, 16], [0x424d, 16], [0x52494646, 32])) {
+  const start = head.byteLength > 24 ? head.getUint32(0).toString(16).padStart(8, '0') : '';
+  if (!/^(89504e47|ffd8|424d|52494646)/.test(start)) {
     throw new Error('not a PNG, JPEG, BMP or WebP picture. Others, such as TIFF, are read by Python.');
   }
-  if (head.byteLength > 24 && head.getUint32(0) === 0x89504e47 && head.getUint8(24) === 16) {
+  if (start === '89504e47' && head.getUint8(24) === 16) {
     throw new Error('a PNG of 16 bits, of which a browser keeps 8. Score it with Python or C++.');
   }
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }).catch(() => {

@@ -83,14 +83,14 @@ def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int
 
     Errors: PictureError; DataError without any of the right size.
     """
-    if static:
+    if static:  # which takes reading them all
         new, seen = ([one for one in part if pixels_of(one).shape[:2] == static] for part in (new, seen))
     some = _spread(seen, max(_REAL // 4, _REAL - len(new)))
     some = [*_spread(new, _REAL - len(some)), *some]
     if not some:
         of = f" of the size {static[0]} x {static[1]}" if static else ""
         raise DataError(f"--pictures: there are none{of}. Give others, or leave them out: the self-test has its own.")
-    for one in some:
+    for one in () if static else some:
         pixels_of(one)
     return some
 
