@@ -1,4 +1,4 @@
-# make demo   real solar cells, from pictures to verdicts, in a virtual environment of its own
+# make demo   real solar cells, from images to verdicts, in a virtual environment of its own
 # make test   the whole suite, offline, after installing
 # make check  formatting, lint and types
 # make wheel  builds both distributions, and uses each wheel in a clean environment
@@ -26,8 +26,8 @@ wheel: .venv/tested
 	$(BIN)/python -m build --wheel --outdir dist runtime
 	$(PYTHON) -m venv .wheel-env
 	.wheel-env/bin/python -m pip install --quiet --constraint constraints.txt dist/patchcore-*.whl
-	.wheel-env/bin/patchcore fit tests/pictures/hazelnut -o dist/check.patchcore --set ratio=0.02
-	.wheel-env/bin/patchcore predict dist/check.patchcore tests/pictures/hazelnut/test/colour -o dist/check --json
+	.wheel-env/bin/patchcore fit tests/images/hazelnut -o dist/check.patchcore --set ratio=0.02
+	.wheel-env/bin/patchcore predict dist/check.patchcore tests/images/hazelnut/test/colour -o dist/check --json
 	rm -rf .wheel-env
 	# Exported here, run where there is no torch, by each engine.
 	set -e; for engine in onnx:onnxruntime openvino:openvino; do \
@@ -35,7 +35,7 @@ wheel: .venv/tested
 	  $(PYTHON) -m venv .wheel-env; \
 	  wheel="$$(ls $$PWD/dist/patchcore_runtime-*.whl)[$${engine#*:}]"; \
 	  .wheel-env/bin/python -m pip install --quiet --constraint constraints.txt "$$wheel"; \
-	  .wheel-env/bin/python -m patchcore_runtime dist/check.$${engine%:*} --verify tests/pictures/hazelnut/test/colour/*; \
+	  .wheel-env/bin/python -m patchcore_runtime dist/check.$${engine%:*} --verify tests/images/hazelnut/test/colour/*; \
 	  if .wheel-env/bin/python -c "import torch" 2>/dev/null; then echo "torch is there"; exit 1; fi; \
 	  rm -rf .wheel-env dist/check.$${engine%:*}; \
 	done

@@ -1,10 +1,10 @@
-"""The README's table: named recipes on the real data sets.
+"""The README's table: named recipes on the real datasets.
 
     python benchmarks/accuracy.py DATA [--recipes default,accurate] [--sets ...] [--seed 0] [--json FILE]
 
 DATA holds the sets in the MVTec AD layout (mvtec_transistor/transistor, magnetic_tile/magnetic_tile,
 hazelnut_toy/hazelnut); ELPV comes from the PyPI package elpv-dataset.
-Each detector is fitted on 80 % of the good training pictures; the others set its threshold.
+Each detector is fitted on 80 % of the good training images; the others set its threshold.
 """
 
 from __future__ import annotations

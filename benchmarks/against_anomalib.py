@@ -1,18 +1,18 @@
-"""patchcore against anomalib 2.7.0: the same weights, pictures and bank, both sides in turn.
+"""patchcore against anomalib 2.7.0: the same weights, images and bank, both sides in turn.
 
     python benchmarks/against_anomalib.py [--peer PYTHON] [--backbones a,b] [--parts a,b] [--rounds 3] [--json FILE]
 
 `--peer` is the interpreter of an environment of its own (without it, only our side runs):
     python -m venv peer && peer/bin/pip install torch==2.14.1 torchvision==0.29.1 && peer/bin/pip install anomalib==2.7.0
 
-Data: real solar cells (PyPI package elpv-dataset) at 224 px, 784 patches a picture. EfficientNet-Lite0, 1 and 2
+Data: real solar cells (PyPI package elpv-dataset) at 224 px, 784 patches an image. EfficientNet-Lite0, 1 and 2
 have their ImageNet weights. Those of WideResNet50-2 cannot be had offline: its weights are random, with the batch
-statistics of 32 of the pictures. That fixes the cost of all dense work; what bounds rule out depends on the data,
+statistics of 32 of the images. That fixes the cost of all dense work; what bounds rule out depends on the data,
 so what they leave is printed beside each time. `gaussian` is the worst case: isotropic noise of the same size as
 the WideResNet50-2 data, of which nothing can be ruled out.
 
 The peer's coreset is timed on 500 picks, each of which costs it the same, and extrapolated; its fit is the
-embedding of all pictures, measured, plus that. Our fit is a whole process: `patchcore fit`, from files.
+embedding of all images, measured, plus that. Our fit is a whole process: `patchcore fit`, from files.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from patchcore.maths.coreset import k_center_greedy, select
 from patchcore.maths.neighbours import near_pairs, nearest
 from patchcore.memory.bank import Bank
 
-SIDE, SHARE, NEW = 224, 0.1, 8  # pixels, of the patches, pictures that the bank has not seen
+SIDE, SHARE, NEW = 224, 0.1, 8  # pixels, of the patches, images that the bank has not seen
 AS_DEFAULT = {name: getattr(Recipe(), name) for name in ("projection", "projection_dims", "projection_from", "start")}
-PARTS = ("search", "picture", "coreset", "fit")
+PARTS = ("search", "image", "coreset", "fit")
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--peer", help="interpreter of an environment that has anomalib")
     parser.add_argument("--backbones", default="efficientnet_lite0,wide_resnet50_2,gaussian")
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--pictures", type=int, default=240)
+    parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--picks", type=int, default=500, help="picks that the peer's coreset is timed on")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
@@ -105,11 +105,11 @@ def left(queries: Tensor, bank: Bank) -> str:
 
 
 class Cells:
-    """One backbone on real pictures."""
+    """One backbone on real images."""
 
     def __init__(self, name: str, work: Path, options: Any) -> None:
         self.name, self.work, self.options = name, work, options
-        self.pictures = mono_cells()[: options.pictures + NEW]
+        self.images = mono_cells()[: options.images + NEW]
         weights = str(calibrated_weights(name, SIDE, work)) if name == "wide_resnet50_2" else "pretrained"
         self.recipe = Recipe.named("lightning").replace(
             size=SIDE, resize="stretch", crop=None, backbone=name, weights=weights, ratio=SHARE, **AS_DEFAULT
@@ -117,7 +117,7 @@ class Cells:
         self.detector = Detector(self.recipe)
         backbone = build(name, weights, self.recipe.taps, (SIDE, SIDE))
         self.detector.embedder = embedder = Embedder(self.recipe, backbone, self.detector.device)
-        every = embeddings(embedder, self.pictures)
+        every = embeddings(embedder, self.images)
         self.patches, self.queries = every[: -NEW * 784], every[-784:].float()
         rows = self.patches[k_center_greedy(self.patches, int(SHARE * len(self.patches)))].float()
         origins = torch.zeros(len(rows), 3, dtype=torch.int32)
@@ -125,7 +125,7 @@ class Cells:
         self.detector.calibration = Calibration.fit([1.0], [1.0], 0.05)
         if options.peer:
             torch.save(backbone.extractor.model.state_dict(), work / "weights.pt")
-            images = [embedder._framed(sample, 10**8).images[0] for sample in samples(self.pictures)]
+            images = [embedder._framed(sample, 10**8).images[0] for sample in samples(self.images)]
             for file, tensor in (
                 ("images", torch.stack(images)),
                 ("embeddings", self.patches),
@@ -142,7 +142,7 @@ class Cells:
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
     def search(self) -> list[dict[str, Any]]:
-        """The nearest rows of one picture's patches; also by FAISS's flat index, where it is installed."""
+        """The nearest rows of one image's patches; also by FAISS's flat index, where it is installed."""
 
         def ours() -> float:
             return timed(lambda: nearest(self.queries, self.bank.points))
@@ -178,16 +178,16 @@ class Cells:
         flat = in_turn(self.options.rounds, ours, lambda: timed(lambda: index.search(self.queries.numpy(), 1)))
         return [*rows, {"work": "search, peer FAISS flat", **flat}]
 
-    def picture(self) -> list[dict[str, Any]]:
-        """One decoded picture to its score and map, with each engine that is installed."""
-        pictures = [read(path, path.name, 10**8) for path in self.pictures[-NEW:]]
+    def image(self) -> list[dict[str, Any]]:
+        """One decoded image to its score and map, with each engine that is installed."""
+        images = [read(path, path.name, 10**8) for path in self.images[-NEW:]]
 
-        def look(picture: Any) -> float:
-            result = self.detector.predict(picture)
+        def look(image: Any) -> float:
+            result = self.detector.predict(image)
             _ = result.map
             return result.score
 
-        theirs = self.of_peer("picture") if self.options.peer else None
+        theirs = self.of_peer("image") if self.options.peer else None
         embedder = self.detector.embedder
         assert embedder is not None
         torch_engine, rows = embedder.engine, []
@@ -196,11 +196,11 @@ class Cells:
                 continue
             default = (name, precision) == ("torch", "fp32")
             embedder.engine = torch_engine if default else engine(embedder.backbone, name, precision, embedder.device)
-            peer = (lambda: self.of_peer("picture")["seconds"]) if theirs else None
-            times = in_turn(self.options.rounds, lambda: timed(lambda: look(pictures[-1])), peer)
-            rows.append({"work": f"one picture, {name} {precision}", **times})
+            peer = (lambda: self.of_peer("image")["seconds"]) if theirs else None
+            times = in_turn(self.options.rounds, lambda: timed(lambda: look(images[-1])), peer)
+            rows.append({"work": f"one image, {name} {precision}", **times})
             if theirs:
-                scores = torch.tensor([look(picture) for picture in pictures])
+                scores = torch.tensor([look(image) for image in images])
                 rows[-1]["note"] = f"scores differ by {worst(scores, torch.tensor(theirs['scores'])):.0e}"
         embedder.engine = torch_engine
         return rows
@@ -227,10 +227,10 @@ class Cells:
         return rows
 
     def fit(self) -> list[dict[str, Any]]:
-        """A whole process that fits on all pictures."""
+        """A whole process that fits on all images."""
         folder = self.work / "good"
         folder.mkdir()
-        for path in self.pictures[:-NEW]:
+        for path in self.images[:-NEW]:
             shutil.copy(path, folder)
         (self.work / "recipe.json").write_text(
             json.dumps({**self.recipe.model_dump(mode="json"), "calibration_share": 0})
@@ -256,7 +256,7 @@ class Cells:
             )
 
         row = {
-            "work": f"fit {self.options.pictures} pictures",
+            "work": f"fit {self.options.images} images",
             **in_turn(self.options.rounds, ours, peer if self.options.peer else None),
         }
         return [{**row, "note": "peer: embedding measured, coreset extrapolated"}]
@@ -285,10 +285,10 @@ class Gaussian:
         )
         return [{"work": "search, peer one product", **times, "note": left(self.queries, bank)}]
 
-    def picture(self) -> list[dict[str, Any]]:
+    def image(self) -> list[dict[str, Any]]:
         return []
 
-    coreset = fit = picture
+    coreset = fit = image
 
 
 def worst(a: Tensor, b: Tensor) -> float:

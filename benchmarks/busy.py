@@ -1,8 +1,8 @@
 """What another busy process costs, by how long OpenMP's waiting threads spin (GOMP_SPINCOUNT).
 
-    python benchmarks/busy.py MODEL PICTURES [--counts default,10000,1000,100] [--rounds 3] [--json FILE]
+    python benchmarks/busy.py MODEL IMAGES [--counts default,10000,1000,100] [--rounds 3] [--json FILE]
 
-Predictions of one picture at a time, and a selection of 2 % of 100,000 rows, each in a process of its own: alone, and beside a
+Predictions of one image at a time, and a selection of 2 % of 100,000 rows, each in a process of its own: alone, and beside a
 process that multiplies matrices on all cores. The settings take turns. Medians of the rounds.
 """
 
@@ -27,18 +27,18 @@ HOG = "import torch\na = torch.rand(4000, 300)\nwhile True: (a @ a[:2000].T).top
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", type=Path)
-    parser.add_argument("pictures", nargs="?", type=Path)
+    parser.add_argument("images", nargs="?", type=Path)
     parser.add_argument("--counts", default="default,10000,1000,100")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", choices=["predict", "select"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        print(predict(options.model, options.pictures) if options.work == "predict" else select())
+        print(predict(options.model, options.images) if options.work == "predict" else select())
         return
     print(json.dumps(machine()))
     rows = []
-    print(f"{'spin count':>12} {'beside':>8} {'one picture, ms':>16} {'selection, s':>13}")
+    print(f"{'spin count':>12} {'beside':>8} {'one image, ms':>16} {'selection, s':>13}")
     for busy in (False, True):
         found: dict[str, list[tuple[float, float]]] = {}
         with hog() if busy else nothing():
@@ -49,7 +49,7 @@ def main() -> None:
         for count, values in found.items():
             one, selection = (statistics.median(column) for column in zip(*values, strict=True))
             print(f"{count:>12} {'busy' if busy else 'nothing':>8} {one:16.1f} {selection:13.2f}")
-            rows.append({"spin_count": count, "busy": busy, "one_picture_ms": one, "selection_seconds": selection})
+            rows.append({"spin_count": count, "busy": busy, "one_image_ms": one, "selection_seconds": selection})
     write_json(options.json, {"machine": machine(), "rows": rows})
 
 
@@ -59,7 +59,7 @@ def run(work: str, count: str, options: Any) -> float:
     }
     if count != "default":
         environment["GOMP_SPINCOUNT"] = count
-    command = [sys.executable, __file__, options.model, options.pictures, "--work", work]
+    command = [sys.executable, __file__, options.model, options.images, "--work", work]
     return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
@@ -79,13 +79,13 @@ def nothing() -> Any:
     yield
 
 
-def predict(model: Path, pictures: Path) -> float:
-    """Milliseconds for one picture, from path to verdict and map: the median of 20."""
+def predict(model: Path, images: Path) -> float:
+    """Milliseconds for one image, from path to verdict and map: the median of 20."""
     from patchcore import Detector
-    from patchcore.data.datasets import pictures_in
+    from patchcore.data.datasets import images_in
 
     detector, taken = Detector.load(model, device="cpu"), []
-    paths = pictures_in(pictures, recursive=True)[:23]
+    paths = images_in(images, recursive=True)[:23]
     for path in paths:
         begin = time.perf_counter()
         _ = detector.predict(path).map

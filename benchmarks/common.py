@@ -29,29 +29,29 @@ def write_json(path: Path | None, data: dict[str, Any]) -> None:
 
 
 def elpv_root() -> Path:
-    """The folder with the pictures and labels.csv of the PyPI package elpv-dataset."""
+    """The folder with the images and labels.csv of the PyPI package elpv-dataset."""
     from patchcore.data.layouts import elpv
 
     folder = elpv.installed()
     if folder is None:
-        raise SystemExit("This benchmark reads real pictures: pip install 'patchcore[demo]'")
+        raise SystemExit("This benchmark reads real images: pip install 'patchcore[demo]'")
     return folder
 
 
 def mono_cells() -> list[Path]:
-    """Real pictures, 300 x 300: the mono-crystalline solar cells, in the package's order."""
+    """Real images, 300 x 300: the mono-crystalline solar cells, in the package's order."""
     lines = (elpv_root() / "labels.csv").read_text("utf-8").splitlines()
     return [elpv_root() / line.split()[0] for line in lines if " mono" in line]
 
 
-def embeddings(embedder: Any, pictures: list[Path]) -> Any:
-    """The half-precision patches of all pictures, (N, D)."""
+def embeddings(embedder: Any, images: list[Path]) -> Any:
+    """The half-precision patches of all images, (N, D)."""
     import torch
 
     from patchcore.data.datasets import samples
 
     stream = embedder.stream(
-        samples(pictures),
+        samples(images),
         lambda one: one.patches.half(),
         batch_size=1,
         threads=torch.get_num_threads(),
@@ -61,7 +61,7 @@ def embeddings(embedder: Any, pictures: list[Path]) -> Any:
 
 
 def calibrated_weights(name: str, side: int, folder: Path) -> Path:
-    """Random weights of a timm network (seed 0), with batch statistics of 32 real pictures: a file."""
+    """Random weights of a timm network (seed 0), with batch statistics of 32 real images: a file."""
     import timm
     import torch
     from safetensors.torch import save_file

@@ -42,10 +42,10 @@ print((run(many) - first) / (many - few))
 """
 
 
-def patches(pictures: int) -> Tensor:
-    """(pictures * 784, 152) half-precision patches of real cells."""
+def patches(images: int) -> Tensor:
+    """(images * 784, 152) half-precision patches of real cells."""
     backbone = build("efficientnet_lite0", "pretrained", (8, 16), (224, 224))
-    return embeddings(Embedder(Recipe(size=224), backbone, torch.device("cpu")), mono_cells()[:pictures])
+    return embeddings(Embedder(Recipe(size=224), backbone, torch.device("cpu")), mono_cells()[:images])
 
 
 def tight_scan(x: Tensor, picks: int) -> list[int]:
@@ -71,12 +71,12 @@ def obvious_loop(x: Tensor, picks: int) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="interpreter of an environment that has anomalib")
-    parser.add_argument("--pictures", type=int, default=240)
+    parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    half = patches(options.pictures)
+    half = patches(options.images)
     x = half.float()
     picks = len(x) // 10
     times: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""How long the engines take to read the taps of one picture, and how near they are to torch in fp32.
+"""How long the engines take to read the taps of one image, and how near they are to torch in fp32.
 
 python benchmarks/engines.py [--threads 1] [--runs 15] [--json FILE]
 """
@@ -21,8 +21,8 @@ NETWORKS = (("efficientnet_lite0", "pretrained", 256), ("wide_resnet50_2", "rand
 
 def measure(name: str, weights: str, side: int, threads: int, runs: int) -> dict[str, dict[str, float]]:
     backbone = build(name, weights, (8, 16), (side, side))
-    pictures = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    expected = backbone.extractor(pictures)
+    images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = backbone.extractor(images)
     functions: dict[str, Any] = {
         f"{kind} {precision}": engines.engine(backbone, kind, precision, torch.device("cpu"), threads)
         for kind in engines.ENGINES
@@ -31,16 +31,16 @@ def measure(name: str, weights: str, side: int, threads: int, runs: int) -> dict
     functions["torch fp32, channels last"] = lambda x: backbone.extractor(
         x.contiguous(memory_format=torch.channels_last)
     )
-    first = {kind: seconds(partial(run, pictures)) for kind, run in functions.items()}
+    first = {kind: seconds(partial(run, images)) for kind, run in functions.items()}
     times: dict[str, list[float]] = {kind: [] for kind in functions}
     for _ in range(runs):
         for kind, run in functions.items():  # in turn, so that a busy machine is busy for all
-            times[kind].append(seconds(partial(run, pictures)))
+            times[kind].append(seconds(partial(run, images)))
     return {
         kind: {
             **summary(times[kind]),
             "first": first[kind],
-            "error": max(float((a - b).norm() / b.norm()) for a, b in zip(run(pictures), expected, strict=True)),
+            "error": max(float((a - b).norm() / b.norm()) for a, b in zip(run(images), expected, strict=True)),
         }
         for kind, run in functions.items()
     }

@@ -1,11 +1,11 @@
-"""docs/export.md's table: exported graphs against the library, on real pictures.
+"""docs/export.md's table: exported graphs against the library, on real images.
 
     python benchmarks/export_parity.py DATA WORK [--recipes default,fast,lightning,inspection]
         [--sets transistor,magnetic tile,ELPV mono] [--limit 120]
 
 DATA holds the sets as for accuracy.py. WORK keeps the fitted detectors, the exported folders and, one line for each
 recipe and set, the figures in parity.jsonl; what is there is not made again. `lightning` and `inspection` are fitted
-with the backbone efficientnet_lite0. Test pictures are drawn evenly, good and defective alike, and the same ONNX
+with the backbone efficientnet_lite0. Test images are drawn evenly, good and defective alike, and the same ONNX
 file is run by ONNX Runtime and by OpenVINO (in fp32, stated).
 """
 
@@ -55,25 +55,25 @@ def engines(path: Path) -> dict[str, Model]:
     }
 
 
-def measure(detector: Detector, models: dict[str, Model], pictures: list[Any]) -> dict[str, Any]:
+def measure(detector: Detector, models: dict[str, Model], images: list[Any]) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {
         name: {"score": 0.0, "mean_score": 0.0, "map": 0.0, "decisions": 0, "in_band": 0} for name in models
     }
     floor = next(iter(models.values())).manifest["floor"]
-    for sample in pictures:
-        pixels = read(sample.picture, sample.name)
+    for sample in images:
+        pixels = read(sample.image, sample.name)
         result = detector.predict(pixels)
         for name, one in models.items():
             out, row = one.run(pixels[None]), rows[name]
             apart = abs(float(out["score"][0]) - result.score) / max(result.score, floor)
             row["score"] = max(row["score"], apart)
-            row["mean_score"] += apart / len(pictures)
+            row["mean_score"] += apart / len(images)
             high = float(np.nanmax(result.map))
             row["map"] = max(row["map"], float(np.nanmax(np.abs(out["map"][0] - result.map))) / high)
             near = abs(result.score - result.threshold) <= BAND * result.score
             row["in_band"] += int(near)
             row["decisions"] += int(DECISIONS[int(out["decision"][0])] != result.decision and not near)
-    return {"pictures": len(pictures), "engines": rows}
+    return {"images": len(images), "engines": rows}
 
 
 def main() -> None:
@@ -101,13 +101,13 @@ def main() -> None:
             with journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
     print(
-        "| recipe | set | bank rows | pictures | engine | score, largest | score, mean | map, largest | other decisions |"
+        "| recipe | set | bank rows | images | engine | score, largest | score, mean | map, largest | other decisions |"
     )
     print("| --- | --- | --: | --: | --- | --: | --: | --: | --: |")
     for row in done:
         for engine, one in row["engines"].items():
             print(
-                f"| {row['recipe']} | {row['set']} | {row['rows']:,} | {row['pictures']} | {engine} | {one['score']:.1e} "
+                f"| {row['recipe']} | {row['set']} | {row['rows']:,} | {row['images']} | {engine} | {one['score']:.1e} "
                 f"| {one['mean_score']:.1e} | {one['map']:.1e} | {one['decisions']} |"
             )
 

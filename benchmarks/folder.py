@@ -1,9 +1,9 @@
-"""A folder of pictures, end to end, against its slowest stage alone.
+"""A folder of images, end to end, against its slowest stage alone.
 
-    python benchmarks/folder.py [--pictures 1000] [--recipe default] [--engine torch] [--rounds 3] [--json FILE]
+    python benchmarks/folder.py [--images 1000] [--recipe default] [--engine torch] [--rounds 3] [--json FILE]
 
-Stages, each over all pictures and as fast as it can be: decoding alone; network, search and scores alone, on
-pictures that are decoded already. Both on as many threads as the whole. Pictures: solar cells, 300 x 300.
+Stages, each over all images and as fast as it can be: decoding alone; network, search and scores alone, on
+images that are decoded already. Both on as many threads as the whole. Images: solar cells, 300 x 300.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from patchcore.data.loading import in_order, load
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--engine", default="torch")
     parser.add_argument("--rounds", type=int, default=3)
@@ -30,12 +30,12 @@ def main() -> None:
     options = parser.parse_args()
     cells, threads = mono_cells(), torch.get_num_threads()
     detector = Detector(Recipe.named(options.recipe), engine=options.engine).fit(cells[:240])
-    found = samples(cells[: options.pictures])
+    found = samples(cells[: options.images])
     decoded = [one.pixels for one in in_order(lambda sample: load(sample, 10**8), found, threads)]
     work = {
         "decode": lambda: list(in_order(lambda sample: load(sample, 10**8).pixels.shape, found, threads)),
         "network, search, score": lambda: [result.score for result in detector.stream(decoded)],
-        "whole": lambda: [result.score for result in detector.stream(cells[: options.pictures])],
+        "whole": lambda: [result.score for result in detector.stream(cells[: options.images])],
     }
     times: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(options.rounds):
@@ -45,12 +45,12 @@ def main() -> None:
     for name, values in times.items():
         s = summary(values)
         per = 1000 * s["median"] / len(found)
-        print(f"{name:24} {s['median']:7.2f} s ({s['min']:.2f}-{s['max']:.2f}), {per:.2f} ms a picture")
+        print(f"{name:24} {s['median']:7.2f} s ({s['min']:.2f}-{s['max']:.2f}), {per:.2f} ms an image")
     slowest = max(summary(times[name])["median"] for name in list(work)[:2])
     ratio = summary(times["whole"])["median"] / slowest
     print(f"whole / slowest stage: {ratio:.3f}")
     results = {name: summary(values) for name, values in times.items()}
-    write_json(options.json, {"machine": machine(), "pictures": len(found), "seconds": results, "ratio": ratio})
+    write_json(options.json, {"machine": machine(), "images": len(found), "seconds": results, "ratio": ratio})
 
 
 if __name__ == "__main__":

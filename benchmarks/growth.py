@@ -1,10 +1,10 @@
-"""How time and memory grow: fits of more and more pictures, predictions with larger and larger banks.
+"""How time and memory grow: fits of more and more images, predictions with larger and larger banks.
 
-    python benchmarks/growth.py [--pictures 240,1000,4000] [--memory 4GB] [--rows 2000,20000,200000] [--data DATA] [--plot FILE] [--json FILE]
+    python benchmarks/growth.py [--images 240,1000,4000] [--memory 4GB] [--rows 2000,20000,200000] [--data DATA] [--plot FILE] [--json FILE]
 
 Fits: solar cells (PyPI package elpv-dataset; beyond its 2,624, mirrored ones), default recipe, each a process of
 its own. Memory is what its process tree holds of its own or shares, sampled every 20 ms; pages of mapped files,
-which the system can drop, do not count. `base` is the same for a fit of two pictures: interpreter and model.
+which the system can drop, do not count. `base` is the same for a fit of two images: interpreter and model.
 
 Predictions: mono cells, split as DATA/elpv/split.csv says; banks of so many rows by exact k-center, searched
 exactly and by IVF-PQ. Recall is the share of patches whose nearest row IVF-PQ finds.
@@ -35,7 +35,7 @@ from patchcore.memory.bank import Bank
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", default="240,1000,4000")
+    parser.add_argument("--images", default="240,1000,4000")
     parser.add_argument("--memory", default="4GB")
     parser.add_argument("--rows", default="2000,20000,200000")
     parser.add_argument("--data", type=Path, help="folder that holds elpv/split.csv; without it, fits only")
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(json.dumps(machine()))
-    fits = fit_table([int(n) for n in options.pictures.split(",") if n], options.memory)
+    fits = fit_table([int(n) for n in options.images.split(",") if n], options.memory)
     banks = bank_table([int(n) for n in options.rows.split(",") if n], options.data) if options.data else []
     if options.plot:
         plot(fits, banks, options.plot)
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def fit_table(counts: list[int], memory: str) -> list[dict[str, Any]]:
-    print(f"{'pictures':>9} {'patches':>9} {'rows':>7} {'seconds':>8} {'peak MB':>8} {'base MB':>8} {'--memory':>9}")
+    print(f"{'images':>9} {'patches':>9} {'rows':>7} {'seconds':>8} {'peak MB':>8} {'base MB':>8} {'--memory':>9}")
     rows = []
     with tempfile.TemporaryDirectory(prefix="patchcore-bench-") as name:
         folder = Path(name)
@@ -59,7 +59,7 @@ def fit_table(counts: list[int], memory: str) -> list[dict[str, Any]]:
         base = measured(folder / "two", folder / "a.patchcore", memory)["peak"]
         for count in counts:
             cells(folder / str(count), count)
-            row = {"pictures": count, "patches": count * 1024, "base": base, "memory": memory}
+            row = {"images": count, "patches": count * 1024, "base": base, "memory": memory}
             rows.append(row | measured(folder / str(count), folder / "a.patchcore", memory))
             r = rows[-1]
             print(
@@ -73,14 +73,14 @@ def cells(folder: Path, count: int) -> None:
     folder.mkdir()
     names = sorted((elpv_root() / "images").glob("*.png"))
     for index in range(count):
-        with Image.open(names[index % len(names)]) as picture:
-            mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if index >= len(names) else picture
+        with Image.open(names[index % len(names)]) as image:
+            mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if index >= len(names) else image
             mirrored.save(folder / f"{index:05}.png")
 
 
-def measured(pictures: Path, model: Path, memory: str) -> dict[str, Any]:
+def measured(images: Path, model: Path, memory: str) -> dict[str, Any]:
     """Seconds and peak memory of one `patchcore fit`."""
-    command = [sys.executable, "-m", "patchcore", "fit", str(pictures), "-o", str(model), "--json", "--memory", memory]
+    command = [sys.executable, "-m", "patchcore", "fit", str(images), "-o", str(model), "--json", "--memory", memory]
     begin, peak = time.perf_counter(), 0
     with (
         tempfile.TemporaryFile("w+") as log,
@@ -137,7 +137,7 @@ def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
             build = time.perf_counter() - begin
             detector.bank = bank
             results = list(detector.stream(found.test))
-            alone = [detector.predict(sample.picture).seconds for sample in found.test[:25]]
+            alone = [detector.predict(sample.image).seconds for sample in found.test[:25]]
             scores = [result.score for result in results]
             nearest[search] = torch.cat([result.nearest_rows.flatten() for result in results])
             recall = float((nearest[search] == nearest["exact"]).double().mean())
@@ -164,15 +164,15 @@ def plot(fits: list[dict[str, Any]], banks: list[dict[str, Any]], path: Path) ->
     import matplotlib.pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    counts = [row["pictures"] for row in fits]
+    counts = [row["images"] for row in fits]
     left.plot(counts, [row["seconds"] for row in fits], "o-")
-    left.set(xlabel="training pictures", ylabel="seconds", title="Fitting: time", ylim=0)
+    left.set(xlabel="training images", ylabel="seconds", title="Fitting: time", ylim=0)
     middle.plot(counts, [(row["peak"] - row["base"]) / 1e6 for row in fits], "o-")
-    middle.set(xlabel="training pictures", ylabel="MB above interpreter and model", title="Fitting: memory", ylim=0)
+    middle.set(xlabel="training images", ylabel="MB above interpreter and model", title="Fitting: memory", ylim=0)
     for search, style in (("exact", "o-"), ("ivf_pq", "s--")):
         own = [row for row in banks if row["search"] == search]
         right.plot([row["rows"] for row in own], [row["milliseconds"]["median"] for row in own], style, label=search)
-    right.set(xlabel="bank rows", ylabel="ms per picture", title="Predicting: one 256 px picture", xscale="log", ylim=0)
+    right.set(xlabel="bank rows", ylabel="ms per image", title="Predicting: one 256 px image", xscale="log", ylim=0)
     right.legend()
     figure.savefig(path, dpi=110)
 

@@ -3,13 +3,13 @@
     python benchmarks/lightning_against_anomalib.py DATA... [--peer PYTHON] [--ratio 0.1] [--limit 120] [--json FILE]
 
 DATA: folders in the MVTec AD layout. Our `Patchcore` is fitted by a stock Trainer, with the offline weights of
-EfficientNet-Lite0, on pictures of 256 x 256 pixels without a crop (anomalib 2.7.0 has none). Its weights, its
-bank and the test pictures as the network sees them go to the peer, which scores each by itself, as we do.
+EfficientNet-Lite0, on images of 256 x 256 pixels without a crop (anomalib 2.7.0 has none). Its weights, its
+bank and the test images as the network sees them go to the peer, which scores each by itself, as we do.
 
 `--peer` is the interpreter of an environment of its own (without it, only our side runs); nothing is installed:
     python -m venv peer && peer/bin/pip install torch==2.14.1 torchvision==0.29.1 && peer/bin/pip install anomalib==2.7.0
 
-Differences are relative, the largest over all pictures; those of maps, over all pixels. `against_anomalib.py`
+Differences are relative, the largest over all images; those of maps, over all pixels. `against_anomalib.py`
 compares speed.
 """
 
@@ -30,7 +30,7 @@ from lightning import Trainer
 from sklearn.metrics import roc_auc_score
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
-from patchcore.lightning import Patchcore, PictureDataModule
+from patchcore.lightning import ImageDataModule, Patchcore
 
 SIDE, LAYERS = 256, ("blocks.2", "blocks.4")
 
@@ -40,11 +40,11 @@ def main() -> None:
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--peer", help="interpreter of an environment that has anomalib")
     parser.add_argument("--ratio", type=float, default=0.1)
-    parser.add_argument("--limit", type=int, default=120, help="test pictures of a data set, evenly chosen")
+    parser.add_argument("--limit", type=int, default=120, help="test images of a dataset, evenly chosen")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(json.dumps(machine()))
-    print(f"{'data':16} {'bank':>13} {'pictures':>8} {'score':>8} {'map':>8} {'AUROC':>7} {'peer':>7}")
+    print(f"{'data':16} {'bank':>13} {'images':>8} {'score':>8} {'map':>8} {'AUROC':>7} {'peer':>7}")
     rows = []
     for root in options.data:
         with tempfile.TemporaryDirectory(prefix="patchcore-bench-") as work:
@@ -57,7 +57,7 @@ def compared(root: Path, work: Path, options: Any) -> dict[str, Any]:
     model = Patchcore("efficientnet_lite0", LAYERS, coreset_sampling_ratio=options.ratio)
     source = model.model.source
     transform = Compose([Resize((SIDE, SIDE), antialias=True), Normalize(list(source.mean), list(source.std))])
-    data = PictureDataModule(root, transform=transform, calibration_share=0)
+    data = ImageDataModule(root, transform=transform, calibration_share=0)
     step = -(-len(data.test) // options.limit)
     data.test = data.test[::step]
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -74,7 +74,7 @@ def compared(root: Path, work: Path, options: Any) -> dict[str, Any]:
     row: dict[str, Any] = {
         "data": root.name,
         "bank": list(made.memory_bank.shape),
-        "pictures": len(images),
+        "images": len(images),
         "auroc": float(roc_auc_score(labels, scores)),
     }
     if options.peer:
@@ -96,7 +96,7 @@ def compared(root: Path, work: Path, options: Any) -> dict[str, Any]:
 
 def line(row: dict[str, Any]) -> str:
     bank = " x ".join(map(str, row["bank"]))
-    ours = f"{row['data'][:16]:16} {bank:>13} {row['pictures']:8}"
+    ours = f"{row['data'][:16]:16} {bank:>13} {row['images']:8}"
     if "peer_auroc" not in row:
         return f"{ours} {'-':>8} {'-':>8} {row['auroc']:7.4f} {'-':>7}"
     return (

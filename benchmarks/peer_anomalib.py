@@ -52,7 +52,7 @@ def coreset(work: Path, picks: int) -> dict[str, float]:
 
 
 def every_score(made: PatchcoreModel, images: torch.Tensor, work: Path) -> dict[str, list[float]]:
-    """Each picture by itself; the maps go to a file."""
+    """Each image by itself; the maps go to a file."""
     scores, maps = [], []
     for image in images:
         found = made(image[None])
@@ -69,7 +69,7 @@ def main() -> None:
         return
     made = model(work, backbone, layers)
     images = torch.from_numpy(np.load(work / "images.npy"))
-    if part == "embed":  # the pictures of a fit, in the batches of its data loader
+    if part == "embed":  # the images of a fit, in the batches of its data loader
         made.train()
         made.feature_extractor.eval()
         begin = time.perf_counter()
@@ -83,7 +83,7 @@ def main() -> None:
     with torch.no_grad():
         if part == "scores":
             result = every_score(made, images, work)
-        elif part == "picture":
+        elif part == "image":
             scores = [float(made(image[None]).pred_score) for image in images[-8:]]
             result = {"seconds": seconds(lambda: made(images[-1:])), "scores": scores}
         else:

@@ -40,7 +40,7 @@ API = {
         "defects_at",
         "cross_validate",
         "choose",
-        "Pictures",
+        "Images",
         "Candidate",
         "Figures",
         "Limits",
@@ -94,7 +94,7 @@ API = {
     "patchcore.lightning": [
         "Patchcore",
         "PatchcoreModel",
-        "PictureDataModule",
+        "ImageDataModule",
         "AnomalyMapGenerator",
         "KCenterGreedy",
         "AnomalyModule",
@@ -184,10 +184,10 @@ def recipe() -> str:
 
 
 def datasets() -> str:
-    """The page of the data sets, from what their readers say of themselves."""
+    """The page of the datasets, from what their readers say of themselves."""
     from patchcore.data import layouts
 
-    parts = [HEAD, f"# Data sets\n\n{inspect.getdoc(layouts)}\n\n`patchcore datasets` prints what follows.\n"]
+    parts = [HEAD, f"# Datasets\n\n{inspect.getdoc(layouts)}\n\n`patchcore datasets` prints what follows.\n"]
     for about in layouts.DATASETS:
         folders = "\n".join(about.tree.split(", "))
         parts.append(

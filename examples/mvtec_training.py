@@ -4,7 +4,7 @@
 
 Without a network, EfficientNet-Lite0, whose weights are installed with patchcore, takes the place of WideResNet50:
 
-    python examples/mvtec_training.py tests/pictures hazelnut --out models --backbone efficientnet_lite0
+    python examples/mvtec_training.py tests/images hazelnut --out models --backbone efficientnet_lite0
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resize", type=int, default=256)
     parser.add_argument("--imagesize", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=0, help="Processes that read pictures.")
+    parser.add_argument("--workers", type=int, default=0, help="Processes that read images.")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -77,7 +77,7 @@ class Chromium:
         return json.loads(message)
 
     def open(self, page: Path | str, width: int, *, dark: bool = False) -> None:
-        """Load a file or an address, and wait until it and its pictures are there."""
+        """Load a file or an address, and wait until it and its images are there."""
         address = page.resolve().as_uri() if isinstance(page, Path) else page
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600

@@ -1,4 +1,4 @@
-"""What tests share: real pictures, a recipe that is quick to fit, and a detector fitted with it."""
+"""What tests share: real images, a recipe that is quick to fit, and a detector fitted with it."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from patchcore import Detector, Recipe
 
 @pytest.fixture(scope="session")
 def hazelnut() -> Path:
-    """A few real photographs in the MVTec AD layout (tests/pictures/README.md)."""
-    return Path(__file__).parent / "pictures" / "hazelnut"
+    """A few real photographs in the MVTec AD layout (tests/images/README.md)."""
+    return Path(__file__).parent / "images" / "hazelnut"
 
 
 @pytest.fixture(scope="session")

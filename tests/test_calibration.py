@@ -13,7 +13,7 @@ seeds = st.integers(0, 10_000)
 
 @settings(deadline=None, max_examples=150)
 @given(n=st.integers(1, 200), share=st.floats(0, 0.999), seed=seeds)
-def test_every_picture_is_either_in_the_bank_or_held_out(n, share, seed):
+def test_every_image_is_either_in_the_bank_or_held_out(n, share, seed):
     kept, held = hold_out(n, share, seed)
     assert sorted(kept + held) == list(range(n))
     assert kept == sorted(kept)
@@ -23,12 +23,12 @@ def test_every_picture_is_either_in_the_bank_or_held_out(n, share, seed):
 
 @settings(deadline=None, max_examples=100)
 @given(n=st.integers(2, 200), share=shares, seed=seeds)
-def test_from_two_pictures_on_at_least_one_is_held_out(n, share, seed):
+def test_from_two_images_on_at_least_one_is_held_out(n, share, seed):
     assert hold_out(n, share, seed)[1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.999])
-def test_a_single_picture_is_in_the_bank(share):
+def test_a_single_image_is_in_the_bank(share):
     for seed in range(20):
         assert hold_out(1, share, seed) == ([0], [])
 
@@ -44,8 +44,8 @@ def test_the_share_is_held_out_whatever_the_seed(n, expected):
     assert {len(hold_out(n, 0.2, seed)[1]) for seed in range(50)} == {expected}
 
 
-def test_every_picture_is_as_likely_to_be_held_out():
-    # 2000 seeds: the standard deviation of each picture's share is 0.009.
+def test_every_image_is_as_likely_to_be_held_out():
+    # 2000 seeds: the standard deviation of each image's share is 0.009.
     counts = [0] * 10
     for seed in range(2000):
         for index in hold_out(10, 0.2, seed)[1]:
@@ -70,20 +70,20 @@ def test_thresholds_are_set_from_scores_and_from_maps_apart():
     assert calibration.threshold == pytest.approx(18.0018)
     assert calibration.pixel_threshold == pytest.approx(180.018)
     assert calibration.enough
-    assert calibration.summary() == "Threshold 18.0018, from 19 held-out good pictures; false-reject rate 0.1."
+    assert calibration.summary() == "Threshold 18.0018, from 19 held-out good images; false-reject rate 0.1."
 
 
 def test_too_few_scores_are_said_to_be_too_few():
     calibration = Calibration.fit([1.0, 3.0, 2.0], [5.0, 6.0, 4.0], 0.05)
     assert (calibration.threshold, calibration.pixel_threshold) == pytest.approx((3.0003, 6.0006))
     assert not calibration.enough
-    assert "largest score of only 3 held-out good pictures" in calibration.summary()
+    assert "largest score of only 3 held-out good images" in calibration.summary()
     assert "keeps a false-reject rate of 0.25, not 0.05: that needs at least 19." in calibration.summary()
 
 
-def test_one_score_is_of_one_picture():
+def test_one_score_is_of_one_image():
     assert (
-        "of only 1 held-out good picture, which keeps a false-reject rate of 0.5,"
+        "of only 1 held-out good image, which keeps a false-reject rate of 0.5,"
         in Calibration.fit([1.0], [1.0], 0.05).summary()
     )
 

@@ -1,4 +1,4 @@
-"""Detector: fit on good pictures, predict on new ones, save and load."""
+"""Detector: fit on good images, predict on new ones, save and load."""
 
 import copy
 import gc
@@ -22,8 +22,8 @@ from patchcore import (
     BackboneError,
     DataError,
     Detector,
+    ImageError,
     NotFittedError,
-    PictureError,
     Recipe,
     RecipeError,
     Result,
@@ -66,11 +66,11 @@ def noise(n: int, height: int = 32, width: int = 32, seed: int = 0) -> np.ndarra
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
 
 
-def tiny(pictures=None, **fields) -> Detector:
-    """A detector that is fitted within milliseconds, where the pictures' content does not matter."""
+def tiny(images=None, **fields) -> Detector:
+    """A detector that is fitted within milliseconds, where the images' content does not matter."""
     options = {key: fields.pop(key) for key in ("calibration", "limit", "on_bad") if key in fields}
     detector = Detector(TINY.replace(**fields), backbone=Tiny())
-    return detector.fit(noise(20) if pictures is None else pictures, **options)
+    return detector.fit(noise(20) if images is None else images, **options)
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +80,21 @@ def tiny_detector() -> Detector:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five small pictures."""
-    (tmp_path / "pictures").mkdir()
-    for number, picture in enumerate(noise(5)):
-        Image.fromarray(picture).save(tmp_path / "pictures" / f"{number}.png")
-    return tmp_path / "pictures"
+    """Five small images."""
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(noise(5)):
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    return tmp_path / "images"
 
 
 def same_bank(a: Detector, b: Detector) -> bool:
     return torch.equal(a.bank.rows, b.bank.rows) and torch.equal(a.bank.origins, b.bank.origins)
 
 
-# What a user sees on real pictures
+# What a user sees on real images
 
 
-def test_defects_score_higher_than_good_pictures_and_are_found_where_they_are(detector, hazelnut):
+def test_defects_score_higher_than_good_images_and_are_found_where_they_are(detector, hazelnut):
     good = detector.predict(hazelnut / "test/good")
     bad = detector.predict(hazelnut / "test/colour")
     assert max(result.score for result in good) < min(result.score for result in bad)
@@ -112,21 +112,21 @@ def test_the_decision_is_fail_if_and_only_if_the_score_is_over_the_threshold(det
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_pictures_that_set_the_threshold_pass_when_they_are_seen_again(hazelnut, small_recipe, seed):
+def test_the_images_that_set_the_threshold_pass_when_they_are_seen_again(hazelnut, small_recipe, seed):
     # Few are held out, so that the largest score sets it. Batches of another size round otherwise.
-    pictures = sorted((hazelnut / "train/good").iterdir())
-    detector = Detector(small_recipe.replace(calibration_share=0.3, seed=seed)).fit(pictures)
-    seen = {pictures[i] for i in detector.bank.origins[:, 0].tolist()}
-    held_out = [path for path in pictures if path not in seen]
+    images = sorted((hazelnut / "train/good").iterdir())
+    detector = Detector(small_recipe.replace(calibration_share=0.3, seed=seed)).fit(images)
+    seen = {images[i] for i in detector.bank.origins[:, 0].tolist()}
+    held_out = [path for path in images if path not in seen]
     assert len(held_out) == len(detector.calibration.scores)
     again = [*detector.predict(held_out), *detector.predict(held_out, batch_size=5), *map(detector.predict, held_out)]
     assert {result.decision for result in again} == {"pass"}
     assert not any(result.mask.any() for result in again)
-    # The margin for that is no more than a picture's last digits.
+    # The margin for that is no more than an image's last digits.
     assert max(result.score for result in again) == pytest.approx(detector.calibration.threshold, rel=2e-4)
 
 
-def test_map_and_mask_have_the_pictures_size_and_the_mask_is_the_map_over_its_threshold(detector, hazelnut):
+def test_map_and_mask_have_the_images_size_and_the_mask_is_the_map_over_its_threshold(detector, hazelnut):
     (result,) = detector.predict([hazelnut / "train/good/01.jpg"])
     assert result.map.shape == result.mask.shape == (522, 512)
     assert result.map.dtype == np.float32
@@ -144,7 +144,7 @@ def test_map_and_mask_have_the_pictures_size_and_the_mask_is_the_map_over_its_th
         {"resize": "letterbox", "size": 32},
     ],
 )
-def test_maps_of_whole_pictures_have_their_size_and_a_value_everywhere(size, fields):
+def test_maps_of_whole_images_have_their_size_and_a_value_everywhere(size, fields):
     detector = tiny(noise(6, *size), **fields)
     result = detector.predict(noise(1, *size, seed=1)[0])
     assert result.map.shape == size
@@ -202,7 +202,7 @@ def test_the_map_is_highest_where_the_defect_is(fields, size):
 
 @pytest.fixture(scope="module")
 def squares(hazelnut) -> list[Path]:
-    """Training pictures of one size, so that they can be stacked."""
+    """Training images of one size, so that they can be stacked."""
     return [path for path in sorted((hazelnut / "train/good").iterdir()) if path.name != "01.jpg"][:5]
 
 
@@ -215,13 +215,13 @@ def from_paths(squares, small_recipe) -> Detector:
     "form",
     ["folder", "strings", "arrays", "array", "tensor", "tensors", "pillow", "loader", "labelled loader", "generator"],
 )
-def test_the_same_pictures_in_any_form_give_the_same_bank(form, squares, from_paths, small_recipe, tmp_path):
+def test_the_same_images_in_any_form_give_the_same_bank(form, squares, from_paths, small_recipe, tmp_path):
     arrays = [np.asarray(Image.open(path)) for path in squares]
     tensors = [torch.from_numpy(array.copy()).permute(2, 0, 1) for array in arrays]
     if form == "folder":
         for path in squares:
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    pictures = {
+    images = {
         "folder": tmp_path,
         "strings": [str(path) for path in squares],
         "arrays": arrays,
@@ -233,13 +233,13 @@ def test_the_same_pictures_in_any_form_give_the_same_bank(form, squares, from_pa
         "labelled loader": DataLoader([(tensor, 0) for tensor in tensors], batch_size=2),
         "generator": (path for path in squares),
     }[form]
-    detector = Detector(small_recipe).fit(pictures)
+    detector = Detector(small_recipe).fit(images)
     assert same_bank(detector, from_paths)
     assert detector.fingerprint == from_paths.fingerprint
     assert detector.calibration == from_paths.calibration
 
 
-def test_float_pictures_from_0_to_1_give_nearly_the_same_bank(squares, from_paths, small_recipe):
+def test_float_images_from_0_to_1_give_nearly_the_same_bank(squares, from_paths, small_recipe):
     # 8-bit levels divided by 255 outside rather than inside; only rounding differs.
     floats = [np.asarray(Image.open(path), np.float32) / 255 for path in squares]
     detector = Detector(small_recipe).fit(floats)
@@ -252,7 +252,7 @@ def test_fit_returns_the_detector(squares, small_recipe):
 
 
 def test_the_bank_keeps_a_share_of_the_patches_and_at_most_max_rows():
-    # 16 held-in pictures of 8 x 8 patches.
+    # 16 held-in images of 8 x 8 patches.
     held_in = 20 - len(tiny().calibration.scores)
     assert len(tiny(ratio=0.1).bank.rows) == int(held_in * 64 * 0.1)
     assert len(tiny(ratio=1).bank.rows) == held_in * 64
@@ -261,7 +261,7 @@ def test_the_bank_keeps_a_share_of_the_patches_and_at_most_max_rows():
 
 def test_every_bank_row_points_at_the_patch_it_came_from(detector, hazelnut):
     paths = sorted((hazelnut / "train/good").iterdir())
-    assert [Path(name).name for name in detector.bank.pictures] == [path.name for path in paths]
+    assert [Path(name).name for name in detector.bank.images] == [path.name for path in paths]
     options = {"batch_size": 1, "threads": 1, "max_pixels": 10**8}
     for number, one in enumerate(detector.embedder.stream(samples(paths), lambda one: one, **options)):
         mine = detector.bank.origins[:, 0] == number
@@ -271,15 +271,15 @@ def test_every_bank_row_points_at_the_patch_it_came_from(detector, hazelnut):
         torch.testing.assert_close(detector.bank.rows[mine], patches, rtol=2**-10, atol=1e-3)
 
 
-def test_pictures_held_out_for_the_threshold_are_not_in_the_bank(detector):
+def test_images_held_out_for_the_threshold_are_not_in_the_bank(detector):
     in_bank = set(detector.bank.origins[:, 0].tolist())
-    assert len(in_bank) + len(detector.calibration.scores) == len(detector.bank.pictures)
+    assert len(in_bank) + len(detector.calibration.scores) == len(detector.bank.images)
     assert len(detector.calibration.scores) >= 1
 
 
-def test_pictures_given_for_calibration_set_the_threshold_alone():
-    pictures, held = noise(10), noise(30, seed=1)
-    detector = tiny(pictures, calibration=held, coreset="identity", false_reject_rate=0.1)
+def test_images_given_for_calibration_set_the_threshold_alone():
+    images, held = noise(10), noise(30, seed=1)
+    detector = tiny(images, calibration=held, coreset="identity", false_reject_rate=0.1)
     assert set(detector.bank.origins[:, 0].tolist()) == set(range(10))
     scores = sorted(result.score for result in detector.predict(held))
     # The ceil((30 + 1) * 0.9) = 28th smallest of 30 scores.
@@ -289,33 +289,33 @@ def test_pictures_given_for_calibration_set_the_threshold_alone():
 
 
 @pytest.mark.parametrize("form", ["array", "generator"])
-def test_calibration_pictures_that_were_learned_from_are_refused(form):
+def test_calibration_images_that_were_learned_from_are_refused(form):
     learned = noise(6)
     held = np.concatenate([noise(2, seed=1), learned[3:4]])
-    with pytest.raises(DataError, match=r"#2: this calibration picture is among the training pictures too.*other good"):
+    with pytest.raises(DataError, match=r"#2: this calibration image is among the training images too.*other good"):
         tiny(learned, calibration=held if form == "array" else iter(held))
 
 
-def test_the_threshold_keeps_its_false_reject_rate_on_new_good_pictures():
-    # Held-out and new pictures are drawn alike, so about 10 % of the new ones may fail; with 60
+def test_the_threshold_keeps_its_false_reject_rate_on_new_good_images():
+    # Held-out and new images are drawn alike, so about 10 % of the new ones may fail; with 60
     # and 300 of them, more than 22 % would be four standard deviations away.
     detector = tiny(noise(8), calibration=noise(60, seed=1), false_reject_rate=0.1)
     fails = sum(result.decision == "fail" for result in detector.predict(noise(300, seed=2)))
     assert 0 < fails / 300 < 0.22
 
 
-def test_too_few_pictures_for_the_rate_is_said_plainly(caplog):
+def test_too_few_images_for_the_rate_is_said_plainly(caplog):
     with caplog.at_level(logging.INFO, "patchcore"):
         detector = tiny(noise(10), false_reject_rate=0.01)
     (record,) = [record for record in caplog.records if "Threshold" in record.message]
     held = len(detector.calibration.scores)
     assert record.levelno == logging.WARNING
-    assert f"the largest score of only {held} held-out good picture" in record.message
+    assert f"the largest score of only {held} held-out good image" in record.message
     assert "needs at least 99" in record.message
     assert detector.calibration.threshold == pytest.approx(1.0001 * max(detector.calibration.scores))
 
 
-def test_one_picture_alone_gives_scores_but_no_verdict(caplog):
+def test_one_image_alone_gives_scores_but_no_verdict(caplog):
     with caplog.at_level(logging.WARNING, "patchcore"):
         detector = tiny(noise(1))
     assert "every verdict will be 'unsure'" in caplog.text
@@ -327,31 +327,31 @@ def test_one_picture_alone_gives_scores_but_no_verdict(caplog):
     assert not result.mask.any()
 
 
-def test_two_pictures_leave_one_for_the_threshold():
+def test_two_images_leave_one_for_the_threshold():
     detector = tiny(noise(2))
     assert len(detector.calibration.scores) == 1
     assert len(set(detector.bank.origins[:, 0].tolist())) == 1
     assert "keeps a false-reject rate of 0.5, not 0.05" in detector.calibration.summary()
 
 
-def test_changed_versions_are_remembered_as_pictures_of_their_own():
-    pictures = noise(3, 32, 48)
+def test_changed_versions_are_remembered_as_images_of_their_own():
+    images = noise(3, 32, 48)
     fields = {"resize": "area", "calibration_share": 0, "coreset": "identity"}
-    augmented = tiny(pictures, augment=("flip_h", "rotate_90"), **fields)
-    turned = [[one, one[:, ::-1], np.rot90(one)] for one in pictures]
+    augmented = tiny(images, augment=("flip_h", "rotate_90"), **fields)
+    turned = [[one, one[:, ::-1], np.rot90(one)] for one in images]
     plain = tiny([np.ascontiguousarray(version) for one in turned for version in one], **fields)
     assert torch.equal(augmented.bank.rows, plain.bank.rows)
     assert torch.equal(augmented.bank.scales, plain.bank.scales)
     number, row, column = plain.bank.origins.T
     assert torch.equal(augmented.bank.origins, torch.stack([number // 3, row, column, number % 3], 1))
-    assert len(augmented.bank.pictures) == 3
+    assert len(augmented.bank.images) == 3
 
 
-def test_held_out_pictures_are_not_changed_and_their_versions_not_remembered():
-    pictures = noise(6)
-    detector = tiny(pictures, augment=("flip_v", "rotate_180"), coreset="identity")
+def test_held_out_images_are_not_changed_and_their_versions_not_remembered():
+    images = noise(6)
+    detector = tiny(images, augment=("flip_v", "rotate_180"), coreset="identity")
     held = set(range(6)) - set(detector.bank.origins[:, 0].tolist())
-    scores = [detector.predict(pictures[number]).score for number in sorted(held)]
+    scores = [detector.predict(images[number]).score for number in sorted(held)]
     assert len(held) == 1
     assert list(detector.calibration.scores) == pytest.approx(scores, rel=1e-3)  # held in half precision
     assert min(scores) > 0
@@ -394,12 +394,12 @@ def test_no_share_for_calibration_means_no_verdict():
 
 
 def test_the_limit_is_a_sample_that_follows_the_seed(folder):
-    names = [tiny(folder, limit=3, seed=seed).bank.pictures for seed in range(6)]
+    names = [tiny(folder, limit=3, seed=seed).bank.images for seed in range(6)]
     assert all(len(chosen) == 3 for chosen in names)
     assert all(list(chosen) == sorted(chosen) for chosen in names)
     assert len(set(names)) > 1
-    assert tiny(folder, limit=3, seed=0).bank.pictures == names[0]
-    assert len(tiny(folder, limit=50).bank.pictures) == 5
+    assert tiny(folder, limit=3, seed=0).bank.images == names[0]
+    assert len(tiny(folder, limit=50).bank.images) == 5
 
 
 def test_a_second_fit_forgets_the_first():
@@ -414,7 +414,7 @@ def test_a_second_fit_forgets_the_first():
 def test_a_fit_that_fails_leaves_the_detector_as_it_was(tmp_path):
     detector = tiny()
     before = detector.predict(noise(1)[0]).score
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageError):
         detector.fit([tmp_path / "nowhere.png"])
     assert detector.predict(noise(1)[0]).score == before
 
@@ -422,54 +422,54 @@ def test_a_fit_that_fails_leaves_the_detector_as_it_was(tmp_path):
 @pytest.mark.parametrize("form", ["list", "array", "generator"])
 def test_nothing_to_learn_from_is_an_error(form):
     empty = {"list": [], "array": noise(0), "generator": iter(())}[form]
-    with pytest.raises(DataError, match="no good pictures to learn from"):
+    with pytest.raises(DataError, match="no good images to learn from"):
         tiny(empty)
 
 
 def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(DataError, match=rf"{tmp_path.name} holds no pictures \(\.bmp"):
+    with pytest.raises(DataError, match=rf"{tmp_path.name} holds no images \(\.bmp"):
         tiny(tmp_path)
 
 
-def test_something_that_is_no_picture_is_named():
-    with pytest.raises(UsageError, match=r"got int; expected a path, a picture"):
+def test_something_that_is_no_image_is_named():
+    with pytest.raises(UsageError, match=r"got int; expected a path, an image"):
         tiny(3)
 
 
-def test_a_bad_picture_stops_fit_and_is_named(folder):
-    (folder / "2.png").write_bytes(b"this is no picture")
-    with pytest.raises(PictureError) as error:
+def test_a_bad_image_stops_fit_and_is_named(folder):
+    (folder / "2.png").write_bytes(b"this is no image")
+    with pytest.raises(ImageError) as error:
         tiny(folder)
-    assert str(error.value).startswith(f"{folder / '2.png'}: not a picture")
+    assert str(error.value).startswith(f"{folder / '2.png'}: not an image")
     assert error.value.name == "2.png"
 
 
-def test_a_bad_picture_can_be_left_out_of_fit(folder):
+def test_a_bad_image_can_be_left_out_of_fit(folder):
     whole = tiny([path for path in sorted(folder.iterdir()) if path.name != "2.png"])
-    (folder / "2.png").write_bytes(b"this is no picture")
+    (folder / "2.png").write_bytes(b"this is no image")
     errors = []
     detector = tiny(folder, on_bad=errors.append)
     assert [error.name for error in errors] == ["2.png"]
-    assert detector.bank.pictures == ("0.png", "1.png", "3.png", "4.png")
+    assert detector.bank.images == ("0.png", "1.png", "3.png", "4.png")
     assert same_bank(detector, whole)
 
 
-def test_only_bad_pictures_is_an_error(folder):
+def test_only_bad_images_is_an_error(folder):
     for path in folder.iterdir():
-        path.write_bytes(b"this is no picture")
-    with pytest.raises(DataError, match="no good pictures to learn from"):
+        path.write_bytes(b"this is no image")
+    with pytest.raises(DataError, match="no good images to learn from"):
         tiny(folder, on_bad=lambda error: None)
 
 
-def test_a_picture_whose_values_do_not_fit_is_bad_like_one_that_cannot_be_read():
+def test_a_image_whose_values_do_not_fit_is_bad_like_one_that_cannot_be_read():
     errors = []
-    floats = [picture.astype(np.float32) for picture in noise(4)]
-    pictures = [*noise(4), floats[0]]
-    with pytest.raises(PictureError, match="#4: a float picture with values"):
-        tiny(pictures)
-    detector = tiny(pictures, on_bad=errors.append)
+    floats = [image.astype(np.float32) for image in noise(4)]
+    images = [*noise(4), floats[0]]
+    with pytest.raises(ImageError, match="#4: a float image with values"):
+        tiny(images)
+    detector = tiny(images, on_bad=errors.append)
     assert [error.name for error in errors] == ["#4"]
-    assert len(detector.bank.pictures) == 4
+    assert len(detector.bank.images) == 4
 
 
 def test_features_beyond_half_precision_are_refused():
@@ -521,11 +521,11 @@ def test_a_device_that_is_not_there_is_named():
 # What `predict` takes
 
 
-def test_one_picture_gives_one_result_and_several_give_a_list(tiny_detector, folder):
-    picture = noise(1)[0]
-    for one in (picture, torch.from_numpy(picture).permute(2, 0, 1), Image.fromarray(picture), folder / "0.png"):
+def test_one_image_gives_one_result_and_several_give_a_list(tiny_detector, folder):
+    image = noise(1)[0]
+    for one in (image, torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image), folder / "0.png"):
         assert isinstance(tiny_detector.predict(one), Result)
-    for several in ([picture], (picture, picture), noise(3), torch.from_numpy(noise(3)).permute(0, 3, 1, 2), folder):
+    for several in ([image], (image, image), noise(3), torch.from_numpy(noise(3)).permute(0, 3, 1, 2), folder):
         results = tiny_detector.predict(several)
         assert isinstance(results, list)
         assert all(isinstance(result, Result) for result in results)
@@ -533,38 +533,38 @@ def test_one_picture_gives_one_result_and_several_give_a_list(tiny_detector, fol
     assert tiny_detector.predict([]) == []
 
 
-def test_every_form_of_a_picture_gives_the_same_score(tiny_detector, folder):
-    picture = noise(1)[0]
+def test_every_form_of_a_image_gives_the_same_score(tiny_detector, folder):
+    image = noise(1)[0]
     scores = [
         tiny_detector.predict(one).score
         for one in (
             folder / "0.png",
             str(folder / "0.png"),
-            picture,
-            torch.from_numpy(picture).permute(2, 0, 1),
-            Image.fromarray(picture),
+            image,
+            torch.from_numpy(image).permute(2, 0, 1),
+            Image.fromarray(image),
         )
     ]
     assert scores == [scores[0]] * 5
 
 
-def test_results_come_in_order_and_are_named_as_the_pictures_were(tiny_detector, folder):
+def test_results_come_in_order_and_are_named_as_the_images_were(tiny_detector, folder):
     paths = sorted(folder.iterdir(), reverse=True)
     assert [result.name for result in tiny_detector.predict(paths)] == [str(path) for path in paths]
     assert [result.name for result in tiny_detector.predict(noise(3))] == ["#0", "#1", "#2"]
 
 
-def test_pictures_together_score_as_they_do_alone(detector, hazelnut):
+def test_images_together_score_as_they_do_alone(detector, hazelnut):
     paths = sorted((hazelnut / "test").rglob("*.jpg"))
     together = [result.score for result in detector.predict(paths)]
     assert together == pytest.approx([detector.predict(path).score for path in paths], rel=1e-5)
     assert [r.score for r in detector.predict(paths, batch_size=3)] == pytest.approx(together, rel=1e-5)
 
 
-def test_pictures_of_different_sizes_can_be_in_one_list():
+def test_images_of_different_sizes_can_be_in_one_list():
     detector = tiny(resize="short_side")
-    pictures = [noise(1, *size)[0] for size in ((32, 32), (50, 40), (40, 50), (32, 32))]
-    results = detector.predict(pictures)
+    images = [noise(1, *size)[0] for size in ((32, 32), (50, 40), (40, 50), (32, 32))]
+    results = detector.predict(images)
     assert [result.map.shape for result in results] == [(32, 32), (50, 40), (40, 50), (32, 32)]
     assert results[0].score == pytest.approx(results[3].score, rel=1e-5)
 
@@ -585,7 +585,7 @@ def test_a_generator_streams_and_may_be_endless(tiny_detector):
     assert len(taken) < 10
 
 
-def test_a_cameras_picture_does_not_wait_for_the_next_one(tiny_detector):
+def test_a_cameras_image_does_not_wait_for_the_next_one(tiny_detector):
     # The next part may arrive in an hour; its verdict is wanted now.
     taken = []
 
@@ -601,33 +601,33 @@ def test_a_cameras_picture_does_not_wait_for_the_next_one(tiny_detector):
     assert taken == [0, 1]
 
 
-def test_a_stream_keeps_no_pictures(tiny_detector):
-    pictures = []
+def test_a_stream_keeps_no_images(tiny_detector):
+    images = []
 
     def camera():
         for number in range(40):
-            picture = noise(1, seed=number)[0].copy()
-            pictures.append(weakref.ref(picture))
-            yield picture
+            image = noise(1, seed=number)[0].copy()
+            images.append(weakref.ref(image))
+            yield image
 
     most = 0
     for result in tiny_detector.predict(camera()):
         del result
-        most = max(most, sum(reference() is not None for reference in pictures))
+        most = max(most, sum(reference() is not None for reference in images))
     assert most < 8
     gc.collect()
-    assert sum(reference() is not None for reference in pictures) == 0
+    assert sum(reference() is not None for reference in images) == 0
 
 
-def test_a_bad_picture_stops_predict_and_is_named(tiny_detector, folder):
+def test_a_bad_image_stops_predict_and_is_named(tiny_detector, folder):
     (folder / "2.png").write_bytes(b"")
-    with pytest.raises(PictureError, match=r"2\.png: an empty file"):
+    with pytest.raises(ImageError, match=r"2\.png: an empty file"):
         tiny_detector.predict(folder)
-    with pytest.raises(PictureError, match=r"nowhere\.png: no such file"):
+    with pytest.raises(ImageError, match=r"nowhere\.png: no such file"):
         tiny_detector.predict(folder / "nowhere.png")
 
 
-def test_predict_goes_on_past_a_bad_picture_when_asked_to(tiny_detector, folder):
+def test_predict_goes_on_past_a_bad_image_when_asked_to(tiny_detector, folder):
     (folder / "2.png").write_bytes(b"")
     errors = []
     results = tiny_detector.predict(folder, on_bad=errors.append)
@@ -635,7 +635,7 @@ def test_predict_goes_on_past_a_bad_picture_when_asked_to(tiny_detector, folder)
     assert [Path(result.name).name for result in results] == ["0.png", "1.png", "3.png", "4.png"]
 
 
-def test_a_single_bad_picture_is_reported_too(tiny_detector, folder):
+def test_a_single_bad_image_is_reported_too(tiny_detector, folder):
     errors = []
     assert tiny_detector.predict(folder / "nowhere.png", on_bad=errors.append) is None
     assert [error.reason for error in errors] == ["no such file."]
@@ -660,7 +660,7 @@ def test_threads_may_share_a_detector(detector, hazelnut):
         np.testing.assert_allclose(ours.map, theirs.map, rtol=1e-4)
 
 
-def test_16_bit_pictures_keep_their_depth(detector, hazelnut):
+def test_16_bit_images_keep_their_depth(detector, hazelnut):
     eight = np.asarray(Image.open(hazelnut / "test/colour/00.jpg"))
     sixteen = eight.astype(np.uint16) * 257
     assert detector.predict(sixteen).score == pytest.approx(detector.predict(eight).score, rel=1e-4)
@@ -669,27 +669,27 @@ def test_16_bit_pictures_keep_their_depth(detector, hazelnut):
     assert detector.predict(finer).score != detector.predict(sixteen).score
 
 
-def test_grey_pictures_score_like_the_same_grey_in_rgb(tiny_detector):
+def test_grey_images_score_like_the_same_grey_in_rgb(tiny_detector):
     grey = noise(1)[0, :, :, 0]
     scores = [
-        tiny_detector.predict(picture).score
-        for picture in (grey, grey[..., None], np.repeat(grey[..., None], 3, 2), Image.fromarray(grey))
+        tiny_detector.predict(image).score
+        for image in (grey, grey[..., None], np.repeat(grey[..., None], 3, 2), Image.fromarray(grey))
     ]
     assert scores == [scores[0]] * 4
 
 
-def test_a_picture_from_the_bank_itself_scores_next_to_nothing():
-    pictures = noise(4)
-    detector = tiny(pictures, coreset="identity", calibration_share=0)
+def test_a_image_from_the_bank_itself_scores_next_to_nothing():
+    images = noise(4)
+    detector = tiny(images, coreset="identity", calibration_share=0)
     # The bank is in half precision; what is left of the distance is its rounding.
-    own = max(result.score for result in detector.predict(pictures))
+    own = max(result.score for result in detector.predict(images))
     assert own < 0.01 * detector.predict(noise(1, seed=9)[0]).score
 
 
 def test_results_name_the_bank_rows_that_each_patch_is_nearest_to():
-    pictures = noise(4)
-    detector = tiny(pictures, coreset="identity", calibration_share=0)
-    result = detector.predict(pictures[2])
+    images = noise(4)
+    detector = tiny(images, coreset="identity", calibration_share=0)
+    result = detector.predict(images[2])
     nearest = result.nearest_rows[..., 0]
     origins = detector.bank.origins[nearest]
     assert (origins[..., 0] == 2).all()
@@ -728,7 +728,7 @@ def test_another_seed_makes_another_bank(fields):
     assert not same_bank(tiny(seed=1, **fields), tiny(seed=2, **fields))
 
 
-def test_another_seed_holds_out_other_pictures():
+def test_another_seed_holds_out_other_images():
     held_in = {frozenset(tiny(seed=seed).bank.origins[:, 0].tolist()) for seed in range(4)}
     assert len(held_in) > 1
 
@@ -801,18 +801,18 @@ def test_the_caller_s_number_of_threads_stays(own, threads, tiny_detector, folde
         detector.predict(noise(3))
         detector.predict(noise(1)[0])
         assert settings() == outside
-        for half in (detector.stream(list(noise(8))), detector.predict(picture for picture in noise(8))):
+        for half in (detector.stream(list(noise(8))), detector.predict(image for image in noise(8))):
             next(half)
             next(half)
             assert settings() == outside
             half.close()
             assert settings() == outside
-        for act in (detector.fit, lambda pictures: list(detector.predict(pictures))):
+        for act in (detector.fit, lambda images: list(detector.predict(images))):
             with pytest.raises(OSError, match="camera unplugged"):
                 act(broken())
             assert settings() == outside
         (folder / "0.png").write_bytes(b"")
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             detector.predict(folder)
         assert settings() == outside
     finally:
@@ -820,9 +820,9 @@ def test_the_caller_s_number_of_threads_stays(own, threads, tiny_detector, folde
 
 
 def test_streams_may_be_consumed_in_turns(tiny_detector):
-    pictures = list(noise(6))
-    expected = [result.score for result in tiny_detector.predict(pictures)]
-    streams = [tiny_detector.stream(pictures) for _ in range(3)]
+    images = list(noise(6))
+    expected = [result.score for result in tiny_detector.predict(images)]
+    streams = [tiny_detector.stream(images) for _ in range(3)]
     for scores in zip(*streams, expected, strict=True):
         assert [result if isinstance(result, float) else result.score for result in scores] == pytest.approx(
             [scores[-1]] * 4, rel=1e-5
@@ -840,7 +840,7 @@ def test_a_detector_that_has_just_been_loaded_may_be_used_by_threads_at_once(by_
         assert [result.score for result in results] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_picture_whose_features_are_no_numbers_gets_no_verdict_and_changes_no_other():
+def test_a_image_whose_features_are_no_numbers_gets_no_verdict_and_changes_no_other():
     network = Means()
     network.cells = nn.Sequential(nn.AvgPool2d(4), Log())
     recipe = Recipe(taps=("cells",), size=32, resize="stretch", ratio=0.5, exposure="as_is")
@@ -871,7 +871,7 @@ def test_a_loaded_detector_gives_the_same_results(detector, model_file, hazelnut
     loaded = Detector.load(model_file)
     assert loaded.recipe == detector.recipe
     assert loaded.calibration == detector.calibration
-    assert loaded.bank.pictures == detector.bank.pictures
+    assert loaded.bank.images == detector.bank.images
     for ours, theirs in zip(
         loaded.predict(hazelnut / "test/colour"), detector.predict(hazelnut / "test/colour"), strict=True
     ):
@@ -889,8 +889,8 @@ def test_a_file_without_weights_is_small_and_finds_them_again(detector, model_fi
     path = tmp_path / "light.patchcore"
     detector.save(path, weights=False)
     assert path.stat().st_size < 0.2 * model_file.stat().st_size
-    picture = hazelnut / "test/colour/00.jpg"
-    assert Detector.load(path).predict(picture).score == detector.predict(picture).score
+    image = hazelnut / "test/colour/00.jpg"
+    assert Detector.load(path).predict(image).score == detector.predict(image).score
 
 
 def test_a_file_without_weights_wants_the_local_file_again(tmp_path):
@@ -925,9 +925,9 @@ def test_a_file_tells_no_folder_of_the_machine(folder, tmp_path):
 
 def test_a_network_of_the_callers_own_is_needed_again(tiny_detector, tmp_path):
     tiny_detector.save(tmp_path / "m")
-    picture = noise(1)[0]
+    image = noise(1)[0]
     loaded = Detector.load(tmp_path / "m", backbone=Tiny())
-    assert loaded.predict(picture).score == tiny_detector.predict(picture).score
+    assert loaded.predict(image).score == tiny_detector.predict(image).score
     with pytest.raises(StoreError, match=r"own network.*Detector\.load\(path, backbone=model\)"):
         Detector.load(tmp_path / "m")
     with pytest.raises(WeightsError, match="not those that the detector was fitted with"):
@@ -963,12 +963,12 @@ def test_saving_leaves_one_file_and_replaces_an_older_one(name, tiny_detector, t
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "torchvision:mobilenet_v3_small", "convnext_atto"])
 def test_networks_of_other_kinds_work_end_to_end(backbone, tmp_path):
     recipe = Recipe(backbone=backbone, weights="random", size=64, resize="stretch", crop=None, ratio=0.5)
-    pictures = np.stack([np.full((64, 64, 3), 100 + n, np.uint8) for n in range(6)])
-    detector = Detector(recipe).fit(pictures)
+    images = np.stack([np.full((64, 64, 3), 100 + n, np.uint8) for n in range(6)])
+    detector = Detector(recipe).fit(images)
     detector.save(tmp_path / "m")
-    bad = pictures[0].copy()
+    bad = images[0].copy()
     bad[10:30, 10:30] = (255, 0, 0)
-    result, good = Detector.load(tmp_path / "m").predict([bad, pictures[3]])
+    result, good = Detector.load(tmp_path / "m").predict([bad, images[3]])
     assert result.score > good.score
     assert result.map.shape == (64, 64)
 
@@ -980,6 +980,6 @@ def test_a_recipe_may_be_given_by_its_name():
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_batch_of_no_pictures_is_wrong_usage(tiny_detector, size):
+def test_a_batch_of_no_images_is_wrong_usage(tiny_detector, size):
     with pytest.raises(UsageError, match=rf"batch_size is {size}; it must be at least 1"):
         tiny_detector.predict(noise(2), batch_size=size)

@@ -14,10 +14,10 @@ def test_a_gpu_gives_the_scores_of_the_cpu(device, image_score, hazelnut, tmp_pa
     if not DEVICES[device]():
         pytest.skip(f"this machine has no {device} device")
     recipe = Recipe(size=128, ratio=0.2, neighbours=3, image_score=image_score)
-    pictures = sorted((hazelnut / "test/colour").iterdir())
+    images = sorted((hazelnut / "test/colour").iterdir())
     fitted = Detector(recipe, device=device).fit(hazelnut / "train/good")
     fitted.save(tmp_path / "nuts.patchcore")
-    on_cpu = Detector.load(tmp_path / "nuts.patchcore", device="cpu").predict(pictures)
-    for there, here in zip(fitted.predict(pictures), on_cpu, strict=True):
+    on_cpu = Detector.load(tmp_path / "nuts.patchcore", device="cpu").predict(images)
+    for there, here in zip(fitted.predict(images), on_cpu, strict=True):
         assert there.score == pytest.approx(here.score, rel=1e-3)
         torch.testing.assert_close(torch.as_tensor(there.map), torch.as_tensor(here.map), rtol=1e-2, atol=1e-2)

@@ -19,9 +19,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the pictures that the README talks of."""
+    """A working folder with the images that the README talks of."""
     folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "tests" / "pictures" / "hazelnut", folder / "parts")
+    shutil.copytree(ROOT / "tests" / "images" / "hazelnut", folder / "parts")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: heat on one fixed scale, outlines, sheets."""
+"""Images for people: heat on one fixed scale, outlines, sheets."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ def flat_map(value: float, shape=(60, 80)) -> np.ndarray:
     return np.full(shape, value, np.float32)
 
 
-def test_an_overlay_has_the_pictures_size_and_is_rgb():
+def test_an_overlay_has_the_images_size_and_is_rgb():
     image = draw.overlay(GREY, flat_map(0), 1.0)
     assert image.size == (80, 60)
     assert image.mode == "RGB"
 
 
-def test_a_calm_map_leaves_a_grey_picture_as_it_is():
+def test_a_calm_map_leaves_a_grey_image_as_it_is():
     assert np.array_equal(np.asarray(draw.overlay(GREY, flat_map(0.3), 1.0)), GREY)
 
 
@@ -40,8 +40,8 @@ def test_heat_grows_with_the_map_and_ends_in_full_colour():
     assert np.array_equal(hot, hotter)
 
 
-def test_the_same_map_value_has_the_same_colour_in_every_picture():
-    # Stretched to each picture's own range, the first would glow as the second does.
+def test_the_same_map_value_has_the_same_colour_in_every_image():
+    # Stretched to each image's own range, the first would glow as the second does.
     calm, wild = flat_map(0.2), flat_map(0.2)
     calm[20:30, 20:30] = wild[20:30, 20:30] = 0.95
     wild[40:55, 50:70] = 8.0
@@ -72,7 +72,7 @@ def test_what_is_over_the_threshold_is_outlined_and_nothing_else():
     assert not white[20:40, 30:60].any()
 
 
-def test_outlines_are_wider_on_larger_pictures():
+def test_outlines_are_wider_on_larger_images():
     values = np.zeros((800, 1000), np.float32)
     values[300:500, 300:500] = 2
     pixels = np.asarray(draw.overlay(np.full((800, 1000, 3), 120, np.uint8), values, 1.0))
@@ -93,7 +93,7 @@ def test_without_a_threshold_nothing_is_coloured(threshold):
     assert np.array_equal(np.asarray(draw.overlay(GREY, flat_map(3.0), threshold)), GREY)
 
 
-def test_colours_of_the_picture_are_muted_so_that_colour_means_heat():
+def test_colours_of_the_image_are_muted_so_that_colour_means_heat():
     red = np.zeros((40, 40, 3), np.uint8)
     red[..., 0] = 255
     pixels = draw.overlay(red, flat_map(0, (40, 40)), 1.0)
@@ -119,15 +119,15 @@ def test_every_depth_is_shown_in_8_bit_rgb(pixels, value_range, expected):
         assert shown[0, :, channel] == pytest.approx(expected, abs=1)
 
 
-def test_a_sheet_holds_every_picture_in_rows():
-    pictures = [(f"picture {n}", Image.new("RGB", (100, 50), (0, 0, 255))) for n in range(5)]
-    one_row = draw.sheet(pictures[:3], 3, tile=100)
-    two_rows = draw.sheet(pictures, 3, tile=100)
+def test_a_sheet_holds_every_image_in_rows():
+    images = [(f"image {n}", Image.new("RGB", (100, 50), (0, 0, 255))) for n in range(5)]
+    one_row = draw.sheet(images[:3], 3, tile=100)
+    two_rows = draw.sheet(images, 3, tile=100)
     assert one_row.width == two_rows.width > 300
     assert two_rows.height > one_row.height + 100
     blue = (np.asarray(two_rows) == (0, 0, 255)).all(-1)
     assert blue.sum() == 5 * 100 * 50
-    # Captions are below the tiles; the place of the sixth picture stays empty.
+    # Captions are below the tiles; the place of the sixth image stays empty.
     assert not blue[-150:, -105:].any()
 
 
@@ -145,9 +145,9 @@ def test_the_legend_has_the_overlay_s_colours_and_marks_the_threshold():
     assert (shown[:14, width // 2] == 0).all()
 
 
-def test_a_sheet_with_heat_has_the_legend_above_the_pictures():
-    pictures = [("", Image.new("RGB", (100, 100), (0, 0, 255)))] * 4
-    page, plain = (np.asarray(draw.sheet(pictures, 4, tile=100, heat=heat)) for heat in (True, False))
+def test_a_sheet_with_heat_has_the_legend_above_the_images():
+    images = [("", Image.new("RGB", (100, 100), (0, 0, 255)))] * 4
+    page, plain = (np.asarray(draw.sheet(images, 4, tile=100, heat=heat)) for heat in (True, False))
     legend = np.asarray(draw.legend())
     top = next(row for row in range(60) if np.array_equal(page[row : row + 34, 10 : 10 + legend.shape[1]], legend))
     blue = np.flatnonzero((page == (0, 0, 255)).all(-1).any(1))
@@ -156,11 +156,11 @@ def test_a_sheet_with_heat_has_the_legend_above_the_pictures():
 
 
 def test_a_sheet_with_a_title_is_higher():
-    pictures = [("", Image.new("RGB", (100, 100)))]
-    assert draw.sheet(pictures, 1, title="Nuts").height > draw.sheet(pictures, 1).height
+    images = [("", Image.new("RGB", (100, 100)))]
+    assert draw.sheet(images, 1, title="Nuts").height > draw.sheet(images, 1).height
 
 
-def test_a_sheet_shrinks_large_pictures_and_leaves_them_unchanged_themselves():
+def test_a_sheet_shrinks_large_images_and_leaves_them_unchanged_themselves():
     large = Image.new("RGB", (1000, 500), (255, 0, 0))
     page = draw.sheet([("", large)], 1, tile=100)
     assert page.width < 200

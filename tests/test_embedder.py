@@ -1,4 +1,4 @@
-"""Pictures to patches: where a picture lies in the network's input, and which patch is which."""
+"""Images to patches: where an image lies in the network's input, and which patch is which."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from patchcore import BackboneError, Detector, PictureError, Recipe, RecipeError
+from patchcore import BackboneError, Detector, ImageError, Recipe, RecipeError
 from patchcore.backbones import build, wrap
 from patchcore.data.datasets import samples
 from patchcore.embedder import Embedder
@@ -36,8 +36,8 @@ def block_embedder(**fields) -> Embedder:
     return Embedder(recipe, wrap(Blocks(), recipe.taps, recipe.seen), CPU)
 
 
-def stream(embedder: Embedder, pictures, batch_size: int = 8):
-    return list(embedder.stream(samples(pictures), lambda one: one, batch_size=batch_size, threads=2, max_pixels=10**8))
+def stream(embedder: Embedder, images, batch_size: int = 8):
+    return list(embedder.stream(samples(images), lambda one: one, batch_size=batch_size, threads=2, max_pixels=10**8))
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -48,8 +48,8 @@ IMAGENET = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
 
 
 @pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18.tv_in1k"])
-def test_patches_are_what_the_network_gives_for_the_resized_normalised_picture(backbone, hazelnut):
-    # Pillow resizes float pictures channel by channel, without rounding in between.
+def test_patches_are_what_the_network_gives_for_the_resized_normalised_image(backbone, hazelnut):
+    # Pillow resizes float images channel by channel, without rounding in between.
     recipe = Recipe(
         backbone=backbone,
         weights="pretrained" if "lite" in backbone else "random",
@@ -78,10 +78,10 @@ def test_patches_are_what_the_network_gives_for_the_resized_normalised_picture(b
     torch.testing.assert_close(actual, expected[0], rtol=1e-3, atol=1e-3)
 
 
-def test_patches_run_row_by_row_over_the_picture():
-    picture = np.zeros((32, 48, 3), np.uint8)
-    picture[16:24, 40:48] = 255  # the cell of row 2, column 5
-    (one,) = stream(block_embedder(resize="stretch", size=(32, 48)), [picture])
+def test_patches_run_row_by_row_over_the_image():
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[16:24, 40:48] = 255  # the cell of row 2, column 5
+    (one,) = stream(block_embedder(resize="stretch", size=(32, 48)), [image])
     assert one.grid == (4, 6)
     assert divmod(int(one.patches[:, 0].argmax()), 6) == (2, 5)
 
@@ -111,7 +111,7 @@ def test_each_way_to_resize_has_its_grid(fields, source, grid, coverage):
 @pytest.mark.parametrize("border", ["zeros", "inside"])
 @pytest.mark.parametrize("size", [(64, 32), (48, 64)])
 def test_letterbox_padding_does_not_touch_the_patches(taps, patch_size, border, size):
-    # With a network that does not look beyond a cell, a padded picture is the picture alone.
+    # With a network that does not look beyond a cell, a padded image is the image alone.
     pooling = {"taps": taps, "patch_size": patch_size, "pool_border": border}
     (padded,) = stream(block_embedder(resize="letterbox", size=64, **pooling), [noise(*size)])
     (alone,) = stream(block_embedder(resize="stretch", size=size, **pooling), [noise(*size)])
@@ -126,21 +126,21 @@ def test_a_letterbox_that_does_not_fit_the_grid_is_refused(size):
 
 
 def test_patch_stride_thins_out_the_grid():
-    picture = noise(64, 64)
-    (every,) = stream(block_embedder(resize="stretch", size=64), [picture])
-    (second,) = stream(block_embedder(resize="stretch", size=64, patch_stride=2), [picture])
+    image = noise(64, 64)
+    (every,) = stream(block_embedder(resize="stretch", size=64), [image])
+    (second,) = stream(block_embedder(resize="stretch", size=64, patch_stride=2), [image])
     assert second.grid == (4, 4)
     expected = every.patches.unflatten(0, (8, 8))[::2, ::2].flatten(0, 1)
     torch.testing.assert_close(second.patches, expected)
 
 
-def test_pictures_of_many_shapes_keep_their_order_and_their_patches():
+def test_images_of_many_shapes_keep_their_order_and_their_patches():
     embedder = block_embedder(resize="short_side", size=32)
-    pictures = [noise(*size, seed) for seed, size in enumerate([(32, 32), (32, 64), (32, 64), (64, 32), (32, 32)])]
-    together = stream(embedder, pictures)
+    images = [noise(*size, seed) for seed, size in enumerate([(32, 32), (32, 64), (32, 64), (64, 32), (32, 32)])]
+    together = stream(embedder, images)
     assert [one.grid for one in together] == [(4, 4), (4, 8), (4, 8), (8, 4), (4, 4)]
-    for one, picture in zip(together, pictures, strict=True):
-        torch.testing.assert_close(one.patches, stream(embedder, [picture])[0].patches)
+    for one, image in zip(together, images, strict=True):
+        torch.testing.assert_close(one.patches, stream(embedder, [image])[0].patches)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -159,26 +159,26 @@ def test_the_value_range_of_the_recipe_is_applied():
 
 
 def test_an_even_exposure_makes_nothing_of_the_light():
-    fields = {"resize": "letterbox", "size": 64}  # the padding is no part of the picture
+    fields = {"resize": "letterbox", "size": 64}  # the padding is no part of the image
     dark = (noise(20, 60) * 0.4).astype(np.float32) / 255
-    pictures = [dark, dark * 2, dark + 0.3]
-    as_is = stream(block_embedder(**fields, exposure="as_is"), pictures)
-    even = stream(block_embedder(**fields), pictures)
+    images = [dark, dark * 2, dark + 0.3]
+    as_is = stream(block_embedder(**fields, exposure="as_is"), images)
+    even = stream(block_embedder(**fields), images)
     for number in (1, 2):
         assert (as_is[number].patches - as_is[0].patches).abs().max() > 0.3
         torch.testing.assert_close(even[number].patches, even[0].patches, rtol=0, atol=0.05)
 
 
-def test_a_picture_outside_its_value_range_is_named():
-    with pytest.raises(PictureError, match=r"#1: a float picture with values from .* value_range"):
+def test_a_image_outside_its_value_range_is_named():
+    with pytest.raises(ImageError, match=r"#1: a float image with values from .* value_range"):
         stream(block_embedder(resize="stretch", size=32), [noise(32, 32), noise(32, 32) * 1.0])
 
 
 def test_a_second_scale_adds_its_taps_on_the_grid_of_the_first():
-    picture = noise(64, 64)
-    (one,) = stream(block_embedder(resize="stretch", size=64), [picture])
-    (half,) = stream(block_embedder(resize="stretch", size=32), [picture])
-    (both,) = stream(block_embedder(resize="stretch", size=64, scales=(1, 0.5)), [picture])
+    image = noise(64, 64)
+    (one,) = stream(block_embedder(resize="stretch", size=64), [image])
+    (half,) = stream(block_embedder(resize="stretch", size=32), [image])
+    (both,) = stream(block_embedder(resize="stretch", size=64, scales=(1, 0.5)), [image])
     assert both.grid == one.grid == (8, 8)
     dimensions = one.patches.shape[1]
     torch.testing.assert_close(both.patches[:, :dimensions], one.patches)
@@ -214,20 +214,20 @@ def test_scales_keep_the_grid_of_every_way_to_resize(resize):
 def test_tiles_leave_no_trace_where_the_network_looks_no_further_than_a_cell(tile, framing, batch_size):
     # Pooling and aligning do look further, and do so across the borders of the tiles.
     fields = {"taps": ("cells", "coarse"), "patch_size": 3, **framing}
-    pictures = [noise(*size, seed) for seed, size in enumerate([(120, 90), (120, 90), (60, 130)])]
-    whole = stream(block_embedder(**fields), pictures)
-    tiled = stream(block_embedder(**fields, **tile), pictures, batch_size)
+    images = [noise(*size, seed) for seed, size in enumerate([(120, 90), (120, 90), (60, 130)])]
+    whole = stream(block_embedder(**fields), images)
+    tiled = stream(block_embedder(**fields, **tile), images, batch_size)
     for one, other in zip(whole, tiled, strict=True):
         assert (one.grid, one.frame) == (other.grid, other.frame)
         torch.testing.assert_close(one.patches, other.patches, rtol=1e-5, atol=1e-5)
 
 
-def test_a_picture_that_a_tile_holds_is_read_whole(hazelnut):
-    picture = hazelnut / "test/good/04.jpg"
+def test_a_image_that_a_tile_holds_is_read_whole(hazelnut):
+    image = hazelnut / "test/good/04.jpg"
     results = []
     for fields in ({}, {"tile": 512}, {"tile": 512, "tile_stride": 256}):
         recipe = Recipe(size=128, calibration_share=0, **fields)
-        results.append(Detector(recipe).fit([picture]).predict(hazelnut / "test/colour/00.jpg"))
+        results.append(Detector(recipe).fit([image]).predict(hazelnut / "test/colour/00.jpg"))
     assert results[0].score == results[1].score == results[2].score
     assert torch.equal(results[0].patch_scores, results[1].patch_scores)
 
@@ -242,7 +242,7 @@ def test_the_network_sees_tiles_only_one_at_a_time_on_a_cpu():
 
 @pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18"])
 def test_where_tiles_overlap_a_real_network_shows_no_seam(backbone, hazelnut):
-    # The cells nearest to the borders between tiles, against all others: how far from what the whole picture gives.
+    # The cells nearest to the borders between tiles, against all others: how far from what the whole image gives.
     def patches(**tile):
         weights = "pretrained" if "lite" in backbone else "random"
         recipe = Recipe(backbone=backbone, weights=weights, size=256, resize="stretch", patch_size=1, **tile)
@@ -295,14 +295,14 @@ def test_taps_that_are_not_whole_cells_cannot_be_joined():
 def test_a_detector_that_tiles_is_the_same_after_saving_on_any_engine(engine, hazelnut, tmp_path):
     if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed: patchcore[openvino]")
-    pictures = sorted((hazelnut / "train/good").iterdir())[:4]
+    images = sorted((hazelnut / "train/good").iterdir())[:4]
     recipe = Recipe(size=192, ratio=0.05, tile=64, tile_stride=48, scales=(1, 0.5))
-    one = Detector(recipe, threads=1).fit(pictures)
-    two = Detector(recipe, threads=2).fit(pictures)
+    one = Detector(recipe, threads=1).fit(images)
+    two = Detector(recipe, threads=2).fit(images)
     assert one.save(tmp_path / "one") == two.save(tmp_path / "two")
     loaded = Detector.load(tmp_path / "one", engine=engine)
     assert loaded.recipe == recipe
-    for got, expected in zip(loaded.predict(pictures), one.predict(pictures), strict=True):
+    for got, expected in zip(loaded.predict(images), one.predict(images), strict=True):
         assert got.score == pytest.approx(expected.score, rel=1e-4)
-    (alone,) = loaded.predict(pictures[:1], batch_size=4)
-    assert alone.score == pytest.approx(one.predict(pictures[0]).score, rel=1e-4)
+    (alone,) = loaded.predict(images[:1], batch_size=4)
+    assert alone.score == pytest.approx(one.predict(images[0]).score, rel=1e-4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchcore import DataError, Detector, PictureError, Recipe, RecipeError, UsageError, store
+from patchcore import DataError, Detector, ImageError, Recipe, RecipeError, UsageError, store
 from patchcore.data import datasets
 from patchcore.ensemble import banks_of
 from patchcore.evaluation import evaluate
@@ -37,7 +37,7 @@ def fitted(train):
 
 @pytest.fixture(scope="module")
 def alone(train):
-    """Each member as a detector of its own, fitted on the same pictures."""
+    """Each member as a detector of its own, fitted on the same images."""
     return [
         Detector(Recipe(**part), threads=2).fit(train)
         for part in ({**A, "calibration_share": 0.3, "seed": 3}, {**B, "calibration_share": 0.3, "seed": 3})
@@ -52,7 +52,7 @@ def file(fitted, tmp_path_factory):
 
 
 def held_out(detector, paths):
-    """The pictures that are in no bank row's picture list of a detector whose bank keeps rows of all others."""
+    """The images that are in no bank row's image list of a detector whose bank keeps rows of all others."""
     used = set(detector.bank.origins[:, 0].tolist())
     return [path for number, path in enumerate(paths) if number not in used]
 
@@ -61,16 +61,16 @@ def test_every_member_remembers_what_it_would_alone(fitted, alone):
     for bank, other in zip(banks_of(fitted.bank), alone, strict=True):
         assert torch.equal(bank.rows, other.bank.rows)
         assert torch.equal(bank.origins, other.bank.origins)
-    assert fitted.bank.pictures == alone[0].bank.pictures
+    assert fitted.bank.images == alone[0].bank.images
     assert fitted.fingerprint == alone[0].fingerprint
 
 
 def test_each_member_remembers_the_changed_versions_that_it_asks_for(train):
-    pictures, fields = train[:3], {"calibration_share": 0.3, "seed": 3}
+    images, fields = train[:3], {"calibration_share": 0.3, "seed": 3}
     parts = ({**A, "augment": ("flip_h",)}, B)
-    fitted = Detector(Recipe(members=parts, **fields), threads=2).fit(pictures)
+    fitted = Detector(Recipe(members=parts, **fields), threads=2).fit(images)
     for bank, part in zip(fitted.bank.members, parts, strict=True):
-        alone = Detector(Recipe(**part, **fields), threads=2).fit(pictures)
+        alone = Detector(Recipe(**part, **fields), threads=2).fit(images)
         assert torch.equal(bank.rows, alone.bank.rows)
         assert torch.equal(bank.origins, alone.bank.origins)
     assert [bank.origins.shape[1] for bank in fitted.bank.members] == [4, 3]
@@ -78,7 +78,7 @@ def test_each_member_remembers_the_changed_versions_that_it_asks_for(train):
 
 def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_grid(fitted, alone, train, test):
     out = held_out(alone[0], train)
-    assert len(out) == 3  # of ten; every other picture has rows in a bank of this size
+    assert len(out) == 3  # of ten; every other image has rows in a bank of this size
     units = [np.concatenate([r.patch_scores.numpy().ravel() for r in one.predict(out)]).std() for one in alone]
     np.testing.assert_allclose(fitted.bank.units, units, rtol=1e-4)  # they are set from half precision
     for result, first, second in zip(fitted.predict(test), *(one.predict(test) for one in alone), strict=True):
@@ -94,7 +94,7 @@ def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_gri
         assert result.map.shape == first.map.shape
 
 
-def test_the_threshold_comes_from_the_joined_scores_of_pictures_held_out(fitted, alone, train):
+def test_the_threshold_comes_from_the_joined_scores_of_images_held_out(fitted, alone, train):
     results = fitted.predict(held_out(alone[0], train))
     np.testing.assert_allclose([r.score for r in results], fitted.calibration.scores, rtol=1e-4)
     np.testing.assert_allclose([r.map.max() for r in results], fitted.calibration.map_maxima, rtol=1e-4)
@@ -167,16 +167,16 @@ def test_every_member_runs_on_the_engine(fitted, file, test):
         assert one.score == pytest.approx(other.score, rel=1e-4)
 
 
-def test_calibration_pictures_set_units_and_threshold(train):
+def test_calibration_images_set_units_and_threshold(train):
     detector = Detector(TWO).fit(train[:7], calibration=train[7:])
     assert len(detector.calibration.scores) == len(train) - 7
     results = detector.predict(train[7:])
     np.testing.assert_allclose(detector.calibration.scores, [r.score for r in results], rtol=1e-4)
-    with pytest.raises(DataError, match="among the training pictures too"):
+    with pytest.raises(DataError, match="among the training images too"):
         Detector(TWO).fit(train[:7], calibration=train[6:])
 
 
-def test_without_held_out_pictures_scores_are_joined_by_the_spread_of_the_banks(train, test, caplog):
+def test_without_held_out_images_scores_are_joined_by_the_spread_of_the_banks(train, test, caplog):
     with caplog.at_level(logging.WARNING, "patchcore"):
         detector = Detector(TWO.replace(calibration_share=0)).fit(train[:4])
     assert "joined by how far their bank rows spread" in caplog.text
@@ -199,13 +199,13 @@ def test_the_first_member_says_how_image_score_and_map_are_made(train, test):
     assert kinds["max"].map.max() == pytest.approx(highest, rel=1e-5)  # not smoothed
 
 
-def test_a_bad_picture_is_reported_once(tmp_path, train, fitted):
-    (tmp_path / "bad.jpg").write_text("no picture")
+def test_a_bad_image_is_reported_once(tmp_path, train, fitted):
+    (tmp_path / "bad.jpg").write_text("no image")
     errors = []
     detector = Detector(TWO).fit([*train, tmp_path / "bad.jpg"], on_bad=errors.append)
     assert [error.name for error in errors] == [str(tmp_path / "bad.jpg")]
     assert torch.equal(detector.bank.rows, fitted.bank.rows)
-    with pytest.raises(PictureError, match=r"bad\.jpg"):
+    with pytest.raises(ImageError, match=r"bad\.jpg"):
         fitted.predict([tmp_path / "bad.jpg"])
 
 
@@ -223,9 +223,9 @@ def test_a_second_fit_forgets_the_first(train, fitted):
     assert detector.calibration == fitted.calibration
 
 
-def test_no_pictures_is_an_error_and_leaves_the_detector_as_it_was():
+def test_no_images_is_an_error_and_leaves_the_detector_as_it_was():
     detector = Detector(TWO)
-    with pytest.raises(DataError, match="no good pictures to learn from"):
+    with pytest.raises(DataError, match="no good images to learn from"):
         detector.fit([])
     assert detector.bank is None
 

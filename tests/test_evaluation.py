@@ -1,4 +1,4 @@
-"""Evaluation: figures of a detector on labelled pictures."""
+"""Evaluation: figures of a detector on labelled images."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from patchcore import DataError, Detector, PictureError
+from patchcore import DataError, Detector, ImageError
 from patchcore.data import datasets
 from patchcore.evaluation import Evaluation, evaluate
 
@@ -24,7 +24,7 @@ def evaluation(detector, samples) -> Evaluation:
     return evaluate(detector, samples)
 
 
-def test_real_defects_are_told_from_good_pictures(evaluation):
+def test_real_defects_are_told_from_good_images(evaluation):
     assert set(evaluation.metrics) == IMAGE | PIXEL
     assert evaluation.metrics["image_auroc"] == 1
     assert evaluation.metrics["image_ap"] == 1
@@ -33,7 +33,7 @@ def test_real_defects_are_told_from_good_pictures(evaluation):
     assert 0.05 < evaluation.metrics["aupro_05"] < evaluation.metrics["aupro_30"] < 1
 
 
-def test_pixel_auroc_is_over_all_pixels_of_all_pictures_at_the_masks_size(evaluation):
+def test_pixel_auroc_is_over_all_pixels_of_all_images_at_the_masks_size(evaluation):
     maps, masks = [], []
     for sample, result in evaluation.results:
         maps.append(result.map.ravel())
@@ -63,12 +63,12 @@ def test_a_detector_without_threshold_is_unsure_of_everything(hazelnut, small_re
 def test_without_labels_there_is_nothing_to_measure(detector, hazelnut):
     unlabelled = [datasets.Sample("a", hazelnut / "test/good/04.jpg")]
     for found in ([], unlabelled, datasets.detect(hazelnut / "test/good").test):
-        with pytest.raises(DataError, match=r"no labelled pictures.*test/<kind> folders, or a CSV table"):
+        with pytest.raises(DataError, match=r"no labelled images.*test/<kind> folders, or a CSV table"):
             evaluate(detector, found)
 
 
-def test_unlabelled_pictures_are_left_out(detector, samples, evaluation):
-    more = [*samples, datasets.Sample("unlabelled", samples[0].picture)]
+def test_unlabelled_images_are_left_out(detector, samples, evaluation):
+    more = [*samples, datasets.Sample("unlabelled", samples[0].image)]
     assert evaluate(detector, more).metrics == evaluation.metrics
 
 
@@ -107,21 +107,21 @@ def test_what_a_crop_hides_is_not_held_against_the_detector(hazelnut, small_reci
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(detector, samples, tmp_path):
     Image.new("L", (500, 512)).save(tmp_path / "small_mask.png")
-    with pytest.raises(PictureError, match=r"small_mask\.png: a mask of 500 x 512 pixels for a picture of 512 x 512"):
+    with pytest.raises(ImageError, match=r"small_mask\.png: a mask of 500 x 512 pixels for an image of 512 x 512"):
         evaluate(detector, [replace(samples[0], mask=tmp_path / "small_mask.png"), *samples[1:]])
 
 
-def test_a_bad_picture_stops_the_evaluation_unless_it_may_be_left_out(detector, samples, evaluation, tmp_path):
+def test_a_bad_image_stops_the_evaluation_unless_it_may_be_left_out(detector, samples, evaluation, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"")
     more = [*samples, datasets.Sample("bad.png", tmp_path / "bad.png", "colour", samples[0].mask)]
-    with pytest.raises(PictureError, match=r"bad\.png: an empty file"):
+    with pytest.raises(ImageError, match=r"bad\.png: an empty file"):
         evaluate(detector, more)
     errors = []
     assert evaluate(detector, more, on_bad=errors.append).metrics == evaluation.metrics
     assert [error.name for error in errors] == ["bad.png"]
 
 
-def test_pictures_of_one_name_keep_their_own_labels(detector, samples):
+def test_images_of_one_name_keep_their_own_labels(detector, samples):
     # As in a table that lists a file twice, or samples made by hand.
     named = [replace(sample, name="part.png") for sample in samples]
     measured = evaluate(detector, named)
@@ -135,7 +135,7 @@ def test_why_figures_are_missing_is_said(detector, samples, evaluation):
     assert [why.split(":")[0] for why in good.missing()] == ["No image figures", "No pixel figures"]
     unmasked = evaluate(detector, [replace(samples[0], mask=None), *samples[1:]])
     assert unmasked.missing() == [
-        "No pixel figures: they need a mask for every defective picture; 3 of 4 have one.",
+        "No pixel figures: they need a mask for every defective image; 3 of 4 have one.",
     ]
     assert unmasked.pixel_curve is None
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_mvtec_training_fits_evaluates_and_saves(tmp_path):
-    command = [sys.executable, ROOT / "examples" / "mvtec_training.py", ROOT / "tests" / "pictures", "hazelnut"]
+    command = [sys.executable, ROOT / "examples" / "mvtec_training.py", ROOT / "tests" / "images", "hazelnut"]
     options = ["--backbone", "efficientnet_lite0", "--percentage", "0.05", "--imagesize", "160", "--resize", "184"]
     done = subprocess.run(
         [*command, *options, "--out", tmp_path / "models"], capture_output=True, text=True, check=False,
@@ -30,5 +30,5 @@ def test_mvtec_training_fits_evaluates_and_saves(tmp_path):
     assert [row[0] for row in rows] == ["Row Names", "hazelnut", "Mean"]
     assert float(rows[1][1]) == float(rows[2][1])
     detector = Detector.load(tmp_path / "models" / "hazelnut.patchcore")
-    good = detector.predict(ROOT / "tests/pictures/hazelnut/test/good/04.jpg").score
-    assert detector.predict(ROOT / "tests/pictures/hazelnut/test/colour/00.jpg").score > good
+    good = detector.predict(ROOT / "tests/images/hazelnut/test/good/04.jpg").score
+    assert detector.predict(ROOT / "tests/images/hazelnut/test/colour/00.jpg").score > good

@@ -75,7 +75,7 @@ def files_in(folder):
     ids=str,
 )
 def test_a_fit_whose_patches_go_to_a_file_makes_the_same_file(fields, temp, stores, tmp_path):
-    # 20 pictures of 1024 bytes of patches; a third of `memory` is for them.
+    # 20 images of 1024 bytes of patches; a third of `memory` is for them.
     for name, memory in (("all", None), ("some", 3 * 5000), ("none", 1)):
         Detector(RECIPE.replace(**fields), backbone=Tiny()).fit(noise(20), memory=memory).save(tmp_path / name)
     assert [store.spilled for store in stores] == [False, True, True]
@@ -89,12 +89,12 @@ def test_a_fit_whose_patches_go_to_a_file_makes_the_same_file(fields, temp, stor
 def test_the_file_has_no_name_while_it_is_used(temp, stores):
     seen = []
 
-    def pictures():
-        for picture in noise(12):
-            yield picture
+    def images():
+        for image in noise(12):
+            yield image
             seen.append((stores[0].spilled, list(temp.iterdir())))
 
-    Detector(RECIPE, backbone=Tiny()).fit(pictures(), memory=1)
+    Detector(RECIPE, backbone=Tiny()).fit(images(), memory=1)
     assert seen[-1] == (True, [])
     assert all(files == [] for _, files in seen)
 
@@ -108,7 +108,7 @@ def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, 
     def breaks(*arguments, **options):
         raise error
 
-    def pictures():
+    def images():
         yield from noise(12)
         if stage == "reading":
             raise error
@@ -118,7 +118,7 @@ def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, 
     if stage == "calibrating":
         monkeypatch.setattr("patchcore.fitting.patch_scores", breaks)
     with pytest.raises(type(error)):
-        detector.fit(pictures(), memory=1)
+        detector.fit(images(), memory=1)
     assert stores[-1].spilled
     assert detector.bank is bank
     assert torch.get_num_threads() == before
@@ -140,9 +140,9 @@ def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, 
         (499_999_999, r"memory is 499999999; a fit needs at least 500MB"),
     ],
 )
-def test_a_limit_that_is_none_is_wrong_usage_before_a_picture_is_read(memory, message):
+def test_a_limit_that_is_none_is_wrong_usage_before_a_image_is_read(memory, message):
     def none():
-        raise AssertionError("a picture was asked for")
+        raise AssertionError("an image was asked for")
         yield
 
     with pytest.raises(UsageError, match=message):

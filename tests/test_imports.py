@@ -144,7 +144,7 @@ def test_no_modules_import_each_other_in_a_circle():
         pytest.fail(f"circle: {error.args[1]}")
 
 
-def test_maths_touches_neither_files_nor_pictures():
+def test_maths_touches_neither_files_nor_images():
     forbidden = {"pathlib", "os", "io", "json", "csv", "tempfile", "PIL", "tifffile", "timm", "torchvision"}
     wrong = [
         (name, target)
@@ -164,7 +164,7 @@ def loaded_by(statement):
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    loaded = loaded_by("import patchcore; patchcore.PictureError, patchcore.__version__, dir(patchcore)")
+    loaded = loaded_by("import patchcore; patchcore.ImageError, patchcore.__version__, dir(patchcore)")
     assert "patchcore" in loaded
     heavy = {"torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "PIL", "pydantic", "safetensors", "click"}
     assert not loaded & heavy

@@ -1,4 +1,4 @@
-"""The default recipe on a real data set that lies beside the repository."""
+"""The default recipe on a real dataset that lies beside the repository."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from patchcore.evaluation import evaluate
 HAZELNUT = Path(__file__).parents[2] / "shared" / "data" / "hazelnut_toy" / "hazelnut"
 
 
-@pytest.mark.skipif(not HAZELNUT.is_dir(), reason="the data sets are not here: ../shared/data beside the repository")
+@pytest.mark.skipif(not HAZELNUT.is_dir(), reason="the datasets are not here: ../shared/data beside the repository")
 def test_the_default_recipe_finds_every_defective_hazelnut():
     found = datasets.detect(HAZELNUT)
     assert (len(found.train), len(found.test)) == (28, 23)

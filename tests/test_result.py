@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from patchcore import Detector, PictureError, Result
+from patchcore import Detector, ImageError, Result
 
 
 @pytest.fixture(scope="module")
 def good(detector, hazelnut) -> Result:
-    """A picture that the detector has learned from: certainly good."""
+    """An image that the detector has learned from: certainly good."""
     return detector.predict(hazelnut / "train/good" / "00.jpg")
 
 
@@ -25,13 +25,13 @@ def colourfulness(image: Image.Image) -> np.ndarray:
 
 
 def heat(result: Result, path) -> np.ndarray:
-    """How far the overlay of each pixel is from the picture under it, colours muted."""
-    picture = np.asarray(Image.open(path)).astype(float)
-    calm = 0.75 * picture.mean(2, keepdims=True) + 0.25 * picture
+    """How far the overlay of each pixel is from the image under it, colours muted."""
+    image = np.asarray(Image.open(path)).astype(float)
+    calm = 0.75 * image.mean(2, keepdims=True) + 0.25 * image
     return np.abs(np.asarray(result.overlay()) - calm).max(-1)
 
 
-def test_the_overlay_of_a_good_picture_stays_nearly_uncoloured(good, hazelnut):
+def test_the_overlay_of_a_good_image_stays_nearly_uncoloured(good, hazelnut):
     assert good.decision == "pass"
     assert (heat(good, hazelnut / "train/good/00.jpg") > 40).mean() < 0.05
 
@@ -47,17 +47,17 @@ def test_the_overlay_of_a_defect_is_coloured_and_outlined_there(bad, hazelnut):
     assert bad.mask[outline].all()
 
 
-def test_the_overlay_is_an_rgb_picture_of_the_same_size(bad):
+def test_the_overlay_is_an_rgb_image_of_the_same_size(bad):
     image = bad.overlay()
     assert image.size == (512, 512)
     assert image.mode == "RGB"
 
 
 @pytest.mark.parametrize("form", ["path", "string", "array", "grey", "float", "16 bit", "tensor", "pillow"])
-def test_every_form_of_a_picture_can_be_drawn(form, detector, hazelnut):
+def test_every_form_of_a_image_can_be_drawn(form, detector, hazelnut):
     path = hazelnut / "test/colour/00.jpg"
     array = np.asarray(Image.open(path))
-    picture = {
+    image = {
         "path": path,
         "string": str(path),
         "array": array,
@@ -67,7 +67,7 @@ def test_every_form_of_a_picture_can_be_drawn(form, detector, hazelnut):
         "tensor": torch.from_numpy(array.copy()).permute(2, 0, 1),
         "pillow": Image.fromarray(array),
     }[form]
-    overlay = np.asarray(detector.predict(picture).overlay()).astype(int)
+    overlay = np.asarray(detector.predict(image).overlay()).astype(int)
     assert overlay.shape == (512, 512, 3)
     if form != "grey":
         expected = np.asarray(detector.predict(path).overlay()).astype(int)
@@ -75,13 +75,13 @@ def test_every_form_of_a_picture_can_be_drawn(form, detector, hazelnut):
         assert (np.abs(overlay - expected).max(-1) > 2).mean() < 0.01
 
 
-def test_the_overlay_of_a_picture_that_has_gone_says_so(detector, hazelnut, tmp_path):
+def test_the_overlay_of_a_image_that_has_gone_says_so(detector, hazelnut, tmp_path):
     path = tmp_path / "gone.jpg"
     path.write_bytes((hazelnut / "test/colour/00.jpg").read_bytes())
     result = detector.predict(path)
     path.unlink()
     assert result.map.shape == (512, 512)
-    with pytest.raises(PictureError, match=r"gone\.jpg: no such file"):
+    with pytest.raises(ImageError, match=r"gone\.jpg: no such file"):
         result.overlay()
 
 
@@ -104,7 +104,7 @@ def test_a_result_prints_what_matters_and_no_tensors(bad):
     assert repr(bad) == f"Result({bad.name!r}, score={bad.score:.6g}, 'fail', map 512 x 512)"
 
 
-def test_the_map_reaches_over_the_pixel_threshold_where_the_picture_is_defective(good, bad):
+def test_the_map_reaches_over_the_pixel_threshold_where_the_image_is_defective(good, bad):
     assert bad.map.max() > bad.pixel_threshold
     assert bad.mask.any()
     assert good.mask.mean() < 0.01

@@ -67,8 +67,8 @@ def export(keys, tmp_path):
 
 def test_a_signed_file_loads_and_says_the_same(signed, keys, detector, hazelnut):
     loaded = Detector.load(signed, require_signature=keys / "public.pem")
-    picture = hazelnut / "test/colour/00.jpg"
-    assert loaded.predict(picture).score == detector.predict(picture).score
+    image = hazelnut / "test/colour/00.jpg"
+    assert loaded.predict(image).score == detector.predict(image).score
 
 
 def test_signing_changes_nothing_in_the_file(signed, model_file):

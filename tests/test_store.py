@@ -124,8 +124,8 @@ def test_nested_parts_of_the_header_are_sorted_too(tmp_path):
 def test_names_that_are_no_unicode_are_kept(tmp_path):
     # What os.listdir gives on Linux for a file name in Latin-1.
     name = os.fsdecode(b"T\xfcr.png")
-    store.write(tmp_path / "a", tensors(), {"pictures": [name]})
-    assert store.read(tmp_path / "a")[1]["pictures"] == [name]
+    store.write(tmp_path / "a", tensors(), {"images": [name]})
+    assert store.read(tmp_path / "a")[1]["images"] == [name]
 
 
 def test_a_second_write_replaces_the_file(tmp_path):

@@ -1,9 +1,9 @@
-"""Look at pictures with a model that tools/train.py has written.
+"""Look at images with a model that tools/train.py has written.
 
 python tools/inference.py --config results/patchcore/bottle/config.yaml \
     --weight_path results/patchcore/bottle/weights/model.ckpt --image_path parts --save_path overlays
 
---image_path is a picture, a folder, a video file or the number of a camera (until interrupted). Every overlay is
+--image_path is an image, a folder, a video file or the number of a camera (until interrupted). Every overlay is
 written to --save_path as a PNG, with its normalised score: 0.5 is the threshold. The exit
 codes are those of `patchcore`: 2 for wrong usage. Needs `pip install 'patchcore[lightning]'`.
 """
@@ -14,22 +14,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from patchcore.errors import PatchcoreError, PictureError, UsageError, is_wrong_usage
+from patchcore.errors import ImageError, PatchcoreError, UsageError, is_wrong_usage
 
 
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", "--model_config_path", type=Path, required=True, help="YAML file of the training.")
     parser.add_argument("--weight_path", type=Path, required=True, help="Checkpoint or state dict.")
-    parser.add_argument("--image_path", required=True, help="Picture, folder, video, or a camera's number.")
+    parser.add_argument("--image_path", required=True, help="Image, folder, video, or a camera's number.")
     parser.add_argument("--save_path", type=Path, required=True, help="Folder for the overlays.")
     parser.add_argument("--meta_data", type=Path, help="JSON file; by default what the checkpoint holds.")
-    parser.add_argument("--limit", type=int, help="Stop after so many pictures.")
+    parser.add_argument("--limit", type=int, help="Stop after so many images.")
     return parser.parse_args(argv)
 
 
 def stream(argv: list[str] | None = None) -> int:
-    """Every picture of the source; 1 if one of them could not be read, else 0."""
+    """Every image of the source; 1 if one of them could not be read, else 0."""
     from itertools import islice
 
     from patchcore.data.frames import frames
@@ -45,7 +45,7 @@ def stream(argv: list[str] | None = None) -> int:
         for sample in islice(frames(args.image_path), args.limit):
             try:
                 infer(sample, inferencer, args.save_path)
-            except PictureError as error:
+            except ImageError as error:
                 print(error, file=sys.stderr)
                 status = 1
     except KeyboardInterrupt:
@@ -54,12 +54,12 @@ def stream(argv: list[str] | None = None) -> int:
 
 
 def infer(sample, inferencer, save_path: Path) -> None:
-    """One picture: predict, label, write."""
+    """One image: predict, label, write."""
     from PIL import Image
 
     from patchcore.inferencers import add_label
 
-    overlay, score = inferencer.predict(sample.picture)
+    overlay, score = inferencer.predict(sample.image)
     path = save_path / f"{sample.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(add_label(overlay, score)).save(path)

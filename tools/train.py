@@ -24,7 +24,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="patchcore", help="Name of the model: patchcore.")
     parser.add_argument("--config", "--model_config_path", type=Path, help="YAML file; by default tools/config's.")
-    parser.add_argument("--data", type=Path, help="Data set, instead of the configuration's.")
+    parser.add_argument("--data", type=Path, help="Dataset, instead of the configuration's.")
     parser.add_argument("--output", type=Path, help="Folder to write to, instead of the configuration's.")
     parser.add_argument("--seed", type=int, help="By default the configuration's project.seed, or 42.")
     return parser.parse_args(argv)

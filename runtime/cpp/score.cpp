@@ -1,8 +1,8 @@
-// Scores pictures with a folder that `patchcore export` wrote (format onnx or openvino). Needs OpenVINO and nothing else.
+// Scores images with a folder that `patchcore export` wrote (format onnx or openvino). Needs OpenVINO and nothing else.
 //
-//   patchcore_score DIR PICTURE...
+//   patchcore_score DIR IMAGE...
 //
-// Pictures are PGM or PPM files (P5, P6; 8 or 16 bits), or .npy arrays (N, H, W, C) of uint8, uint16 or float32, as
+// Images are PGM or PPM files (P5, P6; 8 or 16 bits), or .npy arrays (N, H, W, C) of uint8, uint16 or float32, as
 // the test vectors of the folder are. A line for each: file, number in it, score, normalised score, verdict, largest
 // value of the anomaly map. Everything between pixels and verdict is in the graph, so that it cannot differ here.
 // The exit code is 1 if one could not be scored. Damaged files are found by sha256sum --check SHA256SUMS in DIR.
@@ -122,7 +122,7 @@ void score(ov::InferRequest &request, const std::string &manifest, const std::st
 int main(int count, char **arguments) {
     const bool help = count == 2 && std::string(arguments[1]) == "--help";
     if (count < 3) {
-        std::fprintf(help ? stdout : stderr, "Usage: patchcore_score DIR PICTURE...\n");
+        std::fprintf(help ? stdout : stderr, "Usage: patchcore_score DIR IMAGE...\n");
         return help ? 0 : 2;
     }
     bool failed = false;

@@ -1,4 +1,4 @@
-// The page: pictures are chosen or dropped, and each gets a card with its verdict and heat map.
+// The page: images are chosen or dropped, and each gets a card with its verdict and heat map.
 
 import { load } from './score.mjs';
 
@@ -13,7 +13,7 @@ const model = await load(folder).catch((error) => {
   throw error;
 });
 const { bank, threshold } = model.manifest;
-status.textContent = `Ready. ${bank.rows} patches of ${bank.pictures.length} good pictures; ` +
+status.textContent = `Ready. ${bank.rows} patches of ${bank.images.length} good images; ` +
   (threshold === null ? 'no threshold.' : `threshold ${threshold.toPrecision(4)}.`);
 input.disabled = false;
 
@@ -48,7 +48,7 @@ async function show(file) {
   card.append(caption);
 }
 
-// The picture, almost grey, under the map, in the colours and on the scale of `Result.overlay`: from 0.7 times the pixel
+// The image, almost grey, under the map, in the colours and on the scale of `Result.overlay`: from 0.7 times the pixel
 // threshold to full colour at 1.6 times, with a line around what is over it.
 const COLOURS = [[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]];
 
@@ -56,7 +56,7 @@ async function heat(file, { map, height, width }) {
   const canvas = Object.assign(document.createElement('canvas'), { height, width });
   const context = canvas.getContext('2d');
   context.drawImage(await createImageBitmap(file), 0, 0);
-  const picture = context.getImageData(0, 0, width, height);
+  const image = context.getImageData(0, 0, width, height);
   const threshold = model.manifest.pixel_threshold ?? Infinity;
   const over = (x, y) => x >= 0 && y >= 0 && x < width && y < height && map[y * width + x] > threshold;
   const line = Math.max(1, Math.round(Math.min(width, height) / 200));
@@ -66,16 +66,16 @@ async function heat(file, { map, height, width }) {
       const strength = Math.min(Math.max((map[y * width + x] / threshold - 0.7) / 0.9, 0), 1) || 0; // NaN becomes 0
       const stop = Math.min(Math.floor(3 * strength), 2);
       const alpha = 0.75 * Math.sqrt(strength);
-      const grey = 0.25 * (picture.data[at] + picture.data[at + 1] + picture.data[at + 2]);
+      const grey = 0.25 * (image.data[at] + image.data[at + 1] + image.data[at + 2]);
       const around = [[line, 0], [-line, 0], [0, line], [0, -line]].map(([dx, dy]) => over(x + dx, y + dy));
       const edge = over(x, y) ? around.includes(false) && 0 : around.includes(true) && 255;
       for (let c = 0; c < 3; c += 1) {
         const colour = COLOURS[stop][c] + (3 * strength - stop) * (COLOURS[stop + 1][c] - COLOURS[stop][c]);
-        const calm = grey + 0.25 * picture.data[at + c];
-        picture.data[at + c] = edge === false ? calm * (1 - alpha) + colour * alpha : edge;
+        const calm = grey + 0.25 * image.data[at + c];
+        image.data[at + c] = edge === false ? calm * (1 - alpha) + colour * alpha : edge;
       }
     }
   }
-  context.putImageData(picture, 0, 0);
+  context.putImageData(image, 0, 0);
   return canvas;
 }

@@ -1,4 +1,4 @@
-// Scores pictures in a browser with a folder that `patchcore export --format onnx` wrote. Everything between pixels and
+// Scores images in a browser with a folder that `patchcore export --format onnx` wrote. Everything between pixels and
 // verdict is in the graph, so that it cannot differ here.
 
 import * as ort from './node_modules/onnxruntime-web/dist/ort.wasm.min.mjs';
@@ -23,7 +23,7 @@ export async function load(folder) {
   }
   const graph = await checked(base, manifest.graph, sums);
   const session = await ort.InferenceSession.create(graph, { executionProviders: ['wasm'] });
-  return { manifest, predict: (picture) => predict(session, manifest, picture) };
+  return { manifest, predict: (image) => predict(session, manifest, image) };
 }
 
 // A file of the export, as SHA256SUMS lists it.
@@ -43,9 +43,9 @@ async function bytes(url) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
-// `picture`: a File or Blob, or {values: Float32Array, height, width, channels, type: 'uint8', 'uint16' or 'float32'}.
-async function predict(session, manifest, picture) {
-  const { values, height, width, channels, type } = picture instanceof Blob ? await decode(picture) : picture;
+// `image`: a File or Blob, or {values: Float32Array, height, width, channels, type: 'uint8', 'uint16' or 'float32'}.
+async function predict(session, manifest, image) {
+  const { values, height, width, channels, type } = image instanceof Blob ? await decode(image) : image;
   const [tall, wide] = manifest.static ?? [height, width];
   if (height !== tall || width !== wide) {
     throw new Error(`of ${height} x ${width} pixels; this model was exported for ${tall} x ${wide} only (--static).`);
@@ -67,19 +67,19 @@ async function predict(session, manifest, picture) {
   };
 }
 
-// The pixels of a file, R, G, B. A browser decodes into 8 bits and multiplies by alpha, so that pictures with more, or
+// The pixels of a file, R, G, B. A browser decodes into 8 bits and multiplies by alpha, so that images with more, or
 // with transparency, would score otherwise than in Python: they are refused.
 export async function decode(blob) {
   const head = new DataView(await blob.slice(0, 26).arrayBuffer());
   const start = head.byteLength > 24 ? head.getUint32(0).toString(16).padStart(8, '0') : '';
   if (!/^(89504e47|ffd8|424d|52494646)/.test(start)) {
-    throw new Error('not a PNG, JPEG, BMP or WebP picture. Others, such as TIFF, are read by Python.');
+    throw new Error('not a PNG, JPEG, BMP or WebP image. Others, such as TIFF, are read by Python.');
   }
   if (start === '89504e47' && head.getUint8(24) === 16) {
     throw new Error('a PNG of 16 bits, of which a browser keeps 8. Score it with Python or C++.');
   }
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }).catch(() => {
-    throw new Error('not a picture that this browser can read.');
+    throw new Error('not an image that this browser can read.');
   });
   const { height, width } = bitmap;
   if (height * width > MAX_PIXELS) throw new Error(`of ${height} x ${width} pixels; the limit is ${MAX_PIXELS} in all.`);
@@ -88,7 +88,7 @@ export async function decode(blob) {
   const rgba = context.getImageData(0, 0, width, height).data;
   const values = new Float32Array(height * width * 3);
   for (let from = 0, to = 0; from < rgba.length; from += 4) {
-    if (rgba[from + 3] !== 255) throw new Error('a picture with transparency, whose colours a browser does not keep.');
+    if (rgba[from + 3] !== 255) throw new Error('an image with transparency, whose colours a browser does not keep.');
     for (let channel = 0; channel < 3; channel += 1) values[to++] = rgba[from + channel];
   }
   return { values, height, width, channels: 3, type: 'uint8' };

@@ -1,4 +1,4 @@
-"""PatchCore: find defects in pictures of parts after seeing only good ones.
+"""PatchCore: find defects in images of parts after seeing only good ones.
 
     from patchcore import Detector, Recipe
     detector = Detector(Recipe()).fit("parts/train/good")
@@ -16,10 +16,10 @@ from patchcore.errors import (
     BackboneError,
     DataError,
     ExportError,
+    ImageError,
     MissingExtraError,
     NotFittedError,
     PatchcoreError,
-    PictureError,
     RecipeError,
     StoreError,
     UsageError,
@@ -37,10 +37,10 @@ __all__ = [
     "DataError",
     "Detector",
     "ExportError",
+    "ImageError",
     "MissingExtraError",
     "NotFittedError",
     "PatchcoreError",
-    "PictureError",
     "Recipe",
     "RecipeError",
     "Result",

@@ -28,7 +28,7 @@ class Parts:
     embedder: Embedder
     bank: Bank
     calibration: Calibration
-    fingerprint: str  # SHA-256 over the pixels of the training pictures, in order
+    fingerprint: str  # SHA-256 over the pixels of the training images, in order
 
 
 def parts_of(detector: Detector) -> Parts:
@@ -47,12 +47,12 @@ def header(parts: Parts) -> dict[str, Any]:
         about: dict[str, Any] = {"members": members, "bank": {"rows": sum(len(own.rows) for own in bank.members)}}
     else:
         about = _about(parts.embedder, bank)
-    about["bank"]["pictures"] = list(bank.pictures)
+    about["bank"]["images"] = list(bank.images)
     return {
         "recipe": parts.recipe.to_dict(),
         **about,
         "calibration": parts.calibration.to_dict(),
-        "data": {"pictures": len(bank.pictures), "sha256": parts.fingerprint},
+        "data": {"images": len(bank.images), "sha256": parts.fingerprint},
         "versions": store.versions(),
     }
 
@@ -95,7 +95,7 @@ def load(path: str | Path, *, device: torch.device, network: nn.Module | None, w
     """Read the parts of a detector back. Errors: StoreError, WeightsError."""
     tensors, head = store.read(path)
     recipe = store.field(path, head, "recipe", lambda data: Recipe(**data))
-    pictures = store.field(path, head, "bank", lambda data: tuple(data["pictures"]))
+    images = store.field(path, head, "bank", lambda data: tuple(data["images"]))
     if recipe.members and network is not None:
         raise UsageError("This file holds an ensemble, whose members have their own backbones; leave `backbone` out.")
     abouts = store.field(path, head, "members", list) if recipe.members else [head]
@@ -121,7 +121,7 @@ def load(path: str | Path, *, device: torch.device, network: nn.Module | None, w
         )
         embedders.append(Embedder(part, backbone, device))
         rows, scales = own["bank.rows"].float().to(device), own["bank.scales"].to(device)
-        banks.append(Bank(rows, own["bank.origins"], pictures, scales, part.search))
+        banks.append(Bank(rows, own["bank.origins"], images, scales, part.search))
     bank, embedder = banks[0], embedders[0]
     if recipe.members:
         units = store.field(path, head, "members", lambda data: [float(one["unit"]) for one in data])

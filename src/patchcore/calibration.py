@@ -1,4 +1,4 @@
-"""Calibration: the scores of good pictures that set the thresholds."""
+"""Calibration: the scores of good images that set the thresholds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from patchcore.embedder import Embedded
 from patchcore.errors import DataError, counted
 from patchcore.maths.thresholds import fit_threshold, needed_scores
 
-# Thresholds stand so much above the score that sets them, as a share of it. A picture's score moves in its last
+# Thresholds stand so much above the score that sets them, as a share of it. An image's score moves in its last
 # digits: 3e-5 between fitting, which keeps patches in half precision, and predicting; 1e-5 between engines. Without
-# the margin the very picture that sets the threshold may fail when it is seen again.
+# the margin the very image that sets the threshold may fail when it is seen again.
 MARGIN = 1e-4
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The thresholds, and what they were set from. Defective pictures never take part."""
+    """The thresholds, and what they were set from. Defective images never take part."""
 
-    scores: tuple[float, ...]  # of good pictures that the bank has not seen
+    scores: tuple[float, ...]  # of good images that the bank has not seen
     map_maxima: tuple[float, ...]  # the highest value of each of their maps
     false_reject_rate: float
     threshold: float  # NaN without scores
@@ -31,23 +31,23 @@ class Calibration:
 
     @classmethod
     def fit(cls, scores: Sequence[float], map_maxima: Sequence[float], rate: float) -> Calibration:
-        """The thresholds that good pictures set, `MARGIN` above the scores that `fit_threshold` names."""
+        """The thresholds that good images set, `MARGIN` above the scores that `fit_threshold` names."""
         (threshold, enough), (pixel_threshold, _) = (fit_threshold(values, rate) for values in (scores, map_maxima))
         raised = 1 + MARGIN
         return cls(tuple(scores), tuple(map_maxima), rate, threshold * raised, pixel_threshold * raised, enough)
 
     def summary(self) -> str:
         """One sentence for people: how the threshold was set, and what it is worth."""
-        pictures, rate = counted(len(self.scores), "held-out good picture"), f"{self.false_reject_rate:.3g}"
+        images, rate = counted(len(self.scores), "held-out good image"), f"{self.false_reject_rate:.3g}"
         if not self.scores:
             return (
-                "No good picture was left to set a threshold with: every verdict will be 'unsure'. Fit on more "
-                "pictures, or give other good ones to set it: calibration=, or --calibration DIR."
+                "No good image was left to set a threshold with: every verdict will be 'unsure'. Fit on more "
+                "images, or give other good ones to set it: calibration=, or --calibration DIR."
             )
         if self.enough:
-            return f"Threshold {self.threshold:.6g}, from {pictures}; false-reject rate {rate}."
+            return f"Threshold {self.threshold:.6g}, from {images}; false-reject rate {rate}."
         return (
-            f"Threshold {self.threshold:.6g}: the largest score of only {pictures}, which keeps a false-reject rate of "
+            f"Threshold {self.threshold:.6g}: the largest score of only {images}, which keeps a false-reject rate of "
             f"{1 / (len(self.scores) + 1):.3g}, not {rate}: that needs at least "
             f"{needed_scores(self.false_reject_rate)}."
         )
@@ -78,10 +78,10 @@ class Calibration:
 
 
 def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Which of n pictures make the bank, and which are held out to set the threshold.
+    """Which of n images make the bank, and which are held out to set the threshold.
 
-    Those with the lowest numbers, drawn from the seed and the picture's position alone, are held
-    out: the share of n, rounded. At least one picture is in the bank and, from two on, at least one
+    Those with the lowest numbers, drawn from the seed and the image's position alone, are held
+    out: the share of n, rounded. At least one image is in the bank and, from two on, at least one
     is held out, unless the share is 0.
     """
     if n < 2 or share == 0:
@@ -92,16 +92,16 @@ def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
 
 
 def unseen(good: Iterable[Embedded], learned: Container[bytes]) -> Iterator[Embedded]:
-    """The pictures that set the threshold, as they come; DataError for one that was learned from.
+    """The images that set the threshold, as they come; DataError for one that was learned from.
 
-    `learned`: the digests of the training pictures' pixels. A threshold from the same pictures would
+    `learned`: the digests of the training images' pixels. A threshold from the same images would
     be far too low: each of them is in the bank, at a distance of nearly 0.
     """
     for one in good:
         if one.loaded.digest in learned:
             raise DataError(
-                f"{one.loaded.sample.name}: this calibration picture is among the training pictures too, so its "
-                "score says nothing about new parts. Calibrate with other good pictures, or leave `calibration` out: "
-                "a share of the training pictures is then held out."
+                f"{one.loaded.sample.name}: this calibration image is among the training images too, so its "
+                "score says nothing about new parts. Calibrate with other good images, or leave `calibration` out: "
+                "a share of the training images is then held out."
             )
         yield one

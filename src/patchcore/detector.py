@@ -1,7 +1,7 @@
-"""Detector: fit on good pictures, predict on new ones. Read this first.
+"""Detector: fit on good images, predict on new ones. Read this first.
 
-fit:      pictures -> taps -> embedding -> patches -> coreset -> bank -> thresholds
-predict:  pictures -> taps -> embedding -> nearest bank rows -> patch scores -> image score, map
+fit:      images -> taps -> embedding -> patches -> coreset -> bank -> thresholds
+predict:  images -> taps -> embedding -> nearest bank rows -> patch scores -> image score, map
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _BATCH = 8
 
 
 class Detector:
-    """Finds defects in pictures of parts after seeing good ones.
+    """Finds defects in images of parts after seeing good ones.
 
     `recipe` is a Recipe or the name of one; `backbone` a network of the caller's own, which expects
-    ImageNet-normalised pictures and is changed: `fit` gives it hooks, puts it in evaluation mode and
+    ImageNet-normalised images and is changed: `fit` gives it hooks, puts it in evaluation mode and
     switches its gradients off. `device` is `auto` or a torch device. `threads`: how many to use; as
     many as torch has been told to if it is None. `predict` is thread-safe.
     `engine` is what runs the network in `predict`, `torch` or `openvino` (on the CPU; needs
@@ -62,7 +62,7 @@ class Detector:
         self.engine, self.precision = engine, precision
         self.bank: Bank | None = None
         self.calibration: Calibration | None = None
-        self.fingerprint = ""  # SHA-256 over the pixels of the training pictures, in order
+        self.fingerprint = ""  # SHA-256 over the pixels of the training images, in order
         self.network = backbone
         self.embedder: Embedder | None = None
 
@@ -75,7 +75,7 @@ class Detector:
 
     def fit(
         self,
-        pictures: Any,
+        images: Any,
         *,
         calibration: Any = None,
         limit: int | None = None,
@@ -86,18 +86,18 @@ class Detector:
     ) -> Detector:
         """Learn what good parts look like, and set the thresholds. Returns the detector itself.
 
-        `pictures`: a folder, a data set root, a CSV table, a list of paths, arrays (N, H, W, C),
-        tensors (N, C, H, W), a DataLoader or a generator. `calibration`: good pictures to set the
-        thresholds with; without it, `recipe.calibration_share` of the pictures is kept out of the
-        bank for that. `limit`: use at most so many pictures, drawn from the seed. `memory`: bytes, or
+        `images`: a folder, a dataset root, a CSV table, a list of paths, arrays (N, H, W, C),
+        tensors (N, C, H, W), a DataLoader or a generator. `calibration`: good images to set the
+        thresholds with; without it, `recipe.calibration_share` of the images is kept out of the
+        bank for that. `limit`: use at most so many images, drawn from the seed. `memory`: bytes, or
         a text such as "2GB", that fitting may take beside the model; what does not fit goes to a
-        temporary file, and the result is the same. A picture that cannot be read raises PictureError,
+        temporary file, and the result is the same. An image that cannot be read raises ImageError,
         unless `on_bad` takes the error. A second call forgets the first. The network runs in torch,
         fp32, whatever `engine` and `precision` are, so that neither bank nor thresholds depend on them.
         Errors: DataError, BackboneError, UsageError.
         """
         embedder = ensemble.embedder_for(self.recipe, self.network, self.embedder, self.device)
-        found = datasets.limited(datasets.samples(pictures), limit, self.recipe.seed)
+        found = datasets.limited(datasets.samples(images), limit, self.recipe.seed)
         options = {"on_bad": on_bad, "max_pixels": max_pixels, **self._workers()}
         good = None if calibration is None else datasets.samples(calibration)
         fitted = ensemble.learn if self.recipe.members else learn
@@ -108,7 +108,7 @@ class Detector:
         return self
 
     def _workers(self) -> dict[str, Any]:
-        """On a CPU every picture goes to a thread of its own; on another device, to a batch."""
+        """On a CPU every image goes to a thread of its own; on another device, to a batch."""
         threads = self.threads or torch.get_num_threads()
         return {"batch_size": 1 if self.device.type == "cpu" else _BATCH, "threads": threads}
 
@@ -120,48 +120,48 @@ class Detector:
 
     def predict(
         self,
-        pictures: Any,
+        images: Any,
         *,
         batch_size: int | None = None,
         progress: bool = False,
         on_bad: OnBad | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Any:
-        """One picture -> Result. Several -> a list of them; a generator -> a generator of them.
+        """One image -> Result. Several -> a list of them; a generator -> a generator of them.
 
-        Takes what `fit` takes; a folder means the pictures directly in it. `batch_size` is chosen
-        for the device; the pictures of a generator are never waited for: one is asked for when the
-        one before is done. A picture that cannot be read raises PictureError, unless `on_bad` takes
-        the error and the others go on (one picture then gives None). Errors: NotFittedError, PictureError.
+        Takes what `fit` takes; a folder means the images directly in it. `batch_size` is chosen
+        for the device; the images of a generator are never waited for: one is asked for when the
+        one before is done. An image that cannot be read raises ImageError, unless `on_bad` takes
+        the error and the others go on (one image then gives None). Errors: NotFittedError, ImageError.
         """
-        many = isinstance(pictures, Sized | str | Path)
-        results = self.stream(pictures, batch_size=batch_size, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
-        if datasets.is_one(pictures):
+        many = isinstance(images, Sized | str | Path)
+        results = self.stream(images, batch_size=batch_size, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
+        if datasets.is_one(images):
             return next(results, None)
         return list(results) if many else results
 
     def stream(
         self,
-        pictures: Any,
+        images: Any,
         *,
         batch_size: int | None = None,
         progress: bool = False,
         on_bad: OnBad | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Iterator[Result]:
-        """The results for several pictures, in order, as soon as they are there; otherwise as `predict`."""
+        """The results for several images, in order, as soon as they are there; otherwise as `predict`."""
         if self.embedder is None or self.bank is None or self.calibration is None:
             raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
-        if isinstance(pictures, str | Path) and Path(pictures).is_dir():
-            pictures = datasets.pictures_in(Path(pictures))
-        found, options = datasets.samples(pictures), self._workers()
-        if not isinstance(found, list) or len(found) == 1:  # nothing to read ahead: all threads for one picture
+        if isinstance(images, str | Path) and Path(images).is_dir():
+            images = datasets.images_in(Path(images))
+        found, options = datasets.samples(images), self._workers()
+        if not isinstance(found, list) or len(found) == 1:  # nothing to read ahead: all threads for one image
             options = {"batch_size": 1, "threads": 0, "alone": self.threads}
         if batch_size:
             options["batch_size"] = batch_size
-        bar = "Looking at pictures" if progress else None
+        bar = "Looking at images" if progress else None
         then = partial(self._result, bank=self.bank, calibration=self.calibration, max_pixels=max_pixels)
         return self.embedder.stream(found, then, max_pixels=max_pixels, on_bad=on_bad, progress=bar, **options)
 

@@ -1,6 +1,6 @@
 """Ensemble: several recipes, one Result.
 
-Each picture is read once; every member embeds it and compares it with a bank of its own. Patch
+Each image is read once; every member embeds it and compares it with a bank of its own. Patch
 scores are joined on the first member's grid (`maths/joining.py`); image score, map and thresholds
 come from the joined scores as they do from those of a single recipe.
 """
@@ -101,9 +101,9 @@ def learn(
     progress: bool,
     options: dict[str, Any],
 ) -> tuple[Bank, Calibration, str]:
-    """What `fitting.learn` does, for several members: pictures are read once, banks chosen one after the other."""
+    """What `fitting.learn` does, for several members: images are read once, banks chosen one after the other."""
     members, recipe, threads = members_of(embedder), embedder.recipe, options["threads"]
-    stores, title = _stores(members, spill_limit), "Reading good pictures" if progress else None
+    stores, title = _stores(members, spill_limit), "Reading good images" if progress else None
     read = remember(stores, embedder.stream(found, partial(with_versions, members), progress=title, **options))
     share = recipe.calibration_share if calibration is None else 0.0
     kept, held_out = hold_out(len(read.names), share, recipe.seed)
@@ -116,8 +116,8 @@ def learn(
         read = remember(stores, unseen(held, set(read.digests)))
         held_out = list(range(len(read.names)))
 
-    def patches(store: PatchStore, picture: int) -> tuple[Tensor, Grid]:
-        return store.of(picture).to(embedder.device).float(), store.grids[picture]
+    def patches(store: PatchStore, image: int) -> tuple[Tensor, Grid]:
+        return store.of(image).to(embedder.device).float(), store.grids[image]
 
     # First each member alone, which gives the units; then, with them, all together.
     each = ([patches(store, i) for store in stores] for i in held_out)
@@ -125,8 +125,8 @@ def learn(
     bank = Banks.of(banks, recipes, _units(banks, recipes, alone))
 
     def score_and_maximum(one: tuple[int, list[Scored], Tensor]) -> tuple[float, float]:
-        picture, scored, first = one
-        frames = read.frames[picture]
+        image, scored, first = one
+        frames = read.frames[image]
         joined = join([scores for scores, _ in scored], frames, bank.units)
         value = image_score(recipe, banks[0], first, joined, scored[0][1])
         return value, map_maximum(recipe, joined, frames[0])
@@ -149,7 +149,7 @@ def _units(banks: Sequence[Bank], recipes: Sequence[Recipe], alone: Sequence[lis
     if alone:
         return tuple(score_unit(scores for scores, _ in own) for own in zip(*alone, strict=True))
     log.warning(
-        "No good picture was held out, so the members' scores are joined by how far their bank rows spread, which is "
+        "No good image was held out, so the members' scores are joined by how far their bank rows spread, which is "
         "coarse. Hold some out (calibration_share), or give others: calibration=, or --calibration DIR."
     )
     return tuple(spread_unit(b.rows, r.distance == "squared_l2") for b, r in zip(banks, recipes, strict=True))

@@ -4,7 +4,7 @@ PatchcoreError
 ├── UsageError (ValueError)         an argument is wrong
 │   └── RecipeError                 a field of a recipe is unknown or out of range
 ├── DataError (ValueError)          a folder, table or mask is not what was expected
-│   └── PictureError                one picture cannot be used; `.name` says which
+│   └── ImageError                one image cannot be used; `.name` says which
 ├── BackboneError                   a backbone, a tap or an output grid does not fit
 │   └── WeightsError                weights are missing, altered or for another network
 ├── StoreError                      a model file is truncated, altered, foreign or newer
@@ -40,18 +40,18 @@ class DataError(PatchcoreError, ValueError):
     """A folder, table or mask is not what was expected."""
 
 
-class PictureError(DataError):
-    """One picture cannot be used. `name` is the picture as the caller gave it, or its path within a given folder."""
+class ImageError(DataError):
+    """One image cannot be used. `name` is the image as the caller gave it, or its path within a given folder."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
         self.reason = reason
 
-    def at(self, picture: object) -> PictureError:
-        """The same error; if the picture is a file, its message says where that lies. `name` stays as it is."""
-        if isinstance(picture, str | PurePath):
-            self.args = (f"{picture}: {self.reason}",)
+    def at(self, image: object) -> ImageError:
+        """The same error; if the image is a file, its message says where that lies. `name` stays as it is."""
+        if isinstance(image, str | PurePath):
+            self.args = (f"{image}: {self.reason}",)
         return self
 
 
@@ -104,7 +104,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
-    """`1 picture`, `3 pictures`."""
+    """`1 image`, `3 images`."""
     return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: a detector against labelled pictures."""
+"""Evaluation: a detector against labelled images."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Evaluation:
 
     metrics: dict[str, float | None]
     results: list[tuple[Sample, Result]]
-    coverage: float  # the smallest share of a picture that was looked at
+    coverage: float  # the smallest share of an image that was looked at
     pixel_curve: PixelCurve | None = None  # thinned, for drawing
 
     def confusion(self) -> dict[str, dict[str, int]]:
-        """Verdicts per kind of picture."""
+        """Verdicts per kind of image."""
         table: dict[str, dict[str, int]] = {}
         for sample, result in self.results:
             row = table.setdefault(str(sample.kind), {"pass": 0, "unsure": 0, "fail": 0})
@@ -40,19 +40,19 @@ class Evaluation:
         masks = sum(sample.mask is not None for sample in defects)
         why = []
         if self.metrics["image_auroc"] is None:
-            why.append("No image figures: they need good and defective pictures, and there is only one of the two.")
+            why.append("No image figures: they need good and defective images, and there is only one of the two.")
         if masks < len(defects):
             why.append(
-                f"No pixel figures: they need a mask for every defective picture; {masks} of {len(defects)} have one."
+                f"No pixel figures: they need a mask for every defective image; {masks} of {len(defects)} have one."
             )
         elif not defects:
-            why.append("No pixel figures: they need defective pictures with masks.")
+            why.append("No pixel figures: they need defective images with masks.")
         return why
 
     def figures(self) -> dict[str, Any]:
         """The metrics, and what else is said of a run, under the keys that the commands document.
 
-        `pictures`, `coverage`; `false_reject_rate`, the share of good pictures that fail, and `miss_rate`, of
+        `images`, `coverage`; `false_reject_rate`, the share of good images that fail, and `miss_rate`, of
         defective ones that pass; None where there are none, or no threshold.
         """
         confusion = self.confusion()
@@ -60,7 +60,7 @@ class Evaluation:
         defects = {verdict: sum(row[verdict] for row in confusion.values()) for verdict in ("pass", "unsure", "fail")}
         return {
             **self.metrics,
-            "pictures": len(self.results),
+            "images": len(self.results),
             "coverage": self.coverage,
             "false_reject_rate": _share(good, "fail"),
             "miss_rate": _share(defects, "pass"),
@@ -68,7 +68,7 @@ class Evaluation:
 
 
 def _share(row: dict[str, int], verdict: str) -> float | None:
-    """The share of a verdict; None where there is none, for want of pictures or of a threshold."""
+    """The share of a verdict; None where there is none, for want of images or of a threshold."""
     total = sum(row.values())
     return row[verdict] / total if total > row.get("unsure", 0) else None
 
@@ -83,13 +83,13 @@ def evaluate(
 ) -> Evaluation:
     """Image and pixel metrics over labelled samples.
 
-    Pixel metrics are at the masks' own size, and need a mask for every defective picture; in a good
-    one every pixel counts as good. What a crop hides is left out. Errors: DataError, PictureError.
+    Pixel metrics are at the masks' own size, and need a mask for every defective image; in a good
+    one every pixel counts as good. What a crop hides is left out. Errors: DataError, ImageError.
     """
     samples = [sample for sample in samples if sample.kind is not None]
     if not samples:
         raise DataError(
-            "There are no labelled pictures to evaluate on. Expected test/<kind> folders, or a CSV table with a "
+            "There are no labelled images to evaluate on. Expected test/<kind> folders, or a CSV table with a "
             "label column."
         )
     stream = detector.stream(samples, progress=progress, on_bad=on_bad, max_pixels=max_pixels)

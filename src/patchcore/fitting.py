@@ -70,13 +70,13 @@ def learn(
     progress: bool,
     options: dict[str, Any],
 ) -> tuple[Bank, Calibration, str]:
-    """Pictures -> taps -> embedding -> patches -> coreset -> bank -> thresholds.
+    """Images -> taps -> embedding -> patches -> coreset -> bank -> thresholds.
 
-    Also the data's fingerprint: SHA-256 over the pixels of the pictures, in order. `options` are
+    Also the data's fingerprint: SHA-256 over the pixels of the images, in order. `options` are
     those of `Embedder.stream`. Errors: DataError.
     """
     recipe, patches = embedder.recipe, PatchStore(spill_limit)
-    title = "Reading good pictures" if progress else None
+    title = "Reading good images" if progress else None
     read = remember([patches], embedder.stream(found, partial(with_versions, (embedder,)), progress=title, **options))
     share = recipe.calibration_share if calibration is None else 0.0
     kept, held_out = hold_out(len(read.names), share, recipe.seed)
@@ -96,7 +96,7 @@ def learn(
 
 @dataclass
 class Read:
-    """What is known of pictures whose patches are in stores."""
+    """What is known of images whose patches are in stores."""
 
     names: list[str] = field(default_factory=list)
     frames: list[tuple[Frame, ...]] = field(default_factory=list)  # one for each member of an ensemble
@@ -104,12 +104,12 @@ class Read:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the pixels of the pictures, in order."""
+        """SHA-256 over the pixels of the images, in order."""
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
 
 def remember(stores: Sequence[PatchStore], embedded: Iterable[Embedded]) -> Read:
-    """Put pictures into stores: one, or one for each member of an ensemble."""
+    """Put images into stores: one, or one for each member of an ensemble."""
     read = Read()
     for one in embedded:
         parts = (one, *one.others)
@@ -128,7 +128,7 @@ def digested(one: Embedded) -> Embedded:
 
 
 def with_versions(members: Sequence[Embedder], one: Embedded) -> Embedded:
-    """A training picture, digested, with the changed versions that each member's recipe asks for."""
+    """A training image, digested, with the changed versions that each member's recipe asks for."""
     parts = [
         replace(part, versions=tuple(version_of(member, one.loaded, version) for version in member.recipe.augment))
         for member, part in zip(members, (digested(one), *one.others), strict=True)
@@ -137,12 +137,12 @@ def with_versions(members: Sequence[Embedder], one: Embedded) -> Embedded:
 
 
 def version_of(embedder: Embedder, loaded: Loaded, version: Version) -> Embedded:
-    """A changed version of a picture; of an ensemble, by its first member."""
+    """A changed version of an image; of an ensemble, by its first member."""
     return embedder.embedded(replace(loaded, pixels=changed(loaded.pixels, version)))
 
 
 def map_maximum(recipe: Recipe, scores: Tensor, frame: Frame) -> float:
-    """The highest value of a picture's map."""
+    """The highest value of an image's map."""
     values = maps.anomaly_map(scores, frame, **recipe.map_options)
     return float(values[~values.isnan()].max())
 
@@ -150,7 +150,7 @@ def map_maximum(recipe: Recipe, scores: Tensor, frame: Frame) -> float:
 def spill_limit(memory: int | str | None) -> int | None:
     """How many bytes of patches may stay in memory, if a fit may take `memory` in all.
 
-    The rest is for pictures that are being read and for choosing the bank. By default a fit may
+    The rest is for images that are being read and for choosing the bank. By default a fit may
     take half of the machine's memory. Errors: UsageError.
     """
     if memory is None:
@@ -170,9 +170,9 @@ def spill_limit(memory: int | str | None) -> int | None:
 def choose(
     recipe: Recipe, patches: PatchStore, kept: list[int], names: list[str], device: torch.device, progress: bool
 ) -> Bank:
-    """The bank: the coreset of the patches of the pictures that were kept, which leave the store."""
+    """The bank: the coreset of the patches of the images that were kept, which leave the store."""
     if not kept:
-        raise DataError("There are no good pictures to learn from. Give a folder, table or list that has some.")
+        raise DataError("There are no good images to learn from. Give a folder, table or list that has some.")
     scales = channel_scales(patches.each(kept)) if recipe.scaling == "channel" else None
     origins = patches.origins_of(kept)
     rows = patches.gather(kept, scales)
@@ -198,7 +198,7 @@ def choose(
 
 
 def calibrate(recipe: Recipe, scored: Iterable[tuple[float, float]]) -> Calibration:
-    """The thresholds, from the image score and the map's maximum of good pictures that the bank has not seen."""
+    """The thresholds, from the image score and the map's maximum of good images that the bank has not seen."""
     scores, maxima = zip(*scored, strict=True) if (scored := list(scored)) else ((), ())
     calibration = Calibration.fit(scores, maxima, recipe.false_reject_rate)
     log.log(logging.INFO if calibration.enough else logging.WARNING, calibration.summary())

@@ -12,10 +12,10 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
         {"members": [{"size": size} for size in (256, 224, 192)]},
     ),
     "few_shot": (
-        "for up to some 30 good pictures: remembers every patch, and those of the mirrored pictures",
+        "for up to some 30 good images: remembers every patch, and those of the mirrored images",
         {"ratio": 1.0, "max_rows": 10_000, "scaling": "none", "augment": ("flip_h",)},
     ),
-    "fast": ("the fastest that is still useful: a smaller picture and bank", {"size": 192, "ratio": 0.01}),
+    "fast": ("the fastest that is still useful: a smaller image and bank", {"size": 192, "ratio": 0.01}),
     "lightning": (
         "the choices of anomalib v1: 256 cropped to 224, layer2 + layer3, eq. 7 (downloads its weights)",
         {

@@ -20,30 +20,30 @@ _OF_ALL = ("members", "value_range", "calibration_share", "false_reject_rate", "
 class Recipe(BaseModel):
     """Every choice that defines a detector. Frozen, and saved with it.
 
-    Two recipes that are equal, given the same pictures on the same machine, make the same detector.
+    Two recipes that are equal, given the same images on the same machine, make the same detector.
     `Recipe()` is the default one; `Recipe.named(name)` gives the others. Errors: RecipeError.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-    # Pictures
+    # Images
     size: Positive | tuple[Positive, Positive] = Field(
-        256, description="Size in pixels that `resize` brings a picture to: a side, or (height, width)."
+        256, description="Size in pixels that `resize` brings an image to: a side, or (height, width)."
     )
     resize: Literal["area", "stretch", "short_side", "letterbox"] = Field(
         "area",
-        description="`area` keeps the proportions and gives the picture the area of `size`; `stretch` changes the "
+        description="`area` keeps the proportions and gives the image the area of `size`; `stretch` changes the "
         "proportions to those of `size`; `short_side` brings the shorter side to `size`, and then cuts the "
-        "centre if `crop` is set; `letterbox` fits the whole picture into `size`, its padding left out of the "
+        "centre if `crop` is set; `letterbox` fits the whole image into `size`, its padding left out of the "
         "bank and of every score.",
     )
     crop: Positive | None = Field(
-        None, description="With `short_side`: side of the square cut from the centre. None keeps the whole picture."
+        None, description="With `short_side`: side of the square cut from the centre. None keeps the whole image."
     )
     value_range: tuple[float, float] | None = Field(
         None,
         description="Pixel values that stand for black and white. None: 0-255 for uint8, 0-65535 for uint16, "
-        "0-1 for float. State it for 12-bit pictures in 16-bit files, and for other float pictures.",
+        "0-1 for float. State it for 12-bit images in 16-bit files, and for other float images.",
     )
 
     interpolation: Literal["weights", "bilinear", "bicubic"] = Field(
@@ -52,13 +52,13 @@ class Recipe(BaseModel):
     )
     exposure: Literal["as_is", "even"] = Field(
         "even",
-        description="`even` brings every picture to one brightness and contrast, those of the whole of it: light "
-        "changes from picture to picture. `as_is` leaves them, where a part that is too dark or too bright as a whole "
+        description="`even` brings every image to one brightness and contrast, those of the whole of it: light "
+        "changes from image to image. `as_is` leaves them, where a part that is too dark or too bright as a whole "
         "is a defect.",
     )
     tile: Positive | tuple[Positive, Positive] | None = Field(
         None,
-        description="Side, or (height, width), of the tiles in which the network reads the resized picture, in pixels "
+        description="Side, or (height, width), of the tiles in which the network reads the resized image, in pixels "
         "of its input: for a `size` that is too large to be read at once. Their taps are joined on the full grid. A "
         "multiple of the taps' strides. None reads it whole.",
     )
@@ -88,7 +88,7 @@ class Recipe(BaseModel):
     scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
         (1.0,),
         min_length=1,
-        description="Sizes, as shares of `size`, at which the network sees each picture; their taps are joined on "
+        description="Sizes, as shares of `size`, at which the network sees each image; their taps are joined on "
         "the grid of the first, which must be 1.",
     )
     patch_size: Positive = Field(3, description="Side of the pooled neighbourhood, in cells; odd.")
@@ -116,9 +116,9 @@ class Recipe(BaseModel):
     # Memory bank
     augment: tuple[Version, ...] = Field(
         (),
-        description="Changed versions of each training picture whose patches are remembered beside its own: `flip_h` "
+        description="Changed versions of each training image whose patches are remembered beside its own: `flip_h` "
         "(left and right exchanged), `flip_v`, `rotate_90`, `rotate_180`, `rotate_270`, `transpose`, `transverse`. "
-        "`ratio` and `max_rows` count their patches too; held-out and new pictures are never changed.",
+        "`ratio` and `max_rows` count their patches too; held-out and new images are never changed.",
     )
     coreset: Literal["k_center", "merge", "random", "identity"] = Field(
         "k_center",
@@ -157,10 +157,10 @@ class Recipe(BaseModel):
 
     # Verdict
     calibration_share: float = Field(
-        0.2, ge=0, lt=1, description="Share of the good pictures kept out of the bank, to set the threshold."
+        0.2, ge=0, lt=1, description="Share of the good images kept out of the bank, to set the threshold."
     )
     false_reject_rate: float = Field(
-        0.05, gt=0, lt=1, description="Probability that a good picture fails, for which the threshold is set."
+        0.05, gt=0, lt=1, description="Probability that a good image fails, for which the threshold is set."
     )
     seed: int = Field(0, ge=0, lt=2**32, description="For everything that is drawn.")
 
@@ -168,7 +168,7 @@ class Recipe(BaseModel):
     members: tuple[Recipe, ...] = Field(
         (),
         description="Two or more recipes, or names of recipes, whose patch scores are joined: each divided by its "
-        "standard deviation over held-out good pictures, brought to the first one's grid, and averaged. The first "
+        "standard deviation over held-out good images, brought to the first one's grid, and averaged. The first "
         "also says how image score and map are made. Only `value_range`, `calibration_share`, `false_reject_rate` "
         "and `seed` are set beside it, for all members; everything else in them.",
     )
@@ -330,7 +330,7 @@ class Recipe(BaseModel):
 
     @property
     def window(self) -> tuple[int, int]:
-        """Height and width of the network's input, for pictures that are square."""
+        """Height and width of the network's input, for images that are square."""
         return _sides(self.crop or self.size)
 
     @property

@@ -1,4 +1,4 @@
-"""Result: what a detector says about one picture."""
+"""Result: what a detector says about one image."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from patchcore.maths.thresholds import Decision, decide, normalise
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What a detector says about one picture.
+    """What a detector says about one image.
 
-    The map and the mask are computed when they are first asked for, at the picture's own size.
+    The map and the mask are computed when they are first asked for, at the image's own size.
     """
 
-    sample: Sample  # the picture as it was given, and what is known of it
+    sample: Sample  # the image as it was given, and what is known of it
     score: float  # the raw image score; higher is more anomalous, in feature-space distance
-    threshold: float  # a picture fails if and only if its score is greater; NaN if none could be set
+    threshold: float  # an image fails if and only if its score is greater; NaN if none could be set
     pixel_threshold: float  # the same for values of the map
     patch_scores: Tensor  # (h, w), on the network's grid
     nearest_rows: Tensor  # (h, w, k), rows of the memory bank
-    frame: Frame  # where the picture lay in the network's input
+    frame: Frame  # where the image lay in the network's input
     map_options: dict[str, Any]
     value_range: tuple[float, float] | None
     max_pixels: int
-    seconds: float = 0.0  # network, search and scores; the picture's share of its batch
+    seconds: float = 0.0  # network, search and scores; the image's share of its batch
 
     def __repr__(self) -> str:
         height, width = self.frame.source
@@ -44,7 +44,7 @@ class Result:
 
     @property
     def name(self) -> str:
-        """The picture's path as it was given, or `#` and its number."""
+        """The image's path as it was given, or `#` and its number."""
         return self.sample.name
 
     @property
@@ -59,12 +59,12 @@ class Result:
 
     @property
     def coverage(self) -> float:
-        """The share of the picture that was looked at: less than 1 only where the recipe crops."""
+        """The share of the image that was looked at: less than 1 only where the recipe crops."""
         return self.frame.coverage
 
     @cached_property
     def map(self) -> NDArray[np.float32]:
-        """The anomaly map (H, W), float32, at the picture's size; NaN outside a crop."""
+        """The anomaly map (H, W), float32, at the image's size; NaN outside a crop."""
         values = maps.anomaly_map(self.patch_scores, self.frame, **self.map_options)
         return np.asarray(values.cpu().numpy(), dtype=np.float32)
 
@@ -74,9 +74,9 @@ class Result:
         return np.asarray(self.map > self.pixel_threshold)
 
     def overlay(self) -> Image.Image:
-        """The picture with its heat map, on the fixed scale of the pixel threshold.
+        """The image with its heat map, on the fixed scale of the pixel threshold.
 
-        A picture that was given as a path is read again. Errors: PictureError if it has gone.
+        An image that was given as a path is read again. Errors: ImageError if it has gone.
         """
-        pixels = read(self.sample.picture, self.name, self.max_pixels)
+        pixels = read(self.sample.image, self.name, self.max_pixels)
         return draw.overlay(draw.to_uint8(pixels, self.value_range), self.map, self.pixel_threshold)

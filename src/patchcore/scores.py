@@ -1,4 +1,4 @@
-"""Scores: the patches of a picture against a bank, as a recipe has it."""
+"""Scores: the patches of an image against a bank, as a recipe has it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def patch_scores(recipe: Recipe, bank: Bank, patches: Tensor, grid: Grid) -> tup
 
 @torch.inference_mode()
 def image_score(recipe: Recipe, bank: Bank, patches: Tensor, scores: Tensor, rows: Tensor) -> float:
-    """Patches (h*w, D), and what `patch_scores` gives for them -> one score for the picture."""
+    """Patches (h*w, D), and what `patch_scores` gives for them -> one score for the image."""
     rows = rows[..., 0].flatten()
     return float(scoring.image_score(scores.flatten(), patches * bank.scales, rows, bank, **recipe.score_options))

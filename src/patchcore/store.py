@@ -20,14 +20,24 @@ from torch import Tensor
 from patchcore.errors import StoreError
 from patchcore.maths.digest import digest_of
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "patchcore"
 
 Header = dict[str, Any]
 T = TypeVar("T")
 
+
+
+def _from_1(header: Header) -> Header:
+    """Format 1 said pictures where format 2 says images."""
+    for part in ("bank", "data"):
+        if "pictures" in header.get(part, {}):
+            header[part]["images"] = header[part].pop("pictures")
+    return {**header, "format": 2}
+
+
 # From a format version to the step that brings its header to the next one.
-_MIGRATIONS: dict[int, Callable[[Header], Header]] = {}
+_MIGRATIONS: dict[int, Callable[[Header], Header]] = {1: _from_1}
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: patchcore[openvino]")
 
 
-def pictures(n: int, *size: int, seed: int = 0) -> Tensor:
+def some_images(n: int, *size: int, seed: int = 0) -> Tensor:
     return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -63,7 +63,7 @@ def scores(file: Path, found: list[Path], **options: str) -> np.ndarray:
 
 
 def test_torch_in_single_precision_gives_the_extractor_s_taps(lite0):
-    run, images = engines.engine(lite0, "torch", "fp32", CPU), pictures(2, 96, 128)
+    run, images = engines.engine(lite0, "torch", "fp32", CPU), some_images(2, 96, 128)
     for got, expected in zip(run(images), lite0.extractor(images), strict=True):
         assert float((got - expected).norm() / expected.norm()) < 1e-5
 
@@ -82,7 +82,7 @@ def test_openvino_reads_the_taps_that_torch_reads(name, weights, size):
     backbone = build(name, weights, (8, 16), size)
     run = engines.engine(backbone, "openvino", "fp32", CPU)
     for n in (1, 3):
-        x = pictures(n, *size)
+        x = some_images(n, *size)
         with torch.inference_mode():
             assert max(errors(run(x), backbone.extractor(x))) < 1e-4
 
@@ -90,7 +90,7 @@ def test_openvino_reads_the_taps_that_torch_reads(name, weights, size):
 @openvino
 def test_taps_come_in_the_order_they_were_asked_for(lite0):
     backbone = build("resnet18", "random", (16, 8), (64, 64))
-    x = pictures(1, 64, 64)
+    x = some_images(1, 64, 64)
     assert max(errors(engines.engine(backbone, "openvino", "fp32", CPU)(x), backbone.extractor(x))) < 1e-4
 
 
@@ -99,7 +99,7 @@ def test_taps_come_in_the_order_they_were_asked_for(lite0):
 def test_bfloat16_taps_are_near_and_single_precision_numbers(name, backbone, weights):
     # Eight bits of mantissa through up to fifteen layers: 3 to 5 % of a tap of Lite0.
     built = build(backbone, weights, (8, 16), (128, 128))
-    x = pictures(2, 128, 128)
+    x = some_images(2, 128, 128)
     with torch.inference_mode():
         found = errors(engines.engine(built, name, "bf16", CPU)(x), built.extractor(x))
     assert max(found) < 0.1
@@ -110,7 +110,7 @@ def test_bfloat16_taps_are_near_and_single_precision_numbers(name, backbone, wei
 def test_sizes_may_change_from_batch_to_batch_and_come_back(lite0, lite0_openvino, monkeypatch):
     monkeypatch.setattr(engines, "_SIZES", 2)
     for n, size in ((1, (256, 256)), (2, (224, 320)), (3, (256, 256)), (1, (96, 160)), (2, (224, 320))):
-        x = pictures(n, *size)
+        x = some_images(n, *size)
         with torch.inference_mode():
             assert max(errors(lite0_openvino(x), lite0.extractor(x))) < 1e-4
     assert len(lite0_openvino._compiled) == 2
@@ -118,7 +118,7 @@ def test_sizes_may_change_from_batch_to_batch_and_come_back(lite0, lite0_openvin
 
 @openvino
 def test_threads_that_share_an_engine_get_their_own_taps(lite0, lite0_openvino):
-    inputs = [pictures(1 + seed % 2, 128, 128 + 32 * (seed % 3), seed=seed) for seed in range(12)]
+    inputs = [some_images(1 + seed % 2, 128, 128 + 32 * (seed % 3), seed=seed) for seed in range(12)]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lite0_openvino, inputs))
     with torch.inference_mode():
@@ -126,10 +126,10 @@ def test_threads_that_share_an_engine_get_their_own_taps(lite0, lite0_openvino):
 
 
 @openvino
-def test_later_pictures_do_not_write_over_earlier_taps(lite0_openvino):
-    first = lite0_openvino(pictures(1, 128, 128))
+def test_later_images_do_not_write_over_earlier_taps(lite0_openvino):
+    first = lite0_openvino(some_images(1, 128, 128))
     before = [tap.clone() for tap in first]
-    lite0_openvino(pictures(1, 128, 128, seed=1))
+    lite0_openvino(some_images(1, 128, 128, seed=1))
     assert all(torch.equal(a, b) for a, b in zip(first, before, strict=True))
 
 
@@ -163,14 +163,14 @@ def test_a_network_that_openvino_gets_wrong_is_refused_and_not_used(monkeypatch)
     monkeypatch.setitem(engines._LARGEST_ERROR, "fp32", 0.0)
     run = engines.engine(build("resnet18", "random", (8, 16), (64, 64)), "openvino", "fp32", CPU)
     with pytest.raises(BackboneError, match=r"something else than torch.* at 64 x 64 pixels\. Use engine='torch'"):
-        run(pictures(1, 64, 64))
+        run(some_images(1, 64, 64))
 
 
 @openvino
 def test_resized_position_embeddings_are_right_or_refused():
     # Off its own size this network resizes them, with antialiasing that some versions of OpenVINO leave out.
     backbone = build("vit_tiny_patch16_224", "random", (8, 16), (256, 256))
-    x = pictures(1, 256, 256)
+    x = some_images(1, 256, 256)
     run = engines.engine(backbone, "openvino", "fp32", CPU)
     with suppress(BackboneError), torch.inference_mode():
         assert max(errors(run(x), backbone.extractor(x))) < 1e-4
@@ -186,14 +186,14 @@ def test_a_network_that_cannot_be_converted_is_refused_with_the_reason():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, 8, 1), Bessel())
     run = engines.engine(wrap(network, ("1",), (64, 64)), "openvino", "fp32", CPU)
     with pytest.raises(BackboneError, match=r"OpenVINO does not take this backbone: .*bessel.*Use engine='torch'"):
-        run(pictures(1, 64, 64))
+        run(some_images(1, 64, 64))
 
 
 @openvino
 def test_a_size_that_the_network_does_not_take_is_refused_as_with_torch():
     backbone = build("vit_tiny_patch16_224", "random", (8, 16), (224, 224))
-    with pytest.raises(BackboneError, match="does not take pictures of 100 x 100 pixels"):
-        engines.engine(backbone, "openvino", "fp32", CPU)(pictures(1, 100, 100))
+    with pytest.raises(BackboneError, match="does not take images of 100 x 100 pixels"):
+        engines.engine(backbone, "openvino", "fp32", CPU)(some_images(1, 100, 100))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_openvino_is_loaded_only_when_asked_for_and_without_its_telemetry():
 
 @openvino
 def test_converting_leaves_the_network_and_torch_s_settings_alone(lite0):
-    x = pictures(1, 64, 96)
+    x = some_images(1, 64, 96)
     before = (lite0.extractor(x), torch.get_num_threads(), torch.is_grad_enabled(), lite0.digest)
     engines.engine(lite0, "openvino", "bf16", CPU, threads=2)(x)
     after = (lite0.extractor(x), torch.get_num_threads(), torch.is_grad_enabled(), lite0.digest)

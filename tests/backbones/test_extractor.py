@@ -17,7 +17,7 @@ def random_model(name: str, **options) -> nn.Module:
     return timm.create_model(name, pretrained=False, **options).eval()
 
 
-def pictures(n: int, *size: int) -> Tensor:
+def images(n: int, *size: int) -> Tensor:
     return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
@@ -56,7 +56,7 @@ class Pair(nn.Module):
     ],
 )
 def test_strides_stand_for_the_layers_that_have_them(name, names):
-    x = pictures(1, 64, 64)
+    x = images(1, 64, 64)
     by_stride = build(name, "random", (8, 16), (64, 64)).extractor
     by_name = build(name, "random", names, (64, 64)).extractor
     assert tuple(by_stride.taps) == names
@@ -78,10 +78,10 @@ def test_strides_stand_for_the_layers_that_have_them(name, names):
         ("vit_small_patch16_dinov3", [384, 384], [(4, 6), (4, 6)]),
     ],
 )
-def test_taps_are_grids_with_the_pictures_proportions(name, channels, grids):
+def test_taps_are_grids_with_the_images_proportions(name, channels, grids):
     extractor = build(name, "random", (8, 16), (64, 96)).extractor
     with torch.inference_mode():
-        taps = extractor(pictures(2, 64, 96))
+        taps = extractor(images(2, 64, 96))
     assert [tuple(tap.shape) for tap in taps] == [(2, c, *grid) for c, grid in zip(channels, grids, strict=True)]
     assert extractor.channels == channels
 
@@ -102,7 +102,7 @@ def test_taps_of_stages_are_the_networks_own_feature_maps(name, layers):
     own = random_model(name, **options)
     own.load_state_dict({k.replace("stages_", "stages.").replace("layers_", "layers."): v
                          for k, v in model.state_dict().items()}, strict=False)  # fmt: skip
-    x = pictures(1, 64, 64)
+    x = images(1, 64, 64)
     with torch.inference_mode():
         for ours, theirs in zip(Extractor(own, layers, (64, 64))(x), model(x), strict=True):
             if "swin" in name:
@@ -123,14 +123,14 @@ def test_taps_of_stages_are_the_networks_own_feature_maps(name, layers):
 def test_tokens_become_a_grid_without_prefix_tokens(name, patch, prefix):
     h, w = 5 * patch, 7 * patch
     model = random_model(name, dynamic_img_size=True)
-    x = pictures(2, h, w)
+    x = images(2, h, w)
     with torch.inference_mode():
         tokens = model.forward_intermediates(x, indices=[2, 4], norm=True, intermediates_only=True, output_fmt="NLC")
         assert model.num_prefix_tokens == prefix
         taps = Extractor(model, ["blocks.2", "blocks.4"], (h, w))(x)
     for tap, expected in zip(taps, tokens, strict=True):
         assert tap.shape == (2, expected.shape[-1], 5, 7)
-        # Row by row, as the patches lie in the picture.
+        # Row by row, as the patches lie in the image.
         for row, column in ((0, 0), (1, 0), (3, 6)):
             torch.testing.assert_close(tap[:, :, row, column], expected[:, row * 7 + column])
 
@@ -159,30 +159,30 @@ def test_nothing_after_the_deepest_tap_runs(name, taps, after):
     ran = []
     for layer in after:
         extractor.model.get_submodule(layer).register_forward_hook(lambda *_, layer=layer: ran.append(layer))
-    extractor(pictures(1, 64, 64))
+    extractor(images(1, 64, 64))
     assert ran == []
-    extractor(pictures(1, 64, 64), stop=False)
+    extractor(images(1, 64, 64), stop=False)
     assert ran == after
 
 
 def test_the_whole_network_gives_the_same_taps_as_the_stopped_one():
     extractor = build("resnet18", "random", (8, 16), (64, 64)).extractor
-    x = pictures(2, 64, 64)
+    x = images(2, 64, 64)
     for a, b in zip(extractor(x), extractor(x, stop=False), strict=True):
         assert torch.equal(a, b)
 
 
 def test_taps_come_in_the_order_they_were_asked_for():
-    shallow, deep = build("resnet18", "random", (8, 16), (64, 64)).extractor(pictures(1, 64, 64))
+    shallow, deep = build("resnet18", "random", (8, 16), (64, 64)).extractor(images(1, 64, 64))
     unordered = build("resnet18", "random", (16, 8), (64, 64)).extractor
-    assert torch.equal(unordered(pictures(1, 64, 64))[0], deep)
-    assert torch.equal(unordered(pictures(1, 64, 64))[1], shallow)
+    assert torch.equal(unordered(images(1, 64, 64))[0], deep)
+    assert torch.equal(unordered(images(1, 64, 64))[1], shallow)
     assert unordered.strides[0] == 16
 
 
 def test_threads_that_share_an_extractor_get_their_own_taps():
     extractor = build("resnet18", "random", (8, 16), (64, 64)).extractor
-    inputs = [pictures(1, 64, 64) * (n + 1) for n in range(24)]
+    inputs = [images(1, 64, 64) * (n + 1) for n in range(24)]
     expected = [extractor(x) for x in inputs]
     with ThreadPoolExecutor(4) as pool:
         actual = list(pool.map(extractor, inputs))
@@ -194,8 +194,8 @@ def test_threads_that_share_an_extractor_get_their_own_taps():
 def test_the_network_can_be_used_beside_the_extractor():
     model = Pyramid()
     extractor = Extractor(model, ["middle"], (32, 32))
-    extractor(pictures(1, 32, 32))
-    assert model(pictures(1, 32, 32)).shape == (1, 2)
+    extractor(images(1, 32, 32))
+    assert model(images(1, 32, 32)).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_the_network_can_be_used_beside_the_extractor():
 def test_the_state_that_is_kept_is_all_the_taps_need_and_less_than_the_network(name):
     size = (70, 70) if "patch14" in name else (64, 64)
     backbone, other = (build(name, "random", (8, 16), size, seed) for seed in (0, 1))
-    x = pictures(1, *size)
+    x = images(1, *size)
     with torch.inference_mode():
         expected = backbone.extractor(x)
         assert not torch.equal(other.extractor(x)[0], expected[0])
@@ -229,7 +229,7 @@ def test_the_state_that_is_kept_is_all_the_taps_need_and_less_than_the_network(n
 def test_a_network_of_the_callers_own_has_strides_and_names():
     model = Pyramid()
     backbone = wrap(model, (4, "deep"), (32, 32))
-    x = pictures(2, 32, 32)
+    x = images(2, 32, 32)
     shallow, deep = backbone.extractor(x)
     assert torch.equal(shallow, model.middle(model.stem(x)))
     assert torch.equal(deep, model.deep(shallow))
@@ -240,7 +240,7 @@ def test_a_network_of_the_callers_own_has_strides_and_names():
 def test_a_square_grid_is_not_mistaken_for_channels():
     # 8 channels on an 8 x 8 grid: both readings of the shape are possible.
     model = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.Conv2d(8, 8, 3, 1, 1))
-    x = pictures(1, 32, 32)
+    x = images(1, 32, 32)
     (tap,) = Extractor(model, ["0"], (32, 32))(x)
     assert torch.equal(tap, model[0](x))
 
@@ -294,8 +294,8 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_explained(name, side):
         build(name, "random", (8,), (side, side))
 
 
-def test_pictures_of_another_size_than_promised_are_refused_where_the_network_cannot_take_them():
+def test_images_of_another_size_than_promised_are_refused_where_the_network_cannot_take_them():
     # torchvision's vision transformers are built for one size.
     extractor = build("torchvision:vit_b_32", "random", (8,), (64, 64)).extractor
-    with pytest.raises(BackboneError, match=r"does not take pictures of 64 x 96 pixels"):
-        extractor(pictures(1, 64, 96))
+    with pytest.raises(BackboneError, match=r"does not take images of 64 x 96 pixels"):
+        extractor(images(1, 64, 96))

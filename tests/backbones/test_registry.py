@@ -97,17 +97,17 @@ def test_offline_weights_recognise_what_is_on_real_photographs(name):
 def test_offline_weights_see_a_palace_or_temple_on_the_photograph_of_one(name):
     buildings = {442, 663, 698, 832}  # bell cote, monastery, palace, stupa
     with torch.inference_mode():
-        picture = as_input(folder_of("sklearn") / "datasets" / "images" / "china.jpg", name)
-        top5 = offline_model(name).eval()(picture)[0].topk(5).indices.tolist()
+        image = as_input(folder_of("sklearn") / "datasets" / "images" / "china.jpg", name)
+        top5 = offline_model(name).eval()(image)[0].topk(5).indices.tolist()
     assert buildings & set(top5), top5
 
 
 @pytest.mark.parametrize("name", OFFLINE)
 def test_offline_networks_compute_what_their_weights_were_trained_as(name):
-    picture = as_input(folder_of("skimage") / "data" / "astronaut.png", name)
+    image = as_input(folder_of("skimage") / "data" / "astronaut.png", name)
     with torch.inference_mode():
-        expected = lite_logits(stored_weights(name), picture)
-        actual = offline_model(name).eval()(picture)
+        expected = lite_logits(stored_weights(name), image)
+        actual = offline_model(name).eval()(image)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -116,20 +116,20 @@ def test_the_timm_architecture_without_tf_takes_the_same_weights_and_sees_someth
     right = offline_model("efficientnet_lite0").eval()
     wrong = timm.create_model("efficientnet_lite0", pretrained=False).eval()
     wrong.load_state_dict(dict(zip(wrong.state_dict(), right.state_dict().values(), strict=True)), strict=True)
-    picture = as_input(folder_of("skimage") / "data" / "astronaut.png", "efficientnet_lite0")
+    image = as_input(folder_of("skimage") / "data" / "astronaut.png", "efficientnet_lite0")
     with torch.inference_mode():
-        features = [model.forward_features(picture).flatten() for model in (right, wrong)]
-        first = [int(model(picture).argmax()) for model in (right, wrong)]
+        features = [model.forward_features(image).flatten() for model in (right, wrong)]
+        first = [int(model(image).argmax()) for model in (right, wrong)]
     assert F.cosine_similarity(*features, dim=0) < 0.7
     assert first[0] != first[1]
 
 
 def test_the_detector_reads_the_offline_network_and_not_its_look_alike():
     backbone = build("efficientnet_lite0", "pretrained", (8, 16), (128, 128))
-    pictures = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
-        stages = offline_model("efficientnet_lite0").eval().forward_intermediates(pictures, intermediates_only=True)
-        taps = backbone.extractor(pictures)
+        stages = offline_model("efficientnet_lite0").eval().forward_intermediates(images, intermediates_only=True)
+        taps = backbone.extractor(images)
     by_side = {stage.shape[-1]: stage for stage in stages}
     torch.testing.assert_close(taps[0], by_side[16], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(taps[1], by_side[8], rtol=1e-5, atol=1e-5)
@@ -181,10 +181,10 @@ def test_weights_load_from_a_local_file(kind, resnet18, tmp_path):
     else:
         torch.save({"state_dict": state} if kind == "checkpoint" else state, path)
     loaded = build("resnet18", str(path), (8, 16), SIZE)
-    pictures = torch.rand(1, 3, 64, 64)
+    images = torch.rand(1, 3, 64, 64)
     tolerance = 1e-2 if kind == "half" else 0
     with torch.inference_mode():
-        for ours, theirs in zip(loaded.extractor(pictures), resnet18.extractor(pictures), strict=True):
+        for ours, theirs in zip(loaded.extractor(images), resnet18.extractor(images), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
     assert "w." in loaded.source.weights
     assert str(tmp_path) not in str(loaded.source.to_dict())

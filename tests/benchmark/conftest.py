@@ -1,4 +1,4 @@
-"""Small data sets of real pictures, and rows as cells give them."""
+"""Small datasets of real images, and rows as cells give them."""
 
 import shutil
 from collections.abc import Callable
@@ -15,7 +15,7 @@ METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_m
 
 @pytest.fixture(scope="session")
 def category(hazelnut: Path) -> Callable[[Path], Path]:
-    """Makes a category of 6 pictures to train on, and 2 good and 2 defective ones to test on."""
+    """Makes a category of 6 images to train on, and 2 good and 2 defective ones to test on."""
 
     def make(root: Path) -> Path:
         for part, count in (("train/good", 6), ("test/good", 2), ("test/colour", 2), ("ground_truth/colour", 2)):
@@ -33,7 +33,7 @@ def row() -> Callable[..., dict[str, Any]]:
 
     def make(category: str, value: float | None, recipe: str = "default", seed: int = 0, **more: Any) -> dict[str, Any]:
         names = {"dataset": "nuts", "category": category, "recipe": recipe, "shots": None, "seed": seed}
-        rates = {"pictures": 7, "coverage": 1.0, "false_reject_rate": 0.0, "miss_rate": 0.25, "skipped": []}
+        rates = {"images": 7, "coverage": 1.0, "false_reject_rate": 0.0, "miss_rate": 0.25, "skipped": []}
         costs = {"fit_seconds": 2.0, "milliseconds": 20.0, "peak_memory_mb": 800.0, "model_mb": 5.0}
         about = {"device": "cpu", "engine": "torch", "precision": "fp32", "processor": "Fast | One", "cores": 2}
         versions = {"patchcore": "1.2", "torch": "2", "timm": "1", "numpy": "2", "python": "3.11", "date": "2026-01-02"}

@@ -31,14 +31,14 @@ def test_a_table_is_a_category(tmp_path):
     assert names(sources(tmp_path / "cells.csv")) == [("cells", "cells")]
 
 
-def test_a_category_without_good_pictures_is_still_one(tmp_path, category):
+def test_a_category_without_good_images_is_still_one(tmp_path, category):
     category(tmp_path / "brown")
     shutil.rmtree(category(tmp_path / "green") / "train")
     assert [one.category for one in sources(tmp_path)] == ["brown", "green"]
 
 
 def test_a_folder_without_labels_is_refused(tmp_path, hazelnut):
-    with pytest.raises(DataError, match="holds no labelled data set"):
+    with pytest.raises(DataError, match="holds no labelled dataset"):
         sources(hazelnut / "train")
 
 
@@ -63,7 +63,7 @@ def test_the_plan_has_a_cell_for_every_number_of_shots(tmp_path, category):
     assert str(plan([source], {"default": Recipe()}, [3])[0]) == "nuts brown default seed 3"
 
 
-def test_a_category_is_not_run_on_more_pictures_than_it_has(tmp_path, category):
+def test_a_category_is_not_run_on_more_images_than_it_has(tmp_path, category):
     brown, green = (Source("nuts", name, category(tmp_path / name)) for name in ("brown", "green"))
     (green.path / "train/good/00.jpg").unlink()
     broken = Source("nuts", "broken", tmp_path / "broken")  # its own process says what is wrong
@@ -116,7 +116,7 @@ def test_weights_of_the_same_name_with_other_contents_are_another_key(tmp_path, 
     assert len(keys) == 2
 
 
-def test_the_digest_sees_pictures_come_go_and_change_but_not_move(tmp_path, category):
+def test_the_digest_sees_images_come_go_and_change_but_not_move(tmp_path, category):
     path = category(tmp_path / "brown")
     before = digest(path)
     moved = path.rename(tmp_path / "moved")

@@ -95,7 +95,7 @@ def test_figures_of_others_that_nobody_could_check_are_refused(write, tmp_path, 
         read(write(data="nuts", published=[PEER, entry]))
 
 
-def test_pictures_of_an_installed_package_need_no_path(write, monkeypatch, tmp_path):
+def test_images_of_an_installed_package_need_no_path(write, monkeypatch, tmp_path):
     pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed")
     (one,) = read(write(data="installed:elpv/mono")).sources
     assert (one.dataset, one.category) == ("elpv", "mono")
@@ -112,7 +112,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.skipif(
     not (ROOT.parent / "shared" / "data").is_dir(),
-    reason="the data sets are not here: ../shared/data beside the repository",
+    reason="the datasets are not here: ../shared/data beside the repository",
 )
 @pytest.mark.parametrize("name", ["table", "table_magnetic_tile"])
 def test_the_files_of_the_documented_tables_can_be_read(name):

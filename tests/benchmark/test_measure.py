@@ -20,9 +20,9 @@ def test_figures_are_those_of_a_fit_and_an_evaluation(tmp_path, category, cell):
     evaluation = evaluate(detector, detect(path).test)
     assert {name: row[name] for name in evaluation.figures()} == evaluation.figures()
     assert row["bank_rows"] == len(detector.bank.rows)
-    assert row["train_pictures"] == 6
-    assert row["calibration_pictures"] == len(detector.calibration.scores) == 1  # a fifth, rounded
-    assert row["pictures"] == 4
+    assert row["train_images"] == 6
+    assert row["calibration_images"] == len(detector.calibration.scores) == 1  # a fifth, rounded
+    assert row["images"] == 4
     assert row["skipped"] == []
     detector.save(tmp_path / "model")
     assert row["model_mb"] == pytest.approx((tmp_path / "model").stat().st_size / 1e6, abs=1e-3)
@@ -32,19 +32,19 @@ def test_figures_are_those_of_a_fit_and_an_evaluation(tmp_path, category, cell):
     assert (row["device"], row["engine"], row["precision"]) == (str(detector.device), "torch", "fp32")
 
 
-def test_a_bad_picture_stops_a_cell_or_is_listed(tmp_path, category, cell):
+def test_a_bad_image_stops_a_cell_or_is_listed(tmp_path, category, cell):
     path = category(tmp_path / "brown")
-    (path / "test/good/04.jpg").write_bytes(b"this is no picture")
-    with pytest.raises(DataError, match=r"04\.jpg: not a picture"):
+    (path / "test/good/04.jpg").write_bytes(b"this is no image")
+    with pytest.raises(DataError, match=r"04\.jpg: not an image"):
         measure(cell(path))
     row = measure(cell(path, options=Options(skip_bad=True)))
     assert row["skipped"] == ["test/good/04.jpg"]
-    assert row["pictures"] == 3
+    assert row["images"] == 3
 
 
 def test_what_has_no_labels_cannot_be_measured(tmp_path, category, cell):
     path = category(tmp_path / "brown") / "train/good"
-    with pytest.raises(DataError, match="there are no labelled pictures to test on"):
+    with pytest.raises(DataError, match="there are no labelled images to test on"):
         measure(cell(path))
 
 

@@ -1,4 +1,4 @@
-"""Plots, opened as pictures."""
+"""Plots, opened as images."""
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ BLUE, ORANGE = "#0072B2", "#E69F00"
 
 
 def share(path, colour):
-    """The share of a picture's pixels that have a colour."""
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"), np.int16)
+    """The share of an image's pixels that have a colour."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"), np.int16)
     return (abs(pixels - ImageColor.getrgb(colour)).max(-1) <= 2).mean()
 
 
@@ -30,13 +30,13 @@ def outcome(row):
     ])  # fmt: skip
 
 
-def test_both_plots_are_pictures_with_every_recipe_in_its_colour(outcome, tmp_path):
+def test_both_plots_are_images_with_every_recipe_in_its_colour(outcome, tmp_path):
     assert plots.write(outcome, tmp_path) == ["latency.png", "categories-nuts.png"]
     for path in tmp_path.iterdir():
-        with Image.open(path) as picture:
-            assert picture.format == "PNG"
-            assert picture.width >= 500
-            assert picture.height >= 400
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert image.width >= 500
+            assert image.height >= 400
         for colour in (BLUE, ORANGE):
             assert share(path, colour) > 0.0003, path
     assert len(list(tmp_path.iterdir())) == 2
@@ -83,7 +83,7 @@ def few(row):
     ])  # fmt: skip
 
 
-def test_lines_go_through_the_means_of_each_number_of_pictures(few, tmp_path):
+def test_lines_go_through_the_means_of_each_number_of_images(few, tmp_path):
     figure = plots.shots(few)
     assert [axes.get_ylabel() for axes in figure.axes] == ["image AUROC", "pixel AUROC"]
     assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["1", "2", "8"]
@@ -98,7 +98,7 @@ def test_lines_go_through_the_means_of_each_number_of_pictures(few, tmp_path):
         assert share(tmp_path / "shots.png", colour) > 0.0003
 
 
-def test_the_other_plots_show_the_most_pictures(few, tmp_path, monkeypatch):
+def test_the_other_plots_show_the_most_images(few, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(plots, "latency", lambda outcome: seen.extend(r["shots"] for r in outcome.rows))
     plots.write(few, tmp_path)
@@ -136,13 +136,13 @@ def test_without_matplotlib_the_pip_line_is_given(monkeypatch, tmp_path):
         plots.write(Outcome(), tmp_path)
 
 
-def test_the_axis_says_how_many_pictures_make_the_bank(few, row):
+def test_the_axis_says_how_many_images_make_the_bank(few, row):
     for one in few.rows:
-        one |= {"train_pictures": one["shots"], "calibration_pictures": int(one["shots"] > 1)}
-    few.rows[-1]["calibration_pictures"] = 3  # where it differs, the number alone is true
+        one |= {"train_images": one["shots"], "calibration_images": int(one["shots"] > 1)}
+    few.rows[-1]["calibration_images"] = 3  # where it differs, the number alone is true
     axes = plots.shots(few).axes[-1]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1\n1 + 0", "2\n1 + 1", "8"]
-    assert axes.get_xlabel() == "good pictures given\nin the bank + held out for the threshold"
+    assert axes.get_xlabel() == "good images given\nin the bank + held out for the threshold"
 
 
 def test_a_category_is_not_drawn_at_a_number_that_it_has_not(few, row, tmp_path, monkeypatch):

@@ -92,7 +92,7 @@ def test_a_process_that_is_killed_fails_its_cell_and_no_other(tmp_path, category
     (first, why), (second, other) = outcome.errors
     assert (first, second) == tuple(cells)
     assert "ended by SIGKILL; the system may have run out of memory: try fewer --jobs" in why
-    assert "nowhere: expected a folder of pictures, a data set root, or a .csv table" in other
+    assert "nowhere: expected a folder of images, a dataset root, or a .csv table" in other
     assert ended == [("brown", {"error": why}), ("nowhere", {"error": other})]
     assert not (tmp_path / "out" / "results.jsonl").exists()
 

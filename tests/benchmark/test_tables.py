@@ -197,15 +197,15 @@ def test_the_terminal_s_table_has_the_same_figures(outcome):
 
 @pytest.fixture
 def few(row):
-    """Two recipes, two categories, three seeds, on 1 and on 4 good pictures."""
+    """Two recipes, two categories, three seeds, on 1 and on 4 good images."""
     values = iter(np.random.default_rng(1).uniform(0.5, 1, 24))
     return Outcome([
-        row(category, float(next(values)), recipe, seed, shots=shots, train_pictures=min(shots, 3))
+        row(category, float(next(values)), recipe, seed, shots=shots, train_images=min(shots, 3))
         for category in ("brown", "green") for recipe in ("default", "fast") for shots in (1, 4) for seed in (0, 1, 2)
     ])  # fmt: skip
 
 
-def test_averages_keep_numbers_of_pictures_apart(few):
+def test_averages_keep_numbers_of_images_apart(few):
     means = averages(few)
     assert [(m["recipe"], m["shots"], m["seed"]) for m in means] == [
         (recipe, shots, seed) for recipe in ("default", "fast") for shots in (1, 4) for seed in (0, 1, 2)
@@ -215,7 +215,7 @@ def test_averages_keep_numbers_of_pictures_apart(few):
         assert mean["image_auroc"] == pytest.approx(np.mean(picked(few, "image_auroc", **names)))
 
 
-def test_every_number_of_pictures_has_a_line_and_a_column(few, tmp_path):
+def test_every_number_of_images_has_a_line_and_a_column(few, tmp_path):
     write_markdown(few, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text("utf-8")
     tables = grids(text)
@@ -224,7 +224,7 @@ def test_every_number_of_pictures_has_a_line_and_a_column(few, tmp_path):
         [category, recipe, shots]
         for category in ("brown", "green", "average") for recipe in ("default", "fast") for shots in "14"
     ]  # fmt: skip
-    wide = tables["aupro_30 by good pictures"]
+    wide = tables["aupro_30 by good images"]
     assert wide[0] == ["category", "recipe", "1", "4"]
     assert [line[:2] for line in wide[2:]] == [
         [category, recipe] for category in ("brown", "green", "average") for recipe in ("default", "fast")
@@ -233,14 +233,14 @@ def test_every_number_of_pictures_has_a_line_and_a_column(few, tmp_path):
         for shots, shown in zip((1, 4), line[2:], strict=True):
             found = picked(few, "aupro_30", category=line[0], recipe=line[1], shots=shots)
             assert shown == f"{np.mean(found):.4f} ± {np.std(found, ddof=1):.4f}"
-    assert "brown: of 4 good pictures 3 could be read." in text
+    assert "brown: of 4 good images 3 could be read." in text
     assert "of 1 good" not in text
     write_csv(few, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         assert [line["shots"] for line in csv.DictReader(file)][:6] == list("111444")
 
 
-def test_the_terminal_shows_the_number_of_pictures(few):
+def test_the_terminal_shows_the_number_of_images(few):
     (table,) = terminal(few, "nuts", 1000)
     assert [column.header for column in table.columns][:3] == ["category", "recipe", "shots"]
     assert list(table.columns[2].cells) == list("14141414" + "1414")
@@ -249,16 +249,16 @@ def test_the_terminal_shows_the_number_of_pictures(few):
     assert list(halves[1].columns[3].cells) == ["2.0 ± 0.0"] * 12
 
 
-def test_how_many_pictures_make_the_bank_and_set_the_threshold_is_said(few, tmp_path):
+def test_how_many_images_make_the_bank_and_set_the_threshold_is_said(few, tmp_path):
     assert given(few, "nuts") == []  # rows that do not know
     for row in few.rows:
-        row |= {"train_pictures": row["shots"], "calibration_pictures": int(row["shots"] == 4)}
-    said = "Shots, the good pictures given, are those in the bank + those held out for the threshold: "
+        row |= {"train_images": row["shots"], "calibration_images": int(row["shots"] == 4)}
+    said = "Shots, the good images given, are those in the bank + those held out for the threshold: "
     assert given(few, "nuts") == [f"{said}1 = 1 + 0, 4 = 3 + 1"]
     write_markdown(few, tmp_path / "results.md")
     assert f"\n{said}1 = 1 + 0, 4 = 3 + 1\n" in (tmp_path / "results.md").read_text("utf-8")
     for row in few.rows:
-        row |= {"calibration_pictures": 2} if (row["recipe"], row["shots"]) == ("fast", 4) else {}
+        row |= {"calibration_images": 2} if (row["recipe"], row["shots"]) == ("fast", 4) else {}
     assert given(few, "nuts") == [f"{said}1 = 1 + 0, 4 = 3 + 1 (default); 1 = 1 + 0, 4 = 2 + 2 (fast)"]
     assert given(Outcome([row | {"shots": None} for row in few.rows]), "nuts") == []
 
@@ -268,10 +268,10 @@ def test_a_number_that_a_category_has_not_has_no_line_no_figure_and_no_average(f
     assert {mean["shots"] for mean in averages(few)} == {1}
     write_markdown(few, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text("utf-8")
-    assert "Not run on 4 good pictures: green, which has fewer; so there are no averages for that." in text
+    assert "Not run on 4 good images: green, which has fewer; so there are no averages for that." in text
     found = grids(text)
     assert [line[0] for line in found["nuts"][2:] if line[2] == "4"] == ["brown", "brown"]
-    wide = found["image_auroc by good pictures"]
+    wide = found["image_auroc by good images"]
     assert [(line[0], line[3] == "-") for line in wide[2:]] == [
         (category, category != "brown") for category in ("brown", "green", "average") for _ in ("default", "fast")
     ]
@@ -282,7 +282,7 @@ def test_verdicts_have_a_table_of_their_own(row, tmp_path):
     rows = [row("brown", 0.9, false_reject_rate=None), row("brown", 0.9, "fast", false_reject_rate=0.125)]
     write_markdown(Outcome(rows, published=(Published("X", "a paper", "2024", figures),)), tmp_path / "results.md")
     found = grids((tmp_path / "results.md").read_text("utf-8"))
-    assert found["Verdicts at the threshold that good pictures have set"] == [
+    assert found["Verdicts at the threshold that good images have set"] == [
         ["category", "recipe", "false_reject_rate", "miss_rate"],
         ["---"] * 4,
         ["brown", "default", "-", "0.2500"],

@@ -44,13 +44,13 @@ def run_process() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def parts(hazelnut: Path, tmp_path: Path) -> Path:
-    """A folder of pictures to predict: three good ones, a defect, and three that cannot be read."""
+    """A folder of images to predict: three good ones, a defect, and three that cannot be read."""
     folder = tmp_path / "parts"
     folder.mkdir()
     for name in ("00.jpg", "02.jpg", "03.jpg"):
         shutil.copy(hazelnut / "train/good" / name, folder / f"good{name}")
     shutil.copy(hazelnut / "test/colour/00.jpg", folder / "scratched.jpg")
     (folder / "bad_empty.png").touch()
-    (folder / "bad_text.png").write_text("this is no picture")
+    (folder / "bad_text.png").write_text("this is no image")
     (folder / "bad_cut.jpg").write_bytes((hazelnut / "train/good/00.jpg").read_bytes()[:20_000])
     return folder

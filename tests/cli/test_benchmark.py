@@ -17,7 +17,7 @@ from patchcore.data.datasets import detect
 from patchcore.evaluation import evaluate
 
 EVALUATED = {
-    "image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05", "pictures",
+    "image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05", "images",
     "skipped", "coverage", "false_reject_rate", "miss_rate",
 }  # fmt: skip
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
@@ -29,7 +29,7 @@ def ran(hazelnut, tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
     for name in ("brown", "broken"):
         shutil.copytree(hazelnut, folder / "nuts" / name)
-    (folder / "nuts/broken/train/good/01.jpg").write_bytes(b"this is no picture")
+    (folder / "nuts/broken/train/good/01.jpg").write_bytes(b"this is no image")
     (folder / "tiny.json").write_text(json.dumps({"base": "fast", "coreset": "random"}), "utf-8")
     options = ["--recipes", f"default,{folder / 'tiny.json'}", "--jobs=2", "-o", folder / "out", "--json", *SMALL]
     command = [sys.executable, "-m", "patchcore", "benchmark", "--data", folder / "nuts", *options]
@@ -50,14 +50,14 @@ def test_a_bad_category_does_not_stop_the_others_and_is_named(ran):
     pairs = [(category, recipe) for category in ("brown", "broken") for recipe in ("default", "tiny")]
     assert names == [("nuts", category, recipe, 0) for category, recipe in pairs]
     assert all(set(row) >= EVALUATED and "error" not in row for row in finished)
-    assert all("train/good/01.jpg: not a picture" in row["error"] for row in failed)
+    assert all("train/good/01.jpg: not an image" in row["error"] for row in failed)
     assert "2 cells did not finish; the same command tries again:" in done.stderr
     assert "Traceback" not in done.stderr
     journal = [json.loads(line) for line in (folder / "out/results.jsonl").read_text("utf-8").splitlines()]
     assert sorted(journal, key=lambda row: row["key"]) == sorted(finished, key=lambda row: row["key"])
     text = (folder / "out/results.md").read_text("utf-8")
     assert "There are no averages. Not every recipe and seed has finished on broken." in text
-    assert f"- nuts broken tiny seed 0: {folder / 'nuts/broken/train/good/01.jpg'}: not a picture" in text
+    assert f"- nuts broken tiny seed 0: {folder / 'nuts/broken/train/good/01.jpg'}: not an image" in text
 
 
 def test_figures_are_those_of_fit_and_evaluate(ran):
@@ -71,12 +71,12 @@ def test_figures_are_those_of_fit_and_evaluate(ran):
     assert row["set"] == [one.removeprefix("--set=") for one in SMALL]
 
 
-def test_plots_are_pictures_and_the_page_shows_them(ran):
+def test_plots_are_images_and_the_page_shows_them(ran):
     folder, _, _ = ran
     for name in ("latency.png", "categories-nuts.png"):
         assert f"]({name})" in (folder / "out/results.md").read_text("utf-8")
-        with Image.open(folder / "out" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 10
+        with Image.open(folder / "out" / name) as image:
+            assert np.asarray(image.convert("L")).std() > 10
     assert {path.name for path in (folder / "out").iterdir()} == {
         "results.jsonl", "results.csv", "results.md", "latency.png", "categories-nuts.png", "logs", ".lock",
     }  # fmt: skip
@@ -150,22 +150,22 @@ def test_a_run_in_a_folder_that_is_in_use_says_whose_it_is(ran, run):
     assert (folder / "out/results.jsonl").read_bytes() == before
 
 
-def test_shots_are_fits_on_few_pictures_drawn_by_the_seed(run, hazelnut, tmp_path):
+def test_shots_are_fits_on_few_images_drawn_by_the_seed(run, hazelnut, tmp_path):
     options = ["--data", hazelnut, "--recipes=fast", "--seeds=3", "-o", tmp_path / "out", "--json", *SMALL]
     done = run("benchmark", *options, "--shots=1,4,1")
     assert done.exit_code == 0, done.stderr
     rows = lines(done.stdout)
-    assert [(row["shots"], row["seed"], row["train_pictures"]) for row in rows] == [(1, 3, 1), (4, 3, 4)]
+    assert [(row["shots"], row["seed"], row["train_images"]) for row in rows] == [(1, 3, 1), (4, 3, 4)]
     recipe = Recipe.named("fast").set(*(one.removeprefix("--set=") for one in SMALL)).replace(seed=3)
     figures = evaluate(Detector(recipe).fit(hazelnut, limit=4), detect(hazelnut).test).figures()
     assert {name: rows[1][name] for name in figures} == figures
-    assert rows[0]["false_reject_rate"] is rows[0]["miss_rate"] is None  # one picture sets no threshold
+    assert rows[0]["false_reject_rate"] is rows[0]["miss_rate"] is None  # one image sets no threshold
     assert rows[1]["miss_rate"] is not None
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"shots.png", "results.md", "results.csv"}
     text = (tmp_path / "out/results.md").read_text("utf-8")
     assert "](shots.png)" in text
     said = (
-        "Shots, the good pictures given, are those in the bank + those held out for the threshold: 1 = 1 + 0, 4 = 3 + 1"
+        "Shots, the good images given, are those in the bank + those held out for the threshold: 1 = 1 + 0, 4 = 3 + 1"
     )
     assert said in text
     assert said in done.stderr
@@ -185,10 +185,10 @@ def test_shots_are_fits_on_few_pictures_drawn_by_the_seed(run, hazelnut, tmp_pat
         (["--data=DATA", "--shots=1;2"], "--shots is '1;2'; expected whole numbers from 1 on"),
         (
             ["--data=DATA", "--shots=2,11"],
-            "shots is 11, and there are fewer good pictures to fit on: pictures hazelnut",
+            "shots is 11, and there are fewer good images to fit on: images hazelnut",
         ),
         (["--data=DATA", "--set=sise=3"], "There is no recipe field 'sise'. Did you mean 'size'?"),
-        (["--data=DATA", "--data=DATA"], "have the same name, pictures/hazelnut. Give each of them once"),
+        (["--data=DATA", "--data=DATA"], "have the same name, images/hazelnut. Give each of them once"),
         (["--data=DATA", "--device=gpu"], "device is 'gpu'; expected auto, cpu"),
     ],
 )
@@ -203,5 +203,5 @@ def test_wrong_usage_is_said_before_anything_runs(run, hazelnut, tmp_path, optio
 def test_a_folder_without_labels_is_no_data_set(run, hazelnut, tmp_path):
     done = run("benchmark", "--data", hazelnut / "train", "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert "holds no labelled data set" in done.stderr
+    assert "holds no labelled dataset" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ KEYS = {
     "pixel_f1_max",
     "aupro_30",
     "aupro_05",
-    "pictures",
+    "images",
     "skipped",
     "coverage",
     "false_reject_rate",
@@ -29,7 +29,7 @@ def test_the_figures_are_one_line_of_json(run_process, model_file, hazelnut):
     assert set(row) == KEYS
     assert row["image_auroc"] == row["image_ap"] == row["image_f1_max"] == 1
     assert row["pixel_auroc"] > 0.95
-    assert row["pictures"] == 7
+    assert row["images"] == 7
     assert row["coverage"] == 1
     assert row["miss_rate"] == 0
     assert 0 <= row["false_reject_rate"] <= 1
@@ -74,48 +74,48 @@ def test_a_table_without_masks_has_no_pixel_figures(run, model_file, hazelnut, t
     (row,) = lines(done.stdout)
     assert row["image_auroc"] == 1
     assert row["pixel_auroc"] is row["pixel_f1_max"] is row["aupro_30"] is row["aupro_05"] is None
-    assert "No pixel figures: they need a mask for every defective picture; 0 of 4 have one." in done.stderr
+    assert "No pixel figures: they need a mask for every defective image; 0 of 4 have one." in done.stderr
 
 
-def test_good_pictures_alone_have_no_figures_and_it_says_why(run, model_file, hazelnut, tmp_path):
+def test_good_images_alone_have_no_figures_and_it_says_why(run, model_file, hazelnut, tmp_path):
     rows = "".join(f"{path},good\n" for path in sorted((hazelnut / "test/good").iterdir()))
     (tmp_path / "good.csv").write_text(f"path,label\n{rows}", "utf-8")
     done = run("evaluate", model_file, tmp_path / "good.csv")
     assert done.exit_code == 0
-    assert "No image figures: they need good and defective pictures" in done.stderr
-    assert "No pixel figures: they need defective pictures with masks." in done.stderr
+    assert "No image figures: they need good and defective images" in done.stderr
+    assert "No pixel figures: they need defective images with masks." in done.stderr
 
 
-def test_a_folder_of_good_pictures_cannot_be_evaluated(run, model_file, hazelnut):
+def test_a_folder_of_good_images_cannot_be_evaluated(run, model_file, hazelnut):
     done = run("evaluate", model_file, hazelnut / "test/good", "--json")
     assert done.exit_code == 1
-    assert "no labelled pictures to evaluate on" in done.stderr
+    assert "no labelled images to evaluate on" in done.stderr
     assert done.stdout == ""
 
 
 @pytest.fixture
 def broken(hazelnut, tmp_path):
-    """The data set with a test picture that cannot be read."""
+    """The dataset with a test image that cannot be read."""
     root = tmp_path / "hazelnut"
     shutil.copytree(hazelnut, root)
-    (root / "test/colour/01.jpg").write_bytes(b"this is no picture")
+    (root / "test/colour/01.jpg").write_bytes(b"this is no image")
     return root
 
 
-def test_a_bad_picture_stops_the_evaluation(run, model_file, broken):
+def test_a_bad_image_stops_the_evaluation(run, model_file, broken):
     done = run("evaluate", model_file, broken, "--json")
     assert done.exit_code == 1
-    assert f"Error: {broken / 'test/colour/01.jpg'}: not a picture" in done.stderr
+    assert f"Error: {broken / 'test/colour/01.jpg'}: not an image" in done.stderr
     assert done.stdout == ""
 
 
-def test_a_bad_picture_can_be_left_out_and_is_listed(run, model_file, broken):
+def test_a_bad_image_can_be_left_out_and_is_listed(run, model_file, broken):
     done = run("evaluate", model_file, broken, "--json", "--skip-bad")
     assert done.exit_code == 0
     (row,) = lines(done.stdout)
     assert row["skipped"] == ["test/colour/01.jpg"]
-    assert row["pictures"] == 6
-    assert "Left out 1 picture that could not be read:" in done.stderr
+    assert row["images"] == 6
+    assert "Left out 1 image that could not be read:" in done.stderr
 
 
 def test_a_bad_mask_is_named(run, model_file, hazelnut, tmp_path):
@@ -131,5 +131,5 @@ def test_a_crop_is_said_with_what_it_leaves(run, hazelnut, tmp_path):
     done = run("fit", hazelnut, "-o", tmp_path / "m", "--limit", 3, *(a for a in SMALL if "size=" not in a), *crop)
     assert done.exit_code == 0, done.stderr
     done = run("evaluate", tmp_path / "m", hazelnut, "--json")
-    assert "as little as 64.0% of a picture was looked at" in done.stderr
+    assert "as little as 64.0% of an image was looked at" in done.stderr
     assert lines(done.stdout)[0]["coverage"] == pytest.approx(0.64)

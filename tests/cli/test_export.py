@@ -11,10 +11,10 @@ pytest.importorskip("patchcore_runtime")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    pictures = list(np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
+    images = list(np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
     recipe = Recipe(backbone="resnet18", weights="random", taps=("layer1",), size=32, ratio=0.05)
     path = tmp_path_factory.mktemp("model") / "noise.patchcore"
-    Detector(recipe).fit(pictures).save(path)
+    Detector(recipe).fit(images).save(path)
     return path
 
 
@@ -22,13 +22,13 @@ def test_a_detector_is_exported_and_verified(run, model, tmp_path):
     done = run("export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert found["pictures"] == 12
+    assert found["images"] == 12
     assert found["score"] < 1e-4
     assert found["decisions"] == 0
     assert set(found["files"]) == {"model.pt2"}
     done = run("verify", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "agrees with the library. 12 pictures: largest difference of a score" in done.stderr
+    assert "agrees with the library. 12 images: largest difference of a score" in done.stderr
 
     (tmp_path / "out" / "origins.npy").write_bytes(b"something else")
     done = run("verify", tmp_path / "out")
@@ -39,7 +39,7 @@ def test_a_detector_is_exported_and_verified(run, model, tmp_path):
 def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
     done = run("export", model, "-o", tmp_path / "out", "--precision", "int8")
     assert done.exit_code == 2
-    assert "needs good pictures to quantise with" in done.stderr
+    assert "needs good images to quantise with" in done.stderr
     assert "minute" not in done.stderr
     done = run("export", model, "-o", tmp_path / "no" / "out", "--format", "torch")
     assert done.exit_code == 2
@@ -82,7 +82,7 @@ def test_int8_says_what_it_did_to_scores(run, model, tmp_path):
     folder.mkdir()
     for number, pixels in enumerate(np.random.default_rng(1).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)):
         Image.fromarray(pixels).save(folder / f"new{number}.png")
-    options = ["--format", "openvino", "--precision", "int8", "--pictures", folder, "--static", 32, 32]
+    options = ["--format", "openvino", "--precision", "int8", "--images", folder, "--static", 32, 32]
     done = run("export", model, "-o", tmp_path / "out", *options, "--max-threshold-shift", 0.5, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["quantised"]  # nothing else is on standard output
@@ -90,7 +90,7 @@ def test_int8_says_what_it_did_to_scores(run, model, tmp_path):
     before, after = found["threshold"]
     assert found["threshold_shift"] == pytest.approx((after - before) / before)
     assert 0 < abs(found["threshold_shift"]) < 0.5
-    assert "Quantising on 3 good pictures, measuring on 3 pictures." in done.stderr
+    assert "Quantising on 3 good images, measuring on 3 images." in done.stderr
     done = run("verify", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "agrees with the machine that exported it. 12 pictures" in done.stderr
+    assert "agrees with the machine that exported it. 12 images" in done.stderr

@@ -18,12 +18,12 @@ from patchcore import Detector, Recipe, store
 
 KEYS = {
     "path",
-    "pictures",
+    "images",
     "skipped",
     "bank_rows",
     "threshold",
     "pixel_threshold",
-    "calibration_pictures",
+    "calibration_images",
     "calibration_enough",
     "seconds",
     "sha256",
@@ -32,7 +32,7 @@ KEYS = {
 
 @pytest.fixture
 def few(hazelnut, tmp_path) -> Path:
-    """A folder of four good pictures."""
+    """A folder of four good images."""
     folder = tmp_path / "good"
     folder.mkdir()
     for path in sorted((hazelnut / "train/good").iterdir())[:4]:
@@ -48,12 +48,12 @@ def test_fit_writes_the_detector_that_the_library_makes(run, hazelnut, detector,
     (row,) = lines(done.stdout)
     assert set(row) == KEYS
     assert row["path"] == str(out)
-    assert row["pictures"] == 10
+    assert row["images"] == 10
     assert row["skipped"] == []
     assert row["bank_rows"] == len(detector.bank.rows)
     assert row["threshold"] == detector.calibration.threshold
     assert row["pixel_threshold"] == detector.calibration.pixel_threshold
-    assert row["calibration_pictures"] == len(detector.calibration.scores)
+    assert row["calibration_images"] == len(detector.calibration.scores)
     assert row["calibration_enough"] is False
     assert row["sha256"] == store.read(out)[1]["sha256"]
 
@@ -63,19 +63,19 @@ def test_fit_in_a_process_of_its_own_prints_json_alone(run_process, few, tmp_pat
     assert done.returncode == 0, done.stderr
     (row,) = lines(done.stdout)
     assert set(row) == KEYS
-    assert "Reading good pictures" in done.stderr
+    assert "Reading good images" in done.stderr
     assert "Choosing patches" in done.stderr
-    assert re.search(r"Threshold \d.* held-out good pictures?", done.stderr)
+    assert re.search(r"Threshold \d.* held-out good images?", done.stderr)
 
 
 def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL)
     assert done.exit_code == 0
     assert done.stdout == ""
-    assert re.search(r"m: \d+ patches remembered, 4 pictures read, in .* s, .* MB", done.stderr)
+    assert re.search(r"m: \d+ patches remembered, 4 images read, in .* s, .* MB", done.stderr)
 
 
-def test_for_few_pictures_fit_names_the_recipe_that_is_made_for_them(run, few, tmp_path):
+def test_for_few_images_fit_names_the_recipe_that_is_made_for_them(run, few, tmp_path):
     assert "--recipe few_shot, which remembers more of each" in run("fit", few, "-o", tmp_path / "m", *SMALL).stderr
     for recipe in ("fast", "few_shot"):
         assert "which remembers more" not in run("fit", few, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
@@ -86,7 +86,7 @@ def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
     table.write_text("path,label\n" + "".join(f"good/{p.name},good\n" for p in few.iterdir()), "utf-8")
     for data, expected in (
         (hazelnut, "MVTec AD layout, 10 good to train on, 3 good and 4 defective to test on"),
-        (few, "folder, 4 pictures taken as good"),
+        (few, "folder, 4 images taken as good"),
         (table, "CSV table, 4 good to train on"),
     ):
         done = run("fit", data, "-o", tmp_path / "m", *SMALL, "--limit", 2)
@@ -94,42 +94,42 @@ def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
         assert expected in done.stderr
 
 
-def test_defects_beside_good_pictures_are_not_learned_from(run, hazelnut, few, tmp_path):
+def test_defects_beside_good_images_are_not_learned_from(run, hazelnut, few, tmp_path):
     for words in ((hazelnut / "test",), (few, "--calibration", hazelnut / "test")):
         done = run("fit", *words, "-o", tmp_path / "m", *SMALL)
         assert done.exit_code == 1
-        assert "has a sub-folder good, and other pictures beside it (4 in colour, 3 in good)" in done.stderr
+        assert "has a sub-folder good, and other images beside it (4 in colour, 3 in good)" in done.stderr
         assert not (tmp_path / "m").exists()
 
 
-def test_fit_of_a_data_set_root_learns_from_its_training_pictures_alone(run, hazelnut, tmp_path):
+def test_fit_of_a_data_set_root_learns_from_its_training_images_alone(run, hazelnut, tmp_path):
     assert run("fit", hazelnut, "-o", tmp_path / "m", *SMALL).exit_code == 0
-    names = Detector.load(tmp_path / "m").bank.pictures
+    names = Detector.load(tmp_path / "m").bank.images
     assert len(names) == 10
     assert all(name.startswith("train/good/") for name in names)
 
 
-def test_fit_stops_at_a_bad_picture_and_leaves_no_file(run, few, tmp_path):
-    (few / "01x.png").write_bytes(b"this is no picture")
+def test_fit_stops_at_a_bad_image_and_leaves_no_file(run, few, tmp_path):
+    (few / "01x.png").write_bytes(b"this is no image")
     done = run("fit", few, "-o", tmp_path / "m", *SMALL)
     assert done.exit_code == 1
-    assert f"Error: {few / '01x.png'}: not a picture that can be read" in done.stderr
+    assert f"Error: {few / '01x.png'}: not an image that can be read" in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == [few]
 
 
-def test_fit_leaves_bad_pictures_out_and_lists_them_when_told_to(run, few, tmp_path):
-    (few / "01x.png").write_bytes(b"this is no picture")
+def test_fit_leaves_bad_images_out_and_lists_them_when_told_to(run, few, tmp_path):
+    (few / "01x.png").write_bytes(b"this is no image")
     (few / "02x.png").touch()
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--skip-bad", "--json")
     assert done.exit_code == 0
     (row,) = lines(done.stdout)
     assert row["skipped"] == ["01x.png", "02x.png"]
-    assert row["pictures"] == 4
-    assert "Left out 2 pictures that could not be read:" in done.stderr
-    assert f"  {few / '01x.png'}: not a picture" in done.stderr
+    assert row["images"] == 4
+    assert "Left out 2 images that could not be read:" in done.stderr
+    assert f"  {few / '01x.png'}: not an image" in done.stderr
     assert f"  {few / '02x.png'}: an empty file" in done.stderr
-    assert str(few) not in str(Detector.load(tmp_path / "m").bank.pictures)
+    assert str(few) not in str(Detector.load(tmp_path / "m").bank.images)
 
 
 def test_fit_takes_a_limit_and_a_seed(run, hazelnut, tmp_path):
@@ -137,20 +137,20 @@ def test_fit_takes_a_limit_and_a_seed(run, hazelnut, tmp_path):
         done = run("fit", hazelnut, "-o", tmp_path / "m", *SMALL, "--limit", 3, *arguments)
         assert done.exit_code == 0
         detector = Detector.load(tmp_path / "m")
-        return detector.bank.pictures, detector.recipe.seed
+        return detector.bank.images, detector.recipe.seed
 
     chosen = {seed: names("--seed", seed) for seed in (0, 1, 2)}
-    assert all(len(pictures) == 3 for pictures, _ in chosen.values())
+    assert all(len(images) == 3 for images, _ in chosen.values())
     assert {seed: used for seed, (_, used) in chosen.items()} == {0: 0, 1: 1, 2: 2}
-    assert len({pictures for pictures, _ in chosen.values()}) > 1
+    assert len({images for images, _ in chosen.values()}) > 1
     assert names("--set", "seed=2") == chosen[2]
 
 
-def test_fit_sets_the_threshold_with_other_pictures_when_given_them(run, hazelnut, few, tmp_path):
+def test_fit_sets_the_threshold_with_other_images_when_given_them(run, hazelnut, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--calibration", hazelnut / "test/good", "--json")
     assert done.exit_code == 0
     (row,) = lines(done.stdout)
-    assert row["calibration_pictures"] == 3
+    assert row["calibration_images"] == 3
     detector = Detector.load(tmp_path / "m")
     scores = [result.score for result in detector.predict(hazelnut / "test/good")]
     assert row["threshold"] == pytest.approx(1.0001 * max(scores))
@@ -159,7 +159,7 @@ def test_fit_sets_the_threshold_with_other_pictures_when_given_them(run, hazelnu
 def test_fit_refuses_to_calibrate_on_what_it_learned_from(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--calibration", few)
     assert done.exit_code == 1
-    assert "00.jpg: this calibration picture is among the training pictures too" in done.stderr
+    assert "00.jpg: this calibration image is among the training images too" in done.stderr
     assert not (tmp_path / "m").exists()
 
 
@@ -229,7 +229,7 @@ def test_a_weights_file_that_is_none_is_a_failure(run, few, tmp_path):
     assert "The weights file w.pth cannot be read" in done.stderr
 
 
-def test_calibration_pictures_that_are_not_there_are_wrong_usage(run, few, tmp_path):
+def test_calibration_images_that_are_not_there_are_wrong_usage(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--calibration", tmp_path / "nowhere")
     assert done.exit_code == 2
     assert "nowhere' does not exist" in done.stderr
@@ -239,7 +239,7 @@ def test_a_missing_output_folder_is_said_before_any_work(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "nowhere" / "m", *SMALL)
     assert done.exit_code == 2
     assert "nowhere does not exist. Create it first" in done.stderr
-    assert "Reading good pictures" not in done.stderr
+    assert "Reading good images" not in done.stderr
 
 
 @pytest.mark.parametrize("data", ["nowhere", "empty", "set"])
@@ -251,7 +251,7 @@ def test_data_that_cannot_be_used_is_named(data, run, hazelnut, tmp_path):
     assert done.exit_code == (2 if data == "nowhere" else 1)
     expected = {
         "nowhere": "nowhere' does not exist",
-        "empty": "empty holds no pictures",
+        "empty": "empty holds no images",
         "set": f"holds 1 category (hazelnut); give one of them, for example {tmp_path / 'set' / 'hazelnut'}",
     }[data]
     assert expected in done.stderr
@@ -266,10 +266,10 @@ def test_paths_may_hold_spaces_and_any_letters(run, few, tmp_path):
     done = run("fit", folder, "-o", out, *SMALL, "--json")
     assert done.exit_code == 0
     assert lines(done.stdout)[0]["path"] == str(out)
-    assert "Nuß № 1.jpg" in Detector.load(out).bank.pictures
+    assert "Nuß № 1.jpg" in Detector.load(out).bank.images
 
 
-def test_the_largest_picture_can_be_set(run, few, tmp_path):
+def test_the_largest_image_can_be_set(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, "--max-pixels", 1000)
     assert done.exit_code == 1
     assert "512 x 512 pixels are more than the limit of 1000" in done.stderr
@@ -280,13 +280,13 @@ def test_the_largest_picture_can_be_set(run, few, tmp_path):
 @pytest.mark.parametrize(
     ("stage", "sent"),
     [
-        ("Reading good pictures", signal.SIGINT),
+        ("Reading good images", signal.SIGINT),
         ("Choosing patches", signal.SIGINT),
         ("Choosing patches", signal.SIGTERM),
     ],
 )
 def test_a_fit_that_is_stopped_leaves_nothing_behind(stage, sent, hazelnut, tmp_path):
-    # Large pictures and a large bank, so that there is time to interrupt.
+    # Large images and a large bank, so that there is time to interrupt.
     command = [sys.executable, "-m", "patchcore", "fit", str(hazelnut), "-o", str(tmp_path / "m")]
     command += ["--set=size=512", "--set=resize=stretch", "--set=ratio=0.9"]
     # A shell's background job, as the tests may be, has SIGINT ignored.
@@ -321,7 +321,7 @@ def test_a_fit_that_is_stopped_leaves_nothing_behind(stage, sent, hazelnut, tmp_
         (["--threads", "0"], "Invalid value for '--threads'"),
     ],
 )
-def test_a_limit_that_cannot_be_is_wrong_usage_and_no_picture_is_read(arguments, message, run, few, tmp_path):
+def test_a_limit_that_cannot_be_is_wrong_usage_and_no_image_is_read(arguments, message, run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL, *arguments)
     assert done.exit_code == 2
     assert message in done.stderr
@@ -339,7 +339,7 @@ def test_memory_and_threads_do_not_change_the_file(run, few, tmp_path, monkeypat
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_fit_that_is_killed_leaves_no_file_of_patches(hazelnut, tmp_path):
-    # With next to no memory, so that all patches are in a file; large pictures, so that there is time.
+    # With next to no memory, so that all patches are in a file; large images, so that there is time.
     temp = tmp_path / "temp"
     temp.mkdir()
     code = "import sys; from patchcore import fitting, cli; fitting._LEAST_MEMORY = 1; cli.main(sys.argv[1:])"
@@ -375,9 +375,9 @@ def test_tiles_are_a_field_like_any_other(run, few, hazelnut, tmp_path):
     loaded = Detector.load(out)
     assert loaded.recipe.tiles == ((64, 64), (48, 48))
     again = Detector(loaded.recipe).fit(few)
-    picture = hazelnut / "test/colour/00.jpg"
-    (row,) = lines(run("predict", out, picture, "--json").stdout)
-    assert row["score"] == pytest.approx(again.predict(picture).score, rel=1e-5)
+    image = hazelnut / "test/colour/00.jpg"
+    (row,) = lines(run("predict", out, image, "--json").stdout)
+    assert row["score"] == pytest.approx(again.predict(image).score, rel=1e-5)
     done = run("fit", few, "-o", out, *SMALL, "--set=tile=100")
     assert done.exit_code == 2
     assert "tile is 100; with these taps it must be a multiple of 16" in done.stderr

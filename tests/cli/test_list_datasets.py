@@ -1,4 +1,4 @@
-"""`patchcore datasets`, and commands on data sets as they come."""
+"""`patchcore datasets`, and commands on datasets as they come."""
 
 import csv
 import shutil
@@ -88,7 +88,7 @@ def test_elpv_can_be_fitted_and_measured(run, hazelnut, tmp_path):
     done = run("evaluate", tmp_path / "m", root / "mono", "--json")
     assert done.exit_code == 0, done.stderr
     (row,) = lines(done.stdout)
-    assert row["pictures"] == len(detect(root / "mono").test) > 4
+    assert row["images"] == len(detect(root / "mono").test) > 4
     assert row["image_auroc"] is not None
     assert row["pixel_auroc"] is None
 

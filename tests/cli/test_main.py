@@ -142,7 +142,7 @@ def test_an_error_is_one_message_and_no_traceback(run_process, tmp_path):
 
 
 def test_json_holds_no_nan(run, hazelnut, tmp_path):
-    # JSON has none; a detector of one picture has no threshold.
+    # JSON has none; a detector of one image has no threshold.
     done = run("fit", hazelnut, "-o", tmp_path / "m", "--limit", 1, "--set=size=64", "--set=resize=stretch", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout, parse_constant=pytest.fail)["threshold"] is None

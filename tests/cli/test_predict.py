@@ -23,7 +23,7 @@ READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
 BAD = ["bad_cut.jpg", "bad_empty.png", "bad_text.png"]
 
 
-def test_every_picture_gets_a_line_of_json(run, model_file, detector, hazelnut):
+def test_every_image_gets_a_line_of_json(run, model_file, detector, hazelnut):
     folder = hazelnut / "test/colour"
     done = run("predict", model_file, folder, hazelnut / "test/good/04.jpg", "--json")
     assert done.exit_code == 0
@@ -58,7 +58,7 @@ def test_the_engines_that_are_offered_are_those_there_are(command, run, model_fi
         assert all(f"'{name}'" in done.stderr for name in known)
 
 
-def test_predict_in_a_process_of_its_own_reports_bad_pictures_and_goes_on(run_process, model_file, parts):
+def test_predict_in_a_process_of_its_own_reports_bad_images_and_goes_on(run_process, model_file, parts):
     done = run_process("predict", model_file, parts.name, "--json", cwd=parts.parent)
     assert done.returncode == 1
     rows = lines(done.stdout)
@@ -72,8 +72,8 @@ def test_predict_in_a_process_of_its_own_reports_bad_pictures_and_goes_on(run_pr
     reasons = [row["error"] for row in bad]
     assert reasons[0].startswith("damaged or truncated")
     assert reasons[1].startswith("an empty file")
-    assert reasons[2].startswith("not a picture that can be read")
-    report = done.stderr[done.stderr.index("Passed over 3 pictures that could not be read:") :]
+    assert reasons[2].startswith("not an image that can be read")
+    report = done.stderr[done.stderr.index("Passed over 3 images that could not be read:") :]
     assert all(name in report for name in BAD)
     assert "Traceback" not in done.stderr
 
@@ -96,7 +96,7 @@ def test_verdicts_do_not_change_the_exit_code_unless_asked_to(run, model_file, p
     assert run("predict", model_file, bad, parts / "bad_text.png", "--fail-exit").exit_code == 1
 
 
-def test_a_picture_that_is_not_there_is_reported(run, model_file, parts):
+def test_a_image_that_is_not_there_is_reported(run, model_file, parts):
     done = run("predict", model_file, parts / "nowhere.png", parts / "good00.jpg", "--json")
     assert done.exit_code == 1
     rows = {Path(row["path"]).name: row for row in lines(done.stdout)}
@@ -107,18 +107,18 @@ def test_a_picture_that_is_not_there_is_reported(run, model_file, parts):
 def test_a_mistyped_path_is_wrong_usage(run, model_file, parts):
     done = run("predict", model_file, parts / "nowhere", "--json")
     assert done.exit_code == 2
-    assert "nowhere does not exist. Give pictures, or folders of them." in done.stderr
+    assert "nowhere does not exist. Give images, or folders of them." in done.stderr
     assert done.stdout == ""
 
 
-def test_no_table_is_shown_where_no_picture_could_be_read(run, model_file, parts):
+def test_no_table_is_shown_where_no_image_could_be_read(run, model_file, parts):
     done = run("predict", model_file, parts / "bad_text.png")
     assert done.exit_code == 1
-    assert "Passed over 1 picture that could not be read:" in done.stderr
+    assert "Passed over 1 image that could not be read:" in done.stderr
     assert "verdict" not in done.stderr
 
 
-def test_a_picture_whose_values_do_not_fit_is_reported_like_the_others(run, model_file, parts):
+def test_a_image_whose_values_do_not_fit_is_reported_like_the_others(run, model_file, parts):
     tifffile.imwrite(parts / "float.tiff", np.full((64, 64), 300, np.float32))
     done = run("predict", model_file, parts / "float.tiff", parts / "good00.jpg", "--json")
     assert done.exit_code == 1
@@ -138,12 +138,12 @@ def test_a_folder_is_searched_in_depth_when_asked_to(run, model_file, parts):
     assert [Path(row["path"]).name for row in deep] == ["scratched.jpg", *READABLE[:3]]
 
 
-def test_a_folder_without_pictures_is_named(run, model_file, hazelnut, tmp_path):
+def test_a_folder_without_images_is_named(run, model_file, hazelnut, tmp_path):
     (tmp_path / "empty").mkdir()
     for words in ([], ["--recursive"]):
         done = run("predict", model_file, tmp_path / "empty", *words)
         assert done.exit_code == 1
-        assert re.search(r"empty holds no pictures \(.*\)\.\n", done.stderr)
+        assert re.search(r"empty holds no images \(.*\)\.\n", done.stderr)
     done = run("predict", model_file, hazelnut / "test")
     assert done.exit_code == 1
     assert "its sub-folders, which hold 7, were not searched" in done.stderr
@@ -192,7 +192,7 @@ def test_an_npy_map_is_the_results(run, model_file, detector, parts, tmp_path):
     assert not (tmp_path / "out" / "scratched_map.tiff").exists()
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(run, model_file, hazelnut, tmp_path):
+def test_images_of_one_name_do_not_overwrite_each_other(run, model_file, hazelnut, tmp_path):
     for folder, source in (("a", "train/good/00.jpg"), ("b", "test/colour/00.jpg")):
         (tmp_path / folder).mkdir()
         shutil.copy(hazelnut / source, tmp_path / folder / "00.jpg")
@@ -213,11 +213,11 @@ def test_sub_folders_are_kept_in_the_output(run, model_file, hazelnut, tmp_path)
 
 
 def test_paths_may_hold_spaces_and_any_letters(run, model_file, parts, tmp_path):
-    picture = parts / "Nuß № 1 二.jpg"
-    (parts / "scratched.jpg").rename(picture)
-    done = run("predict", model_file, picture, "-o", tmp_path / "Bilder grün", "--json")
+    image = parts / "Nuß № 1 二.jpg"
+    (parts / "scratched.jpg").rename(image)
+    done = run("predict", model_file, image, "-o", tmp_path / "Bilder grün", "--json")
     assert done.exit_code == 0
-    assert lines(done.stdout)[0]["path"] == str(picture)
+    assert lines(done.stdout)[0]["path"] == str(image)
     assert (tmp_path / "Bilder grün" / "Nuß № 1 二_overlay.png").is_file()
     assert "Nuß № 1 二.jpg" in (tmp_path / "Bilder grün" / "results.csv").read_text("utf-8")
 
@@ -230,7 +230,7 @@ def test_a_name_with_dots_keeps_them(run, model_file, parts, tmp_path):
     assert (tmp_path / "out" / "part.2_overlay.png").is_file()
 
 
-def test_the_largest_picture_can_be_set(run, model_file, parts):
+def test_the_largest_image_can_be_set(run, model_file, parts):
     done = run("predict", model_file, parts / "good00.jpg", "--max-pixels", 1000, "--json")
     assert done.exit_code == 1
     (row,) = lines(done.stdout)
@@ -268,7 +268,7 @@ def test_a_file_name_that_is_no_unicode_does_not_stop_the_run(run, model_file, h
     assert "[red].jpg" in done.stderr
 
 
-def test_the_table_of_results_says_which_files_belong_to_which_picture(run, model_file, hazelnut, tmp_path):
+def test_the_table_of_results_says_which_files_belong_to_which_image(run, model_file, hazelnut, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copy(hazelnut / "test/good/04.jpg", tmp_path / name / "x.jpg")
@@ -296,12 +296,12 @@ def test_no_threads_is_wrong_usage(run, model_file, hazelnut):
 
 
 def test_weights_from_a_file_that_the_model_does_not_hold_can_be_given_again(run, hazelnut, tmp_path):
-    weights, model, picture = tmp_path / "mine.pth", tmp_path / "m", hazelnut / "test/good/04.jpg"
+    weights, model, image = tmp_path / "mine.pth", tmp_path / "m", hazelnut / "test/good/04.jpg"
     torch.save(build("resnet18", "random", (8,), (64, 64)).extractor.model.state_dict(), weights)
     small = ["--set=backbone=resnet18", f"--set=weights={weights}", "--set=taps=[8]", "--set=size=64"]
     assert run("fit", hazelnut / "train/good", "-o", model, *small, "--no-weights").exit_code == 0
     moved = weights.rename(tmp_path / "moved.pth")
-    assert "weights" in run("predict", model, picture).stderr
-    done = run("predict", model, picture, "--weights", moved, "--json")
+    assert "weights" in run("predict", model, image).stderr
+    done = run("predict", model, image, "--weights", moved, "--json")
     assert done.exit_code == 0, done.stderr
     assert lines(done.stdout)[0]["score"] > 0

@@ -48,14 +48,14 @@ def test_the_training_folder_can_be_elsewhere(run, model_file, data, tmp_path):
     assert "Nearest good patch, in " in html
 
 
-def test_pictures_that_cannot_be_read_are_listed_and_the_exit_code_says_so(run, model_file, data, tmp_path):
-    (data / "test/colour/01.jpg").write_bytes(b"this is no picture")
+def test_images_that_cannot_be_read_are_listed_and_the_exit_code_says_so(run, model_file, data, tmp_path):
+    (data / "test/colour/01.jpg").write_bytes(b"this is no image")
     done = run("report", model_file, data, "-o", tmp_path / "report.html", "--limit", 0)
     assert done.exit_code == 1
-    assert "Left out 1 picture that could not be read:" in done.stderr
+    assert "Left out 1 image that could not be read:" in done.stderr
     html = (tmp_path / "report.html").read_text("utf-8")
-    assert "1 picture could not be read" in html
-    assert "<strong>test/colour/01.jpg</strong>: not a picture" in html
+    assert "1 image could not be read" in html
+    assert "<strong>test/colour/01.jpg</strong>: not an image" in html
 
 
 def test_a_folder_that_is_not_there_is_said_before_the_work(run, model_file, hazelnut, tmp_path):
@@ -65,10 +65,10 @@ def test_a_folder_that_is_not_there_is_said_before_the_work(run, model_file, haz
     assert "MVTec AD layout" not in done.stderr
 
 
-def test_good_pictures_without_labels_cannot_be_reported_on(run, model_file, hazelnut, tmp_path):
+def test_good_images_without_labels_cannot_be_reported_on(run, model_file, hazelnut, tmp_path):
     done = run("report", model_file, hazelnut / "test/good", "-o", tmp_path / "report.html")
     assert done.exit_code == 1
-    assert "no labelled pictures to evaluate on" in done.stderr
+    assert "no labelled images to evaluate on" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

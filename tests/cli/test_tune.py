@@ -59,7 +59,7 @@ def test_the_test_split_is_used_only_where_it_is_asked_for(parts, run, tmp_path)
     assert one["auroc"] is one["miss_rate"] is one["below_best_low"] is None
     assert "AUROC" not in done.stderr
     assert choice["defective"] == 0
-    assert "Without defective pictures nobody can say which recipe finds more of them" in done.stderr
+    assert "Without defective images nobody can say which recipe finds more of them" in done.stderr
 
     done = run(*command, "--defects=test")
     assert done.exit_code == 0, done.stderr
@@ -74,7 +74,7 @@ def test_limits_that_nothing_keeps_leave_no_file(parts, run, tmp_path):
     done = run("tune", parts / "nuts", *options)
     assert done.exit_code == 1
     one, choice = lines(done.stdout)
-    assert one["limits_broken"][0].endswith("ms a picture, more than 0.001")
+    assert one["limits_broken"][0].endswith("ms an image, more than 0.001")
     assert (choice["chosen"], choice["path"]) == (None, None)
     assert "No recipe is within the limits" in done.stderr
     assert "No file was written" in done.stderr
@@ -86,7 +86,7 @@ def test_limits_that_nothing_keeps_leave_no_file(parts, run, tmp_path):
     [
         (["--defects=nowhere"], 2, "--defects is 'nowhere', and there is no such folder or table"),
         (["--folds=1"], 2, "1 is not in the range x>=2"),
-        (["--folds=7"], 1, "6 good pictures of 6 parts for 7 folds"),
+        (["--folds=7"], 1, "6 good images of 6 parts for 7 folds"),
         (["--recipes=default,fats"], 2, "There is no recipe 'fats'. Did you mean 'fast'?"),
         (["--recipes=fast,fast"], 2, "There are two recipes 'fast'"),
         (["--set=sise=3,4"], 2, "There is no recipe field 'sise'. Did you mean 'size'?"),
@@ -117,13 +117,13 @@ def test_a_recipe_that_is_compared_is_not_written_over(parts, run, tmp_path, mon
     assert (tmp_path / "recipe.json").read_text() == '{"size": 128}'
 
 
-def test_a_bad_picture_is_named_before_the_work_or_left_out(parts, run, tmp_path):
+def test_a_bad_image_is_named_before_the_work_or_left_out(parts, run, tmp_path):
     shutil.copytree(parts / "nuts/train/good", tmp_path / "good")
-    (tmp_path / "good/bad.jpg").write_bytes(b"this is no picture")
+    (tmp_path / "good/bad.jpg").write_bytes(b"this is no image")
     command = ["tune", tmp_path / "good", "--recipes=default", *FEW, "-o", tmp_path / "r.json"]
     done = run(*command)
     assert done.exit_code == 1
-    assert f"{tmp_path / 'good' / 'bad.jpg'}: not a picture" in done.stderr
+    assert f"{tmp_path / 'good' / 'bad.jpg'}: not an image" in done.stderr
     assert "Cross-validating" not in done.stderr
     done = run(*command, "--skip-bad", "--json")
     assert done.exit_code == 0, done.stderr

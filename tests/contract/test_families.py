@@ -1,7 +1,7 @@
 """The recipes `lightning` and `inspection` against the two reference systems, written out here.
 
 The references are plain and slow, and take the taps as given. Every patch is in the bank, so that
-nothing but the arithmetic is compared; pictures of 256 x 256 pixels make the resize an identity.
+nothing but the arithmetic is compared; images of 256 x 256 pixels make the resize an identity.
 """
 
 import numpy as np
@@ -38,10 +38,10 @@ def recipe_of(family: str, backbone: str, **fields) -> Recipe:
     return Recipe.named(family).replace(backbone=backbone, weights=BACKBONES[backbone], **everything, **fields)
 
 
-def taps_of(pictures: list[np.ndarray], backbone: str) -> list[Tensor]:
+def taps_of(images: list[np.ndarray], backbone: str) -> list[Tensor]:
     """The layers of stride 8 and 16 for the central 224 x 224 pixels, normalised."""
     built = build(backbone, BACKBONES[backbone], (8, 16), (224, 224))
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)[..., 16:240, 16:240] / 255
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)[..., 16:240, 16:240] / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (built.source.mean, built.source.std))
     with torch.inference_mode():
         return built.extractor((x - mean) / std)
@@ -159,12 +159,12 @@ class Means(nn.Module):
 
 @pytest.mark.parametrize("family", ["lightning", "inspection"])
 @pytest.mark.parametrize("size", [(256, 256), (300, 500), (500, 301), (200, 100), (522, 512), (257, 259)])
-def test_pictures_are_resized_and_cut_as_torchvision_does(family, size):
-    picture = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+def test_images_are_resized_and_cut_as_torchvision_does(family, size):
+    image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
     recipe = Recipe.named(family).replace(taps=("cells",), patch_size=1, pool="mean", merge="concat",
                                           coreset="identity", ratio=1.0)  # fmt: skip
-    bank = Detector(recipe, backbone=Means()).fit([picture]).bank.rows
-    x = vision.resize(torch.from_numpy(picture).permute(2, 0, 1), [256], antialias=True)
+    bank = Detector(recipe, backbone=Means()).fit([image]).bank.rows
+    x = vision.resize(torch.from_numpy(image).permute(2, 0, 1), [256], antialias=True)
     x = vision.normalize(vision.center_crop(x, [224]), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     torch.testing.assert_close(bank, rows(nn.AvgPool2d(8)(x[None])), rtol=2e-3, atol=2e-3)
 

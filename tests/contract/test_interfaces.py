@@ -24,9 +24,9 @@ pytestmark = [
 ]
 
 
-def tensors(pictures: list[np.ndarray]) -> Tensor:
-    """(N, 3, H, W), normalised as Lite0 wants it; grey pictures keep their one channel."""
-    values = [torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) / 255 for picture in pictures]
+def tensors(images: list[np.ndarray]) -> Tensor:
+    """(N, 3, H, W), normalised as Lite0 wants it; grey images keep their one channel."""
+    values = [torch.from_numpy(np.atleast_3d(image)).permute(2, 0, 1) / 255 for image in images]
     return (torch.stack(values) - 0.5) / 0.5 if values else torch.empty(0, 3, SIDE, SIDE)
 
 
@@ -35,14 +35,14 @@ class OfDetector:
         recipe = Recipe(size=SIDE, resize="stretch", ratio=0.05, calibration_share=0, image_score="max", seed=3)
         self.model = Detector(recipe)
 
-    def fit(self, pictures: list[np.ndarray]) -> None:
-        self.model.fit(pictures)
+    def fit(self, images: list[np.ndarray]) -> None:
+        self.model.fit(images)
 
-    def scores(self, pictures: list[np.ndarray]) -> list[float]:
-        return [result.score for result in self.model.predict(pictures)]
+    def scores(self, images: list[np.ndarray]) -> list[float]:
+        return [result.score for result in self.model.predict(images)]
 
-    def maps(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
-        return [result.map for result in self.model.predict(pictures)]
+    def maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        return [result.map for result in self.model.predict(images)]
 
     def bank(self) -> Tensor:
         return self.model.bank.rows
@@ -60,21 +60,21 @@ class OfLightning:
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         return Trainer(accelerator="cpu", enable_checkpointing=False, **quiet, **options)
 
-    def fit(self, pictures: list[np.ndarray]) -> None:
-        loader = torch.utils.data.DataLoader(list(tensors(pictures)), batch_size=4)
+    def fit(self, images: list[np.ndarray]) -> None:
+        loader = torch.utils.data.DataLoader(list(tensors(images)), batch_size=4)
         self.last = self.trainer(**self.model.trainer_arguments)
         self.last.fit(self.model.train(), loader)
 
-    def predicted(self, pictures: list[np.ndarray]) -> dict[str, Tensor]:
+    def predicted(self, images: list[np.ndarray]) -> dict[str, Tensor]:
         self.model.eval()
         with torch.no_grad():
-            return self.model(tensors(pictures))
+            return self.model(tensors(images))
 
-    def scores(self, pictures: list[np.ndarray]) -> list[float]:
-        return self.predicted(pictures)["pred_score"].tolist() if pictures else []
+    def scores(self, images: list[np.ndarray]) -> list[float]:
+        return self.predicted(images)["pred_score"].tolist() if images else []
 
-    def maps(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
-        return list(self.predicted(pictures)["anomaly_map"][:, 0].numpy())
+    def maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        return list(self.predicted(images)["anomaly_map"][:, 0].numpy())
 
     def bank(self) -> Tensor:
         return self.model.model.memory_bank
@@ -92,17 +92,17 @@ class OfInspection:
             self.network, LAYERS, "cpu", (3, SIDE, SIDE), 64, 64, featuresampler=GreedyCoresetSampler(0.05, "cpu")
         )
 
-    def loader(self, pictures: list[np.ndarray]) -> torch.utils.data.DataLoader:
-        return torch.utils.data.DataLoader(list(tensors(pictures)), batch_size=4)
+    def loader(self, images: list[np.ndarray]) -> torch.utils.data.DataLoader:
+        return torch.utils.data.DataLoader(list(tensors(images)), batch_size=4)
 
-    def fit(self, pictures: list[np.ndarray]) -> None:
-        self.model.fit(self.loader(pictures))
+    def fit(self, images: list[np.ndarray]) -> None:
+        self.model.fit(self.loader(images))
 
-    def scores(self, pictures: list[np.ndarray]) -> list[float]:
-        return [float(score) for score in self.model.predict(self.loader(pictures))[0]]
+    def scores(self, images: list[np.ndarray]) -> list[float]:
+        return [float(score) for score in self.model.predict(self.loader(images))[0]]
 
-    def maps(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
-        return list(self.model.predict(tensors(pictures))[1])
+    def maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        return list(self.model.predict(tensors(images))[1])
 
     def bank(self) -> Tensor:
         return torch.as_tensor(self.model.anomaly_scorer.nn_method.rows())
@@ -150,17 +150,17 @@ def test_a_defect_scores_higher_than_a_good_part_and_the_map_shows_it(fitted, ne
     assert loud.max() > calm.max()
 
 
-def test_a_picture_that_was_learned_scores_less_than_a_new_one(fitted, good, new):
+def test_a_image_that_was_learned_scores_less_than_a_new_one(fitted, good, new):
     assert max(fitted.scores(good)) < fitted.scores(new)[1]
 
 
-def test_a_batch_gives_what_its_pictures_give_alone(fitted, good, new):
-    pictures = [*new, *good]
-    alone = [fitted.scores([picture])[0] for picture in pictures]
-    assert fitted.scores(pictures) == pytest.approx(alone, rel=1e-5, abs=1e-5)
+def test_a_batch_gives_what_its_images_give_alone(fitted, good, new):
+    images = [*new, *good]
+    alone = [fitted.scores([image])[0] for image in images]
+    assert fitted.scores(images) == pytest.approx(alone, rel=1e-5, abs=1e-5)
 
 
-def test_no_pictures_give_no_results(fitted):
+def test_no_images_give_no_results(fitted):
     assert fitted.scores([]) == []
 
 
@@ -176,11 +176,11 @@ def test_predicting_before_fitting_says_what_to_do(empty, new):
 
 
 def test_fitting_on_nothing_says_what_to_do(empty):
-    with pytest.raises((DataError, NotFittedError), match=r"good pictures|training pictures"):
+    with pytest.raises((DataError, NotFittedError), match=r"good images|training images"):
         empty.fit([])
 
 
-def test_one_picture_is_enough_to_fit(empty, good, new):
+def test_one_image_is_enough_to_fit(empty, good, new):
     empty.fit(good[:1])
     assert len(empty.bank()) >= 1
     assert all(score > 0 and math.isfinite(score) for score in empty.scores(new))
@@ -204,14 +204,14 @@ def test_saved_and_loaded_it_gives_the_same_scores(empty, good, new, tmp_path):
     np.testing.assert_allclose(empty.maps(new), maps, rtol=1e-5, atol=1e-6)
 
 
-def test_grey_pictures_count_as_pictures_with_three_equal_channels(fitted, new):
-    grey = [picture.mean(2).astype(np.uint8) for picture in new]
-    three = [np.stack([picture] * 3, 2) for picture in grey]
+def test_grey_images_count_as_images_with_three_equal_channels(fitted, new):
+    grey = [image.mean(2).astype(np.uint8) for image in new]
+    three = [np.stack([image] * 3, 2) for image in grey]
     assert fitted.scores(grey) == pytest.approx(fitted.scores(three), rel=1e-6)
 
 
-def test_a_picture_of_another_size_is_scored_or_refused_by_name(fitted, new):
-    larger = [np.array(Image.fromarray(picture).resize((192, 160))) for picture in new]
+def test_a_image_of_another_size_is_scored_or_refused_by_name(fitted, new):
+    larger = [np.array(Image.fromarray(image).resize((192, 160))) for image in new]
     if isinstance(fitted, OfInspection):  # whose maps have the one size that it was told of
         with pytest.raises(PatchcoreError, match=rf"160.*192.*{SIDE}"):
             fitted.scores(larger)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
-from patchcore.data.datasets import Dataset, Sample, detect, draw, is_one, limited, pictures_in, samples
+from patchcore.data.datasets import Dataset, Sample, detect, draw, images_in, is_one, limited, samples
 from patchcore.errors import DataError, UsageError
 
 
 def make(*paths):
-    """Small picture files. Their contents do not matter here."""
+    """Small image files. Their contents do not matter here."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(path)
@@ -27,15 +27,15 @@ def names(found):
 # ---- folders
 
 
-def test_a_folder_holds_good_pictures_in_order_of_name(tmp_path):
+def test_a_folder_holds_good_images_in_order_of_name(tmp_path):
     make(*(tmp_path / name for name in ("b.png", "a.jpg", "c.TIF")))
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     found = detect(tmp_path)
     assert names(found.train) == ["a.jpg", "b.png", "c.TIF"]
     assert all(sample.kind == "good" and sample.mask is None for sample in found.train)
-    assert found.train[0].picture == tmp_path / "a.jpg"
+    assert found.train[0].image == tmp_path / "a.jpg"
     assert found.test == []
-    assert "3 pictures" in found.description
+    assert "3 images" in found.description
 
 
 def test_a_folder_is_searched_with_its_sub_folders(tmp_path):
@@ -44,25 +44,25 @@ def test_a_folder_is_searched_with_its_sub_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "expected"),
+    ("images", "expected"),
     [
-        (["a/1.png", "b/1.png", "b/x/2.png"], "folder, 3 pictures in 2 sub-folders (a, b) taken as good"),
-        (["1.png", "a/1.png"], "folder, 2 pictures, 1 of them in 1 sub-folder (a), taken as good"),
-        (["Good/1.png"], "folder, 1 picture in 1 sub-folder (Good) taken as good"),
-        (["good/1.png", "good/ok/2.png"], "folder, 2 pictures in 1 sub-folder (good) taken as good"),
-        (["good/1.png", "ok/1.png"], "folder, 2 pictures in 2 sub-folders (good, ok) taken as good"),
-        ([f"{n}/1.png" for n in range(7)], "folder, 7 pictures in 7 sub-folders (0, 1, 2, 3, 4, ...) taken as good"),
+        (["a/1.png", "b/1.png", "b/x/2.png"], "folder, 3 images in 2 sub-folders (a, b) taken as good"),
+        (["1.png", "a/1.png"], "folder, 2 images, 1 of them in 1 sub-folder (a), taken as good"),
+        (["Good/1.png"], "folder, 1 image in 1 sub-folder (Good) taken as good"),
+        (["good/1.png", "good/ok/2.png"], "folder, 2 images in 1 sub-folder (good) taken as good"),
+        (["good/1.png", "ok/1.png"], "folder, 2 images in 2 sub-folders (good, ok) taken as good"),
+        ([f"{n}/1.png" for n in range(7)], "folder, 7 images in 7 sub-folders (0, 1, 2, 3, 4, ...) taken as good"),
     ],
 )
-def test_the_description_says_in_which_sub_folders_the_pictures_are(tmp_path, pictures, expected):
-    make(*(tmp_path / name for name in pictures))
+def test_the_description_says_in_which_sub_folders_the_images_are(tmp_path, images, expected):
+    make(*(tmp_path / name for name in images))
     found = detect(tmp_path)
     assert found.description == expected
-    assert sorted(names(found.train)) == sorted(pictures)
+    assert sorted(names(found.train)) == sorted(images)
 
 
 @pytest.mark.parametrize(
-    ("pictures", "expected"),
+    ("images", "expected"),
     [
         (
             ["good/1.png", "good/2.png", "bent/1.png"],
@@ -76,23 +76,23 @@ def test_the_description_says_in_which_sub_folders_the_pictures_are(tmp_path, pi
         ),
     ],
 )
-def test_other_pictures_beside_good_ones_are_not_taken_for_good(tmp_path, pictures, expected):
-    make(*(tmp_path / name for name in pictures))
+def test_other_images_beside_good_ones_are_not_taken_for_good(tmp_path, images, expected):
+    make(*(tmp_path / name for name in images))
     with pytest.raises(DataError, match=expected.format(root=re.escape(str(tmp_path)))):
         detect(tmp_path)
     with pytest.raises(DataError, match="cannot all be taken as good"):
         samples(str(tmp_path))
 
 
-def test_a_link_to_good_pictures_beside_others_is_seen(tmp_path):
+def test_a_link_to_good_images_beside_others_is_seen(tmp_path):
     make(tmp_path / "elsewhere" / "1.png", tmp_path / "parts" / "bent" / "1.png")
     (tmp_path / "parts" / "good").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"parts has a sub-folder good, and other pictures beside it \(1 in bent\)"):
+    with pytest.raises(DataError, match=r"parts has a sub-folder good, and other images beside it \(1 in bent\)"):
         detect(tmp_path / "parts")
 
 
 def test_a_test_split_is_not_taken_for_good_and_its_data_set_is_named(hazelnut):
-    with pytest.raises(DataError, match=rf"test.good, or {re.escape(str(hazelnut))}, the data set that"):
+    with pytest.raises(DataError, match=rf"test.good, or {re.escape(str(hazelnut))}, the dataset that"):
         detect(hazelnut / "test")
 
 
@@ -108,25 +108,25 @@ def test_hidden_files_are_left_out(tmp_path):
     assert names(detect(tmp_path).train) == ["a.png"]
 
 
-def test_a_folder_without_pictures_is_an_error(tmp_path):
+def test_a_folder_without_images_is_an_error(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"holds no pictures \(\.bmp, \.jpeg, .*\)\."):
+    with pytest.raises(DataError, match=r"holds no images \(\.bmp, \.jpeg, .*\)\."):
         detect(tmp_path)
-    with pytest.raises(DataError, match=r"holds no pictures \(\.bmp, \.jpeg, .*\), nor do its sub-folders\."):
-        pictures_in(tmp_path)
+    with pytest.raises(DataError, match=r"holds no images \(\.bmp, \.jpeg, .*\), nor do its sub-folders\."):
+        images_in(tmp_path)
 
 
 def test_only_the_folder_itself_is_searched_when_asked_and_the_error_says_so(tmp_path):
     make(tmp_path / "deeper" / "a.png")
     example = re.escape(str(tmp_path / "deeper"))
-    with pytest.raises(DataError, match=rf"no pictures .*; its sub-folders, which hold 1, were .*example {example}\."):
-        pictures_in(tmp_path)
-    assert pictures_in(tmp_path, recursive=True) == [tmp_path / "deeper" / "a.png"]
+    with pytest.raises(DataError, match=rf"no images .*; its sub-folders, which hold 1, were .*example {example}\."):
+        images_in(tmp_path)
+    assert images_in(tmp_path, recursive=True) == [tmp_path / "deeper" / "a.png"]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.csv"])
 def test_a_path_that_is_nothing_is_an_error(tmp_path, name):
-    with pytest.raises(DataError, match=rf"{name}: expected a folder of pictures, a data set root, or a \.csv table"):
+    with pytest.raises(DataError, match=rf"{name}: expected a folder of images, a dataset root, or a \.csv table"):
         detect(tmp_path / name)
 
 
@@ -179,8 +179,8 @@ def test_a_root_of_several_categories_is_an_error_that_names_them(tmp_path):
 # ---- CSV
 
 
-def table(folder, text, *pictures):
-    make(*(folder / name for name in pictures))
+def table(folder, text, *images):
+    make(*(folder / name for name in images))
     path = folder / "parts.csv"
     path.write_text(text, encoding="utf-8")
     return path
@@ -189,7 +189,7 @@ def table(folder, text, *pictures):
 def test_a_table_of_paths_alone_is_for_training(tmp_path):
     found = detect(table(tmp_path, "path\na.png\nsub/b.png\n"))
     assert names(found.train) == ["a.png", "sub/b.png"]
-    assert found.train[1].picture == tmp_path / "sub" / "b.png"
+    assert found.train[1].image == tmp_path / "sub" / "b.png"
     assert found.train[0].kind is None
     assert found.test == []
 
@@ -224,7 +224,7 @@ def test_a_table_with_all_columns(tmp_path):
 def test_a_table_may_hold_absolute_paths(tmp_path):
     make(tmp_path / "elsewhere" / "a.png")
     found = detect(table(tmp_path / "tables", f"path\n{tmp_path / 'elsewhere' / 'a.png'}\n", "x.png"))
-    assert found.train[0].picture == tmp_path / "elsewhere" / "a.png"
+    assert found.train[0].image == tmp_path / "elsewhere" / "a.png"
 
 
 def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
@@ -248,9 +248,9 @@ def test_a_row_without_a_split_is_an_error_where_others_have_one(tmp_path):
         detect(table(tmp_path, "path,label,split\na.png,good,train\nb.png,good,\n"))
 
 
-def test_one_picture_is_not_several(tmp_path):
+def test_one_image_is_not_several(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    assert detect(tmp_path).description == "folder, 1 picture taken as good"
+    assert detect(tmp_path).description == "folder, 1 image taken as good"
 
 
 def test_an_unknown_split_is_an_error_with_its_line(tmp_path):
@@ -285,7 +285,7 @@ def test_a_table_in_another_encoding_is_an_error_that_says_so(tmp_path):
 # ---- samples from whatever a caller holds
 
 
-def test_samples_of_a_path_to_a_picture(tmp_path):
+def test_samples_of_a_path_to_a_image(tmp_path):
     for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
         (sample,) = samples(path)
         assert sample == Sample(str(path), path)
@@ -306,25 +306,25 @@ def test_samples_of_a_list_of_paths(tmp_path):
 
 
 def test_samples_of_one_array_or_tensor_or_pillow_image():
-    for picture in (np.zeros((4, 5, 3)), np.zeros((4, 5)), torch.zeros(3, 4, 5), Image.new("L", (4, 5))):
-        (sample,) = samples(picture)
-        assert sample.picture is picture
+    for image in (np.zeros((4, 5, 3)), np.zeros((4, 5)), torch.zeros(3, 4, 5), Image.new("L", (4, 5))):
+        (sample,) = samples(image)
+        assert sample.image is image
 
 
-def test_samples_of_a_batch_are_its_pictures_in_order():
+def test_samples_of_a_batch_are_its_images_in_order():
     array = np.arange(3 * 4 * 5 * 3).reshape(3, 4, 5, 3)
     found = list(samples(array))
     assert [sample.name for sample in found] == ["#0", "#1", "#2"]
-    assert all(np.array_equal(s.picture, a) for s, a in zip(found, array, strict=True))
+    assert all(np.array_equal(s.image, a) for s, a in zip(found, array, strict=True))
     tensor = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
     found = list(samples(tensor))
-    assert all(torch.equal(s.picture, t) for s, t in zip(found, tensor, strict=True))
+    assert all(torch.equal(s.image, t) for s, t in zip(found, tensor, strict=True))
 
 
 def test_samples_of_a_list_of_arrays_and_batches():
     found = list(samples([np.zeros((4, 5, 3)), np.ones((2, 4, 5, 3)), Image.new("L", (4, 5))]))
     assert names(found) == ["#0", "#1", "#2", "#3"]
-    assert [np.asarray(sample.picture).shape for sample in found] == [(4, 5, 3)] * 3 + [(5, 4)]
+    assert [np.asarray(sample.image).shape for sample in found] == [(4, 5, 3)] * 3 + [(5, 4)]
 
 
 def test_samples_of_a_data_loader():
@@ -334,14 +334,14 @@ def test_samples_of_a_data_loader():
     keyed = list(samples(DataLoader([{"image": one, "label": 0} for one in data], batch_size=2)))
     for found in (plain, labelled, keyed):
         assert names(found) == ["#0", "#1", "#2", "#3", "#4"]
-        assert all(torch.equal(s.picture, one) for s, one in zip(found, data, strict=True))
+        assert all(torch.equal(s.image, one) for s, one in zip(found, data, strict=True))
 
 
-def test_of_tuples_the_first_and_of_dicts_the_image_is_the_picture():
-    picture = np.zeros((4, 5, 3))
-    for item in ((picture, 1), [picture, 1], {"image": picture, "label": 1}):
+def test_of_tuples_the_first_and_of_dicts_the_image_is_the_image():
+    image = np.zeros((4, 5, 3))
+    for item in ((image, 1), [image, 1], {"image": image, "label": 1}):
         (sample,) = samples([item])
-        assert sample.picture is picture
+        assert sample.image is image
 
 
 def test_a_dict_without_an_image_is_an_error_that_names_its_keys():
@@ -369,7 +369,7 @@ def test_samples_of_a_generator_are_taken_one_by_one():
 
 @pytest.mark.parametrize(("nothing", "kind"), [(3, "int"), (None, "NoneType"), (object(), "object")])
 def test_something_else_is_an_error_that_names_what_is_taken(nothing, kind):
-    with pytest.raises(UsageError, match=rf"got {kind}; expected a path, a picture, a list or generator.*DataLoader"):
+    with pytest.raises(UsageError, match=rf"got {kind}; expected a path, an image, a list or generator.*DataLoader"):
         samples(nothing)
 
 
@@ -410,7 +410,7 @@ def test_a_limit_draws_from_all_and_by_the_seed():
     drawn = [names(limited(some(100), 10, seed)) for seed in range(30)]
     assert drawn[0] != [str(index) for index in range(10)]
     assert len({tuple(one) for one in drawn}) == 30
-    # 300 draws from 100: nearly every picture has had its chance.
+    # 300 draws from 100: nearly every image has had its chance.
     assert len({name for one in drawn for name in one}) > 85
 
 

@@ -1,4 +1,4 @@
-"""Pictures from files, folders, video files and cameras."""
+"""Images from files, folders, video files and cameras."""
 
 import os
 from itertools import islice
@@ -15,7 +15,7 @@ from patchcore.errors import DataError, UsageError
 COLOURS = [(200, 30, 30), (30, 180, 30), (20, 40, 220)]  # R, G, B
 
 
-def picture(colour, size=(48, 64)) -> np.ndarray:
+def image(colour, size=(48, 64)) -> np.ndarray:
     return np.broadcast_to(np.array(colour, np.uint8), (*size, 3)).copy()
 
 
@@ -25,36 +25,36 @@ def video(request, tmp_path):
     writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter_fourcc(*code), 5, (64, 48))
     assert writer.isOpened()
     for colour in COLOURS:
-        writer.write(picture(colour)[..., ::-1])
+        writer.write(image(colour)[..., ::-1])
     writer.release()
     return tmp_path / name
 
 
-def test_a_video_gives_its_pictures_in_order_in_rgb(video):
+def test_a_video_gives_its_images_in_order_in_rgb(video):
     found = list(frames(video))
     assert [sample.name for sample in found] == ["clip/000000", "clip/000001", "clip/000002"]
     for sample, colour in zip(found, COLOURS, strict=True):
-        pixels = read(sample.picture, sample.name)
+        pixels = read(sample.image, sample.name)
         assert pixels.shape == (48, 64, 3)
         assert pixels.dtype == np.uint8
         assert np.abs(pixels.mean((0, 1)) - colour).max() < 8  # both codecs lose a little
 
 
-def test_pictures_of_a_video_are_read_when_they_are_asked_for(video):
+def test_images_of_a_video_are_read_when_they_are_asked_for(video):
     taken = list(islice(frames(str(video)), 1))
     assert [sample.name for sample in taken] == ["clip/000000"]
 
 
-def test_a_file_gives_itself_and_a_folder_its_pictures(tmp_path):
+def test_a_file_gives_itself_and_a_folder_its_images(tmp_path):
     for name in ("b.png", "a.png", "notes.txt"):
-        Image.fromarray(picture((1, 2, 3))).save(tmp_path / name, "PNG")
-    assert [(s.name, s.picture) for s in frames(tmp_path / "b.png")] == [("b.png", tmp_path / "b.png")]
+        Image.fromarray(image((1, 2, 3))).save(tmp_path / name, "PNG")
+    assert [(s.name, s.image) for s in frames(tmp_path / "b.png")] == [("b.png", tmp_path / "b.png")]
     assert [s.name for s in frames(str(tmp_path))] == ["a.png", "b.png"]
 
 
 def test_a_file_whose_name_is_a_number_is_no_camera(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(picture((1, 2, 3))).save("0", "PNG")
+    Image.fromarray(image((1, 2, 3))).save("0", "PNG")
     assert [s.name for s in frames("0")] == ["0"]
 
 
@@ -69,8 +69,8 @@ def test_a_source_that_is_not_there_or_is_no_video_says_so(tmp_path, capfd):
     with pytest.raises(UsageError, match="no such file or folder"):
         next(frames(tmp_path / "gone.png"))
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
-    with pytest.raises(DataError, match="no picture of this video can be read"):
+    with pytest.raises(DataError, match="no image of this video can be read"):
         next(frames(tmp_path / "broken.mp4"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         next(frames(tmp_path / "empty"))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from patchcore_runtime import PictureError as RuntimePictureError
-from patchcore_runtime import pictures as runtime
+from patchcore_runtime import ImageError as RuntimeImageError
+from patchcore_runtime import images as runtime
 from PIL import Image, ImageFile
 
 from patchcore.data import MAX_PIXELS, images
 from patchcore.data.images import EXTENSIONS, to_tensor
 from patchcore.data.masks import read_mask
-from patchcore.errors import DataError, PictureError
+from patchcore.errors import DataError, ImageError
 
 HEIGHT, WIDTH = 6, 9
 
@@ -28,11 +28,11 @@ def outcome(reader, refusal, *arguments):
         return None, error
 
 
-def read(picture, name, max_pixels=MAX_PIXELS):
+def read(image, name, max_pixels=MAX_PIXELS):
     """What the library reads. The runtime without torch must read the same, or refuse it for the same reason."""
-    pixels, refused = outcome(images.read, PictureError, picture, name, max_pixels)
-    if not isinstance(picture, torch.Tensor):
-        theirs, too = outcome(runtime.read, RuntimePictureError, picture, name, max_pixels)
+    pixels, refused = outcome(images.read, ImageError, image, name, max_pixels)
+    if not isinstance(image, torch.Tensor):
+        theirs, too = outcome(runtime.read, RuntimeImageError, image, name, max_pixels)
         np.testing.assert_array_equal(theirs, pixels, strict=True)
         assert (refused is None) == (too is None)
         if refused:
@@ -294,7 +294,7 @@ def test_a_colour_tiff_in_planes_is_read_or_refused_but_never_misread(tmp_path, 
     tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
     try:
         pixels = read(tmp_path / "a.tif", "a")
-    except PictureError as error:
+    except ImageError as error:
         assert "planes" in str(error) or "planar" in str(error)  # noqa: PT017
     else:
         np.testing.assert_array_equal(pixels, array)
@@ -318,7 +318,7 @@ def test_a_tiff_of_32_bit_whole_numbers_is_not_silently_cut(tmp_path, value):
     array = grey().astype(np.int32)
     array[2, 3] = value
     tifffile.imwrite(tmp_path / "a.tif", array)
-    with pytest.raises(PictureError, match=r"a: .*(int32|32-bit|16 bits|65535)"):
+    with pytest.raises(ImageError, match=r"a: .*(int32|32-bit|16 bits|65535)"):
         read(tmp_path / "a.tif", "a")
 
 
@@ -335,7 +335,7 @@ def test_a_float_tiff_with_values_that_are_no_numbers_is_refused(tmp_path, bad):
     array = np.zeros((HEIGHT, WIDTH), np.float32)
     array[2, 3] = bad
     tifffile.imwrite(tmp_path / "a.tif", array)
-    with pytest.raises(PictureError, match="a: a float picture with NaN or infinite values"):
+    with pytest.raises(ImageError, match="a: a float image with NaN or infinite values"):
         read(tmp_path / "a.tif", "a")
 
 
@@ -386,7 +386,7 @@ def test_orientation_of_a_pillow_image_is_applied(tmp_path, orientation):
         np.testing.assert_array_equal(read(image, "a"), UPRIGHT[orientation](colour()))
 
 
-# ---- files that are no pictures
+# ---- files that are no images
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp"])
@@ -397,7 +397,7 @@ def test_a_truncated_file_is_refused(tmp_path, suffix):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     # A half-written TIFF or WebP may lack the part that says what it is.
-    with pytest.raises(PictureError, match=r"my part: (damaged or truncated: .+|not a picture that can be read)"):
+    with pytest.raises(ImageError, match=r"my part: (damaged or truncated: .+|not an image that can be read)"):
         read(path, "my part")
 
 
@@ -405,7 +405,7 @@ def test_a_truncated_deep_png_is_refused(tmp_path):
     path = tmp_path / "a.png"
     write_png(path, np.random.default_rng(0).integers(0, 65536, (80, 80, 3), np.uint16), kind=2)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(PictureError, match="a: damaged or truncated: "):
+    with pytest.raises(ImageError, match="a: damaged or truncated: "):
         read(path, "a")
 
 
@@ -414,7 +414,7 @@ def test_a_truncated_deep_tiff_is_refused(tmp_path):
     array = np.random.default_rng(0).integers(0, 65536, (80, 80, 3), np.uint16)
     tifffile.imwrite(path, array, photometric="rgb")
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(PictureError, match="a: damaged or truncated: "):
+    with pytest.raises(ImageError, match="a: damaged or truncated: "):
         read(path, "a")
 
 
@@ -422,40 +422,40 @@ def test_a_pillow_image_of_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
-    with Image.open(path) as image, pytest.raises(PictureError, match="a: damaged or truncated: "):
+    with Image.open(path) as image, pytest.raises(ImageError, match="a: damaged or truncated: "):
         read(image, "a")
 
 
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(PictureError, match=r"a\.png: an empty file \(0 bytes\)"):
+    with pytest.raises(ImageError, match=r"a\.png: an empty file \(0 bytes\)"):
         read(tmp_path / "a.png", "a.png")
 
 
 def test_a_text_file_is_refused_and_the_known_formats_are_named(tmp_path):
-    (tmp_path / "a.png").write_text("not a picture")
-    with pytest.raises(PictureError, match=r"a: not a picture that can be read\. Known: \.bmp, \.jpeg, \.jpg, \.png"):
+    (tmp_path / "a.png").write_text("not an image")
+    with pytest.raises(ImageError, match=r"a: not an image that can be read\. Known: \.bmp, \.jpeg, \.jpg, \.png"):
         read(tmp_path / "a.png", "a")
 
 
 @pytest.mark.parametrize("array", [np.ones((8, 8)), np.ones((8, 8, 3), np.float32)])
 def test_a_float_tiff_that_cannot_be_read_says_how_to_give_it(tmp_path, array):
     tifffile.imwrite(tmp_path / "a.tiff", array, photometric="rgb" if array.ndim == 3 else "minisblack")
-    with pytest.raises(PictureError, match=r"a: not a picture .* not every TIFF of floats: give that as an array\."):
+    with pytest.raises(ImageError, match=r"a: not an image .* not every TIFF of floats: give that as an array\."):
         read(tmp_path / "a.tiff", "a")
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(PictureError, match="a: a folder, where a picture was expected"):
+    with pytest.raises(ImageError, match="a: a folder, where an image was expected"):
         read(tmp_path, "a")
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(PictureError, match=r"a: no such file"):
+    with pytest.raises(ImageError, match=r"a: no such file"):
         read(tmp_path / "none.png", "a")
 
 
-def test_the_error_says_which_picture_and_is_caught_as_bad_data(tmp_path):
+def test_the_error_says_which_image_and_is_caught_as_bad_data(tmp_path):
     with pytest.raises(DataError) as caught:
         read(tmp_path / "none.png", "line 7")
     assert caught.value.name == "line 7"
@@ -465,14 +465,14 @@ def test_the_error_says_which_picture_and_is_caught_as_bad_data(tmp_path):
 # ---- limits
 
 
-def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(tmp_path):
+def test_a_image_above_the_limit_is_refused_before_it_is_decoded(tmp_path):
     # A header that promises 10 gigapixels, with no data behind it.
     write_png(tmp_path / "a.png", np.zeros((1, 1), np.uint16), kind=0)
     data = bytearray((tmp_path / "a.png").read_bytes())
     data[16:24] = struct.pack(">II", 100_000, 100_000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(PictureError, match=r"a: 100000 x 100000 pixels are more than the limit of 100000000\."):
+    with pytest.raises(ImageError, match=r"a: 100000 x 100000 pixels are more than the limit of 100000000\."):
         read(tmp_path / "a.png", "a")
 
 
@@ -483,9 +483,7 @@ def test_the_limit_is_ours_whatever_pillow_s_is(tmp_path, monkeypatch, pillow_li
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
     np.testing.assert_array_equal(read(tmp_path / "a.png", "a", max_pixels=HEIGHT * WIDTH), colour())
     assert pillow_limit == Image.MAX_IMAGE_PIXELS
-    with pytest.raises(
-        PictureError, match=rf"a: {WIDTH} x {HEIGHT} pixels are more than the limit of 53.*--max-pixels"
-    ):
+    with pytest.raises(ImageError, match=rf"a: {WIDTH} x {HEIGHT} pixels are more than the limit of 53.*--max-pixels"):
         read(tmp_path / "a.png", "a", max_pixels=HEIGHT * WIDTH - 1)
     assert pillow_limit == Image.MAX_IMAGE_PIXELS
 
@@ -494,11 +492,11 @@ def test_the_limit_is_ours_whatever_pillow_s_is(tmp_path, monkeypatch, pillow_li
 def test_a_limit_below_pillow_s_is_named_even_where_pillow_would_refuse_too(tmp_path, monkeypatch, pillow_limit):
     Image.fromarray(colour()).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
-    with pytest.raises(PictureError, match=r"a: 9 x 6 pixels are more than the limit of 10\."):
+    with pytest.raises(ImageError, match=r"a: 9 x 6 pixels are more than the limit of 10\."):
         read(tmp_path / "a.png", "a", max_pixels=10)
 
 
-def test_pictures_are_decoded_side_by_side(tmp_path, monkeypatch):
+def test_images_are_decoded_side_by_side(tmp_path, monkeypatch):
     # A decoder that goes on once two threads are in it; one at a time, the barrier breaks.
     both = threading.Barrier(2)
 
@@ -515,7 +513,7 @@ def test_pictures_are_decoded_side_by_side(tmp_path, monkeypatch):
             assert not pixels.any()
 
 
-def test_pillow_s_limit_is_back_before_a_picture_is_decoded(tmp_path, monkeypatch):
+def test_pillow_s_limit_is_back_before_a_image_is_decoded(tmp_path, monkeypatch):
     # The limit belongs to the whole process: other threads rely on it while ours decode.
     seen = []
 
@@ -610,27 +608,27 @@ def test_pillow_images_are_read_like_their_files():
 )
 def test_an_array_of_another_shape_is_refused(array, shape):
     message = rf"a: an array of shape {shape}; expected \(H, W\), or \(H, W, C\) with C = 1, 3 or 4\."
-    with pytest.raises(PictureError, match=message):
+    with pytest.raises(ImageError, match=message):
         read(array, "a")
 
 
 def test_a_tensor_of_another_shape_is_refused_with_the_shape_that_it_has():
     message = r"a: a tensor of shape \(40, 50, 3\); expected \(H, W\), or channels first, \(C, H, W\), with C = 1, 3"
-    with pytest.raises(PictureError, match=message):
+    with pytest.raises(ImageError, match=message):
         read(torch.zeros(40, 50, 3), "a")
 
 
 @pytest.mark.parametrize("array", [np.zeros((0, 0, 3), np.uint8), np.zeros((0, 5)), torch.zeros(3, 0, 5)])
 def test_an_array_without_pixels_is_refused(array):
     shape = str(tuple(array.shape)).replace("(", r"\(").replace(")", r"\)")
-    with pytest.raises(PictureError, match=rf"of shape {shape}, which has no pixels"):
+    with pytest.raises(ImageError, match=rf"of shape {shape}, which has no pixels"):
         read(array, "a")
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.complex64])
 def test_an_array_of_another_type_is_refused(dtype):
     name = np.dtype(dtype).name
-    with pytest.raises(PictureError, match=f"a: an array of {name}; expected uint8, uint16 or float"):
+    with pytest.raises(ImageError, match=f"a: an array of {name}; expected uint8, uint16 or float"):
         read(np.zeros((4, 4), dtype), "a")
 
 
@@ -639,7 +637,7 @@ def test_an_array_of_another_type_is_refused(dtype):
 def test_values_that_are_no_numbers_are_refused(bad, as_tensor):
     array = np.zeros((4, 4), np.float32)
     array[1, 2] = bad
-    with pytest.raises(PictureError, match="a: a float picture with NaN or infinite values"):
+    with pytest.raises(ImageError, match="a: a float image with NaN or infinite values"):
         read(torch.from_numpy(array) if as_tensor else array, "a")
 
 
@@ -678,9 +676,9 @@ def test_floats_from_0_to_1_stay_as_they_are():
 )
 def test_other_floats_are_refused_without_a_range_and_one_is_suggested(low, high, suggested):
     pixels = np.array([[[low], [high]]], np.float32)
-    message = rf"a: a float picture with values from {low:g} to {high:g}; expected 0 to 1.*value_range=\[{suggested}\]"
+    message = rf"a: a float image with values from {low:g} to {high:g}; expected 0 to 1.*value_range=\[{suggested}\]"
     message = message.replace("+", r"\+")
-    with pytest.raises(PictureError, match=message):
+    with pytest.raises(ImageError, match=message):
         to_tensor(pixels, "a")
 
 
@@ -742,13 +740,13 @@ def test_an_empty_mask_marks_nothing(tmp_path):
 
 def test_a_mask_of_another_size_is_refused(tmp_path):
     Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "m.png")
-    message = r"m\.png: a mask of 5 x 4 pixels for a picture of 10 x 8; they must be the same size"
-    with pytest.raises(PictureError, match=message):
+    message = r"m\.png: a mask of 5 x 4 pixels for an image of 10 x 8; they must be the same size"
+    with pytest.raises(ImageError, match=message):
         read_mask(tmp_path / "m.png", (8, 10))
 
 
 def test_a_missing_mask_is_refused(tmp_path):
-    with pytest.raises(PictureError, match=r"none\.png: no such file"):
+    with pytest.raises(ImageError, match=r"none\.png: no such file"):
         read_mask(tmp_path / "none.png", (8, 10))
 
 
@@ -759,12 +757,10 @@ def test_the_runtime_knows_the_same_files_and_limit():
 def test_the_runtime_refuses_16_bit_colours_without_opencv_and_says_what_to_do(tmp_path, monkeypatch):
     write_png(tmp_path / "a.png", colour(dtype=np.uint16), kind=2)
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(
-        RuntimePictureError, match=r"which Pillow would cut to 8\..*'patchcore-runtime\[deep\]', or give"
-    ):
+    with pytest.raises(RuntimeImageError, match=r"which Pillow would cut to 8\..*'patchcore-runtime\[deep\]', or give"):
         runtime.read(tmp_path / "a.png", "a")
     tifffile.imwrite(tmp_path / "a.tif", colour(dtype=np.uint16))
-    with pytest.raises(RuntimePictureError, match="colours of 16 bits"):
+    with pytest.raises(RuntimeImageError, match="colours of 16 bits"):
         runtime.read(tmp_path / "a.tif", "a")
     write_png(tmp_path / "grey.png", grey(np.uint16), kind=0)
     assert runtime.read(tmp_path / "grey.png", "a").dtype == np.uint16

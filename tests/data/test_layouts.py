@@ -19,7 +19,7 @@ SIZE = (6, 5)
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
-def picture(*paths):
+def image(*paths):
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", SIZE, (90, 120, 60)).save(path)
@@ -46,28 +46,28 @@ def looked_at(found):
 
 
 def mvtec_ad(root):
-    picture(*(root / f"train/good/{n:03}.png" for n in range(3)))
-    picture(root / "test/good/000.png", root / "test/hole/000.png", root / "test/scratches/026.png")
+    image(*(root / f"train/good/{n:03}.png" for n in range(3)))
+    image(root / "test/good/000.png", root / "test/hole/000.png", root / "test/scratches/026.png")
     mask(root / "ground_truth/hole/000_mask.png")
     mask(root / "ground_truth/scratches/026_mask.png")
     return root
 
 
 def mvtec_ad2(root):
-    picture(root / "train/good/000_regular.png", root / "train/good/001_regular.png")
-    picture(root / "validation/good/000_regular.png")
-    picture(root / "test_public/good/000_regular.png", root / "test_public/good/000_overexposed.png")
-    picture(root / "test_public/bad/000_regular.png")
+    image(root / "train/good/000_regular.png", root / "train/good/001_regular.png")
+    image(root / "validation/good/000_regular.png")
+    image(root / "test_public/good/000_regular.png", root / "test_public/good/000_overexposed.png")
+    image(root / "test_public/bad/000_regular.png")
     mask(root / "test_public/ground_truth/bad/000_regular_mask.png")
-    picture(root / "test_private/000.png", root / "test_private/001.png", root / "test_private_mixed/000.png")
+    image(root / "test_private/000.png", root / "test_private/001.png", root / "test_private_mixed/000.png")
     return root
 
 
 def mvtec_loco(root):
-    picture(root / "train/good/000.png", root / "train/good/001.png")
-    picture(root / "validation/good/000.png", root / "validation/good/001.png")
-    picture(root / "test/good/000.png", root / "test/logical_anomalies/000.png")
-    picture(root / "test/structural_anomalies/000.png", root / "test/structural_anomalies/001.png")
+    image(root / "train/good/000.png", root / "train/good/001.png")
+    image(root / "validation/good/000.png", root / "validation/good/001.png")
+    image(root / "test/good/000.png", root / "test/logical_anomalies/000.png")
+    image(root / "test/structural_anomalies/000.png", root / "test/structural_anomalies/001.png")
     for name in ("logical_anomalies/000/000", "logical_anomalies/000/001", "structural_anomalies/000/000"):
         mask(root / f"ground_truth/{name}.png", 254)
     mask(root / "ground_truth/structural_anomalies/001/000.png", 253)
@@ -80,10 +80,10 @@ def visa(root, objects=("candle", "pcb1")):
     for name in objects:
         for n, split in enumerate(("train", "train", "test")):
             path = f"{name}/Data/Images/Normal/{n:04}.JPG"
-            picture(root / path)
+            image(root / path)
             rows.append((name, split, "normal", path, ""))
         path, truth = f"{name}/Data/Images/Anomaly/000.JPG", f"{name}/Data/Masks/Anomaly/000.png"
-        picture(root / path)
+        image(root / path)
         mask(root / truth, 3)  # the third kind of defect
         rows.append((name, "test", "anomaly", path, truth))
         (root / name / "image_anno.csv").write_text("image,label,mask\n")
@@ -94,10 +94,10 @@ def visa(root, objects=("candle", "pcb1")):
 
 
 def btad(root):
-    for category, pictures, masks in (("01", "bmp", "png"), ("02", "png", "png"), ("03", "bmp", "bmp")):
+    for category, images, masks in (("01", "bmp", "png"), ("02", "png", "png"), ("03", "bmp", "bmp")):
         folder = root / category
-        picture(folder / f"train/ok/0000.{pictures}", folder / f"train/ok/0001.{pictures}")
-        picture(folder / f"test/ok/0000.{pictures}", folder / f"test/ko/0000.{pictures}")
+        image(folder / f"train/ok/0000.{images}", folder / f"train/ok/0001.{images}")
+        image(folder / f"test/ok/0000.{images}", folder / f"test/ko/0000.{images}")
         mask(folder / f"ground_truth/ko/0000.{masks}")
     return root
 
@@ -106,19 +106,19 @@ def kolektor(root):
     """Five items of three parts; Part1 of every other item is defective."""
     for n in range(1, 6):
         for part in range(3):
-            picture(root / f"kos{n:02}/Part{part}.jpg")
+            image(root / f"kos{n:02}/Part{part}.jpg")
             mask(root / f"kos{n:02}/Part{part}_label.bmp", 255 * (part == 1 and n % 2))
     return root
 
 
 def magnetic_tile(root):
     for name in ("exp0_num_743", "exp1_num_10181", "exp1_num_10334"):  # only the last is kept for testing
-        picture(root / f"MT_Free/Imgs/{name}.jpg")
+        image(root / f"MT_Free/Imgs/{name}.jpg")
         mask(root / f"MT_Free/Imgs/{name}.png", 0)
     for kind in ("Blowhole", "Break", "Crack", "Fray", "Uneven"):
-        picture(root / f"MT_{kind}/Imgs/exp1_num_7.jpg")
+        image(root / f"MT_{kind}/Imgs/exp1_num_7.jpg")
         mask(root / f"MT_{kind}/Imgs/exp1_num_7.png")
-    picture(root / "MT_Uneven/Imgs/exp3_num_45042.jpg")
+    image(root / "MT_Uneven/Imgs/exp3_num_45042.jpg")
     mask(root / "MT_Uneven/Imgs/exp3_num_45042.png", 0)
     return root
 
@@ -136,7 +136,7 @@ def solar_cells(root):
         (11, 0.0, "poly"),
         (12, 0.6666666666666666, "poly"),
     ):
-        picture(root / f"images/cell{n:04}.png")
+        image(root / f"images/cell{n:04}.png")
         lines.append(f"images/cell{n:04}.png  {probability}                 {kind}\n")
     (root / "labels.csv").write_text("".join(lines))
     return root
@@ -155,9 +155,9 @@ def test_mvtec_ad_and_mpdd(tmp_path):
     ]
 
 
-def test_in_the_mvtec_ad_layout_a_mask_may_have_the_pictures_name_and_another_format(tmp_path):
+def test_in_the_mvtec_ad_layout_a_mask_may_have_the_images_name_and_another_format(tmp_path):
     # What prepare_data.py of VisA writes.
-    picture(tmp_path / "train/good/0000.JPG", tmp_path / "test/good/0001.JPG", tmp_path / "test/bad/000.JPG")
+    image(tmp_path / "train/good/0000.JPG", tmp_path / "test/good/0001.JPG", tmp_path / "test/bad/000.JPG")
     mask(tmp_path / "ground_truth/bad/000.png")
     assert looked_at(detect(tmp_path)) == [
         ("test/bad/000.JPG", "bad", "bad/000.png"),
@@ -174,8 +174,8 @@ def test_mvtec_ad2_is_tested_on_its_public_set(tmp_path):
         ("test_public/good/000_regular.png", "good", None),
     ]
     assert found.description == (
-        "MVTec AD 2, 2 good to train on, 2 good and 1 defective to test on; not used: 1 picture of validation/good, "
-        "2 pictures of test_private, 1 picture of test_private_mixed"
+        "MVTec AD 2, 2 good to train on, 2 good and 1 defective to test on; not used: 1 image of validation/good, "
+        "2 images of test_private, 1 image of test_private_mixed"
     )
 
 
@@ -195,7 +195,7 @@ def test_mvtec_loco_is_read_at_image_level(tmp_path):
         ("test/structural_anomalies/000.png", "structural_anomalies", None),
         ("test/structural_anomalies/001.png", "structural_anomalies", None),
     ]
-    assert found.description.endswith("at image level; not used: 2 pictures of validation/good")
+    assert found.description.endswith("at image level; not used: 2 images of validation/good")
 
 
 def test_visa_is_split_by_its_table(tmp_path):
@@ -205,7 +205,7 @@ def test_visa_is_split_by_its_table(tmp_path):
         ("candle/Data/Images/Normal/0002.JPG", "good", None),
         ("candle/Data/Images/Anomaly/000.JPG", "anomaly", "Anomaly/000.png"),
     ]
-    assert found.train[0].picture == tmp_path / "VisA/candle/Data/Images/Normal/0000.JPG"
+    assert found.train[0].image == tmp_path / "VisA/candle/Data/Images/Normal/0000.JPG"
     # Its masks number the kinds of defect: nothing in them is bright.
     assert read_mask(found.test[1].mask, SIZE[::-1]).sum() == 1
 
@@ -216,15 +216,15 @@ def test_an_object_of_visa_is_found_from_inside_its_folder(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("category", "pictures", "masks"), [("01", "bmp", "png"), ("02", "png", "png"), ("03", "bmp", "bmp")]
+    ("category", "images", "masks"), [("01", "bmp", "png"), ("02", "png", "png"), ("03", "bmp", "bmp")]
 )
-def test_btad(tmp_path, category, pictures, masks):
+def test_btad(tmp_path, category, images, masks):
     found = detect(btad(tmp_path) / category)
-    assert names(found.train) == [f"train/ok/0000.{pictures}", f"train/ok/0001.{pictures}"]
+    assert names(found.train) == [f"train/ok/0000.{images}", f"train/ok/0001.{images}"]
     assert {sample.kind for sample in found.train} == {"good"}
     assert looked_at(found) == [
-        (f"test/ko/0000.{pictures}", "ko", f"ko/0000.{masks}"),
-        (f"test/ok/0000.{pictures}", "good", None),
+        (f"test/ko/0000.{images}", "ko", f"ko/0000.{masks}"),
+        (f"test/ok/0000.{images}", "good", None),
     ]
 
 
@@ -245,7 +245,7 @@ def test_kolektor_is_split_by_item(tmp_path):
         ("kos05/Part1.jpg", "defect", "kos05/Part1_label.bmp"),
         ("kos05/Part2.jpg", "good", None),
     ]
-    assert found.description.endswith("left out: 2 defective pictures of the training items")
+    assert found.description.endswith("left out: 2 defective images of the training items")
 
 
 def test_magnetic_tiles_are_split_by_tile(tmp_path):
@@ -271,8 +271,8 @@ def test_elpv_is_split_by_the_names_of_its_files(tmp_path, kind, train, test):
     assert names(found.train) == train
     assert names(found.test) == test
     assert [s.kind for s in found.test] == ["good", "defect", "defect"][: len(test)]
-    assert found.train[0].picture == root / train[0]
-    # It is no folder, and still not taken for a picture.
+    assert found.train[0].image == root / train[0]
+    # It is no folder, and still not taken for an image.
     assert names(samples(root / kind)) == train
 
 
@@ -286,14 +286,14 @@ def test_elpv_of_the_package(kind, good, tested_good, defects):
     assert not set(names(found.train)) & set(names(found.test))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the data sets are not here: ../shared/data beside the repository")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the datasets are not here: ../shared/data beside the repository")
 def test_the_splits_are_those_of_the_data_sets_beside_the_repository(tmp_path):
     here = SHARED / "magnetic_tile" / "magnetic_tile"
     for part in ("train", "test"):
         for path in (here / part / "good").iterdir():
-            picture(tmp_path / "MT_Free" / "Imgs" / f"{path.stem}.jpg")
+            image(tmp_path / "MT_Free" / "Imgs" / f"{path.stem}.jpg")
     for kind in ("Blowhole", "Break", "Crack", "Fray", "Uneven"):
-        picture(tmp_path / f"MT_{kind}/Imgs/exp1_num_7.jpg")
+        image(tmp_path / f"MT_{kind}/Imgs/exp1_num_7.jpg")
         mask(tmp_path / f"MT_{kind}/Imgs/exp1_num_7.png")
     found = detect(tmp_path)
     assert {Path(n).stem for n in names(found.train)} == {path.stem for path in (here / "train" / "good").iterdir()}
@@ -302,23 +302,23 @@ def test_the_splits_are_those_of_the_data_sets_beside_the_repository(tmp_path):
 
 
 def test_a_plain_folder_and_a_table_are_still_what_they_were(tmp_path):
-    picture(tmp_path / "parts/a.png", tmp_path / "parts/images/b.png", tmp_path / "parts/test/c.png")
+    image(tmp_path / "parts/a.png", tmp_path / "parts/images/b.png", tmp_path / "parts/test/c.png")
     assert (
         detect(tmp_path / "parts").description
-        == "folder, 3 pictures, 2 of them in 2 sub-folders (images, test), taken as good"
+        == "folder, 3 images, 2 of them in 2 sub-folders (images, test), taken as good"
     )
     (tmp_path / "parts.csv").write_text("path,label\nparts/a.png,good\n")
     assert detect(tmp_path / "parts.csv").description.startswith("CSV table, 1 good")
 
 
 def test_labels_of_ones_own_are_not_elpv(tmp_path):
-    picture(tmp_path / "images/a.png")
+    image(tmp_path / "images/a.png")
     (tmp_path / "labels.csv").write_text("path,label\nimages/a.png,good\n")
-    assert detect(tmp_path).description == "folder, 1 picture in 1 sub-folder (images) taken as good"
+    assert detect(tmp_path).description == "folder, 1 image in 1 sub-folder (images) taken as good"
 
 
-def test_a_kind_called_ok_beside_good_training_pictures_is_not_btad(tmp_path):
-    picture(tmp_path / "train/good/0.png", tmp_path / "test/ok/0.png")
+def test_a_kind_called_ok_beside_good_training_images_is_not_btad(tmp_path):
+    image(tmp_path / "train/good/0.png", tmp_path / "test/ok/0.png")
     assert detect(tmp_path).description.startswith("MVTec AD layout")
 
 
@@ -329,27 +329,27 @@ def test_a_kind_called_ok_beside_good_training_pictures_is_not_btad(tmp_path):
     ("make", "inside", "gone", "message"),
     [
         (mvtec_ad, "", "train", r"\(MVTec AD layout\)\. There is no train/good; .*found ground_truth, test\."),
-        (mvtec_ad, "", "train/good/*", r"train.good holds no pictures"),
+        (mvtec_ad, "", "train/good/*", r"train.good holds no images"),
         (mvtec_ad2, "", "train", r"\(MVTec AD 2\)\. There is no train/good; .*found test_private, .*validation\."),
         (mvtec_ad2, "", "test_public/ground_truth", r"There is no test_public/ground_truth/bad; expected train/good"),
         (mvtec_ad2, "", "test_public/good", r"There is no test_public/good;"),
         (mvtec_loco, "", "train", r"\(MVTec LOCO AD\)\. There is no train/good;"),
         (mvtec_loco, "", "test/logical_anomalies", r"There is no test/logical_anomalies; expected train/good, "),
         (visa, "candle", "split_csv", r"There is no split_csv/1cls\.csv; .*found candle, pcb1\."),
-        (visa, "candle", "candle/Data/Masks", r"1cls\.csv, line 5: half a data set .*no .*Masks.Anomaly.000\.png"),
+        (visa, "candle", "candle/Data/Masks", r"1cls\.csv, line 5: half a dataset .*no .*Masks.Anomaly.000\.png"),
         (visa, "candle", "candle/Data/Images/Normal/0001.JPG", r"1cls\.csv, line 3: .* There is no .*0001\.JPG"),
         (btad, "01", "01/train", r"\(BTAD .*\)\. There is no train/ok; .*found ground_truth, test\."),
         (btad, "01", "01/ground_truth", r"There is no ground_truth/ko;"),
         (btad, "01", "01/test", r"There is no test/ok, test/ko;"),
         (kolektor, "", "kos0[2-5]", r"\(KolektorSDD\)\. Found one item, kos01; expected several"),
         (kolektor, "", "kos03/*.bmp", r"kos03: half .* Found Part0\.jpg; expected its mask Part0_label\.bmp"),
-        (kolektor, "", "kos03/*", r"kos03: half a data set .* Expected Part0\.jpg and so on; found none"),
+        (kolektor, "", "kos03/*", r"kos03: half a dataset .* Expected Part0\.jpg and so on; found none"),
         (magnetic_tile, "", "MT_Free", r"There is no MT_Free/Imgs; .*found MT_Blowhole, "),
         (magnetic_tile, "", "MT_Fray", r"There is no MT_Fray/Imgs;"),
         (magnetic_tile, "", "MT_Crack/Imgs/*.png", r"Found exp1_num_7\.jpg; expected its mask exp1_num_7\.png"),
-        (magnetic_tile, "", "MT_Crack/Imgs/*", r"Crack.Imgs: half .* Expected pictures, \*\.jpg; found none"),
-        (magnetic_tile, "", "MT_Free/Imgs/*10334.jpg", r"Of 2 pictures .* 2 are for training and 0 for testing"),
-        (solar_cells, "mono", "images/*3.png", r"Of the 4 pictures of mono .* 1 are not there, .*cell0003\.png"),
+        (magnetic_tile, "", "MT_Crack/Imgs/*", r"Crack.Imgs: half .* Expected images, \*\.jpg; found none"),
+        (magnetic_tile, "", "MT_Free/Imgs/*10334.jpg", r"Of 2 images .* 2 are for training and 0 for testing"),
+        (solar_cells, "mono", "images/*3.png", r"Of the 4 images of mono .* 1 are not there, .*cell0003\.png"),
     ],
 )  # fmt: skip
 def test_half_a_data_set_is_an_error_that_says_what_is_there(tmp_path, make, inside, gone, message):
@@ -397,7 +397,7 @@ def test_an_altered_list_of_elpv_is_an_error_with_its_line(tmp_path):
 
 @pytest.fixture
 def everything(tmp_path):
-    """A folder of data sets, and things that are none."""
+    """A folder of datasets, and things that are none."""
     mvtec_ad(tmp_path / "MPDD" / "tubes")
     mvtec_ad(tmp_path / "MPDD" / "connector")
     mvtec_ad2(tmp_path / "mvtec_ad_2" / "can")
@@ -407,7 +407,7 @@ def everything(tmp_path):
     kolektor(tmp_path / "KolektorSDD")
     magnetic_tile(tmp_path / "Magnetic-tile-defect-datasets.")
     solar_cells(tmp_path / "elpv" / "data")
-    picture(tmp_path / "holiday" / "a.png")
+    image(tmp_path / "holiday" / "a.png")
     (tmp_path / "empty").mkdir()
     return tmp_path
 
@@ -466,7 +466,7 @@ def test_a_half_category_is_listed_so_that_reading_it_says_what_is_missing(every
 
 @pytest.mark.parametrize("name", ["holiday", "empty", "nowhere"])
 def test_a_path_without_categories_is_an_error(everything, name):
-    with pytest.raises(DataError, match=rf"{name} holds no labelled data set\. .*patchcore datasets"):
+    with pytest.raises(DataError, match=rf"{name} holds no labelled dataset\. .*patchcore datasets"):
         categories(everything / name)
 
 

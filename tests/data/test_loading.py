@@ -9,7 +9,7 @@ from PIL import Image
 
 from patchcore.data.datasets import Sample
 from patchcore.data.loading import in_order, load
-from patchcore.errors import PictureError
+from patchcore.errors import ImageError
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 7])
@@ -85,12 +85,12 @@ def test_the_caller_s_own_work_is_limited_only_while_it_runs():
 
 def test_the_limit_on_pixels_is_kept(tmp_path):
     Image.new("L", (50, 50)).save(tmp_path / "a.png")
-    with pytest.raises(PictureError, match="50 x 50 pixels are more than the limit of 2499"):
+    with pytest.raises(ImageError, match="50 x 50 pixels are more than the limit of 2499"):
         load(Sample("a", tmp_path / "a.png"), 2499)
 
 
-def digests(*pictures):
-    return [load(Sample("x", picture), 10**6).digest for picture in pictures]
+def digests(*images):
+    return [load(Sample("x", image), 10**6).digest for image in images]
 
 
 def test_the_digest_is_of_the_pixels_and_not_of_the_file(tmp_path):

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from export_helpers import TAPS, Deep, fitted, labelled, pictures
+from export_helpers import TAPS, Deep, fitted, images, labelled
 
 from patchcore import Detector, Recipe, export
 
@@ -11,14 +11,14 @@ def folder(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnxscript")
     pytest.importorskip("patchcore_runtime")
     path = tmp_path_factory.mktemp("onnx") / "exported"
-    export.save(small, path, pictures=pictures(6, (50, 60), seed=5))
+    export.save(small, path, images=images(6, (50, 60), seed=5))
     return path
 
 
 @pytest.fixture(scope="session")
 def deep() -> Detector:
-    """Of 30 pictures, the bank remembers 24."""
-    return Detector(Recipe(size=32, taps=TAPS, ratio=0.3), backbone=Deep()).fit(pictures(30))
+    """Of 30 images, the bank remembers 24."""
+    return Detector(Recipe(size=32, taps=TAPS, ratio=0.3), backbone=Deep()).fit(images(30))
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def int8(deep: Detector, tmp_path_factory: pytest.TempPathFactory) -> export.Sav
         pytest.importorskip(name)
     folder = tmp_path_factory.mktemp("int8") / "exported"
     return export.save(
-        deep, folder, precision="int8", pictures=pictures(30), test=labelled(), max_auroc_drop=1, max_threshold_shift=1
+        deep, folder, precision="int8", images=images(30), test=labelled(), max_auroc_drop=1, max_threshold_shift=1
     )
 
 

@@ -42,7 +42,7 @@ class Deep(Network):
 TAPS = ("first", "second")
 
 
-def pictures(count: int = 8, size: tuple[int, int] = (40, 48), channels: int = 3, seed: int = 0) -> list[Any]:
+def images(count: int = 8, size: tuple[int, int] = (40, 48), channels: int = 3, seed: int = 0) -> list[Any]:
     generator = np.random.default_rng(seed)
     coarse = generator.random((count, -(-size[0] // 8), -(-size[1] // 8), channels))
     smooth = np.kron(coarse, np.ones((1, 8, 8, 1)))[:, : size[0], : size[1]]
@@ -54,15 +54,15 @@ def fitted(**fields: Any) -> Detector:
     own = {} if "backbone" in fields or "members" in fields else {"backbone": Network()}
     base = {} if "members" in fields else {"size": 32, "taps": TAPS, "ratio": 0.1, "sigma": 2.0}
     backbone = own.pop("backbone", None)
-    return Detector(Recipe(**{**base, **fields}), backbone=backbone).fit(pictures())
+    return Detector(Recipe(**{**base, **fields}), backbone=backbone).fit(images())
 
 
 def labelled() -> list[Sample]:
-    """Good pictures that no bank has seen, and as many with a bright square."""
+    """Good images that no bank has seen, and as many with a bright square."""
     found = []
-    for number, picture in enumerate(pictures(12, seed=1)):
+    for number, image in enumerate(images(12, seed=1)):
         kind = "good" if number < 6 else "spot"
         if kind == "spot":
-            picture[16:24, 16:24] = 255
-        found.append(Sample(f"test/{number}", picture, kind))
+            image[16:24, 16:24] = 255
+        found.append(Sample(f"test/{number}", image, kind))
     return found

@@ -1,4 +1,4 @@
-"""The captured graph computes what the library does, for every recipe and every size of picture."""
+"""The captured graph computes what the library does, for every recipe and every size of image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from export_helpers import fitted, pictures
+from export_helpers import fitted, images
 
 from patchcore import Detector, Recipe, UsageError
 from patchcore.archive import parts_of
@@ -33,8 +33,8 @@ def program(detector: Detector, static: tuple[int, int] | None = None) -> Any:
 
 def check(detector: Detector, run: Any, batch: np.ndarray, value_range: tuple[float, float] = (0, 255)) -> None:
     found = run(batch, value_range)
-    for number, picture in enumerate(batch):
-        result = detector.predict(picture)
+    for number, image in enumerate(batch):
+        result = detector.predict(image)
         assert found["score"][number] == pytest.approx(result.score, rel=2e-5)
         assert found["normalised"][number] == pytest.approx(result.normalised, rel=2e-5, nan_ok=True)
         assert ("pass", "unsure", "fail")[found["decision"][number]] == result.decision
@@ -67,7 +67,7 @@ def test_scores_and_maps_are_the_library_s_at_every_size(name: str) -> None:
     detector = fitted(**RECIPES[name])
     run = program(detector)
     for number, size in enumerate(SIZES):
-        check(detector, run, np.stack(pictures(1 + number % 2, size, channels=3 if number % 3 else 1, seed=number)))
+        check(detector, run, np.stack(images(1 + number % 2, size, channels=3 if number % 3 else 1, seed=number)))
 
 
 def test_members_of_an_ensemble_are_joined() -> None:
@@ -76,23 +76,23 @@ def test_members_of_an_ensemble_are_joined() -> None:
         {"backbone": "resnet18", "weights": "random", "taps": ("layer1",), "resize": "short_side", "size": 40,
          "crop": 32, "ratio": 0.1},
     ]  # fmt: skip
-    detector = Detector(Recipe(members=members)).fit(pictures())
+    detector = Detector(Recipe(members=members)).fit(images())
     run = program(detector)
     for size in SIZES[:4]:
-        check(detector, run, np.stack(pictures(2, size)))
+        check(detector, run, np.stack(images(2, size)))
 
 
 def test_other_depths_take_the_range_that_they_are_given() -> None:
     detector = fitted()
     run = program(detector)
-    deep = np.stack(pictures(1)).astype(np.uint16) * 257
+    deep = np.stack(images(1)).astype(np.uint16) * 257
     check(detector, run, deep, (0, 65535))
-    check(detector, run, np.stack(pictures(1)).astype(np.float32) / 255, (0, 1))
+    check(detector, run, np.stack(images(1)).astype(np.float32) / 255, (0, 1))
 
 
 def test_a_patch_that_the_bank_holds_is_at_no_distance() -> None:
     # |t|² - 2t·b + |b|² in single precision would leave several 1e-2 here.
-    good = pictures(4)
+    good = images(4)
     fields = {"size": (40, 48), "taps": ("first",), "scaling": "none", "exposure": "as_is"}
     recipe = Recipe(**fields, ratio=1.0, calibration_share=0)
     detector = Detector(recipe, backbone=large_network()).fit(good)
@@ -116,10 +116,10 @@ def large_network() -> torch.nn.Module:
 def test_one_size_alone_can_be_asked_for() -> None:
     detector = fitted(tile=16, size=32)
     run = program(detector, static=(40, 48))
-    check(detector, run, np.stack(pictures(3)))
+    check(detector, run, np.stack(images(3)))
 
 
-def test_tiles_of_pictures_of_any_size_are_refused() -> None:
+def test_tiles_of_images_of_any_size_are_refused() -> None:
     with pytest.raises(UsageError, match="--static"):
         program(fitted(tile=16, size=32))
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_helpers import TAPS, Network, pictures
+from export_helpers import TAPS, Network, images
 
 from patchcore import (
     DataError,
     Detector,
     ExportError,
+    ImageError,
     NotFittedError,
-    PictureError,
     Recipe,
     UsageError,
     export,
@@ -42,8 +42,8 @@ def openvino(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_result_is_the_library_s(small: Detector, folder: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    picture = pictures(1, (61, 35), seed=9)[0]
-    Image.fromarray(picture).save(tmp_path / "part.png")
+    image = images(1, (61, 35), seed=9)[0]
+    Image.fromarray(image).save(tmp_path / "part.png")
     found = export.load(folder).predict(tmp_path / "part.png")
     wanted = small.predict(tmp_path / "part.png")
     assert found.name == wanted.name
@@ -63,7 +63,7 @@ def test_the_manifest_says_what_the_model_is(small: Detector, folder: Path) -> N
     assert manifest["recipe"] == small.recipe.to_dict()
     assert manifest["parity"]["within"] is True
     assert manifest["search_axes"] == [0]  # too few rows for bounds to pay
-    assert manifest["parity"]["pictures"] >= 12 + 6 + 5
+    assert manifest["parity"]["images"] >= 12 + 6 + 5
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text("utf-8").splitlines())
     assert set(sums) == files - {"SHA256SUMS"}
@@ -72,9 +72,9 @@ def test_the_manifest_says_what_the_model_is(small: Detector, folder: Path) -> N
     assert np.array_equal(np.load(folder / "origins.npy"), small.bank.origins)
 
 
-def test_vectors_agree_and_hold_no_picture_of_the_user_s(folder: Path) -> None:
+def test_vectors_agree_and_hold_no_image_of_the_user_s(folder: Path) -> None:
     found = export.verify(folder)
-    assert found.pictures == 12
+    assert found.images == 12
     assert found.within
     assert found.decisions == 0
     seen = [np.load(path).shape[1:3] for path in (folder / "vectors").glob("*_image.npy")]
@@ -158,7 +158,7 @@ def test_a_program_of_torch_needs_nothing_of_ours(tmp_path: Path, small: Detecto
     assert done.returncode == 0, done.stderr
     wanted = small.predict(np.full((40, 48), 100, np.uint8))
     assert float(done.stdout) == pytest.approx(wanted.score, rel=1e-5)
-    with pytest.raises(runtime.PictureError, match=r"10 x 10 pixels; this model was exported for 40 x 48"):
+    with pytest.raises(runtime.ImageError, match=r"10 x 10 pixels; this model was exported for 40 x 48"):
         export.load(tmp_path / "program").predict(np.zeros((10, 10), np.uint8))
 
 
@@ -179,7 +179,7 @@ class Fickle(Network):
 
 
 def test_a_graph_that_does_not_agree_is_not_kept(tmp_path: Path) -> None:
-    detector = Detector(Recipe(size=32, taps=TAPS), backbone=Fickle()).fit(pictures())
+    detector = Detector(Recipe(size=32, taps=TAPS), backbone=Fickle()).fit(images())
     with pytest.raises(ExportError, match=r"does not agree with the library, so it was not kept"):
         export.save(detector, tmp_path / "exported", format="torch", static=(40, 40))
     assert not list(tmp_path.iterdir())
@@ -188,7 +188,7 @@ def test_a_graph_that_does_not_agree_is_not_kept(tmp_path: Path) -> None:
 def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="format is 'tflite'; expected one of onnx, openvino, torch"):
         export.save(small, tmp_path / "a", format="tflite")
-    with pytest.raises(UsageError, match=r"precision='int8' needs good pictures.*--pictures DIR.*take fp16"):
+    with pytest.raises(UsageError, match=r"precision='int8' needs good images.*--images DIR.*take fp16"):
         export.save(small, tmp_path / "a", format="openvino", precision="int8")
     with pytest.raises(UsageError, match="format='torch' with precision='int8'"):
         export.save(small, tmp_path / "a", format="torch", precision="int8")
@@ -212,7 +212,7 @@ def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
-def test_pictures_that_set_the_threshold_are_tested_with_before_those_that_are_remembered() -> None:
+def test_images_that_set_the_threshold_are_tested_with_before_those_that_are_remembered() -> None:
     def named(prefix: str, n: int) -> list[Sample]:
         return [Sample(f"{prefix}{i}", np.zeros((8, 9, 3), np.uint8)) for i in range(n)]
 
@@ -231,11 +231,11 @@ def test_pictures_that_set_the_threshold_are_tested_with_before_those_that_are_r
         parity.chosen(named("a", 3), [], (9, 8))
 
 
-def test_a_picture_that_cannot_be_read_is_said_before_the_work(small: Detector, tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_is_said_before_the_work(small: Detector, tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "a.png").write_text("Dear")
-    with pytest.raises(PictureError, match=r"parts/a\.png: "):
-        export.save(small, tmp_path / "exported", pictures=tmp_path / "parts")
+    with pytest.raises(ImageError, match=r"parts/a\.png: "):
+        export.save(small, tmp_path / "exported", images=tmp_path / "parts")
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
@@ -244,7 +244,7 @@ def test_limits_of_int8_are_for_int8_alone(small: Detector, tmp_path: Path) -> N
         export.save(small, tmp_path / "exported", precision="fp16", max_auroc_drop=0.1)
 
 
-def test_synthetic_pictures_come_from_the_seed_and_fit_the_range() -> None:
+def test_synthetic_images_come_from_the_seed_and_fit_the_range() -> None:
     one, two = parity.synthetic(3, (0.0, 4095.0), None), parity.synthetic(3, (0.0, 4095.0), None)
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert {str(batch.dtype) for batch in one} == {"uint8", "uint16", "float32"}

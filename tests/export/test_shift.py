@@ -1,4 +1,4 @@
-"""What int8 does to scores: which pictures it is measured on, the figures, and the limits."""
+"""What int8 does to scores: which images it is measured on, the figures, and the limits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_helpers import labelled, pictures
+from export_helpers import images, labelled
 from sklearn.metrics import roc_auc_score
 
-from patchcore import Detector, ExportError, PictureError, UsageError, export
+from patchcore import Detector, ExportError, ImageError, UsageError, export
 from patchcore.archive import parts_of
 from patchcore.data.sample import Sample
 from patchcore.export.shift import Shift, Trial, split
@@ -55,21 +55,21 @@ def bank(*remembered: str, unused: str) -> Bank:
     return Bank(torch.zeros(len(remembered), 4), origins, names, torch.ones(4))
 
 
-def test_pictures_that_the_bank_remembers_are_no_measure() -> None:
+def test_images_that_the_bank_remembers_are_no_measure() -> None:
     own = bank("good/0.png", "good/1.png", unused="good/2.png")
     names = ("0.png", "1.png", "2.png", "7.png")
     for prefix in ("", "good/", "train/good/"):  # whatever folder was given
         seen, new = split([Sample(prefix + name, name) for name in names], own)
-        assert [one.picture for one in seen] == ["0.png", "1.png"]
-        assert [one.picture for one in new] == ["2.png", "7.png"]
+        assert [one.image for one in seen] == ["0.png", "1.png"]
+        assert [one.image for one in new] == ["2.png", "7.png"]
     quantised, measured = split([Sample(f"new/{i}", "") for i in range(5)], own)
     assert [one.name for one in quantised] == ["new/0", "new/2", "new/4"]
     assert [one.name for one in measured] == ["new/1", "new/3"]
 
 
-def test_without_good_pictures_that_are_new_it_is_refused(deep: Detector) -> None:
+def test_without_good_images_that_are_new_it_is_refused(deep: Detector) -> None:
     parts = parts_of(deep)
-    remembered = {deep.bank.pictures[i] for i in deep.bank.origins[:, 0].tolist()}  # type: ignore[union-attr]
+    remembered = {deep.bank.images[i] for i in deep.bank.origins[:, 0].tolist()}  # type: ignore[union-attr]
     given = [Sample(name, np.zeros((40, 48, 3), np.uint8)) for name in remembered]
     with pytest.raises(UsageError, match=rf"none: all {len(given)} given ones are in it. .*--test"):
         Trial.of(given, None, parts, None)
@@ -84,10 +84,10 @@ def test_the_figures_are_those_of_the_written_graph(deep: Detector, int8: export
     assert found is not None
     assert (found.calibrated_on, found.good, found.defects) == (24, 6 + 6, 6)
     model = export.load(int8.folder, verify=True)
-    before = [deep.predict(one.picture).score for one in labelled()]
-    after = [model.predict(one.picture).score for one in labelled()]
+    before = [deep.predict(one.image).score for one in labelled()]
+    after = [model.predict(one.image).score for one in labelled()]
     held = [i for i in range(30) if i not in set(deep.bank.origins[:, 0].tolist())]  # type: ignore[union-attr]
-    own = [pictures(30)[i] for i in held]
+    own = [images(30)[i] for i in held]
     before += [deep.predict(one).score for one in own]
     after += [model.predict(one).score for one in own]
     bad = [one.kind != "good" for one in labelled()] + [False] * len(own)
@@ -111,16 +111,16 @@ def test_the_manifest_keeps_the_shift_and_vectors_are_the_graph_s_own(deep: Dete
     assert export.verify(int8.folder).score < 1e-2
 
 
-def test_a_picture_that_cannot_be_used_is_named_before_the_work(deep: Detector) -> None:
-    given = [Sample(f"new/{number}", picture) for number, picture in enumerate(pictures(4))]
-    with pytest.raises(PictureError, match=r"new/0: its size is 40 x 48; with --static all have to be 40 x 40"):
+def test_a_image_that_cannot_be_used_is_named_before_the_work(deep: Detector) -> None:
+    given = [Sample(f"new/{number}", image) for number, image in enumerate(images(4))]
+    with pytest.raises(ImageError, match=r"new/0: its size is 40 x 48; with --static all have to be 40 x 40"):
         Trial.of(given, labelled(), parts_of(deep), (40, 40))
-    with pytest.raises(PictureError, match=r"gone: no such file"):
+    with pytest.raises(ImageError, match=r"gone: no such file"):
         Trial.of(given, [*labelled(), Sample("gone", "gone", "spot")], parts_of(deep), None)
 
 
 def test_beyond_a_limit_nothing_is_left(deep: Detector, tmp_path: Path) -> None:
     options = {"precision": "int8", "static": (40, 48), "max_threshold_shift": 0}
     with pytest.raises(ExportError, match=r"moves by .* of itself \(--max-threshold-shift allows 0\)"):
-        export.save(deep, tmp_path / "exported", pictures=pictures(30), **options)
+        export.save(deep, tmp_path / "exported", images=images(30), **options)
     assert not list(tmp_path.iterdir())

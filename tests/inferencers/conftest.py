@@ -10,7 +10,7 @@ from patchcore.inferencers import train
 
 @pytest.fixture(scope="session")
 def config_for() -> Callable[..., dict]:
-    """A configuration that is quick to train, for a data set."""
+    """A configuration that is quick to train, for a dataset."""
 
     def config(root: Path, **dataset) -> dict:
         return {

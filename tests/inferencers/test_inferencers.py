@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from patchcore import draw
 from patchcore.backbones import registry
-from patchcore.errors import DataError, NotFittedError, PictureError, StoreError, UsageError
+from patchcore.errors import DataError, ImageError, NotFittedError, StoreError, UsageError
 from patchcore.inferencers import (
     Inferencer,
     PreProcessor,
@@ -43,13 +43,13 @@ def defect(hazelnut):
 
 @pytest.fixture(scope="module")
 def wide(defect, tmp_path_factory):
-    """A picture that is no square, and whose size is no multiple of anything."""
+    """An image that is no square, and whose size is no multiple of anything."""
     path = tmp_path_factory.mktemp("wide") / "wide.png"
     Image.open(defect).resize((331, 207)).save(path)
     return path
 
 
-def test_a_prediction_has_the_picture_s_own_size(inferencer, wide):
+def test_a_prediction_has_the_image_s_own_size(inferencer, wide):
     overlay, score = inferencer.predict(wide)
     assert overlay.shape == (207, 331, 3)
     assert overlay.dtype == np.uint8
@@ -92,17 +92,17 @@ def test_the_flow_step_by_step(inferencer, wide):
 
 def test_arrays_paths_pil_images_and_calls_are_the_same(inferencer, wide):
     overlay, score = inferencer.predict(wide)
-    for picture in (str(wide), Image.open(wide), np.asarray(Image.open(wide))):
-        other, same = inferencer(picture)
+    for image in (str(wide), Image.open(wide), np.asarray(Image.open(wide))):
+        other, same = inferencer(image)
         assert same == score
         assert np.array_equal(other, overlay)
 
 
-def test_grey_and_16_bit_pictures_are_taken(inferencer, wide):
+def test_grey_and_16_bit_images_are_taken(inferencer, wide):
     grey = np.asarray(Image.open(wide).convert("L"))
     _, score = inferencer.predict(np.repeat(grey[..., None], 3, -1))
-    for picture in (grey, grey.astype(np.uint16) * 257, grey / np.float32(255)):
-        overlay, same = inferencer.predict(picture)
+    for image in (grey, grey.astype(np.uint16) * 257, grey / np.float32(255)):
+        overlay, same = inferencer.predict(image)
         assert overlay.shape == (207, 331, 3)
         assert same == pytest.approx(score, rel=1e-4)
 
@@ -117,7 +117,7 @@ def test_meta_data_come_from_the_model_a_file_or_the_call(trained, inferencer, t
     raw = float(other.forward(other.pre_process(wide))[1])
     assert other.predict(wide)[1] == pytest.approx((raw - 4) / 5 + 0.5, rel=1e-4)
     assert inferencer.predict(wide, meta_data=META)[1] == other.predict(wide)[1]
-    assert META.keys() == other.meta_data.keys()  # no picture's size stays behind
+    assert META.keys() == other.meta_data.keys()  # no image's size stays behind
 
 
 def test_a_state_dict_in_safetensors_is_taken(inferencer, tmp_path, wide):
@@ -153,7 +153,7 @@ def test_what_cannot_be_loaded_says_so(inferencer, trained, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({"min": 1}))
     with pytest.raises(DataError, match="not the meta data of a model"):
         TorchInferencer(config, checkpoint, tmp_path / "meta.json")
-    with pytest.raises(PictureError, match="no such file"):
+    with pytest.raises(ImageError, match="no such file"):
         inferencer.predict(tmp_path / "gone.png")
 
 
@@ -181,12 +181,12 @@ class Doubled(Inferencer):
 
 
 def test_a_subclass_brings_its_own_steps():
-    picture = np.zeros((4, 6, 3), np.uint8)
-    picture[1, 2] = 6
-    overlay, score = Doubled(META).predict(picture)
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[1, 2] = 6
+    overlay, score = Doubled(META).predict(image)
     assert overlay.shape == (4, 6, 3)
     assert score == pytest.approx((6 - 4) / 5 + 0.5)
-    values, _ = Doubled(META).predict(picture, superimpose=False)
+    values, _ = Doubled(META).predict(image, superimpose=False)
     assert values[1, 2] == pytest.approx((6 - 5) / 5 + 0.5)
     assert values[0, 0] == 0  # -0.5, clipped: a map is there to be drawn
     with pytest.raises(TypeError, match="abstract"):
@@ -199,8 +199,8 @@ def test_a_score_is_not_clipped_so_that_defects_keep_their_order():
 
 
 @pytest.mark.parametrize("meta", [{}, {**META, "image_threshold": math.nan}, {k: META[k] for k in ("min", "max")}])
-def test_incomplete_meta_data_are_an_error_and_not_a_picture_without_meaning(meta):
-    with pytest.raises(UsageError, match=r"have no .*image_threshold.*Validate the model on good pictures"):
+def test_incomplete_meta_data_are_an_error_and_not_a_image_without_meaning(meta):
+    with pytest.raises(UsageError, match=r"have no .*image_threshold.*Validate the model on good images"):
         Doubled(meta).predict(np.zeros((4, 6, 3), np.uint8))
 
 
@@ -235,7 +235,7 @@ def test_a_wrong_configuration_says_so(tmp_path):
 # PreProcessor
 
 
-def test_a_picture_is_resized_with_antialiasing_and_normalised(defect):
+def test_a_image_is_resized_with_antialiasing_and_normalised(defect):
     pixels = np.array(Image.open(defect))
     done = PreProcessor(image_size=(96, 64))(image=pixels)["image"]
     x = F.interpolate(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255, (96, 64), mode="bilinear", antialias=True)
@@ -246,7 +246,7 @@ def test_a_picture_is_resized_with_antialiasing_and_normalised(defect):
     assert PreProcessor(image_size=32)(image=pixels)["image"].shape == (3, 32, 32)
 
 
-def test_a_mask_goes_with_its_picture():
+def test_a_mask_goes_with_its_image():
     mask = np.zeros((40, 60), bool)
     mask[:20] = True
     done = PreProcessor(image_size=(20, 30))(image=np.zeros((40, 60, 3), np.uint8), mask=mask)
@@ -267,7 +267,7 @@ def test_a_pre_processor_takes_a_size_or_a_transform(inferencer, defect):
 # Overlays and labels
 
 
-def test_colours_are_on_one_scale_for_all_pictures():
+def test_colours_are_on_one_scale_for_all_images():
     calm, wild = np.full((60, 80), 0.2), np.full((60, 80), 0.2)
     calm[20:30, 20:30] = wild[20:30, 20:30] = 0.45
     wild[40:55, 50:70] = 1.0
@@ -280,22 +280,22 @@ def test_colours_are_on_one_scale_for_all_pictures():
 
 
 def test_an_overlay_is_that_of_the_detector_at_the_same_share_of_the_threshold():
-    picture, values = np.full((60, 80, 3), 120, np.uint8), np.zeros((60, 80))
+    image, values = np.full((60, 80, 3), 120, np.uint8), np.zeros((60, 80))
     values[20:40, 30:50] = 0.7
-    ours = superimpose_anomaly_map(values[None], picture)
-    assert np.array_equal(ours, draw.overlay(picture, values * 2, 1.0))
+    ours = superimpose_anomaly_map(values[None], image)
+    assert np.array_equal(ours, draw.overlay(image, values * 2, 1.0))
 
 
 def test_a_label_says_score_and_verdict():
-    picture = np.full((200, 300, 3), 120, np.uint8)
-    labelled = add_label(picture, 0.87)
-    assert labelled.shape == picture.shape
-    assert (picture == 120).all()  # a copy
-    changed = (labelled != picture).any(-1)
-    assert changed[:12, :60].mean() > 0.98  # on white; letters have a few greys as light as the picture
+    image = np.full((200, 300, 3), 120, np.uint8)
+    labelled = add_label(image, 0.87)
+    assert labelled.shape == image.shape
+    assert (image == 120).all()  # a copy
+    changed = (labelled != image).any(-1)
+    assert changed[:12, :60].mean() > 0.98  # on white; letters have a few greys as light as the image
     assert not changed[40:].any()
-    assert not np.array_equal(labelled, add_label(picture, 0.88))
-    tiny = add_label(picture[:24, :24].copy(), 0.87)
+    assert not np.array_equal(labelled, add_label(image, 0.88))
+    tiny = add_label(image[:24, :24].copy(), 0.87)
     assert tiny.shape == (24, 24, 3)
 
 

@@ -19,8 +19,8 @@ def test_a_training_leaves_three_files_and_nothing_half_written(trained):
     files = sorted(str(path.relative_to(trained.folder)) for path in trained.folder.rglob("*") if path.is_file())
     assert files == ["config.yaml", "meta_data.json", "weights/model.ckpt"]
     checkpoint = torch.load(trained.folder / "weights/model.ckpt", weights_only=True)
-    n_pictures, held_out = 10, 2
-    n_patches = (n_pictures - held_out) * 16 * 16
+    n_images, held_out = 10, 2
+    n_patches = (n_images - held_out) * 16 * 16
     assert checkpoint["state_dict"]["model.memory_bank"].shape == (int(0.1 * n_patches), 152)
     meta = json.loads((trained.folder / "meta_data.json").read_text())
     assert set(meta) == {"image_threshold", "pixel_threshold", "min", "max"}
@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_bank_and_another_one_another(hazelnut, tra
     assert not torch.equal(states[0]["model.memory_bank"], states[2]["model.memory_bank"])
 
 
-def test_defective_test_pictures_do_not_change_what_is_written(hazelnut, trained, tmp_path, config_for):
+def test_defective_test_images_do_not_change_what_is_written(hazelnut, trained, tmp_path, config_for):
     root = tmp_path / "parts"
     shutil.copytree(hazelnut / "train", root / "train")
     (root / "test" / "grey").mkdir(parents=True)
@@ -56,7 +56,7 @@ def test_defective_test_pictures_do_not_change_what_is_written(hazelnut, trained
     assert "image_AUROC" not in other.metrics  # one class alone
 
 
-def test_a_folder_of_good_pictures_is_enough_and_the_place_follows_from_the_data(
+def test_a_folder_of_good_images_is_enough_and_the_place_follows_from_the_data(
     hazelnut, tmp_path, monkeypatch, config_for
 ):
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,7 @@ def test_a_tiled_training_predicts_in_tiles(hazelnut, tmp_path, config_for):
 
 
 def test_missing_data_and_wrong_names_say_what_to_do(hazelnut, tmp_path, config_for):
-    with pytest.raises(UsageError, match=r"no data set at .*bottle. Expected the MVTec AD layout.*--data PATH"):
+    with pytest.raises(UsageError, match=r"no dataset at .*bottle. Expected the MVTec AD layout.*--data PATH"):
         train(config_for(tmp_path, category="bottle"), output=tmp_path / "out")
     with pytest.raises(UsageError, match=r"names no data: give dataset.path, or --data"):
         train({"model": {}}, output=tmp_path / "out")
@@ -88,6 +88,6 @@ def test_missing_data_and_wrong_names_say_what_to_do(hazelnut, tmp_path, config_
         train(config_for(hazelnut, train_batchsize=2), output=tmp_path / "out")
     with pytest.raises(UsageError, match=r"'acelerator', which lightning.Trainer does not take. Did you mean 'acc"):
         train({**config_for(hazelnut), "trainer": {"acelerator": "cpu"}}, output=tmp_path / "out")
-    with pytest.raises(UsageError, match="No good picture is left to set the thresholds with"):
+    with pytest.raises(UsageError, match="No good image is left to set the thresholds with"):
         train(config_for(hazelnut, calibration_share=0), output=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from patchcore.inspection import PatchCore
 SHAPE = (3, 40, 48)
 
 
-def pictures(seed: int, n: int) -> torch.Tensor:
+def images(seed: int, n: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, *SHAPE)).astype(np.float32))
 
 
@@ -19,12 +19,12 @@ def network() -> Stages:
 
 @pytest.fixture
 def good() -> torch.Tensor:
-    return pictures(1, 3)
+    return images(1, 3)
 
 
 @pytest.fixture
 def new() -> torch.Tensor:
-    return pictures(2, 2)
+    return images(2, 2)
 
 
 @pytest.fixture

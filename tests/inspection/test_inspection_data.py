@@ -1,4 +1,4 @@
-"""The data set, metrics, utilities and backbones."""
+"""The dataset, metrics, utilities and backbones."""
 
 import csv
 import random
@@ -39,7 +39,7 @@ def test_items_are_the_documented_ones(test_set, hazelnut):
     assert not test_set[4]["mask"].any()
 
 
-def test_pictures_are_resized_cut_and_normalised(test_set):
+def test_images_are_resized_cut_and_normalised(test_set):
     item = test_set[0]
     pixels = torch.from_numpy(np.array(Image.open(item["image_path"]))).permute(2, 0, 1) / 255
     x = vision.center_crop(vision.resize(pixels, [256], antialias=True), [224])
@@ -58,14 +58,14 @@ def test_masks_are_resized_by_nearest_and_stay_masks(test_set, hazelnut):
     assert set(item["mask"].unique().tolist()) == {0.0, 1.0}
 
 
-def test_the_training_pictures_are_split(hazelnut):
+def test_the_training_images_are_split(hazelnut):
     train = MVTecDataset(hazelnut.parent, "hazelnut", train_val_split=0.7)
     val = MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.VAL, train_val_split=0.7)
     every = MVTecDataset(hazelnut.parent, "hazelnut")
     assert (len(train), len(val), len(every)) == (7, 3, 10)
-    paths = [sample.picture for data in (train, val) for _, sample in data.data_to_iterate]
-    assert paths == [sample.picture for _, sample in every.data_to_iterate]
-    with pytest.raises(DataError, match=r"train_val_split=1 leaves no picture of train/good for VAL"):
+    paths = [sample.image for data in (train, val) for _, sample in data.data_to_iterate]
+    assert paths == [sample.image for _, sample in every.data_to_iterate]
+    with pytest.raises(DataError, match=r"train_val_split=1 leaves no image of train/good for VAL"):
         MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.VAL)
 
 
@@ -93,7 +93,7 @@ def test_wrong_arguments_of_the_data_set_are_explained(arguments, message, hazel
         MVTecDataset(hazelnut.parent, "hazelnut", **arguments)
 
 
-def test_grey_pictures_become_three_channels(tmp_path):
+def test_grey_images_become_three_channels(tmp_path):
     (tmp_path / "c/train/good").mkdir(parents=True)
     Image.fromarray(np.full((64, 64), 128, np.uint8)).save(tmp_path / "c/train/good/0.png")
     image = MVTecDataset(tmp_path, "c", 64, 64, mean=(0.0,) * 3, std=(1.0,) * 3)[0]["image"]
@@ -176,11 +176,11 @@ def test_results_are_a_table_with_its_mean(tmp_path):
         utils.compute_and_store_final_results(tmp_path, [[1, 2]])
 
 
-def test_sheets_show_pictures_masks_and_maps_on_one_scale(tmp_path, hazelnut):
-    picture = str(hazelnut / "test/colour/00.jpg")
+def test_sheets_show_images_masks_and_maps_on_one_scale(tmp_path, hazelnut):
+    image = str(hazelnut / "test/colour/00.jpg")
     mask = str(hazelnut / "ground_truth/colour/00_mask.png")
     maps = [np.full((40, 40), value, np.float32) for value in (0.1, 1.0)]
-    utils.plot_segmentation_images(tmp_path / "a", [picture, picture], maps, [0.1, 1.0], [mask, None])
+    utils.plot_segmentation_images(tmp_path / "a", [image, image], maps, [0.1, 1.0], [mask, None])
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["hazelnut_test_colour_00_0.1.png", "hazelnut_test_colour_00_1.png"]
     low, high = (np.asarray(Image.open(tmp_path / "a" / name)).astype(int) for name in names)
@@ -190,7 +190,7 @@ def test_sheets_show_pictures_masks_and_maps_on_one_scale(tmp_path, hazelnut):
     calm = np.asarray(draw.overlay(low[:, :40].astype(np.uint8), np.zeros((40, 40)), 1.0)).astype(int)
     np.testing.assert_array_equal(low[:, -40:], calm)  # a tenth of the highest value: no colour
     assert np.abs(high[:, -40:] - calm).mean() > 20
-    utils.plot_segmentation_images(tmp_path / "b", [picture], maps[:1])
+    utils.plot_segmentation_images(tmp_path / "b", [image], maps[:1])
     assert len(list((tmp_path / "b").iterdir())) == 1
 
 

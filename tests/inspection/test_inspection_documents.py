@@ -21,10 +21,8 @@ def test_the_script_of_before_runs_with_another_prefix_and_that_of_after_gives_i
     monkeypatch.setattr("patchcore.backbones.registry._pretrained_state", lambda architecture: state)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models/bottle").mkdir(parents=True)
-    pictures = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32))
-    batches = [
-        {"image": p[None], "is_anomaly": torch.tensor([0]), "mask": torch.zeros(1, 1, 224, 224)} for p in pictures
-    ]
+    images = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32))
+    batches = [{"image": p[None], "is_anomaly": torch.tensor([0]), "mask": torch.zeros(1, 1, 224, 224)} for p in images]
     results = []
     for code, warned in ((before, True), (after, False)):
         names = {"device": torch.device("cpu"), "train_loader": batches[:1], "test_loader": batches[1:]}

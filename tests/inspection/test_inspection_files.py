@@ -55,7 +55,7 @@ def write(folder, parameters, protocol=pickle.HIGHEST_PROTOCOL, prepend=""):
     (folder / f"{prepend}patchcore_params.pkl").write_bytes(pickle.dumps(parameters, protocol))
 
 
-def pictures(n: int, seed: int = 0) -> torch.Tensor:
+def images(n: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, 3, 64, 64)).astype(np.float32))
 
 
@@ -97,11 +97,11 @@ def test_a_named_network_is_found_again_by_its_name(tmp_path, weights):
     model = PatchCore("cpu")
     network = backbones.load("resnet50", str(weights), size=(64, 64))
     model.load(network, ["layer1"], "cpu", (3, 64, 64), 16, 16)
-    model.fit([pictures(1)])
+    model.fit([images(1)])
     model.save_to_path(tmp_path)
     again = PatchCore("cpu")
     again.load_from_path(tmp_path, "cpu", weights=str(weights))
-    assert again.predict(pictures(1, 1))[0] == model.predict(pictures(1, 1))[0]
+    assert again.predict(images(1, 1))[0] == model.predict(images(1, 1))[0]
     assert again.backbone.name == "resnet50"
 
 
@@ -143,7 +143,7 @@ def test_a_model_of_patchcore_inspection_is_read(search, reference, weights):
     rows = faiss.read_index(str(reference / "nnscorer_search_index.faiss")).reconstruct_n(0, 60)
     np.testing.assert_array_equal(model.anomaly_scorer.nn_method.rows(), rows)
     assert model.layers_to_extract_from == ["layer1", "layer2"]
-    new = pictures(2)
+    new = images(2)
     patches = np.stack(model.embed(new))
     distances = ((patches[:, None] - rows[None]) ** 2).sum(2).min(1)
     np.testing.assert_allclose(model.predict(new)[0], distances.reshape(2, -1).max(1), rtol=1e-4)
@@ -307,7 +307,7 @@ def test_the_cache_that_patchcore_inspection_filled_is_used(reference, monkeypat
     model.load_from_path(reference, "cpu")
     local = PatchCore("cpu")
     local.load_from_path(reference, "cpu", weights=str(weights))
-    assert model.predict(pictures(1))[0] == local.predict(pictures(1))[0]
+    assert model.predict(images(1))[0] == local.predict(images(1))[0]
 
 
 # To a detector
@@ -335,7 +335,7 @@ def test_a_detector_has_the_model_s_scores(reference, weights, tmp_path, hazelnu
     np.testing.assert_array_equal(again.bank.rows, model.anomaly_scorer.nn_method.rows())  # with all their bits
 
 
-def test_a_detector_is_calibrated_with_good_pictures(reference, weights, hazelnut):
+def test_a_detector_is_calibrated_with_good_images(reference, weights, hazelnut):
     model = PatchCore("cpu")
     model.load_from_path(reference, "cpu", weights=str(weights))
     detector = detector_of(model, calibration=hazelnut / "test/good")
@@ -353,11 +353,11 @@ def test_a_detector_of_a_network_of_the_caller_s_own(make, good, network, tmp_pa
     detector = detector_of(model, resize=48)
     detector.save(tmp_path / "m")
     again = Detector.load(tmp_path / "m", backbone=network)
-    picture = np.zeros((48, 48, 3), np.uint8)
-    assert again.predict(picture).score == detector.predict(picture).score
+    image = np.zeros((48, 48, 3), np.uint8)
+    assert again.predict(image).score == detector.predict(image).score
     black = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
     face = model.predict(black.view(1, 3, 1, 1).expand(1, 3, 48, 48))[0][0]
-    assert detector.predict(picture).score == pytest.approx(face, rel=1e-4)
+    assert detector.predict(image).score == pytest.approx(face, rel=1e-4)
 
 
 def test_what_a_detector_cannot_take_is_explained(make, fitted, good):

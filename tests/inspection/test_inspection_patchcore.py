@@ -23,7 +23,7 @@ from patchcore.inspection import (
     RescaleSegmentor,
 )
 
-GRID = (10, 12)  # of the layer `low` for pictures of 40 x 48
+GRID = (10, 12)  # of the layer `low` for images of 40 x 48
 
 
 def half(x: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def half(x: np.ndarray) -> np.ndarray:
 
 
 def loader(images: torch.Tensor, masks: torch.Tensor | None = None, batch_size: int = 2) -> DataLoader:
-    """Batches of dicts, as a data set of patchcore-inspection gives them."""
+    """Batches of dicts, as a dataset of patchcore-inspection gives them."""
     items = [{"image": image, "is_anomaly": i % 2} for i, image in enumerate(images)]
     for i, item in enumerate(items):
         item["mask"] = torch.full((1, 40, 48), float(i)) if masks is None else masks[i]
@@ -107,8 +107,8 @@ def test_a_detector_with_the_recipe_inspection_is_the_same(k, network, hazelnut)
     )
     detector = Detector(recipe, backbone=network).fit(good)
 
-    def tensor(pictures):
-        x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)[..., 4:60, 4:60] / 255
+    def tensor(images):
+        x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)[..., 4:60, 4:60] / 255
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         return (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
@@ -184,7 +184,7 @@ def test_embed_gives_rows_of_a_tensor_and_lists_of_a_loader(make, new):
     assert shapes == [[10, 12], [5, 6]]
 
 
-def test_rows_are_in_the_order_of_pictures_and_then_of_the_grid(make, good):
+def test_rows_are_in_the_order_of_images_and_then_of_the_grid(make, good):
     model = make(layers_to_extract_from=["low"], patchsize=1, pretrain_embed_dimension=8, target_embed_dimension=8)
     rows = np.stack(model.embed(good))
     low = model.backbone.taps(good)[0]
@@ -299,14 +299,14 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(fitted, good, new):
     assert fitted.predict(new)[0] == before
 
 
-def test_no_pictures_are_an_error_to_learn_from_and_nothing_to_predict(fitted):
-    with pytest.raises(DataError, match="There are no good pictures to learn from"):
+def test_no_images_are_an_error_to_learn_from_and_nothing_to_predict(fitted):
+    with pytest.raises(DataError, match="There are no good images to learn from"):
         fitted.fit([])
     assert fitted.predict([]) == ([], [], [], [])
     assert fitted.predict(torch.zeros(0, 3, 40, 48)) == ([], [])
 
 
-def test_a_batch_is_its_pictures(fitted, new):
+def test_a_batch_is_its_images(fitted, new):
     together, maps = fitted.predict(new)
     for i, one in enumerate(new):
         score, (mask,) = fitted.predict(one[None])
@@ -314,35 +314,35 @@ def test_a_batch_is_its_pictures(fitted, new):
         np.testing.assert_allclose(mask, maps[i], rtol=1e-4, atol=1e-6)
 
 
-def test_one_picture_is_enough_to_learn_from(make, good):
+def test_one_image_is_enough_to_learn_from(make, good):
     model = make()
     model.fit(good[:1])
     seen, other = (model.predict(good[i : i + 1])[0][0] for i in (0, 1))
     assert seen < 1e-3 * other  # what half precision leaves
 
 
-def test_grey_pictures_count_as_three_equal_channels(fitted, new):
+def test_grey_images_count_as_three_equal_channels(fitted, new):
     grey = new[:, :1]
     assert fitted.predict(grey)[0] == fitted.predict(grey.repeat(1, 3, 1, 1))[0]
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (
             torch.zeros(1, 3, 48, 48),
-            r"pictures of shape \(1, 3, 48, 48\); expected \(B, 3, 40, 48\), float, normalised",
+            r"images of shape \(1, 3, 48, 48\); expected \(B, 3, 40, 48\), float, normalised",
         ),
-        (torch.zeros(3, 40, 48), r"pictures of shape \(3, 40, 48\)"),
-        (torch.zeros(1, 4, 40, 48), r"pictures of shape \(1, 4, 40, 48\)"),
-        (torch.zeros(1, 3, 40, 48, dtype=torch.uint8), "pictures of torch.uint8; expected"),
+        (torch.zeros(3, 40, 48), r"images of shape \(3, 40, 48\)"),
+        (torch.zeros(1, 4, 40, 48), r"images of shape \(1, 4, 40, 48\)"),
+        (torch.zeros(1, 3, 40, 48, dtype=torch.uint8), "images of torch.uint8; expected"),
         (torch.full((1, 3, 40, 48), torch.nan), "NaN or infinite"),
     ],
 )
-def test_other_pictures_are_refused(picture, message, fitted):
+def test_other_images_are_refused(image, message, fitted):
     for use in (fitted.predict, lambda x: fitted.predict([x]), lambda x: fitted.fit([{"image": x}]), fitted.embed):
         with pytest.raises(UsageError, match=message):
-            use(picture)
+            use(image)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_other_pictures_are_refused(picture, message, fitted):
         ({"image": torch.zeros(1, 3, 40, 48)}, "got dict; expected a tensor"),
         (7, "got int; expected a tensor"),
         ([np.zeros((1, 3, 40, 48))], "got ndarray; expected a tensor"),
-        ([{"picture": 1}], "a batch with the keys picture; expected `image` among them"),
+        ([{"image": 1}], "a batch with the keys image; expected `image` among them"),
     ],
 )
 def test_other_things_than_loaders_are_refused(data, message, fitted):

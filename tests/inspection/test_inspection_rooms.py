@@ -51,13 +51,13 @@ def test_patchify_refuses_what_is_no_feature_map():
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
-def test_scores_go_back_to_their_pictures_and_the_highest_counts(kind):
+def test_scores_go_back_to_their_images_and_the_highest_counts(kind):
     maker, scores = PatchMaker(3), kind(values(12))
-    of_pictures = maker.unpatch_scores(scores, 3)
-    assert of_pictures.shape == (3, 4)
-    np.testing.assert_array_equal(of_pictures[1], scores[4:8])
-    assert type(maker.score(of_pictures)) is type(scores)
-    np.testing.assert_array_equal(maker.score(of_pictures), np.asarray(scores).reshape(3, 4).max(1))
+    of_images = maker.unpatch_scores(scores, 3)
+    assert of_images.shape == (3, 4)
+    np.testing.assert_array_equal(of_images[1], scores[4:8])
+    assert type(maker.score(of_images)) is type(scores)
+    np.testing.assert_array_equal(maker.score(of_images), np.asarray(scores).reshape(3, 4).max(1))
     cube = kind(values(3, 4, 5))
     np.testing.assert_array_equal(maker.score(cube), np.asarray(cube).max((1, 2)))
 

@@ -6,7 +6,7 @@ from torchvision.transforms.v2 import Identity, Resize
 
 from patchcore import DataError, UsageError
 from patchcore.calibration import hold_out
-from patchcore.lightning import PictureDataModule
+from patchcore.lightning import ImageDataModule
 
 
 @pytest.fixture
@@ -17,11 +17,11 @@ def folder(tmp_path):
 
 
 def test_the_mvtec_layout_is_split_as_the_engine_splits_it(hazelnut):
-    data = PictureDataModule(hazelnut, transform=Resize((32, 32)))
+    data = ImageDataModule(hazelnut, transform=Resize((32, 32)))
     kept, held_out = hold_out(10, 0.2, 0)
     names = sorted(path.name for path in (hazelnut / "train/good").iterdir())
-    assert [s.picture.name for s in data.train] == [names[i] for i in kept]
-    assert [s.picture.name for s in data.calibration] == [names[i] for i in held_out]
+    assert [s.image.name for s in data.train] == [names[i] for i in kept]
+    assert [s.image.name for s in data.calibration] == [names[i] for i in held_out]
     (batch,) = data.test_dataloader()
     assert batch["image"].shape == (7, 3, 32, 32)
     assert batch["label"].tolist() == [1] * 4 + [0] * 3
@@ -34,33 +34,33 @@ def test_the_mvtec_layout_is_split_as_the_engine_splits_it(hazelnut):
     assert "mask" not in held
 
 
-def test_a_mask_lies_where_the_picture_lies(hazelnut):
-    whole = PictureDataModule(hazelnut, transform=Identity())
+def test_a_mask_lies_where_the_image_lies(hazelnut):
+    whole = ImageDataModule(hazelnut, transform=Identity())
     item = next(iter(whole._loader(whole.test[:1], 1)))
     expected = np.asarray(Image.open(hazelnut / "ground_truth/colour/00_mask.png")) > 0
     np.testing.assert_array_equal(item["mask"][0], expected)
-    picture = np.asarray(Image.open(hazelnut / "test/colour/00.jpg"))
-    np.testing.assert_allclose(item["image"][0], picture.transpose(2, 0, 1) / 255, rtol=1e-6)
+    image = np.asarray(Image.open(hazelnut / "test/colour/00.jpg"))
+    np.testing.assert_allclose(item["image"][0], image.transpose(2, 0, 1) / 255, rtol=1e-6)
 
 
-def test_a_folder_is_good_pictures_to_train_on_or_pictures_to_predict(folder):
-    data = PictureDataModule(folder, transform=Identity(), train_batch_size=3, calibration_share=0)
+def test_a_folder_is_good_images_to_train_on_or_images_to_predict(folder):
+    data = ImageDataModule(folder, transform=Identity(), train_batch_size=3, calibration_share=0)
     assert [len(batch["label"]) for batch in data.train_dataloader()] == [3, 2]
     assert data.val_dataloader() == []
     (batch,) = data.predict_dataloader()
     assert batch["image"].shape == (5, 3, 20, 30)  # grey ones have three equal channels
     torch.testing.assert_close(batch["image"][2], torch.full((3, 20, 30), 80 / 255))
     assert "label" not in batch
-    with pytest.raises(DataError, match=r"no labelled pictures to test on; expected test/<kind>"):
+    with pytest.raises(DataError, match=r"no labelled images to test on; expected test/<kind>"):
         data.test_dataloader()
 
 
 def test_errors_say_what_to_do(folder):
     with pytest.raises(UsageError, match="Did you mean 'train_batch_size'"):
-        PictureDataModule(folder, train_batchsize=2)
+        ImageDataModule(folder, train_batchsize=2)
     with pytest.raises(UsageError, match="calibration_share is 1"):
-        PictureDataModule(folder, calibration_share=1)
+        ImageDataModule(folder, calibration_share=1)
     with pytest.raises(UsageError, match="There is no transform: give one"):
-        PictureDataModule(folder).train_dataloader()
-    with pytest.raises(DataError, match="expected a folder of pictures"):
-        PictureDataModule(folder / "none")
+        ImageDataModule(folder).train_dataloader()
+    with pytest.raises(DataError, match="expected a folder of images"):
+        ImageDataModule(folder / "none")

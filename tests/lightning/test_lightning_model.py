@@ -1,4 +1,4 @@
-"""Patchcore with a stock Trainer, on real pictures and a real network."""
+"""Patchcore with a stock Trainer, on real images and a real network."""
 
 import copy
 import inspect
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as vision
 
 from patchcore import Detector, NotFittedError, Recipe, UsageError
-from patchcore.lightning import LearningType, Patchcore, PictureDataModule
+from patchcore.lightning import ImageDataModule, LearningType, Patchcore
 from patchcore.lightning import lightning_model as module
 
 pytestmark = [
@@ -32,7 +32,7 @@ def trainer(**options) -> Trainer:
 
 @pytest.fixture(scope="module")
 def squares(hazelnut, tmp_path_factory):
-    """The pictures at 256 x 256, a size that neither side has to resize."""
+    """The images at 256 x 256, a size that neither side has to resize."""
     root = tmp_path_factory.mktemp("squares")
     for path in sorted(hazelnut.rglob("*.*")):
         target = (root / path.relative_to(hazelnut)).with_suffix(".png")
@@ -44,7 +44,7 @@ def squares(hazelnut, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(squares):
-    return PictureDataModule(squares, train_batch_size=4, eval_batch_size=4)
+    return ImageDataModule(squares, train_batch_size=4, eval_batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,10 @@ def test_signatures_and_properties_are_the_documented_ones():
 
 def test_the_transforms_resize_crop_and_normalise():
     transforms = Patchcore(**NETWORK).configure_transforms
-    picture = torch.rand(3, 300, 500)
-    resized = vision.resize(picture, [256, 256], antialias=True)[:, 16:240, 16:240]
-    torch.testing.assert_close(transforms()(picture), (resized - 0.5) / 0.5)  # the mean and deviation of Lite0
-    assert transforms(image_size=(128, 96))(picture).shape == (3, 112, 84)
+    image = torch.rand(3, 300, 500)
+    resized = vision.resize(image, [256, 256], antialias=True)[:, 16:240, 16:240]
+    torch.testing.assert_close(transforms()(image), (resized - 0.5) / 0.5)  # the mean and deviation of Lite0
+    assert transforms(image_size=(128, 96))(image).shape == (3, 112, 84)
 
 
 def test_unknown_arguments_are_answered_with_the_nearest_name():
@@ -114,7 +114,7 @@ def test_fitting_fills_the_bank_and_sets_the_thresholds(run, data):
     assert model.model.memory_bank.shape == (int(8 * 28 * 28 * 0.1), 152)
     assert model.image_threshold > 0
     assert model.pixel_threshold > 0
-    assert "image_AUROC" not in fitting.callback_metrics  # good pictures alone give none
+    assert "image_AUROC" not in fitting.callback_metrics  # good images alone give none
 
 
 def test_it_computes_what_the_engine_does_with_the_recipe_lightning(run, squares, data, predictions):
@@ -123,7 +123,7 @@ def test_it_computes_what_the_engine_does_with_the_recipe_lightning(run, squares
     detector = Detector(recipe).fit(squares / "train" / "good")
     torch.testing.assert_close(model.model.memory_bank, detector.bank.rows, rtol=2**-9, atol=1e-3)
     assert float(model.image_threshold) == pytest.approx(detector.calibration.threshold, rel=1e-3)
-    results = detector.predict([sample.picture for sample in data.test])
+    results = detector.predict([sample.image for sample in data.test])
     for i, result in enumerate(results):
         assert predictions["image_path"][i] == result.name
         assert float(predictions["pred_scores"][i]) == pytest.approx(result.score, rel=1e-3)
@@ -187,22 +187,22 @@ def test_a_checkpoint_is_loaded_with_other_arguments_but_no_unknown_ones(run):
 
 
 def test_copies_and_pickles_score_the_same(run):
-    model, pictures = run[0].eval(), torch.randn(2, 3, 224, 224)
+    model, images = run[0].eval(), torch.randn(2, 3, 224, 224)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        torch.testing.assert_close(twin(pictures)["pred_score"], model(pictures)["pred_score"])
+        torch.testing.assert_close(twin(images)["pred_score"], model(images)["pred_score"])
 
 
 # Loops
 
 
 @pytest.fixture
-def pictures():
+def images():
     return torch.randn(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
 def expected_bank():
-    """What six pictures give, two at a time."""
+    """What six images give, two at a time."""
     seen = torch.randn(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     model = Patchcore(**NETWORK)
     for batch in seen.split(2):
@@ -211,11 +211,11 @@ def expected_bank():
     return model.model.memory_bank
 
 
-def test_without_a_trainer_steps_and_fit_do_the_same(pictures, expected_bank):
+def test_without_a_trainer_steps_and_fit_do_the_same(images, expected_bank):
     model = Patchcore(**NETWORK)
-    with pytest.raises(NotFittedError, match="No training pictures have been seen"):
+    with pytest.raises(NotFittedError, match="No training images have been seen"):
         model.fit()
-    given = model.training_step({"image": pictures, "image_path": ["a"] * 6}, 0)
+    given = model.training_step({"image": images, "image_path": ["a"] * 6}, 0)
     assert given["loss"].item() == 0
     assert given["loss"].requires_grad
     assert given["embedding"].shape == (6 * 64, 152)
@@ -230,31 +230,31 @@ def test_without_a_trainer_steps_and_fit_do_the_same(pictures, expected_bank):
     "options",
     [
         {"max_epochs": 1, "num_sanity_val_steps": 2},
-        {"max_epochs": 1, "val_check_interval": 1},  # before all pictures have been seen
+        {"max_epochs": 1, "val_check_interval": 1},  # before all images have been seen
         {"max_epochs": 4, "min_epochs": 2, "limit_val_batches": 0},
         {"max_epochs": 1, "accumulate_grad_batches": 2},
     ],
 )
-def test_other_settings_give_the_same_bank(options, pictures, expected_bank):
+def test_other_settings_give_the_same_bank(options, images, expected_bank):
     model = Patchcore(**NETWORK)
-    validation = [{"image": pictures[:2], "label": torch.tensor([0, 0])}]
-    trainer(**options).fit(model, DataLoader(pictures, batch_size=2), DataLoader(validation, batch_size=None))
+    validation = [{"image": images[:2], "label": torch.tensor([0, 0])}]
+    trainer(**options).fit(model, DataLoader(images, batch_size=2), DataLoader(validation, batch_size=None))
     torch.testing.assert_close(model.model.memory_bank, expected_bank)
     assert model.image_threshold.isnan() == ("limit_val_batches" in options)
 
 
-def test_epochs_without_end_are_one(pictures, expected_bank):
+def test_epochs_without_end_are_one(images, expected_bank):
     model = Patchcore(**NETWORK)
     fitting = trainer(max_epochs=-1)
-    fitting.fit(model, DataLoader(pictures, batch_size=2))
+    fitting.fit(model, DataLoader(images, batch_size=2))
     assert fitting.current_epoch == 1
     torch.testing.assert_close(model.model.memory_bank, expected_bank)
 
 
-def test_a_second_fit_forgets_the_first(pictures, expected_bank):
+def test_a_second_fit_forgets_the_first(images, expected_bank):
     model = Patchcore(**NETWORK)
-    trainer(max_epochs=1).fit(model, DataLoader(pictures[:1] + 1, batch_size=1))
-    trainer(max_epochs=1).fit(model, DataLoader(pictures, batch_size=2))
+    trainer(max_epochs=1).fit(model, DataLoader(images[:1] + 1, batch_size=1))
+    trainer(max_epochs=1).fit(model, DataLoader(images, batch_size=2))
     torch.testing.assert_close(model.model.memory_bank, expected_bank)
 
 
@@ -263,62 +263,62 @@ class Stop(Callback):
         raise RuntimeError("the light went out")
 
 
-def test_a_fit_that_is_interrupted_leaves_what_there_was(pictures, expected_bank):
+def test_a_fit_that_is_interrupted_leaves_what_there_was(images, expected_bank):
     model = Patchcore(**NETWORK)
     for fitted in (False, True):
         with pytest.raises(RuntimeError, match="the light went out"):
-            trainer(max_epochs=1, callbacks=[Stop()]).fit(model, DataLoader(pictures + 1, batch_size=2))
+            trainer(max_epochs=1, callbacks=[Stop()]).fit(model, DataLoader(images + 1, batch_size=2))
         if fitted:
-            trainer().validate(model, DataLoader(pictures, batch_size=2), verbose=False)
+            trainer().validate(model, DataLoader(images, batch_size=2), verbose=False)
             torch.testing.assert_close(model.model.memory_bank, expected_bank)
         else:
-            with pytest.raises(NotFittedError, match="No training pictures have been seen"):
-                trainer().validate(model, DataLoader(pictures, batch_size=2), verbose=False)
-            trainer(max_epochs=1).fit(model.train(), DataLoader(pictures, batch_size=2))
+            with pytest.raises(NotFittedError, match="No training images have been seen"):
+                trainer().validate(model, DataLoader(images, batch_size=2), verbose=False)
+            trainer(max_epochs=1).fit(model.train(), DataLoader(images, batch_size=2))
 
 
-def test_after_a_trainer_steps_and_fit_still_work(pictures, expected_bank):
+def test_after_a_trainer_steps_and_fit_still_work(images, expected_bank):
     model = Patchcore(**NETWORK)
-    trainer(max_epochs=1).fit(model, DataLoader(pictures + 1, batch_size=2))
-    model.train().training_step(pictures)
+    trainer(max_epochs=1).fit(model, DataLoader(images + 1, batch_size=2))
+    model.train().training_step(images)
     model.fit()
     torch.testing.assert_close(model.model.memory_bank, expected_bank)
 
 
-def test_patches_in_a_file_give_the_same_bank(pictures, expected_bank, monkeypatch):
+def test_patches_in_a_file_give_the_same_bank(images, expected_bank, monkeypatch):
     monkeypatch.setattr(module, "spill_limit", lambda memory: 10_000)
     model = Patchcore(**NETWORK)
-    model.training_step(pictures)
+    model.training_step(images)
     assert model._seen.spilled
     model.fit()
     torch.testing.assert_close(model.model.memory_bank, expected_bank)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:You.re resuming from a checkpoint that ended before")
-def test_a_fit_that_resumes_within_an_epoch_is_refused(pictures, tmp_path):
+def test_a_fit_that_resumes_within_an_epoch_is_refused(images, tmp_path):
     saves = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1)
     model, options = Patchcore(**NETWORK), {"max_epochs": 1, "enable_checkpointing": True}
-    trainer(**options, callbacks=[saves], limit_train_batches=3).fit(model, DataLoader(pictures, batch_size=2))
+    trainer(**options, callbacks=[saves], limit_train_batches=3).fit(model, DataLoader(images, batch_size=2))
     first = min(tmp_path.iterdir(), key=lambda path: path.name)
     with pytest.raises(UsageError, match="resumes at batch 1 of an epoch"):
         trainer(**options, callbacks=[saves]).fit(
-            Patchcore(**NETWORK), DataLoader(pictures, batch_size=2), ckpt_path=first, weights_only=True
+            Patchcore(**NETWORK), DataLoader(images, batch_size=2), ckpt_path=first, weights_only=True
         )
 
 
-def test_before_a_fit_nothing_is_predicted(pictures):
+def test_before_a_fit_nothing_is_predicted(images):
     with pytest.raises(NotFittedError, match="The memory bank is empty"):
-        trainer().predict(Patchcore(**NETWORK), DataLoader(pictures, batch_size=2))
-    with pytest.raises(NotFittedError, match="No training pictures have been seen"):
-        trainer().validate(Patchcore(**NETWORK), DataLoader(pictures, batch_size=2), verbose=False)
+        trainer().predict(Patchcore(**NETWORK), DataLoader(images, batch_size=2))
+    with pytest.raises(NotFittedError, match="No training images have been seen"):
+        trainer().validate(Patchcore(**NETWORK), DataLoader(images, batch_size=2), verbose=False)
 
 
-def test_batches_are_tensors_tuples_or_dicts(run, pictures):
+def test_batches_are_tensors_tuples_or_dicts(run, images):
     model = run[0].eval()
-    scores = model(pictures)["pred_score"]
-    for batch in (pictures, (pictures, torch.zeros(6)), [pictures], {"image": pictures, "name": "x"}):
+    scores = model(images)["pred_score"]
+    for batch in (images, (images, torch.zeros(6)), [images], {"image": images, "name": "x"}):
         assert torch.equal(model.predict_step(batch, 0)["pred_scores"], scores)
-    assert model.test_step({"image": pictures, "name": "x"})["name"] == "x"
-    for batch, said in (({"picture": pictures}, "keys picture"), ("x", "str"), ([], "list")):
+    assert model.test_step({"image": images, "name": "x"})["name"] == "x"
+    for batch, said in (({"image": images}, "keys image"), ("x", "str"), ([], "list")):
         with pytest.raises(UsageError, match=f"a batch of {said}; expected"):
             model.validation_step(batch)

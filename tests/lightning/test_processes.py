@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lightning import Trainer
 from torch.utils.data import DataLoader, DistributedSampler
 
-from patchcore.lightning import Patchcore, PictureDataModule
+from patchcore.lightning import ImageDataModule, Patchcore
 from patchcore.lightning.processes import merged, owners, places
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -31,7 +31,7 @@ def test_what_a_sampler_deals_out_comes_back_in_order_and_once(n, world, shuffle
     assert [hands[rank][i] for rank, i in owners(hands)] == list(range(n))
 
 
-def test_101_pictures_on_two_processes_are_101_again():
+def test_101_images_on_two_processes_are_101_again():
     hands = [list(DistributedSampler(range(101), 2, rank)) for rank in (0, 1)]
     assert [len(hand) for hand in hands] == [51, 51]
     assert len(owners(hands)) == 101
@@ -47,7 +47,7 @@ def test_two_processes_build_the_bank_of_one(hazelnut, tmp_path):
     shutil.copytree(hazelnut, root)
     (root / "train/good/11.jpg").unlink()  # nine to train on, two of which are held out: seven on two processes
     model = Patchcore("efficientnet_lite0", ("blocks.2", "blocks.4"))
-    data = PictureDataModule(root, train_batch_size=2, eval_batch_size=2, image_size=(128, 128))
+    data = ImageDataModule(root, train_batch_size=2, eval_batch_size=2, image_size=(128, 128))
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     alone = Trainer(accelerator="cpu", enable_model_summary=False, **quiet, **model.trainer_arguments)
     alone.fit(model, datamodule=data)

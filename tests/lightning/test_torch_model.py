@@ -23,18 +23,18 @@ def model() -> PatchcoreModel:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     return torch.randn(3, 3, 96, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
-def taps(pictures) -> list[np.ndarray]:
+def taps(images) -> list[np.ndarray]:
     """The two layers, read from the network by its own hooks."""
     network, found = offline_model("efficientnet_lite0").eval(), {}
     for name in LAYERS:
         network.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: found.__setitem__(name, o))
     with torch.no_grad():
-        network(pictures)
+        network(images)
     return [found[name].double().numpy() for name in LAYERS]
 
 
@@ -60,7 +60,7 @@ def embedding(taps) -> np.ndarray:
 
 
 def eq_7(patches: np.ndarray, bank: np.ndarray, b: int) -> float:
-    """The image score of one picture's patches."""
+    """The image score of one image's patches."""
     distances = cdist(patches, bank)
     p = distances.min(1).argmax()
     m = distances[p].argmin()
@@ -79,8 +79,8 @@ def test_the_signature_is_the_documented_one():
     }
 
 
-def test_in_training_a_picture_becomes_its_patches(model, pictures, embedding):
-    patches = model.train()(pictures)
+def test_in_training_a_image_becomes_its_patches(model, images, embedding):
+    patches = model.train()(images)
     expected = embedding.transpose(0, 2, 3, 1).reshape(-1, 152)
     assert patches.shape == (3 * 12 * 8, 152)
     np.testing.assert_allclose(patches, expected, rtol=1e-3, atol=1e-4)
@@ -95,7 +95,7 @@ def test_generate_embedding_aligns_and_stacks_pooled_layers(model, taps):
     np.testing.assert_allclose(made[1, 40:], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_reshape_embedding_goes_picture_by_picture_and_row_by_row():
+def test_reshape_embedding_goes_image_by_image_and_row_by_row():
     values = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2)
     rows = PatchcoreModel.reshape_embedding(values)
     assert rows.tolist()[:3] == [[0, 4, 8], [1, 5, 9], [2, 6, 10]]
@@ -103,12 +103,12 @@ def test_reshape_embedding_goes_picture_by_picture_and_row_by_row():
 
 
 @pytest.mark.parametrize("b", [9, 3, 1])
-def test_otherwise_it_becomes_a_score_and_a_map(model, pictures, embedding, b):
+def test_otherwise_it_becomes_a_score_and_a_map(model, images, embedding, b):
     rows = embedding.transpose(0, 2, 3, 1).reshape(3, -1, 152)
     bank = rows[0]
     fitted = copy.deepcopy(model).eval()
     fitted.num_neighbors, fitted.memory_bank = b, torch.from_numpy(bank).float()
-    found = fitted(pictures[1:])
+    found = fitted(images[1:])
     assert found.keys() == {"anomaly_map", "pred_score"}
     assert found["pred_score"].shape == (2,)
     assert found["anomaly_map"].shape == (2, 1, 96, 64)
@@ -121,12 +121,12 @@ def test_otherwise_it_becomes_a_score_and_a_map(model, pictures, embedding, b):
         np.testing.assert_allclose(found["anomaly_map"][i, 0], smoothed, rtol=1e-3)
 
 
-def test_a_batch_scores_as_its_pictures_do(model, pictures):
+def test_a_batch_scores_as_its_images_do(model, images):
     fitted = copy.deepcopy(model)
-    fitted.subsample_embedding(fitted.train()(pictures[:1]), 0.5)
+    fitted.subsample_embedding(fitted.train()(images[:1]), 0.5)
     fitted.eval()
-    singles = torch.cat([fitted(one[None])["pred_score"] for one in pictures])
-    torch.testing.assert_close(fitted(pictures)["pred_score"], singles, rtol=1e-4, atol=1e-4)
+    singles = torch.cat([fitted(one[None])["pred_score"] for one in images])
+    torch.testing.assert_close(fitted(images)["pred_score"], singles, rtol=1e-4, atol=1e-4)
 
 
 def small(b: int = 2) -> PatchcoreModel:
@@ -145,7 +145,7 @@ def test_neighbours_and_scores_worked_out_by_hand():
     distances, rows = model.nearest_neighbors(patches[:2], n_neighbors=2)
     torch.testing.assert_close(distances, torch.tensor([[2, 3], [0.5, 1.25**0.5]]))
     assert rows.tolist() == [[1, 0], [1, 0]]
-    # Two pictures of two patches. (3, 0) is 2 from (1, 0), whose nearest rows are itself and (0, 0), 3
+    # Two images of two patches. (3, 0) is 2 from (1, 0), whose nearest rows are itself and (0, 0), 3
     # away. (10, 1) is 1 from (10, 0), whose nearest others is (1, 0), sqrt(82) away; (-1, 0) ties with it,
     # and the first counts.
     scores = model.compute_anomaly_score(torch.tensor([[2, 0.5], [1, 1]]), torch.tensor([[1, 1], [2, 0]]), patches)
@@ -199,27 +199,27 @@ def test_a_bank_that_is_assigned_or_changed_is_the_one_that_is_searched():
     assert model.nearest_neighbors(patch, 1)[0].item() == pytest.approx(5**0.5)
 
 
-def test_weights_that_are_changed_are_the_ones_that_run(model, pictures):
+def test_weights_that_are_changed_are_the_ones_that_run(model, images):
     changed = copy.deepcopy(model).train()
-    before = changed(pictures[:1])
-    torch.testing.assert_close(before, model.train()(pictures[:1]))
+    before = changed(images[:1])
+    torch.testing.assert_close(before, model.train()(images[:1]))
     random = PatchcoreModel(LAYERS, "efficientnet_lite0", pre_trained=False)
     changed.feature_extractor.load_state_dict(random.feature_extractor.state_dict())
-    torch.testing.assert_close(changed(pictures[:1]), random.train()(pictures[:1]))
-    assert (changed(pictures[:1]) - before).abs().max() > 0.1
+    torch.testing.assert_close(changed(images[:1]), random.train()(images[:1]))
+    assert (changed(images[:1]) - before).abs().max() > 0.1
 
 
-def test_a_state_dict_brings_the_bank_and_the_weights(model, pictures):
+def test_a_state_dict_brings_the_bank_and_the_weights(model, images):
     fitted = copy.deepcopy(model)
-    fitted.subsample_embedding(fitted.train()(pictures[:2]), 0.1)
+    fitted.subsample_embedding(fitted.train()(images[:2]), 0.1)
     assert fitted.memory_bank.shape == (19, 152)
     other = PatchcoreModel(LAYERS, "efficientnet_lite0", pre_trained=False)
     other.load_state_dict(fitted.state_dict())
     assert torch.equal(other.memory_bank, fitted.memory_bank)
-    for name, tensor in fitted.eval()(pictures).items():
-        torch.testing.assert_close(other.eval()(pictures)[name], tensor)
-    for name, tensor in copy.deepcopy(other)(pictures).items():
-        torch.testing.assert_close(other(pictures)[name], tensor)
+    for name, tensor in fitted.eval()(images).items():
+        torch.testing.assert_close(other.eval()(images)[name], tensor)
+    for name, tensor in copy.deepcopy(other)(images).items():
+        torch.testing.assert_close(other(images)[name], tensor)
 
 
 def test_what_comes_after_the_deepest_layer_is_not_kept(model):
@@ -231,38 +231,38 @@ def test_what_comes_after_the_deepest_layer_is_not_kept(model):
     assert "model.blocks.5" not in kept
 
 
-def test_strides_stand_for_layers_and_pre_trained_may_be_a_file(model, pictures, tmp_path):
+def test_strides_stand_for_layers_and_pre_trained_may_be_a_file(model, images, tmp_path):
     save_file(offline_model("efficientnet_lite0").state_dict(), tmp_path / "lite0.safetensors")
     local = PatchcoreModel((8, 16), "tf_efficientnet_lite0", pre_trained=str(tmp_path / "lite0.safetensors"))
-    torch.testing.assert_close(local.train()(pictures[:1]), model.train()(pictures[:1]))
+    torch.testing.assert_close(local.train()(images[:1]), model.train()(images[:1]))
     assert local.source.mean == (0.5, 0.5, 0.5)
 
 
-def test_the_network_never_trains(model, pictures):
+def test_the_network_never_trains(model, images):
     before = copy.deepcopy(model.feature_extractor.state_dict())
-    assert not model.train()(pictures).requires_grad
+    assert not model.train()(images).requires_grad
     assert not any(parameter.requires_grad for parameter in model.parameters())
     for name, tensor in model.feature_extractor.state_dict().items():
         assert torch.equal(tensor, before[name])  # neither do batch statistics move
 
 
-def test_pictures_in_bfloat16_are_scored_in_single_precision(model, pictures):
+def test_images_in_bfloat16_are_scored_in_single_precision(model, images):
     fitted = copy.deepcopy(model)
-    fitted.subsample_embedding(fitted.train()(pictures[:1]), 0.2)
-    exact = fitted.eval()(pictures)["pred_score"]
+    fitted.subsample_embedding(fitted.train()(images[:1]), 0.2)
+    exact = fitted.eval()(images)["pred_score"]
     with torch.autocast("cpu", torch.bfloat16):
-        found = fitted(pictures)
+        found = fitted(images)
     assert found["pred_score"].dtype == found["anomaly_map"].dtype == torch.float32
     torch.testing.assert_close(found["pred_score"], exact, rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.float16])
 @pytest.mark.parametrize("training", [True, False])
-def test_pictures_of_another_type_than_the_network_are_refused(model, pictures, dtype, training):
-    with pytest.raises(UsageError, match=rf"Pictures of {dtype}; expected torch\.float32, normalised: \(pixels / 255"):
-        copy.deepcopy(model).train(training)(pictures.to(dtype))
-    patches = copy.deepcopy(model).double().train()(pictures.double())
-    torch.testing.assert_close(patches, model.train()(pictures), rtol=1e-3, atol=1e-3)
+def test_images_of_another_type_than_the_network_are_refused(model, images, dtype, training):
+    with pytest.raises(UsageError, match=rf"Images of {dtype}; expected torch\.float32, normalised: \(pixels / 255"):
+        copy.deepcopy(model).train(training)(images.to(dtype))
+    patches = copy.deepcopy(model).double().train()(images.double())
+    torch.testing.assert_close(patches, model.train()(images), rtol=1e-3, atol=1e-3)
 
 
 def test_errors_say_what_to_do():

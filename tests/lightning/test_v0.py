@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from patchcore.backbones import build, registry, wrap
 from patchcore.errors import BackboneError, NotFittedError, UsageError
-from patchcore.lightning import AnomalyModule, DynamicBufferMixin, PictureDataModule
+from patchcore.lightning import AnomalyModule, DynamicBufferMixin, ImageDataModule
 from patchcore.lightning.v0 import AnomalyMapGenerator, DynamicBufferModule, PatchcoreLightning, PatchcoreModel
 
 LAYERS = ["blocks.2", "blocks.4"]  # strides 8 and 16
@@ -32,16 +32,16 @@ quiet = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     smooth = gaussian_filter(np.random.default_rng(0).normal(size=(3, 3, 64, 96)), (0, 0, 3, 3))
     return torch.from_numpy(smooth / smooth.std()).float()
 
 
 @pytest.fixture
-def model(pictures) -> PatchcoreModel:
+def model(images) -> PatchcoreModel:
     model = PatchcoreModel(**LITE)
     model.train()
-    model.subsample_embedding(model(pictures[:2]), 0.25)
+    model.subsample_embedding(model(images[:2]), 0.25)
     return model.eval()
 
 
@@ -61,14 +61,14 @@ def map_in_scipy(scores: np.ndarray, cell: int, sigma: float) -> np.ndarray:
 @pytest.mark.parametrize("sigma", [4, 2.5])
 def test_a_map_repeats_cells_and_smooths_them(sigma):
     distances = distances_of(2 * 4 * 6)
-    # Two pictures of 4 rows and 6 columns; the shape is (width, height).
+    # Two images of 4 rows and 6 columns; the shape is (width, height).
     maps = AnomalyMapGenerator((32, 48), sigma).compute_anomaly_map(torch.from_numpy(distances), torch.Size((6, 4)))
     assert maps.shape == (2, 1, 32, 48)
     for one, values in zip(maps[:, 0], distances[:, 0].reshape(2, 4, 6), strict=True):
         np.testing.assert_allclose(one, map_in_scipy(values, 8, sigma), rtol=1e-4)
 
 
-def test_scores_are_per_picture():
+def test_scores_are_per_image():
     generator, distances = AnomalyMapGenerator((32, 48)), distances_of(3 * 24)
     maps, scores = generator(patch_scores=distances, feature_map_shape=(6, 4))
     assert scores.shape == (3,)
@@ -120,17 +120,16 @@ def test_shapes_that_do_not_fit_are_errors():
 # PatchcoreModel
 
 
-def test_the_embedding_is_pooled_aligned_to_the_nearest_cell_and_stacked(model, pictures):
+def test_the_embedding_is_pooled_aligned_to_the_nearest_cell_and_stacked(model, images):
     with torch.no_grad():
         taps = [
-            tap.numpy()
-            for tap in build("efficientnet_lite0", "pretrained", tuple(LAYERS), (64, 96)).extractor(pictures)
+            tap.numpy() for tap in build("efficientnet_lite0", "pretrained", tuple(LAYERS), (64, 96)).extractor(images)
         ]
     # The mean over 3 x 3 cells counts zeros at the border; each cell of the deeper layer stands for 2 x 2.
     first, second = (uniform_filter(tap, (0, 0, 3, 3), mode="constant") for tap in taps)
     expected = np.concatenate([first, second.repeat(2, 2).repeat(2, 3)], 1)
     assert expected.shape == (3, 152, 8, 12)
-    np.testing.assert_allclose(model.embed(pictures), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.embed(images), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_generate_embedding_takes_features_by_name_in_the_order_of_the_layers(model):
@@ -143,7 +142,7 @@ def test_generate_embedding_takes_features_by_name_in_the_order_of_the_layers(mo
     assert embedding[0, :, 0, 0].tolist() == [0, 1, 1, 1, 1]
 
 
-def test_patches_go_picture_by_picture_and_row_by_row():
+def test_patches_go_image_by_image_and_row_by_row():
     embedding = torch.arange(2 * 3 * 2 * 4).reshape(2, 3, 2, 4)
     patches = PatchcoreModel.reshape_embedding(embedding)
     assert patches.shape == (16, 3)
@@ -152,8 +151,8 @@ def test_patches_go_picture_by_picture_and_row_by_row():
     assert patches[8].tolist() == [24, 32, 40]
 
 
-def test_nearest_neighbours_are_those_of_brute_force(model, pictures):
-    patches = model.train()(pictures)
+def test_nearest_neighbours_are_those_of_brute_force(model, images):
+    patches = model.train()(images)
     found = model.nearest_neighbors(patches)
     assert found.shape == (3 * 96, 9)
     expected = np.sort(cdist(patches.double(), model.memory_bank.double()), 1)
@@ -162,37 +161,37 @@ def test_nearest_neighbours_are_those_of_brute_force(model, pictures):
     assert model.nearest_neighbors(model.memory_bank, 1).max() == 0  # exact near 0
 
 
-def test_the_bank_is_a_share_of_the_patches_and_some_of_them(model, pictures):
-    patches = model.train()(pictures[:2])
+def test_the_bank_is_a_share_of_the_patches_and_some_of_them(model, images):
+    patches = model.train()(images[:2])
     assert patches.shape == (2 * 96, 152)
     model.subsample_embedding(patches.numpy(), 0.1)
     assert model.memory_bank.shape == (19, 152)
     assert cdist(model.memory_bank, patches).min(1).max() < 1e-4
 
 
-def test_out_of_training_it_gives_a_tuple_for_each_picture(model, pictures):
-    maps, scores = model(pictures)
+def test_out_of_training_it_gives_a_tuple_for_each_image(model, images):
+    maps, scores = model(images)
     assert maps.shape == (3, 1, 64, 96)
     assert scores.shape == (3,)
     assert scores[2] > scores[:2].max()  # the third is not in the bank
     for i in range(3):
-        one_map, one_score = model(pictures[i : i + 1])
+        one_map, one_score = model(images[i : i + 1])
         torch.testing.assert_close(one_map[0], maps[i], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(one_score[0], scores[i], rtol=1e-4, atol=1e-4)
     # The same, from its parts: nine distances, (width, height).
-    distances = model.nearest_neighbors(PatchcoreModel.reshape_embedding(model.embed(pictures)))
+    distances = model.nearest_neighbors(PatchcoreModel.reshape_embedding(model.embed(images)))
     parts = AnomalyMapGenerator((64, 96))(patch_scores=distances, feature_map_shape=torch.Size((12, 8)))
     torch.testing.assert_close((maps, scores), parts)
 
 
-def test_a_model_keeps_its_bank_in_its_state_and_in_copies(model, pictures):
-    expected = model(pictures)
+def test_a_model_keeps_its_bank_in_its_state_and_in_copies(model, images):
+    expected = model(images)
     fresh = PatchcoreModel(**LITE, pre_trained=False).eval()
     with pytest.raises(NotFittedError, match="memory bank is empty"):
-        fresh(pictures)
+        fresh(images)
     fresh.load_state_dict(model.state_dict())
     for other in (fresh, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        torch.testing.assert_close(other(pictures), expected)
+        torch.testing.assert_close(other(images), expected)
     assert isinstance(model, DynamicBufferModule)
     assert isinstance(model, DynamicBufferMixin)
     assert model.get_tensor_attribute("memory_bank") is model.memory_bank
@@ -267,36 +266,36 @@ def of_means(size, **tiling) -> PatchcoreModel:
         ((64, 96), 32, None),  # tiles touch
         ((64, 96), (32, 48), 16),  # they overlap
         ((80, 112), 64, 48),  # the last ones are moved back to the border
-        ((48, 96), (64, 64), 32),  # a tile is higher than the picture: as high as that
+        ((48, 96), (64, 64), 32),  # a tile is higher than the image: as high as that
     ],
 )
 def test_a_tiled_map_is_the_untiled_one_on_the_same_features(size, tile, stride):
     plain, tiled = of_means(size), of_means(size, apply_tiling=True, tile_size=tile, tile_stride=stride)
-    pictures = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 3, *size))).float()
-    plain.memory_bank = tiled.memory_bank = plain.train()(pictures * 0.5)
-    expected = plain.eval()(pictures)
+    images = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 3, *size))).float()
+    plain.memory_bank = tiled.memory_bank = plain.train()(images * 0.5)
+    expected = plain.eval()(images)
     Means.seen.clear()
-    found = tiled(pictures)
+    found = tiled(images)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert found[0].shape == (2, 1, *size)
-    # One tile at a time is in the network, whatever the size of the pictures.
+    # One tile at a time is in the network, whatever the size of the images.
     sides = (tile, tile) if isinstance(tile, int) else tile
     assert set(Means.seen) == {(1, 3, min(sides[0], size[0]), min(sides[1], size[1]))}
 
 
-def test_tiles_are_saved_with_the_model_and_honoured_when_it_comes_back(pictures):
+def test_tiles_are_saved_with_the_model_and_honoured_when_it_comes_back(images):
     tiled = PatchcoreModel(**LITE, apply_tiling=True, tile_size=(32, 64), tile_stride=32).train()
-    tiled.subsample_embedding(tiled(pictures[:2]), 0.25)
-    expected = tiled.eval()(pictures)
+    tiled.subsample_embedding(tiled(images[:2]), 0.25)
+    expected = tiled.eval()(images)
     plain = PatchcoreModel(**LITE, pre_trained=False)
     assert not plain.apply_tiling
     plain.load_state_dict(tiled.state_dict())
     for other in (plain.eval(), copy.deepcopy(tiled)):
         assert (other.apply_tiling, other.tile_size, other.tile_stride) == (True, (32, 64), (32, 32))
-        torch.testing.assert_close(other(pictures), expected)
+        torch.testing.assert_close(other(images), expected)
     whole = PatchcoreModel(**LITE).eval()
     whole.memory_bank = tiled.memory_bank
-    assert (whole(pictures)[1] != expected[1]).any()  # so that the above says something
+    assert (whole(images)[1] != expected[1]).any()  # so that the above says something
 
 
 # PatchcoreLightning
@@ -369,8 +368,8 @@ def test_wrong_hyperparameters_say_what_was_meant(hparams, text):
 
 
 @pytest.fixture(scope="module")
-def data(hazelnut) -> PictureDataModule:
-    return PictureDataModule(hazelnut, train_batch_size=3, eval_batch_size=2, num_workers=0, seed=42)
+def data(hazelnut) -> ImageDataModule:
+    return ImageDataModule(hazelnut, train_batch_size=3, eval_batch_size=2, num_workers=0, seed=42)
 
 
 @pytest.fixture(scope="module")
@@ -410,17 +409,17 @@ def test_predictions_carry_maps_scores_and_verdicts(fitted, data):
     assert batches[0]["anomaly_maps"].shape == (2, 1, 128, 128)
 
 
-def test_the_meta_data_come_from_good_calibration_pictures(fitted, data, hazelnut):
+def test_the_meta_data_come_from_good_calibration_images(fitted, data, hazelnut):
     model, _ = fitted
     transform = model.configure_transforms()
-    samples = PictureDataModule(
+    samples = ImageDataModule(
         hazelnut, transform=transform, calibration_share=0.2, seed=42, eval_batch_size=8, num_workers=0
     )
     (batch,) = samples.val_dataloader()
     assert batch["label"].sum() == 0
     maps, scores = model.eval()(batch["image"])
     found = model.meta_data
-    # Fewer good pictures than the false-reject rate needs: the thresholds are the largest values.
+    # Fewer good images than the false-reject rate needs: the thresholds are the largest values.
     assert found["image_threshold"] == pytest.approx(1.0001 * float(scores.max()), rel=1e-5)
     assert found["pixel_threshold"] == pytest.approx(1.0001 * float(maps.max()), rel=1e-5)
     assert found["min"] == pytest.approx(float(maps.min()), rel=1e-5)
@@ -428,16 +427,16 @@ def test_the_meta_data_come_from_good_calibration_pictures(fitted, data, hazelnu
 
 
 @quiet
-def test_defective_pictures_do_not_change_the_meta_data(fitted, data):
+def test_defective_images_do_not_change_the_meta_data(fitted, data):
     model, _ = fitted
     other = PatchcoreLightning(dict(model.hparams))
     other.load_state_dict(model.state_dict())
-    pictures = [*data.val_dataloader().dataset, *data.test_dataloader().dataset]
-    pictures = [{"image": one["image"], "label": one["label"]} for one in pictures]
-    good = [one for one in pictures if one["label"] == 0]
-    assert 2 < len(good) < len(pictures)
+    images = [*data.val_dataloader().dataset, *data.test_dataloader().dataset]
+    images = [{"image": one["image"], "label": one["label"]} for one in images]
+    good = [one for one in images if one["label"] == 0]
+    assert 2 < len(good) < len(images)
     trainer = Trainer(logger=False, enable_progress_bar=False)
-    trainer.validate(other, DataLoader(pictures, batch_size=2), verbose=False)
+    trainer.validate(other, DataLoader(images, batch_size=2), verbose=False)
     with_defects = other.meta_data
     trainer.validate(other, DataLoader(good, batch_size=2), verbose=False)
     assert other.meta_data == pytest.approx(with_defects, rel=1e-5)
@@ -452,21 +451,21 @@ def test_a_checkpoint_comes_back_whole_and_fetches_nothing(fitted, tmp_path, mon
     stored = torch.load(tmp_path / "model.ckpt", weights_only=True)
     assert torch.equal(stored["state_dict"]["model.memory_bank"], model.model.memory_bank)
     other = PatchcoreLightning.load_from_checkpoint(tmp_path / "model.ckpt").eval()
-    picture = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(other(picture), model.eval()(picture))
+    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(other(image), model.eval()(image))
     assert other.meta_data == model.meta_data
     assert other.model.tile_size == (96, 96)
 
 
-def test_the_steps_without_a_trainer(pictures):
+def test_the_steps_without_a_trainer(images):
     model = PatchcoreLightning({**LITE, "coreset_sampling_ratio": 1.0}).train()
-    step = model.training_step({"image": pictures[:2]}, 0)
+    step = model.training_step({"image": images[:2]}, 0)
     assert step["embedding"].shape == (192, 152)
     assert step["loss"] == 0
     assert step["loss"].requires_grad
     model.fit()
     assert model.model.memory_bank.shape == (192, 152)
-    batch = {"image": pictures, "image_path": ["a", "b", "c"], "label": torch.tensor([0, 0, 1])}
+    batch = {"image": images, "image_path": ["a", "b", "c"], "label": torch.tensor([0, 0, 1])}
     done = model.eval().validation_step(batch, 0)
     assert set(batch) < set(done)
     assert done["anomaly_maps"].shape == (3, 1, 64, 96)
@@ -475,18 +474,18 @@ def test_the_steps_without_a_trainer(pictures):
 
 
 def test_the_shapes_of_the_documentation():
-    """ResNet-18 at 512 px: [b, 384, 64, 64], 32 pictures make [131072, 384], 10 % of which are [13107, 384]."""
+    """ResNet-18 at 512 px: [b, 384, 64, 64], 32 images make [131072, 384], 10 % of which are [13107, 384]."""
     model = PatchcoreLightning({"layers": ["layer2", "layer3"], "input_size": (512, 512), "pre_trained": False})
     smooth = gaussian_filter(np.random.default_rng(0).normal(size=(1, 3, 512, 512)), (0, 0, 4, 4))
-    pictures = torch.from_numpy(smooth / smooth.std()).float()
-    assert model.model.embed(pictures[:1]).shape == (1, 384, 64, 64)
+    images = torch.from_numpy(smooth / smooth.std()).float()
+    assert model.model.embed(images[:1]).shape == (1, 384, 64, 64)
     model.train()
     with torch.no_grad():
-        taps = model.model.taps(pictures)
+        taps = model.model.taps(images)
     assert [tuple(tap.shape) for tap in taps] == [(1, 128, 64, 64), (1, 256, 32, 32)]
-    model.model.taps = lambda images: taps  # the same picture 32 times: only counts are of interest
+    model.model.taps = lambda images: taps  # the same image 32 times: only counts are of interest
     for _ in range(32):
-        assert model.training_step({"image": pictures}, 0)["embedding"].shape == (64 * 64, 384)
+        assert model.training_step({"image": images}, 0)["embedding"].shape == (64 * 64, 384)
     assert sum(h * w for h, w in model._seen.grids) == 131072
     model.fit()
     assert model.model.memory_bank.shape == (13107, 384)

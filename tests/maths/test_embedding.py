@@ -159,7 +159,7 @@ def test_binned_merge_averages_the_stack_of_each_patch(batch, channels, height, 
         torch.testing.assert_close(got[:, k], x[:, low:high].mean(1), atol=1e-5, rtol=1e-5)
 
 
-def test_patches_come_picture_by_picture_and_row_by_row():
+def test_patches_come_image_by_image_and_row_by_row():
     embedding = features(2, 4, 3, 5)
     patches = patches_of(embedding)
     assert patches.shape == (30, 4)

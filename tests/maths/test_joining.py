@@ -1,4 +1,4 @@
-"""Joining scores of several banks: each lands on the place of the picture that it is about."""
+"""Joining scores of several banks: each lands on the place of the image that it is about."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_one_alone_is_only_divided_by_its_unit():
 
 @settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_where_both_show_the_whole_picture_it_is_the_antialiased_resize(cells, target):
+def test_where_both_show_the_whole_image_it_is_the_antialiased_resize(cells, target):
     matrix = side_matrix((cells, 8 * cells, 8 * cells, 0), (target, 16 * target, 16 * target, 0))
     np.testing.assert_allclose(matrix, resize_matrix(cells, target, "bilinear"), atol=1e-6)
 
@@ -39,8 +39,8 @@ def test_a_coarser_grid_is_brought_to_the_first_one():
     np.testing.assert_allclose(joined, np.tile([0, 0.5, 1.5, 2], (4, 1)), atol=1e-6)  # 0, 1, 3, 4, halved
 
 
-def test_a_spot_stays_where_it_is_in_the_picture_whatever_the_frames():
-    # The same spot of one picture, seen by four ways to frame it, each on its own grid.
+def test_a_spot_stays_where_it_is_in_the_image_whatever_the_frames():
+    # The same spot of one image, seen by four ways to frame it, each on its own grid.
     source, spot = (120, 180), (0.6, 0.4)  # shares of height and width
     frames = [
         Frame(source, (96, 144), (96, 144)),  # whole, proportions kept

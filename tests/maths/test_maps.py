@@ -19,18 +19,18 @@ def upsampled(scores, size, mode):
     return F.interpolate(scores.double()[None, None], size=size, mode=mode, **corners)[0, 0]
 
 
-def smoothed_by_scipy(picture, sigma, border):
+def smoothed_by_scipy(image, sigma, border):
     mode = {"symmetric": "reflect", "mirror": "mirror"}[border]  # scipy's names for the two
-    return torch.from_numpy(ndimage.gaussian_filter(picture.numpy(), sigma, mode=mode, truncate=4.0))
+    return torch.from_numpy(ndimage.gaussian_filter(image.numpy(), sigma, mode=mode, truncate=4.0))
 
 
-def smoothed_by_convolution(picture, sigma):
+def smoothed_by_convolution(image, sigma):
     """33 taps for sigma 4, padded by torch's `reflect`, as the lightning family does."""
     radius = int(4 * sigma + 0.5)
     x = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-(x**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()
-    padded = F.pad(picture[None, None], (radius,) * 4, mode="reflect")
+    padded = F.pad(image[None, None], (radius,) * 4, mode="reflect")
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[0, 0]
 
 
@@ -50,7 +50,7 @@ def brought_back(window, frame):
 def shown_by_crop(frame):
     """Of each source pixel: 1 if its centre lies inside the part that the window shows, 0 if outside.
 
-    NaN where it may count as either: on the very edge, or, in a small picture that was enlarged,
+    NaN where it may count as either: on the very edge, or, in a small image that was enlarged,
     within a tenth of a pixel of it.
     """
     sides = []
@@ -80,7 +80,7 @@ def check(scores, frame, sigma, upsample, border):
 @pytest.mark.parametrize("border", ["symmetric", "mirror"])
 @pytest.mark.parametrize("sigma", [0, 1.3, 4.0])
 @pytest.mark.parametrize("source", [(256, 256), (301, 199), (90, 120)])
-def test_the_map_of_a_stretched_picture(source, sigma, border, upsample):
+def test_the_map_of_a_stretched_image(source, sigma, border, upsample):
     check(patch_scores(16, 16), Frame(source, (128, 128), (128, 128)), sigma, upsample, border)
 
 
@@ -124,7 +124,7 @@ def test_a_crop_leaves_nan_exactly_outside_itself_at_any_size(height, width, sho
 
 
 @pytest.mark.parametrize("source", [(100, 400), (400, 100), (37, 41), (500, 130)])
-def test_the_map_of_a_letterboxed_picture_covers_all_of_it(source):
+def test_the_map_of_a_letterboxed_image_covers_all_of_it(source):
     frame = letterbox_frame(source, (128, 128), 8)
     scores = patch_scores(frame.inside[0] // 8, frame.inside[1] // 8)
     check(scores, frame, 4.0, "bilinear", "symmetric")
@@ -178,13 +178,13 @@ def test_bilinear_is_that_of_torch(n_in, factor):
     torch.testing.assert_close(upsample_matrix(n_in, n_out, "bilinear").double() @ values, expected, atol=1e-6, rtol=0)
 
 
-def test_a_spot_on_the_grid_is_highest_at_the_same_place_in_the_picture():
+def test_a_spot_on_the_grid_is_highest_at_the_same_place_in_the_image():
     scores = torch.zeros(28, 28)
     scores[5, 20] = 1
     frame = short_side_frame((512, 1024), 256, (224, 224), 8)
     values = anomaly_map(scores, frame, sigma=4.0, upsample="bilinear", border="symmetric").nan_to_num(-1)
     row, column = divmod(int(values.argmax()), 1024)
-    # Cell (5, 20) is centred at (44, 164) in the crop, at +(16, 144) in the resized picture, twice that in the source.
+    # Cell (5, 20) is centred at (44, 164) in the crop, at +(16, 144) in the resized image, twice that in the source.
     assert abs(row - 2 * (44 + 16)) <= 2
     assert abs(column - 2 * (164 + 144)) <= 2
 

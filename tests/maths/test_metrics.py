@@ -94,7 +94,7 @@ def test_image_metrics_are_those_of_scikit_learn(n, levels, seed):
 
 
 def test_image_metrics_by_hand():
-    # Two good pictures, two defective ones, one of which lies below one good one: 3 of 4 pairs in order.
+    # Two good images, two defective ones, one of which lies below one good one: 3 of 4 pairs in order.
     got = image_metrics([0.1, 0.6, 0.5, 0.9], [False, False, True, True])
     assert got["image_auroc"] == pytest.approx(3 / 4)
     assert got["image_ap"] == pytest.approx((1 + 2 / 3) / 2)
@@ -182,7 +182,7 @@ def test_pixels_that_a_crop_hides_do_not_count():
     assert curve.overlap.tolist() == [1, 1]
 
 
-def test_a_picture_without_a_mask_is_good_everywhere():
+def test_a_image_without_a_mask_is_good_everywhere():
     mask = np.array([[True, False]])
     values = [np.array([[3.0, 1.0]], np.float32), np.array([[2.0, 2.0]], np.float32)]
     curve = pixel_curve(values, [mask, None])

@@ -1,4 +1,4 @@
-"""Cells of the grid in the picture."""
+"""Cells of the grid in the image."""
 
 import numpy as np
 import pytest

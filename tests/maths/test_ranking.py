@@ -12,7 +12,7 @@ from patchcore.maths.ranking import Difference, auroc_interval, difference, need
 
 
 def scores(seed, n, m, gap=1.0):
-    """Two recipes' scores of the same n good and m defective pictures, in one fold."""
+    """Two recipes' scores of the same n good and m defective images, in one fold."""
     random = np.random.default_rng(seed)
     good, defective = random.normal(size=n), random.normal(gap, size=m)
     noise = random.normal(scale=0.5, size=n), random.normal(scale=0.5, size=m)
@@ -20,7 +20,7 @@ def scores(seed, n, m, gap=1.0):
     return wins(good, defective[None], one), wins(good + noise[0], (defective + noise[1])[None], one)
 
 
-def test_the_mean_of_wins_is_the_auroc_of_each_fold_by_its_good_pictures():
+def test_the_mean_of_wins_is_the_auroc_of_each_fold_by_its_good_images():
     random = np.random.default_rng(0)
     good, defective = random.integers(0, 9, 11).astype(float), random.integers(3, 12, (3, 7)).astype(float)
     fold = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2])
@@ -84,7 +84,7 @@ def test_limits_of_a_difference_hold_nothing_as_often_as_they_say():
     assert wrong / 300 < 0.09
 
 
-def test_copies_of_pictures_are_no_evidence():
+def test_copies_of_images_are_no_evidence():
     first, second = scores(3, 40, 30)
     found = difference(first, second, np.arange(30), np.arange(40))
     rows, columns = np.repeat(np.arange(30), 3), np.repeat(np.arange(40), 5)
@@ -95,10 +95,10 @@ def test_copies_of_pictures_are_no_evidence():
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 3])
-def test_hardly_any_difference_among_few_pictures_proves_nothing(wrong):
+def test_hardly_any_difference_among_few_images_proves_nothing(wrong):
     first = np.ones((17, 28))
     second = first.copy()
-    second[:wrong] = 0  # defects that only the first tells from all good pictures
+    second[:wrong] = 0  # defects that only the first tells from all good images
     found = difference(first, second, np.arange(17), np.arange(28))
     assert found.few
     assert (found.low, found.high) == pytest.approx((-share_interval(0, 17)[1], share_interval(wrong, 17)[1]))
@@ -117,8 +117,8 @@ def test_a_recipe_that_is_clearly_worse_is_found_out():
     assert 0 < found.low < found.value < found.high
 
 
-def test_so_many_pictures_would_settle_it():
-    # Twice as wide as what is to be shown: four times the pictures. Enough already: what there is.
+def test_so_many_images_would_settle_it():
+    # Twice as wide as what is to be shown: four times the images. Enough already: what there is.
     assert needed_units(Difference(0.02, -0.02, 0.06, False), 30, 100, 0.01) == (120, 400)
     assert needed_units(Difference(0.0, -0.02, 0.02, False), 30, 100, 0.01) == (120, 400)
     assert needed_units(Difference(0.02, 0.01, 0.03, False), 30, 100, 0.01) == (30, 100)

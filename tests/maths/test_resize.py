@@ -17,16 +17,16 @@ from patchcore.maths.resize import (
     short_side_frame,
 )
 
-sides = st.integers(2, 97)  # torch 2.14 itself is wrong for pictures one pixel wide; Pillow stands in for them below
+sides = st.integers(2, 97)  # torch 2.14 itself is wrong for images one pixel wide; Pillow stands in for them below
 kernels = st.sampled_from(["bilinear", "bicubic"])
 
 
-def picture(*shape, seed=0):
+def some_image(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def interpolated(image, size, kernel):
-    """In float64: in float32, torch places large pictures' pixel centres only to about 1e-5."""
+    """In float64: in float32, torch places large images' pixel centres only to about 1e-5."""
     double = F.interpolate(image.double(), size, mode=kernel, antialias=True, align_corners=False)
     return double.float()
 
@@ -34,7 +34,7 @@ def interpolated(image, size, kernel):
 @settings(deadline=None, max_examples=60)
 @given(source=st.tuples(sides, sides), target=st.tuples(sides, sides), kernel=kernels)
 def test_resize_is_the_antialiased_one_of_torch(source, target, kernel):
-    image = picture(2, 3, *source)
+    image = some_image(2, 3, *source)
     expected = interpolated(image, target, kernel)
     torch.testing.assert_close(resize(image, target, kernel), expected, atol=2e-6, rtol=1e-5)
 
@@ -45,7 +45,7 @@ def test_resize_is_the_antialiased_one_of_torch(source, target, kernel):
     [((900, 701), (256, 224)), ((33, 47), (256, 256)), ((1024, 1024), (224, 224)), ((300, 40), (41, 300))],
 )
 def test_resize_is_the_antialiased_one_of_torch_at_real_sizes(source, target, kernel):
-    image = picture(1, 3, *source)
+    image = some_image(1, 3, *source)
     expected = interpolated(image, target, kernel)
     torch.testing.assert_close(resize(image, target, kernel), expected, atol=2e-6, rtol=1e-5)
 
@@ -55,7 +55,7 @@ def test_resize_is_the_antialiased_one_of_torch_at_real_sizes(source, target, ke
     ("kernel", "pillow"), [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)]
 )
 def test_resize_is_the_float_resize_of_pillow(source, kernel, pillow):
-    image = picture(*source)
+    image = some_image(*source)
     expected = np.asarray(Image.fromarray(image.numpy()).resize((31, 44), pillow))
     np.testing.assert_allclose(resize(image, (44, 31), kernel).numpy(), expected, atol=1e-5)
 
@@ -75,25 +75,25 @@ def test_halving_weighs_the_four_nearest_pixels_as_a_triangle_does():
 
 
 def test_resize_to_the_same_size_changes_nothing():
-    image = picture(3, 17, 23)
+    image = some_image(3, 17, 23)
     assert torch.equal(resize(image, (17, 23), "bicubic"), image)
 
 
 def test_resize_keeps_the_type_and_the_leading_dimensions():
-    assert resize(picture(2, 5, 3, 20, 20).double(), (7, 9), "bilinear").dtype == torch.float64
-    assert resize(picture(2, 5, 3, 20, 20), (7, 9), "bilinear").shape == (2, 5, 3, 7, 9)
+    assert resize(some_image(2, 5, 3, 20, 20).double(), (7, 9), "bilinear").dtype == torch.float64
+    assert resize(some_image(2, 5, 3, 20, 20), (7, 9), "bilinear").shape == (2, 5, 3, 7, 9)
 
 
 def test_gradients_flow_through_a_resize_that_a_prediction_has_made_before():
     # What is kept between calls must not remember that it was made in inference mode.
     with torch.inference_mode():
-        resize(picture(1, 53, 59), (17, 19), "bilinear")
-    image = picture(1, 53, 59).requires_grad_()
+        resize(some_image(1, 53, 59), (17, 19), "bilinear")
+    image = some_image(1, 53, 59).requires_grad_()
     resize(image, (17, 19), "bilinear").sum().backward()
     assert float(image.grad.sum()) == pytest.approx(17 * 19, rel=1e-5)
 
 
-def test_stretch_shows_the_whole_picture_in_the_whole_window():
+def test_stretch_shows_the_whole_image_in_the_whole_window():
     frame = Frame((300, 500), (256, 128), (256, 128))
     assert frame == Frame((300, 500), (256, 128), (256, 128), (0, 0))
     assert frame.inside == (256, 128)
@@ -128,7 +128,7 @@ def test_short_side_with_crop_has_the_geometry_of_torchvision(height, width, sho
 def test_short_side_with_crop_gives_the_pixels_of_torchvision(source):
     from torchvision.transforms import v2
 
-    image = picture(3, *source)
+    image = some_image(3, *source)
     expected = v2.Compose([v2.Resize(256, antialias=True), v2.CenterCrop(224)])(image.double()).float()
     shown = place(image, short_side_frame(source, 256, (224, 224), 8), "bilinear")
     torch.testing.assert_close(shown, expected, atol=2e-6, rtol=1e-5)
@@ -136,7 +136,7 @@ def test_short_side_with_crop_gives_the_pixels_of_torchvision(source):
 
 @settings(deadline=None, max_examples=80)
 @given(source=st.tuples(st.integers(1, 2000), st.integers(1, 2000)), multiple=st.sampled_from([1, 8, 16, 32]))
-def test_short_side_without_crop_keeps_all_of_the_picture_in_whole_cells(source, multiple):
+def test_short_side_without_crop_keeps_all_of_the_image_in_whole_cells(source, multiple):
     frame = short_side_frame(source, 256, None, multiple)
     assert frame.window == frame.resized == frame.inside
     assert frame.offset == (0, 0)
@@ -177,7 +177,7 @@ def test_area_by_hand():
     cells=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     multiple=st.sampled_from([8, 16, 32]),
 )
-def test_letterbox_fits_the_whole_picture_with_no_cell_half_padding(source, cells, multiple):
+def test_letterbox_fits_the_whole_image_with_no_cell_half_padding(source, cells, multiple):
     size = (cells[0] * multiple, cells[1] * multiple)
     frame = letterbox_frame(source, size, multiple)
     assert frame.window == size
@@ -191,7 +191,7 @@ def test_letterbox_fits_the_whole_picture_with_no_cell_half_padding(source, cell
     assert frame.resized[0] == size[0] or frame.resized[1] == size[1]
 
 
-def test_letterbox_of_a_wide_picture_by_hand():
+def test_letterbox_of_a_wide_image_by_hand():
     # 1000 x 400 in a 256 square: 256 x 102.4, and the nearest multiple of 16 to 102.4 is 96.
     frame = letterbox_frame((400, 1000), (256, 256), 16)
     assert frame == Frame((400, 1000), (96, 256), (256, 256))
@@ -203,8 +203,8 @@ def test_coverage_of_a_crop_is_the_share_of_the_area_that_is_shown():
     assert frame.coverage == pytest.approx(224 * 224 / (512 * 256))
 
 
-def test_place_and_pad_put_the_picture_top_left_and_zeros_elsewhere():
-    image = picture(3, 40, 100) + 1  # no zeros of its own
+def test_place_and_pad_put_the_image_top_left_and_zeros_elsewhere():
+    image = some_image(3, 40, 100) + 1  # no zeros of its own
     frame = letterbox_frame((40, 100), (64, 64), 8)
     placed = place(image, frame, "bilinear")
     window = pad(placed, frame)
@@ -214,8 +214,8 @@ def test_place_and_pad_put_the_picture_top_left_and_zeros_elsewhere():
     assert (window[:, 24:] == 0).all()
 
 
-def test_pad_to_the_right_of_a_tall_picture():
-    image = picture(1, 100, 40) + 1
+def test_pad_to_the_right_of_a_tall_image():
+    image = some_image(1, 100, 40) + 1
     frame = letterbox_frame((100, 40), (64, 64), 8)
     window = pad(place(image, frame, "bilinear"), frame)
     assert window.shape == (1, 64, 64)
@@ -224,6 +224,6 @@ def test_pad_to_the_right_of_a_tall_picture():
 
 
 def test_pad_leaves_a_full_window_as_it_is():
-    image = picture(3, 50, 50)
+    image = some_image(3, 50, 50)
     frame = short_side_frame((60, 50), 50, (50, 50), 8)
     assert pad(image, frame).shape == (3, 50, 50)

@@ -30,10 +30,10 @@ def test_channels_that_do_not_vary_at_all_are_left_as_they_are():
     assert channel_scales([features(1, 3)]).tolist() == [1, 1, 1]
 
 
-def test_the_unit_of_scores_is_their_standard_deviation_over_all_patches_of_all_pictures():
-    pictures = [features(4, 5, seed=seed).abs() * (seed + 1) for seed in range(3)]
-    expected = np.concatenate([picture.numpy().ravel() for picture in pictures]).astype(float).std()
-    assert score_unit(pictures) == pytest.approx(expected)
+def test_the_unit_of_scores_is_their_standard_deviation_over_all_patches_of_all_images():
+    images = [features(4, 5, seed=seed).abs() * (seed + 1) for seed in range(3)]
+    expected = np.concatenate([image.numpy().ravel() for image in images]).astype(float).std()
+    assert score_unit(images) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("scores", "unit"), [([2.5, 2.5], 2.5), ([0.0, 0.0], 1.0)])

@@ -35,7 +35,7 @@ def test_large_distances_do_not_overflow():
 
 
 @given(arrays(np.float32, (3, 7, 9), elements=st.floats(0, 20, width=32)))
-def test_every_picture_has_its_own_score(values):
+def test_every_image_has_its_own_score(values):
     distances = np.sort(values, -1)
     scores = softmax_score(torch.from_numpy(distances))
     assert scores.shape == (3,)

@@ -53,7 +53,7 @@ def test_the_rank_is_the_smallest_that_keeps_the_promise(n, percent):
 
 
 @pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (50, 0.05), (99, 0.01), (30, 0.1), (9, 0.1)])
-def test_good_pictures_fail_no_more_often_than_promised(n, rate):
+def test_good_images_fail_no_more_often_than_promised(n, rate):
     rng = np.random.default_rng(0)
     trials, failed = 4000, 0
     for scores in rng.gamma(2.0, size=(trials, n + 1)):

@@ -29,7 +29,7 @@ def noise(*shape, seed=0):
         ((8, 12), (4, 6), (2, 3), [0, 2, 4], [0, 3, 6]),
         ((10, 7), (4, 4), (4, 4), [0, 4, 6], [0, 3]),  # not multiples: the last one is moved back
         ((4, 4), (4, 4), (4, 4), [0], [0]),
-        ((3, 9), (4, 4), (3, 3), [0], [0, 3, 5]),  # higher than the picture
+        ((3, 9), (4, 4), (3, 3), [0], [0, 3, 5]),  # higher than the image
         ((5, 5), (4, 4), (4, 4), [0, 1], [0, 1]),
     ],
 )
@@ -41,11 +41,11 @@ def test_where_tiles_lie(size, tile, stride, rows, columns):
 
 @settings(deadline=None)
 @given(tilings())
-def test_tiles_cover_the_picture_and_end_with_it(tiling):
+def test_tiles_cover_the_image_and_end_with_it(tiling):
     seen = np.zeros(np.maximum(tiling.size, tiling.tile), int)
     for top, left in tiling.corners:
         part = seen[top : top + tiling.tile[0], left : left + tiling.tile[1]]
-        assert part.shape == tiling.tile  # none of them looks beyond the picture, or its padding
+        assert part.shape == tiling.tile  # none of them looks beyond the image, or its padding
         part += 1
     assert seen.min() >= 1
     assert len(set(tiling.corners)) == len(tiling.corners)
@@ -53,17 +53,17 @@ def test_tiles_cover_the_picture_and_end_with_it(tiling):
 
 @settings(deadline=None)
 @given(tilings())
-def test_a_picture_that_is_cut_and_merged_is_the_picture(tiling):
-    picture = noise(2, 3, *tiling.size)
-    torch.testing.assert_close(merge(split(picture, tiling), tiling), picture, rtol=2e-6, atol=0)
+def test_a_image_that_is_cut_and_merged_is_the_image(tiling):
+    image = noise(2, 3, *tiling.size)
+    torch.testing.assert_close(merge(split(image, tiling), tiling), image, rtol=2e-6, atol=0)
 
 
 @settings(deadline=None)
 @given(tilings())
 def test_tiles_that_touch_and_do_not_overlap_are_put_back_bit_for_bit(tiling):
     tiling = Tiling(tuple(2 * side for side in tiling.tile), tiling.tile, tiling.tile)
-    picture = noise(1, 2, *tiling.size)
-    assert torch.equal(merge(split(picture, tiling), tiling), picture)
+    image = noise(1, 2, *tiling.size)
+    assert torch.equal(merge(split(image, tiling), tiling), image)
 
 
 @settings(deadline=None)
@@ -93,19 +93,19 @@ def test_in_cells_the_tiles_are_the_same_tiles(tiling, cell):
 @pytest.mark.parametrize("stride", [16, 24, 32])
 def test_what_looks_no_further_than_a_cell_is_the_same_in_tiles(size, stride):
     size = tuple(side // 8 * 8 for side in size)
-    picture, tiling = noise(2, 3, *size), Tiling(size, (32, 32), (stride, stride))
-    expected = F.avg_pool2d(picture.exp(), 8)
-    cells = merge((F.avg_pool2d(tile.exp(), 8) for tile in split(picture, tiling)), tiling.in_cells(8))
+    image, tiling = noise(2, 3, *size), Tiling(size, (32, 32), (stride, stride))
+    expected = F.avg_pool2d(image.exp(), 8)
+    cells = merge((F.avg_pool2d(tile.exp(), 8) for tile in split(image, tiling)), tiling.in_cells(8))
     torch.testing.assert_close(cells, expected, rtol=1e-6, atol=0)
 
 
 def test_what_a_tile_does_not_know_at_its_border_fades_out():
     # A 3 x 3 mean with zero padding is wrong in the border cells of every tile: overlaps make the seam go away.
-    picture = torch.ones(1, 1, 64, 64)
+    image = torch.ones(1, 1, 64, 64)
 
     def error(stride):
         tiling = Tiling((64, 64), (16, 16), (stride, stride))
-        tiles = (F.avg_pool2d(tile, 3, 1, 1) for tile in split(picture, tiling))
+        tiles = (F.avg_pool2d(tile, 3, 1, 1) for tile in split(image, tiling))
         return float((merge(tiles, tiling) - 1)[..., 1:-1, 1:-1].abs().max())
 
     assert error(16) > 0.5  # 5 of 9 are zeros in a corner
@@ -151,7 +151,7 @@ def test_a_stride_that_leaves_something_out_is_refused(stride):
 
 def test_what_does_not_fit_is_refused():
     tiling = Tiling((8, 8), (4, 4), (4, 4))
-    with pytest.raises(UsageError, match=r"Pictures of \(8, 9\) pixels; .* \(8, 8\)"):
+    with pytest.raises(UsageError, match=r"Images of \(8, 9\) pixels; .* \(8, 8\)"):
         list(split(torch.ones(1, 1, 8, 9), tiling))
     with pytest.raises(UsageError, match=r"Tile 0 has the size \(3, 4\); expected 4 of \(4, 4\)"):
         merge([torch.ones(1, 1, 3, 4)], tiling)

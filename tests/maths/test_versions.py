@@ -1,4 +1,4 @@
-"""Changed versions of a picture."""
+"""Changed versions of an image."""
 
 from typing import get_args
 
@@ -24,7 +24,7 @@ PILLOW = {
 
 @pytest.mark.parametrize("version", get_args(Version))
 @given(st.data())
-def test_they_are_what_pillow_makes_of_a_picture(version, data):
+def test_they_are_what_pillow_makes_of_a_image(version, data):
     side = st.integers(1, 6)
     shape = (data.draw(side), data.draw(side), *data.draw(st.sampled_from([(), (3,)])))
     pixels = data.draw(arrays.arrays(np.uint8, shape))
@@ -33,7 +33,7 @@ def test_they_are_what_pillow_makes_of_a_picture(version, data):
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.float32, np.bool_])
-def test_the_type_stays_and_the_picture_is_left_as_it_was(kind):
+def test_the_type_stays_and_the_image_is_left_as_it_was(kind):
     pixels = np.arange(24).reshape(2, 4, 3).astype(kind)
     before = pixels.copy()
     made = changed(pixels, "transpose")

@@ -117,16 +117,16 @@ RECIPE = Recipe(
 )
 
 
-def pictures(n, seed=0):
+def images(n, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, 240, 240, 3), np.uint8)
 
 
 def test_a_recipe_may_ask_for_it(tmp_path):
-    approximate = Detector(RECIPE, backbone=Pairs()).fit(pictures(4))
-    assert len(approximate.bank.rows) == 10_800  # three of the pictures
-    exact = Detector(RECIPE.replace(search="exact"), backbone=Pairs()).fit(pictures(4))
+    approximate = Detector(RECIPE, backbone=Pairs()).fit(images(4))
+    assert len(approximate.bank.rows) == 10_800  # three of the images
+    exact = Detector(RECIPE.replace(search="exact"), backbone=Pairs()).fit(images(4))
     before = torch.get_num_threads()
-    new = pictures(3, seed=1)
+    new = images(3, seed=1)
     new[0, 100:140, 100:140] = 255
     ours, theirs = approximate.predict(new), exact.predict(new)
     for one, other in zip(ours, theirs, strict=True):
@@ -145,18 +145,18 @@ def test_a_recipe_may_ask_for_it(tmp_path):
 
 def test_a_bank_that_is_too_small_is_said_by_fit():
     with pytest.raises(UsageError, match="a bank of 3600 rows; it needs 9984"):
-        Detector(RECIPE, backbone=Pairs()).fit(pictures(2))
+        Detector(RECIPE, backbone=Pairs()).fit(images(2))
 
 
 def test_a_fit_without_faiss_names_the_extra_before_it_chooses(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     monkeypatch.setattr("patchcore.maths.coreset.select", None)
     with pytest.raises(MissingExtraError, match=r"patchcore\[faiss\]"):
-        Detector(RECIPE, backbone=Pairs()).fit(pictures(2))
+        Detector(RECIPE, backbone=Pairs()).fit(images(2))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
 def test_a_fit_never_gives_a_detector_that_cannot_predict(share):
     # Without calibration, nothing is searched for until the first prediction.
     with pytest.raises(UsageError, match="rows; it needs 9984"):
-        Detector(RECIPE.replace(calibration_share=share), backbone=Pairs()).fit(pictures(2))
+        Detector(RECIPE.replace(calibration_share=share), backbone=Pairs()).fit(images(2))

@@ -14,7 +14,7 @@ def patches(n, d=4, seed=0):
 
 
 def filled():
-    """Three pictures on grids of their own."""
+    """Three images on grids of their own."""
     store = PatchStore()
     store.append(patches(6, seed=0), (2, 3))
     store.append(patches(4, seed=1), (4, 1))
@@ -28,12 +28,12 @@ def test_patches_are_kept_in_half_precision():
     assert torch.equal(rows, patches(4, seed=1).half())
 
 
-def test_patches_of_some_pictures_come_in_the_order_that_is_asked_for():
+def test_patches_of_some_images_come_in_the_order_that_is_asked_for():
     rows = filled().gather([2, 0])
     assert torch.equal(rows, torch.cat([patches(2, seed=2), patches(6, seed=0)]).half())
 
 
-def test_each_patch_comes_with_its_picture_and_its_place_on_the_grid():
+def test_each_patch_comes_with_its_image_and_its_place_on_the_grid():
     origins = filled().origins_of([1, 0])
     assert origins.tolist() == [
         *([1, row, 0] for row in range(4)),
@@ -46,12 +46,12 @@ def test_each_patch_comes_with_its_picture_and_its_place_on_the_grid():
     ]
 
 
-def test_the_grids_are_those_of_the_pictures():
+def test_the_grids_are_those_of_the_images():
     assert filled().grids == [(2, 3), (4, 1), (1, 2)]
 
 
 def both(limit):
-    """Two stores with the same eight pictures: one in memory, one with at most `limit` bytes there."""
+    """Two stores with the same eight images: one in memory, one with at most `limit` bytes there."""
     stores = PatchStore(), PatchStore(limit)
     for store in stores:
         for seed in range(8):
@@ -64,8 +64,8 @@ def test_patches_beyond_the_limit_are_the_same_from_a_file(limit):
     memory, file = both(limit)
     assert not memory.spilled
     assert file.spilled
-    for picture in range(8):
-        assert torch.equal(memory.of(picture), file.of(picture))
+    for image in range(8):
+        assert torch.equal(memory.of(image), file.of(image))
     assert all(map(torch.equal, memory.each([5, 1]), file.each([5, 1])))
     scales = torch.tensor([0.3, 1.0, 2.0, 7.0])
     rows = memory.gather([0, 2, 7], scales)
@@ -101,7 +101,7 @@ def test_features_that_half_precision_cannot_hold_are_an_error(value):
         BackboneError, match=r"features up to 70000; half precision holds up to 65504.*Use a tap before"
     ):
         store.append(large, (2, 3))
-    # Nothing of the picture was kept.
+    # Nothing of the image was kept.
     assert store.grids == []
 
 
@@ -120,7 +120,7 @@ def test_the_largest_half_is_kept():
 
 
 def with_versions(limit=None):
-    """Two pictures, the second with two changed versions, one of them on another grid."""
+    """Two images, the second with two changed versions, one of them on another grid."""
     store = PatchStore(limit)
     store.append(patches(6, seed=0), (2, 3))
     store.append(patches(2, seed=1), (2, 1), (patches(2, seed=2), (2, 1)), (patches(2, seed=3), (1, 2)))
@@ -128,7 +128,7 @@ def with_versions(limit=None):
 
 
 @pytest.mark.parametrize("limit", [None, 0, 60])
-def test_versions_follow_their_picture_wherever_they_are_kept(limit):
+def test_versions_follow_their_image_wherever_they_are_kept(limit):
     store = with_versions(limit)
     assert store.grids == [(2, 3), (2, 1)]
     assert torch.equal(store.of(1), patches(2, seed=1).half())
@@ -141,5 +141,5 @@ def test_versions_follow_their_picture_wherever_they_are_kept(limit):
     assert torch.equal(store.gather([1, 0]), torch.cat(wanted).half())
 
 
-def test_pictures_without_versions_have_origins_of_three_numbers():
+def test_images_without_versions_have_origins_of_three_numbers():
     assert with_versions().origins_of([0]).shape == (6, 3)

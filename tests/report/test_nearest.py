@@ -1,4 +1,4 @@
-"""The good patch beside the most unusual one: the right place of the right picture, or a reason."""
+"""The good patch beside the most unusual one: the right place of the right image, or a reason."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from patchcore import Detector
 from patchcore.data import datasets
 from patchcore.data.datasets import Dataset
 from patchcore.report import Sources
-from patchcore.report.pictures import hottest, nearest_good
+from patchcore.report.images import hottest, nearest_good
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def origin(detector, result):
     """Name, row and column of what the hottest patch was compared with."""
     row, column = hottest(result)
     number = int(result.nearest_rows[row, column, 0])
-    picture, *cell = detector.bank.origins[number].tolist()
-    return detector.bank.pictures[picture], cell
+    image, *cell = detector.bank.origins[number].tolist()
+    return detector.bank.images[image], cell
 
 
 def shown(figure):
@@ -47,12 +47,10 @@ def test_it_is_found_and_is_the_surroundings_of_the_remembered_cell(detector, ha
     name, (row, column) = origin
     assert figure.missing == ""
     assert figure.caption == f"Nearest good patch, in {name}"
-    picture = Image.open(hazelnut / "train/good" / name).convert("RGB")
+    image = Image.open(hazelnut / "train/good" / name).convert("RGB")
     # 512 pixels over 16 cells of 32; the close-up shows 11 of them, moved inwards at the border.
     left, top = (min(max(0, (at - 5) * 32), 512 - 11 * 32) for at in (column, row))
-    expected = np.asarray(
-        picture.resize((200, 200), Image.Resampling.BICUBIC, (left, top, left + 352, top + 352)), float
-    )
+    expected = np.asarray(image.resize((200, 200), Image.Resampling.BICUBIC, (left, top, left + 352, top + 352)), float)
     difference = np.abs(shown(figure) - expected).mean(-1)
     assert np.median(difference) < 5  # but for JPEG and the frame
     # The frame lies around 3 x 3 cells.
@@ -65,16 +63,16 @@ def test_it_is_found_and_is_the_surroundings_of_the_remembered_cell(detector, ha
 def test_a_folder_may_lie_deeper_than_the_name_says(detector, hazelnut, result):
     deeper = Detector(detector.recipe)
     deeper.embedder, deeper.calibration = detector.embedder, detector.calibration
-    deeper.bank = replace(detector.bank, pictures=tuple(f"train/good/{name}" for name in detector.bank.pictures))
+    deeper.bank = replace(detector.bank, images=tuple(f"train/good/{name}" for name in detector.bank.images))
     assert not nearest_good(deeper, result, Sources.of(Dataset(""), hazelnut / "train/good")).missing
 
 
-def test_a_data_set_root_knows_its_training_pictures_by_table(detector, hazelnut, result):
+def test_a_data_set_root_knows_its_training_images_by_table(detector, hazelnut, result):
     sources = Sources.of(datasets.detect(hazelnut / "train/good"), hazelnut / "train/good")
     assert not nearest_good(detector, result, sources).missing
 
 
-def test_pictures_that_were_fitted_by_absolute_paths_are_found(hazelnut, small_recipe, tmp_path):
+def test_images_that_were_fitted_by_absolute_paths_are_found(hazelnut, small_recipe, tmp_path):
     rows = "".join(f"{path},good,train\n" for path in sorted((hazelnut / "train/good").iterdir())[:4])
     table = tmp_path / "nuts.csv"
     table.write_text(f"path,label,split\n{rows}{hazelnut / 'test/good/04.jpg'},good,test\n", "utf-8")
@@ -84,30 +82,30 @@ def test_pictures_that_were_fitted_by_absolute_paths_are_found(hazelnut, small_r
     assert not nearest_good(detector, result, Sources.of(found, table)).missing
 
 
-def test_another_picture_of_the_same_name_is_not_shown(detector, hazelnut, result, origin, tmp_path):
+def test_another_image_of_the_same_name_is_not_shown(detector, hazelnut, result, origin, tmp_path):
     other = "01.jpg" if origin[0] != "01.jpg" else "02.jpg"
     shutil.copy(hazelnut / "train/good" / other, tmp_path / origin[0])
     figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
     assert figure.source == ""
-    assert f"{origin[0]} is not the picture that was learned from" in figure.missing
+    assert f"{origin[0]} is not the image that was learned from" in figure.missing
 
 
-def test_a_smaller_picture_of_the_same_name_is_not_shown(hazelnut, small_recipe, tmp_path):
+def test_a_smaller_image_of_the_same_name_is_not_shown(hazelnut, small_recipe, tmp_path):
     detector = Detector(small_recipe.replace(resize="area")).fit(hazelnut / "train/good", limit=3)
     result = detector.predict(hazelnut / "test/colour/00.jpg")
     for path in (hazelnut / "train/good").iterdir():
         Image.open(path).crop((0, 0, 512, 60)).save(tmp_path / path.name)
-    assert "is not the picture" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
+    assert "is not the image" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
 
 
-def test_a_picture_that_is_not_there_is_named_with_what_to_do(detector, result, origin, tmp_path):
+def test_a_image_that_is_not_there_is_named_with_what_to_do(detector, result, origin, tmp_path):
     figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
-    assert figure.missing == f"Its picture, {origin[0]}, was not found. Give the training folder: --good."
+    assert figure.missing == f"Its image, {origin[0]}, was not found. Give the training folder: --good."
     assert "was not found" in nearest_good(detector, result, Sources()).missing
 
 
-def test_a_damaged_picture_is_said(detector, result, origin, tmp_path):
-    (tmp_path / origin[0]).write_bytes(b"no picture")
+def test_a_damaged_image_is_said(detector, result, origin, tmp_path):
+    (tmp_path / origin[0]).write_bytes(b"no image")
     assert "can no longer be read" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
 
 
@@ -125,28 +123,28 @@ def test_rows_of_unknown_origin_are_said(detector, result):
     unknown = Detector(detector.recipe)
     unknown.embedder, unknown.calibration = detector.embedder, detector.calibration
     unknown.bank = replace(detector.bank, origins=detector.bank.origins * 0 - 1)
-    assert "does not say which picture" in nearest_good(unknown, result, Sources()).missing
+    assert "does not say which image" in nearest_good(unknown, result, Sources()).missing
 
 
 def test_a_patch_of_a_changed_version_is_shown_as_it_was_remembered(hazelnut, small_recipe, result):
     recipe = small_recipe.replace(augment=("rotate_90", "flip_h"), calibration_share=0, coreset="identity")
     folder = hazelnut / "train/good"
     detector = Detector(recipe).fit(folder, limit=1)
-    (name,) = detector.bank.pictures
-    pictures = []
+    (name,) = detector.bank.images
+    images = []
     for version, said in enumerate(("", ", changed by rotate_90", ", changed by flip_h")):
         row = int((detector.bank.origins == torch.tensor([0, 8, 4, version])).all(1).nonzero())
         compared = replace(result, nearest_rows=torch.full_like(result.nearest_rows, row))
         figure = nearest_good(detector, compared, Sources({}, (folder,)))
         assert figure.missing == ""
         assert figure.caption == f"Nearest good patch, in {name}{said}"
-        pictures.append(shown(figure))
-    # 16 x 16 cells; the close-up of row 8 and column 4 of the mirrored picture is that of column 11, mirrored.
+        images.append(shown(figure))
+    # 16 x 16 cells; the close-up of row 8 and column 4 of the mirrored image is that of column 11, mirrored.
     row = int((detector.bank.origins == torch.tensor([0, 8, 11, 0])).all(1).nonzero())
     compared = replace(result, nearest_rows=torch.full_like(result.nearest_rows, row))
     wanted = shown(nearest_good(detector, compared, Sources({}, (folder,))))[:, ::-1]
-    assert np.median(np.abs(pictures[2] - wanted)) < 5
-    assert np.median(np.abs(pictures[2] - pictures[0])) > 5
+    assert np.median(np.abs(images[2] - wanted)) < 5
+    assert np.median(np.abs(images[2] - images[0])) > 5
 
 
 def test_a_version_that_the_recipe_has_not_is_of_unknown_origin(detector, result):
@@ -154,4 +152,4 @@ def test_a_version_that_the_recipe_has_not_is_of_unknown_origin(detector, result
     unknown.embedder, unknown.calibration = detector.embedder, detector.calibration
     origins = detector.bank.origins
     unknown.bank = replace(detector.bank, origins=torch.cat([origins, torch.ones_like(origins[:, :1])], 1))
-    assert "does not say which picture" in nearest_good(unknown, result, Sources()).missing
+    assert "does not say which image" in nearest_good(unknown, result, Sources()).missing

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchcore import DataError, Detector, PictureError, StoreError
+from patchcore import DataError, Detector, ImageError, StoreError
 from patchcore.data import datasets
 from patchcore.data.datasets import Sample
 from patchcore.evaluation import evaluate
@@ -117,7 +117,7 @@ def test_the_page_holds_the_figures_of_the_evaluation(page, evaluation):
     shown = dict(zip([e[2] for e in page.all("dt")], [e[2] for e in page.all("dd")], strict=True))
     for label, key in names.items():
         assert float(shown[label]) == pytest.approx(evaluation.metrics[key], abs=5e-5)
-    assert shown["Pictures"] == "7"
+    assert shown["Images"] == "7"
 
 
 def test_the_tables_count_verdicts_by_class_and_by_kind(page, evaluation):
@@ -169,8 +169,8 @@ def test_it_can_be_read_by_a_screen_reader(page):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
-    for picture in page.all("img"):
-        assert len(picture[1]["alt"]) > 10
+    for image in page.all("img"):
+        assert len(image[1]["alt"]) > 10
     for drawing in page.all("svg"):
         assert drawing[1]["role"] == "img"
         assert len(drawing[1]["aria-label"]) > 20
@@ -212,17 +212,17 @@ def test_a_missed_defect_is_marked(detector, evaluation):
 def test_heat_maps_are_the_library_s_overlays_on_its_fixed_scale(page, evaluation):
     shown = {e[1]["alt"]: decoded(e[1]["src"]) for e in page.all("img")}
     for _, result in evaluation.results:
-        (picture,) = (image for alt, image in shown.items() if alt.startswith(f"Heat map of {result.name}:"))
+        (shown_map,) = (image for alt, image in shown.items() if alt.startswith(f"Heat map of {result.name}:"))
         expected = result.overlay()
         expected.thumbnail((320, 320), Image.Resampling.LANCZOS)
-        assert picture.size == expected.size == (320, 320)
-        assert np.abs(np.asarray(picture, float) - np.asarray(expected, float)).mean() < 4
+        assert shown_map.size == expected.size == (320, 320)
+        assert np.abs(np.asarray(shown_map, float) - np.asarray(expected, float)).mean() < 4
 
 
-def test_a_defect_s_mask_is_outlined_in_its_picture(page):
+def test_a_defect_s_mask_is_outlined_in_its_image(page):
     captions = [e[2] for e in page.all("figcaption")]
-    assert captions.count("Picture, labelled defect outlined") == 4
-    assert captions.count("Picture") == 3
+    assert captions.count("Image, labelled defect outlined") == 4
+    assert captions.count("Image") == 3
 
 
 def test_the_page_stays_small(detector, evaluation, sources):
@@ -238,7 +238,7 @@ HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{ 7*7 }}.jpg'
 
 def test_names_from_outside_are_text(detector, samples):
     hostile = [replace(samples[0], name=HOSTILE, kind=HOSTILE), *samples[1:3], replace(samples[-1], name=HOSTILE)]
-    bad = [PictureError(HOSTILE, HOSTILE)]
+    bad = [ImageError(HOSTILE, HOSTILE)]
     html = render(detector, evaluate(detector, hostile), title=HOSTILE, data=HOSTILE, made=HOSTILE, bad=bad)
     page = Page(html)
     assert not page.all("script")
@@ -247,7 +247,7 @@ def test_names_from_outside_are_text(detector, samples):
     assert page.all("h1")[0][2] == HOSTILE
     assert [e[2] for e in page.names()].count(HOSTILE) == 2
     assert page.rows("By kind")[-1][0] == HOSTILE or page.rows("By kind")[-2][0] == HOSTILE
-    assert f"The picture {HOSTILE}" in "".join(e[1]["alt"] for e in page.all("img"))
+    assert f"The image {HOSTILE}" in "".join(e[1]["alt"] for e in page.all("img"))
 
 
 def test_a_name_that_is_no_text_can_be_written(detector, samples, tmp_path):
@@ -258,9 +258,9 @@ def test_a_name_that_is_no_text_can_be_written(detector, samples, tmp_path):
 
 def test_without_defects_there_are_no_curves_and_it_says_why(detector, samples):
     page = Page(render(detector, evaluate(detector, [s for s in samples if s.kind == "good"])))
-    assert "No image figures: they need good and defective pictures" in page.text()
-    assert "No pixel figures: they need defective pictures with masks." in page.text()
-    assert "There are no defective pictures." in page.text()
+    assert "No image figures: they need good and defective images" in page.text()
+    assert "No pixel figures: they need defective images with masks." in page.text()
+    assert "There are no defective images." in page.text()
     assert "Missed defects: none of this kind." in page.text()
     assert len(page.all("svg")) == 1
     assert not page.all("polyline")
@@ -268,13 +268,13 @@ def test_without_defects_there_are_no_curves_and_it_says_why(detector, samples):
 
 def test_defects_alone_are_reported_too(detector, samples):
     page = Page(render(detector, evaluate(detector, [s for s in samples if s.kind != "good"])))
-    assert "There are no good pictures." in page.text()
+    assert "There are no good images." in page.text()
     assert [e[1]["aria-label"][:4] for e in page.all("svg")] == ["Hist", "PRO:"]
 
 
 def test_without_masks_there_is_no_pro_curve_and_it_says_why(detector, samples):
     page = Page(render(detector, evaluate(detector, [replace(s, mask=None) for s in samples])))
-    assert "No pixel figures: they need a mask for every defective picture; 0 of 4 have one." in page.text()
+    assert "No pixel figures: they need a mask for every defective image; 0 of 4 have one." in page.text()
     assert [e[1]["aria-label"].split(":")[0].split(".")[0] for e in page.all("svg")] == [
         "Histogram of image scores",
         "ROC",
@@ -287,39 +287,37 @@ def test_without_a_threshold_everything_is_unsure_and_it_says_why(hazelnut, smal
     html = render(detector, evaluate(detector, samples))
     page = Page(html)
     assert "There is no threshold, so every verdict is unsure." in page.text()
-    assert "No good picture was left to set a threshold with" in page.text()
+    assert "No good image was left to set a threshold with" in page.text()
     assert {" ".join(e[2].split()) for e in page.all("span") if e[1].get("class") == "badge"} == {"? unsure"}
     assert "no scale to draw a heat map on" in page.text()
     assert not [e for e in page.all("path") if e[1].get("class") == "marker"]
     assert "nan" not in re.sub(r"base64,[^\"]*", "", html).lower()
 
 
-def test_pictures_that_could_not_be_read_are_listed(detector, evaluation):
-    bad = [PictureError(f"{number}.png", "an empty file") for number in range(501)]
+def test_images_that_could_not_be_read_are_listed(detector, evaluation):
+    bad = [ImageError(f"{number}.png", "an empty file") for number in range(501)]
     text = Page(render(detector, evaluation, limit=0, bad=bad)).text()
-    assert "501 pictures could not be read" in text
+    assert "501 images could not be read" in text
     assert "0.png: an empty file" in text
     assert "500.png" not in text
     assert "And 1 more." in text
 
 
 def test_nothing_measured_is_an_error(detector, evaluation):
-    with pytest.raises(DataError, match="no labelled picture could be read"):
+    with pytest.raises(DataError, match="no labelled image could be read"):
         render(detector, replace(evaluation, results=[]))
 
 
-def test_a_picture_that_has_gone_since_is_said(detector, samples, tmp_path):
+def test_a_image_that_has_gone_since_is_said(detector, samples, tmp_path):
     path = tmp_path / "nut.jpg"
-    path.write_bytes(Path(samples[0].picture).read_bytes())
+    path.write_bytes(Path(samples[0].image).read_bytes())
     evaluation = evaluate(detector, [Sample("nut", path, "colour")])
     path.unlink()
     assert "It can no longer be read" in Page(render(detector, evaluation)).text()
 
 
 def test_a_crop_is_said(detector, evaluation):
-    assert (
-        "as little as 64 % of a picture" in Page(render(detector, replace(evaluation, coverage=0.64), limit=0)).text()
-    )
+    assert "as little as 64 % of an image" in Page(render(detector, replace(evaluation, coverage=0.64), limit=0)).text()
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -339,7 +337,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_the_curves_are_those_of_the_scores(page, detector, evaluation):
-    # Back from the drawing to rates; every point of the ROC must be a count of pictures over a threshold.
+    # Back from the drawing to rates; every point of the ROC must be a count of images over a threshold.
     (roc,) = (e for e in page.all("svg") if e[1]["aria-label"].startswith("ROC"))
     lines = page.elements[page.elements.index(roc) :]
     points = next(e[1]["points"] for e in lines if e[1].get("class") == "curve")

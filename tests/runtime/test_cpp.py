@@ -32,8 +32,8 @@ def program(tmp_path_factory):
 def score(program):
     """(rows of text, what was said on standard error, exit code)."""
 
-    def run(folder, *pictures):
-        done = subprocess.run([program, folder, *pictures], capture_output=True, text=True, check=False)
+    def run(folder, *images):
+        done = subprocess.run([program, folder, *images], capture_output=True, text=True, check=False)
         return [line.split("\t") for line in done.stdout.splitlines()], done.stderr, done.returncode
 
     return run
@@ -67,7 +67,7 @@ def test_it_agrees_on_the_test_vectors(score, format, request):
 
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_it_reads_pictures_of_8_and_16_bits_grey_and_colour(
+def test_it_reads_images_of_8_and_16_bits_grey_and_colour(
     score, exported_openvino, detector, hazelnut, tmp_path, depth, channels
 ):
     with Image.open(hazelnut / "test/colour/00.jpg") as image:
@@ -96,7 +96,7 @@ def test_it_reads_pictures_of_8_and_16_bits_grey_and_colour(
         (b"\x93NUMPY\x01\x00", "expected an array (N, H, W, C)"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_its_name(score, exported_openvino, tmp_path, data, message):
+def test_what_is_no_image_is_refused_with_its_name(score, exported_openvino, tmp_path, data, message):
     path = tmp_path / "bad"
     path.write_bytes(data)
     rows, said, code = score(exported_openvino, path)
@@ -123,7 +123,7 @@ def test_an_array_that_cannot_be_used_is_refused(score, exported_openvino, tmp_p
     assert message in said
 
 
-def test_a_picture_that_cannot_be_used_does_not_stop_the_others(score, exported_openvino, tmp_path):
+def test_a_image_that_cannot_be_used_does_not_stop_the_others(score, exported_openvino, tmp_path):
     vector = exported_openvino / "vectors" / "0_image.npy"
     rows, said, code = score(exported_openvino, tmp_path, tmp_path / "gone.ppm", vector)
     assert [row[0] for row in rows] == [str(vector)]
@@ -139,7 +139,7 @@ def altered(folder, copy, **fields):
     return copy
 
 
-def test_pictures_of_another_size_than_the_only_one_are_refused(score, exported_openvino, tmp_path):
+def test_images_of_another_size_than_the_only_one_are_refused(score, exported_openvino, tmp_path):
     vector = exported_openvino / "vectors" / "0_image.npy"
     height, width = np.load(vector).shape[1:3]
     folder = altered(exported_openvino, tmp_path / "copy", static=[height, width + 1])
@@ -161,7 +161,7 @@ def test_a_folder_that_is_none_is_refused(score, exported_openvino, tmp_path):
 
 
 def test_it_says_how_it_is_used(program):
-    usage = "Usage: patchcore_score DIR PICTURE...\n"
+    usage = "Usage: patchcore_score DIR IMAGE...\n"
     for arguments, code in ([], 2), (["folder"], 2), (["--help"], 0):
         done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (code, usage)

@@ -13,7 +13,7 @@ import numpy as np
 import patchcore_runtime
 import pytest
 from click.testing import CliRunner
-from patchcore_runtime import ExportError, PictureError, SignatureError, load, verify
+from patchcore_runtime import ExportError, ImageError, SignatureError, load, verify
 from PIL import Image
 
 import patchcore
@@ -30,9 +30,9 @@ def model(request):
 
 
 @pytest.fixture(scope="module")
-def pictures(hazelnut, tmp_path_factory):
-    """Pictures of every kind that the library treats in a way of its own."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(hazelnut, tmp_path_factory):
+    """Images of every kind that the library treats in a way of its own."""
+    folder = tmp_path_factory.mktemp("images")
     found = [*sorted((hazelnut / "test").rglob("*.jpg")), *sorted((hazelnut / "train").rglob("*.jpg"))]
     with Image.open(found[0]) as image:
         image = image.resize((211, 160))
@@ -65,13 +65,13 @@ def same(result, expected):
     assert (result.nearest_rows == expected.nearest_rows.numpy()).mean() > 0.99  # but for rows at the same distance
 
 
-def test_every_picture_has_the_library_s_result(model, detector, pictures):
+def test_every_image_has_the_library_s_result(model, detector, images):
     assert model.manifest["search_axes"][0] > 0
-    results = model.predict(pictures)
+    results = model.predict(images)
     assert {result.decision for result in results} == {"pass", "fail"}
-    for number, (result, picture) in enumerate(zip(results, pictures, strict=True)):
-        same(result, detector.predict(picture))
-        assert result.name == (str(picture) if isinstance(picture, Path) else f"#{number}")
+    for number, (result, image) in enumerate(zip(results, images, strict=True)):
+        same(result, detector.predict(image))
+        assert result.name == (str(image) if isinstance(image, Path) else f"#{number}")
 
 
 def test_a_result_has_the_fields_of_the_library_s():
@@ -82,12 +82,12 @@ def test_a_result_has_the_fields_of_the_library_s():
     assert ours >= theirs - inside - {"overlay"}
 
 
-def test_an_array_of_several_pictures_is_several_pictures(model, detector):
+def test_an_array_of_several_images_is_several_images(model, detector):
     batch = np.random.default_rng(0).integers(0, 255, (3, 40, 56, 3), np.uint8)
     results = model.predict(batch)
     assert [result.name for result in results] == ["#0", "#1", "#2"]
-    for result, picture in zip(results, batch, strict=True):
-        same(result, detector.predict(picture))
+    for result, image in zip(results, batch, strict=True):
+        same(result, detector.predict(image))
 
 
 def test_results_of_several_threads_are_those_of_one(model, hazelnut):
@@ -107,21 +107,21 @@ def test_a_result_says_what_it_is(model, hazelnut):
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         ("gone.png", r"gone\.png: no such file"),
         (np.zeros((4, 5, 2), np.uint8), r"#0: an array of shape \(4, 5, 2\); expected"),
-        (np.full((4, 5), 200.0), r"#0: a float picture with values from 200 to 200; expected 0 to 1"),
-        (np.full((4, 5), np.nan), "#0: a float picture with NaN"),
+        (np.full((4, 5), 200.0), r"#0: a float image with values from 200 to 200; expected 0 to 1"),
+        (np.full((4, 5), np.nan), "#0: a float image with NaN"),
     ],
 )
-def test_a_picture_that_cannot_be_used_says_why(model, picture, message):
-    with pytest.raises(PictureError, match=message):
-        model.predict(picture)
+def test_a_image_that_cannot_be_used_says_why(model, image, message):
+    with pytest.raises(ImageError, match=message):
+        model.predict(image)
 
 
-def test_a_picture_above_the_limit_is_refused(model, hazelnut):
-    with pytest.raises(PictureError, match="more than the limit of 1000"):
+def test_a_image_above_the_limit_is_refused(model, hazelnut):
+    with pytest.raises(ImageError, match="more than the limit of 1000"):
         model.predict(hazelnut / "test/colour/00.jpg", max_pixels=1000)
 
 
@@ -132,7 +132,7 @@ def test_the_vectors_agree_here(exported_onnx, exported_openvino):
     for folder in (exported_onnx, exported_openvino):
         agreement = verify(load(folder, verify=True))
         assert agreement.within
-        assert agreement.pictures >= 4
+        assert agreement.images >= 4
 
 
 def rehashed(folder):
@@ -221,7 +221,7 @@ def test_a_threshold_that_is_no_number_is_refused(folder, value):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_pictures_of_one_value_have_the_library_s_score(format, request, detector):
+def test_images_of_one_value_have_the_library_s_score(format, request, detector):
     model = load(request.getfixturevalue(f"exported_{format}"))
     for value in (0, 77, 255):
         same(model.predict(flat := np.full((64, 80, 3), value, np.uint8)), detector.predict(flat))
@@ -408,15 +408,15 @@ def test_both_packages_have_one_version():
     assert patchcore_runtime.__version__ == patchcore.__version__
 
 
-def test_the_command_prints_one_object_per_picture(exported_onnx, hazelnut, keys, detector):
-    picture = hazelnut / "test/colour/00.jpg"
-    command = [sys.executable, "-m", "patchcore_runtime", exported_onnx, picture, "gone.png", "--verify",
+def test_the_command_prints_one_object_per_image(exported_onnx, hazelnut, keys, detector):
+    image = hazelnut / "test/colour/00.jpg"
+    command = [sys.executable, "-m", "patchcore_runtime", exported_onnx, image, "gone.png", "--verify",
                "--require-signature", keys / "public.pem"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1  # for the picture that is not there
+    assert done.returncode == 1  # for the image that is not there
     good, bad = (json.loads(line) for line in done.stdout.splitlines())
-    assert (good["path"], good["decision"]) == (str(picture), "fail")
-    assert good["score"] == pytest.approx(detector.predict(picture).score, rel=1e-4)
+    assert (good["path"], good["decision"]) == (str(image), "fail")
+    assert good["score"] == pytest.approx(detector.predict(image).score, rel=1e-4)
     assert bad == {"path": "gone.png", "error": "gone.png: no such file."}
     assert "largest difference of a score" in done.stderr
 
@@ -431,7 +431,7 @@ def test_a_wrong_command_line_is_told_from_a_folder_that_is_damaged(folder, tmp_
     for arguments, message in (
         ([tmp_path / "gone", "a.png"], "gone: expected a folder that `patchcore export` has written."),
         ([tmp_path, "a.png"], "expected a folder that `patchcore export` has written."),
-        ([folder], "give pictures, or --verify."),
+        ([folder], "give images, or --verify."),
     ):
         code, printed, said = command(*arguments)
         assert (code, printed) == (2, "")
@@ -442,8 +442,8 @@ def test_a_wrong_command_line_is_told_from_a_folder_that_is_damaged(folder, tmp_
     assert "model.onnx: altered or damaged" in said[0]
 
 
-def test_a_folder_in_the_place_of_a_picture_is_named_and_the_others_go_on(exported_onnx, hazelnut):
+def test_a_folder_in_the_place_of_a_image_is_named_and_the_others_go_on(exported_onnx, hazelnut):
     code, printed, _ = command(exported_onnx, hazelnut, hazelnut / "test/colour/00.jpg")
     first, second = map(json.loads, printed.splitlines())
-    assert (code, first["error"]) == (1, f"{hazelnut}: a folder, where a picture was expected.")
+    assert (code, first["error"]) == (1, f"{hazelnut}: a folder, where an image was expected.")
     assert second["decision"] == "fail"

@@ -28,7 +28,7 @@ RUN = """(async () => {{
   const {{ load }} = await import('./score.mjs');
   const model = await load('model');
   const bytes = await (await fetch('{name}')).arrayBuffer();
-  const {{ score, normalised, decision, map, height, width }} = await model.predict({picture});
+  const {{ score, normalised, decision, map, height, width }} = await model.predict({image});
   return {{ score, normalised, decision, height, width, largest: map.reduce((a, b) => Math.max(a, b)) }};
 }})().catch((error) => error.message)"""
 
@@ -81,8 +81,8 @@ def until(browser, condition):
     pytest.fail(f"not within 30 seconds: {condition}; the page says: {browser.value('document.body.innerText')}")
 
 
-def score(page, name, picture="new Blob([bytes])"):
-    return page.value(RUN.format(name=name, picture=picture))
+def score(page, name, image="new Blob([bytes])"):
+    return page.value(RUN.format(name=name, image=image))
 
 
 def same(got, expected):
@@ -96,7 +96,7 @@ def same(got, expected):
 
 @pytest.mark.parametrize("name", ["train/good/00.jpg", "test/colour/00.jpg"])
 @pytest.mark.parametrize("kind", ["RGB", "L", "P", "turned"])
-def test_a_picture_has_the_library_s_score(page, site, detector, hazelnut, name, kind):
+def test_a_image_has_the_library_s_score(page, site, detector, hazelnut, name, kind):
     path = site / f"{kind}-{Path(name).parent.name}.png"  # a name of its own: the browser may keep what it has read
     with Image.open(hazelnut / name) as image:
         exif = Image.Exif()
@@ -113,11 +113,11 @@ def test_it_agrees_on_the_test_vectors(page, site, exported_onnx):
         pixels = np.load(vectors / case["image"])[0]
         pixels.astype("<f4").tofile(site / f"{case['image']}.f32")
         height, width, channels = pixels.shape
-        picture = (
+        image = (
             f"{{values: new Float32Array(bytes), height: {height}, width: {width}, channels: {channels}, "
             f"type: '{pixels.dtype}'}}"
         )
-        got = score(page, f"{case['image']}.f32", picture)
+        got = score(page, f"{case['image']}.f32", image)
         assert got["score"] == pytest.approx(case["expected"]["score"][0], rel=1e-4)
         assert got["decision"] == ("pass", "unsure", "fail")[case["expected"]["decision"][0]]
         expected = np.load(vectors / case["arrays"]["map"])[0]
@@ -129,14 +129,14 @@ def test_what_a_browser_would_score_otherwise_is_refused(page, site):
     Image.fromarray(grey * 20).save(site / "deep.png")
     assert "a PNG of 16 bits, of which a browser keeps 8" in score(page, "deep.png")
     Image.fromarray(np.full((40, 60, 4), 100, np.uint8)).save(site / "glass.png")
-    assert "a picture with transparency" in score(page, "glass.png")
+    assert "an image with transparency" in score(page, "glass.png")
     (site / "cut.png").write_bytes((site / "deep.png").read_bytes()[:20] + bytes(20))
-    assert "not a picture that this browser can read" in score(page, "cut.png")
+    assert "not an image that this browser can read" in score(page, "cut.png")
     (site / "letter.png").write_text("Dear")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(site / "moving.gif")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(site / "sheet.tiff")
     for name in ("letter.png", "moving.gif", "sheet.tiff"):
-        assert score(page, name) == "not a PNG, JPEG, BMP or WebP picture. Others, such as TIFF, are read by Python."
+        assert score(page, name) == "not a PNG, JPEG, BMP or WebP image. Others, such as TIFF, are read by Python."
     for name, options in (("small.bmp", {}), ("small.webp", {"lossless": True}), ("small.jpg", {})):
         Image.fromarray(np.full((40, 60), 90, np.uint8)).convert("RGB").save(site / name, **options)
         assert score(page, name)["width"] == 60
@@ -144,20 +144,20 @@ def test_what_a_browser_would_score_otherwise_is_refused(page, site):
     assert score(page, "large.png") == "of 5001 x 20000 pixels; the limit is 100000000 in all."
 
 
-def test_pictures_get_cards_and_nothing_is_asked_of_anywhere_else(page, address, hazelnut, tmp_path):
+def test_images_get_cards_and_nothing_is_asked_of_anywhere_else(page, address, hazelnut, tmp_path):
     (tmp_path / "letter.txt").write_text("Dear")
-    pictures = [hazelnut / "train/good/00.jpg", hazelnut / "test/colour/00.jpg", tmp_path / "letter.txt"]
+    images = [hazelnut / "train/good/00.jpg", hazelnut / "test/colour/00.jpg", tmp_path / "letter.txt"]
     document = page.call("DOM.getDocument")["root"]["nodeId"]
     node = page.call("DOM.querySelector", nodeId=document, selector="input")["nodeId"]
-    page.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in pictures])
+    page.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in images])
     until(page, "document.querySelectorAll('figcaption').length === 3")
     classes = page.value("[...document.querySelectorAll('figure')].map((one) => one.className)")
     assert classes == ["pass", "fail", "unread"]
     captions = page.value("[...document.querySelectorAll('figcaption')].map((one) => one.innerText)")
     assert captions[0].startswith("pass 00.jpg: score ")
-    assert captions[2].startswith("letter.txt: not a PNG, JPEG, BMP or WebP picture.")
+    assert captions[2].startswith("letter.txt: not a PNG, JPEG, BMP or WebP image.")
     canvas = page.value("(({width, height}) => [width, height])(document.querySelector('canvas'))")
-    with Image.open(pictures[0]) as image:
+    with Image.open(images[0]) as image:
         assert tuple(canvas) == image.size
     assert all(url.startswith(address) for url in page.requests())
     assert page.complaints() == []
@@ -178,15 +178,15 @@ def said(page, folder, then="''"):
                       ".then(String, (error) => error.message)")  # fmt: skip
 
 
-def test_pictures_of_another_size_than_the_only_one_are_refused(page, site):
+def test_images_of_another_size_than_the_only_one_are_refused(page, site):
     folder = shutil.copytree(site / "model", site / "static")
     manifest = json.loads((folder / "manifest.json").read_text())
     old = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps({**manifest, "static": [40, 60]}))
     new = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     (folder / "SHA256SUMS").write_text((folder / "SHA256SUMS").read_text().replace(old, new))
-    picture = "{values: new Float32Array(40 * %d), height: 40, width: %d, channels: 1, type: 'uint8'}"
-    predict = f"model.predict({picture}).then((result) => result.width)"
+    image = "{values: new Float32Array(40 * %d), height: 40, width: %d, channels: 1, type: 'uint8'}"
+    predict = f"model.predict({image}).then((result) => result.width)"
     expected = "of 40 x 61 pixels; this model was exported for 40 x 60 only (--static)."
     assert said(page, "static", predict % (61, 61)) == expected
     assert said(page, "static", predict % (60, 60)) == "60"

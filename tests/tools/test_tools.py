@@ -45,7 +45,7 @@ def run_as_main(name: str, arguments: list[str], monkeypatch) -> object:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
-    """The configuration that comes with the tools, for smaller pictures."""
+    """The configuration that comes with the tools, for smaller images."""
     found = yaml.safe_load((ROOT / "tools/config/patchcore.yaml").read_text())
     found["dataset"] |= {"image_size": 128, "num_workers": 0}
     path = tmp_path_factory.mktemp("config") / "small.yaml"
@@ -75,7 +75,7 @@ def test_train_writes_what_inference_reads_and_its_seed_is_42(results):
     assert (results / "meta_data.json").is_file()
 
 
-def test_pictures_of_a_folder_become_overlays_of_their_size_with_a_label(results, hazelnut, tmp_path, capsys):
+def test_images_of_a_folder_become_overlays_of_their_size_with_a_label(results, hazelnut, tmp_path, capsys):
     assert inference.stream(arguments(results, hazelnut / "test/colour", tmp_path)) == 0
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == [f"{path.name}.png" for path in sorted((hazelnut / "test/colour").iterdir())]
@@ -83,13 +83,13 @@ def test_pictures_of_a_folder_become_overlays_of_their_size_with_a_label(results
     assert len(lines) == len(written)
     assert all(float(score) > 0.5 for _, score, _ in lines)
     overlay = np.asarray(Image.open(tmp_path / "00.jpg.png"))
-    picture = np.asarray(Image.open(hazelnut / "test/colour/00.jpg"))
-    assert overlay.shape == picture.shape
+    image = np.asarray(Image.open(hazelnut / "test/colour/00.jpg"))
+    assert overlay.shape == image.shape
     assert (overlay[:3, :60] == 255).all()  # the label's ground
-    assert np.abs(overlay.astype(int) - picture)[150:350, 150:350].mean() > 10  # heat
+    assert np.abs(overlay.astype(int) - image)[150:350, 150:350].mean() > 10  # heat
 
 
-def test_one_picture_with_meta_data_of_its_own(results, hazelnut, tmp_path, capsys, monkeypatch):
+def test_one_image_with_meta_data_of_its_own(results, hazelnut, tmp_path, capsys, monkeypatch):
     words = arguments(results, hazelnut / "test/good/04.jpg", tmp_path, "--meta_data", results / "meta_data.json")
     assert run_as_main("inference", words, monkeypatch) == 0
     name, score, _ = capsys.readouterr().out.split("\t")
@@ -109,7 +109,7 @@ def video(hazelnut, tmp_path) -> Path:
     return path
 
 
-def test_every_picture_of_a_video_gets_its_verdict(results, video, hazelnut, tmp_path, capsys):
+def test_every_image_of_a_video_gets_its_verdict(results, video, hazelnut, tmp_path, capsys):
     assert inference.stream(arguments(results, video, tmp_path / "out")) == 0
     scores = [float(line.split("\t")[1]) for line in capsys.readouterr().out.splitlines()]
     assert sorted(path.name for path in (tmp_path / "out/belt").iterdir()) == [f"00000{i}.png" for i in range(3)]
@@ -124,14 +124,14 @@ def test_a_limit_stops_the_stream(results, video, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_a_bad_picture_is_named_and_the_others_go_on(results, hazelnut, tmp_path, capsys):
+def test_a_bad_image_is_named_and_the_others_go_on(results, hazelnut, tmp_path, capsys):
     folder = tmp_path / "parts"
     folder.mkdir()
-    (folder / "a.png").write_bytes(b"no picture")
+    (folder / "a.png").write_bytes(b"no image")
     (folder / "b.jpg").write_bytes((hazelnut / "test/good/04.jpg").read_bytes())
     assert inference.stream(arguments(results, folder, tmp_path / "out")) == 1
     said = capsys.readouterr()
-    assert "a.png: not a picture that can be read" in said.err
+    assert "a.png: not an image that can be read" in said.err
     assert said.out.startswith("b.jpg\t")
 
 
@@ -145,7 +145,7 @@ def test_without_data_train_says_which_it_needs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_as_main("train", ["--model", "patchcore"], monkeypatch) == 2
     said = capsys.readouterr().err
-    assert said.startswith("Error: There is no data set at datasets/MVTec/bottle. Expected the MVTec AD layout")
+    assert said.startswith("Error: There is no dataset at datasets/MVTec/bottle. Expected the MVTec AD layout")
     assert not list(tmp_path.iterdir())
 
 

@@ -4,7 +4,7 @@ import patchcore_runtime
 patchcore_runtime.load("exported").predict("part.png").decision
 """
 
-from patchcore_runtime.errors import ExportError, PictureError, SignatureError
+from patchcore_runtime.errors import ExportError, ImageError, SignatureError
 from patchcore_runtime.model import Model, Result, load
 from patchcore_runtime.vectors import Agreement, verify
 
@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Agreement",
     "ExportError",
+    "ImageError",
     "Model",
-    "PictureError",
     "Result",
     "SignatureError",
     "__version__",

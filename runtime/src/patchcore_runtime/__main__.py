@@ -1,6 +1,6 @@
-"""`python -m patchcore_runtime FOLDER PICTURE...`: one JSON object per picture.
+"""`python -m patchcore_runtime FOLDER IMAGE...`: one JSON object per image.
 
-Exit codes: 1 if a picture or the folder cannot be used, 2 for a wrong command line.
+Exit codes: 1 if an image or the folder cannot be used, 2 for a wrong command line.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pathlib import Path
 
 from patchcore_runtime import ExportError, load, verify
 from patchcore_runtime.folder import MANIFEST
-from patchcore_runtime.pictures import MAX_PIXELS
+from patchcore_runtime.images import MAX_PIXELS
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m patchcore_runtime", description="Score pictures.")
+    parser = argparse.ArgumentParser(prog="python -m patchcore_runtime", description="Score images.")
     parser.add_argument("folder", help="what `patchcore export` wrote")
-    parser.add_argument("pictures", nargs="*", metavar="picture")
+    parser.add_argument("images", nargs="*", metavar="image")
     parser.add_argument("--verify", action="store_true", help="run the folder's test vectors first")
     parser.add_argument("--require-signature", metavar="PUBLIC_KEY")
-    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="the largest picture that is decoded")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="the largest image that is decoded")
     given = parser.parse_intermixed_args()
     if not (Path(given.folder) / MANIFEST).is_file():
         parser.error(f"{given.folder}: expected a folder that `patchcore export` has written.")
-    if not given.pictures and not given.verify:
-        parser.error("give pictures, or --verify.")
+    if not given.images and not given.verify:
+        parser.error("give images, or --verify.")
     try:
         model = load(given.folder, require_signature=given.require_signature)
         if given.verify:
@@ -36,14 +36,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     failed = 0
-    for picture in given.pictures:
+    for image in given.images:
         try:
-            result = model.predict(picture, max_pixels=given.max_pixels)
+            result = model.predict(image, max_pixels=given.max_pixels)
             figures = {key: getattr(result, key) for key in ("score", "normalised", "threshold", "decision", "seconds")}
         except ExportError as error:
             failed, figures = 1, {"error": str(error)}
         known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
-        print(json.dumps({"path": picture, **known}))
+        print(json.dumps({"path": image, **known}))
     return failed
 
 

@@ -11,8 +11,8 @@ class SignatureError(ExportError):
     """An exported folder is not what the owner of a key has signed."""
 
 
-class PictureError(ExportError, ValueError):
-    """One picture cannot be used. `name` is the picture as the caller gave it."""
+class ImageError(ExportError, ValueError):
+    """One image cannot be used. `name` is the image as the caller gave it."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")

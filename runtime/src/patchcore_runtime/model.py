@@ -1,4 +1,4 @@
-"""Model: an exported folder that looks at pictures. Result: what it says about one."""
+"""Model: an exported folder that looks at images. Result: what it says about one."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_runtime import folder as folders
-from patchcore_runtime import pictures, signing
+from patchcore_runtime import images, signing
 from patchcore_runtime.engines import Arrays, engine
-from patchcore_runtime.errors import ExportError, PictureError
+from patchcore_runtime.errors import ExportError, ImageError
 
 DECISIONS = ("pass", "unsure", "fail")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What a model says about one picture; the fields of `patchcore.Result`, as arrays."""
+    """What a model says about one image; the fields of `patchcore.Result`, as arrays."""
 
-    name: str  # the picture's path as it was given, or `#` and its number
+    name: str  # the image's path as it was given, or `#` and its number
     score: float  # the raw image score; higher is more anomalous
     normalised: float  # 0.5 at the threshold
     decision: str  # pass, unsure or fail
     threshold: float  # NaN if none could be set
     pixel_threshold: float
-    map: NDArray[np.float32]  # (H, W), at the picture's size; NaN outside a crop
+    map: NDArray[np.float32]  # (H, W), at the image's size; NaN outside a crop
     model_map: NDArray[np.float32]  # the same on the network's input
     patch_scores: NDArray[np.float32]  # (h, w), on the network's grid
     nearest_rows: NDArray[np.int64]  # (h, w, k), rows of the memory bank
-    coverage: float  # the share of the picture that was looked at
-    seconds: float  # of the graph, the picture's share of its batch
+    coverage: float  # the share of the image that was looked at
+    seconds: float  # of the graph, the image's share of its batch
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -62,32 +62,32 @@ class Model:
         self._run = engine(folder, manifest, threads, precision, streams)
 
     def run(self, image: NDArray[Any]) -> Arrays:
-        """Pictures (N, H, W, C) of one size, uint8, uint16 or float32 -> all outputs of the graph, by name."""
+        """Images (N, H, W, C) of one size, uint8, uint16 or float32 -> all outputs of the graph, by name."""
         static = self.manifest["static"]
         if static and list(image.shape[1:3]) != static:
             got, expected = (f"{height} x {width}" for height, width in (image.shape[1:3], static))
-            raise ExportError(f"Pictures of {got} pixels; this model was exported for {expected} only (--static).")
+            raise ExportError(f"Images of {got} pixels; this model was exported for {expected} only (--static).")
         bounds = np.array(self.manifest["value_ranges"][str(image.dtype)], dtype=np.float32)
         return self._run(np.ascontiguousarray(image, dtype=np.float32), bounds)
 
-    def predict(self, given: Any, *, max_pixels: int = pictures.MAX_PIXELS) -> Any:
-        """One picture -> Result; a list of them, or an array (N, H, W, C) -> a list. Errors: PictureError.
+    def predict(self, given: Any, *, max_pixels: int = images.MAX_PIXELS) -> Any:
+        """One image -> Result; a list of them, or an array (N, H, W, C) -> a list. Errors: ImageError.
 
-        A picture is a path, a PIL image, or an array (H, W) or (H, W, C) of uint8, uint16 or floats.
+        An image is a path, a PIL image, or an array (H, W) or (H, W, C) of uint8, uint16 or floats.
         """
         if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
-            return [self._one(picture, number, max_pixels) for number, picture in enumerate(given)]
+            return [self._one(image, number, max_pixels) for number, image in enumerate(given)]
         return self._one(given, 0, max_pixels)
 
-    def _one(self, picture: Any, number: int, max_pixels: int) -> Result:
-        name = str(picture) if isinstance(picture, str | Path) else f"#{number}"
-        pixels = pictures.read(picture, name, max_pixels)
-        pixels = pictures.checked(pixels, name, self.manifest["check_float"])
+    def _one(self, image: Any, number: int, max_pixels: int) -> Result:
+        name = str(image) if isinstance(image, str | Path) else f"#{number}"
+        pixels = images.read(image, name, max_pixels)
+        pixels = images.checked(pixels, name, self.manifest["check_float"])
         begin = time.perf_counter()
         try:
             out = self.run(pixels[None])
         except ExportError as error:
-            raise PictureError(name, str(error)) from error
+            raise ImageError(name, str(error)) from error
         return Result(
             name=name,
             score=float(out["score"][0]),
@@ -117,7 +117,7 @@ def load(
 
     `threads`: the engine's own choice if it is None. `verify` also runs the test vectors. `precision`
     is `fp32`, or, as a hint for OpenVINO, `bf16`, which is faster where the processor has it, with
-    other scores. `streams`: how many pictures OpenVINO looks at side by side, for callers with several threads;
+    other scores. `streams`: how many images OpenVINO looks at side by side, for callers with several threads;
     they share `threads`. ONNX Runtime does so by itself. `require_signature`: file of the public key that must
     have signed the folder, which is checked before anything else in it is read. Errors: ExportError (SignatureError).
     """

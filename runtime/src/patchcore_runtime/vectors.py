@@ -1,4 +1,4 @@
-"""Test vectors: pictures with the outputs that the library gave, beside the model."""
+"""Test vectors: images with the outputs that the library gave, beside the model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from patchcore_runtime.model import Model, load
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far outputs are from those of the library, over some pictures."""
+    """How far outputs are from those of the library, over some images."""
 
-    pictures: int = 0
+    images: int = 0
     score: float = 0.0  # largest difference, as a share of the score
     map: float = 0.0  # the same of the map, as a share of its highest value
     decisions: int = 0  # that differ although the score is farther from the threshold than the tolerance
@@ -28,7 +28,7 @@ class Agreement:
 
     def __add__(self, other: Agreement) -> Agreement:
         return Agreement(
-            self.pictures + other.pictures,
+            self.images + other.images,
             max(self.score, other.score),
             max(self.map, other.map),
             self.decisions + other.decisions,
@@ -37,7 +37,7 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"{self.pictures} pictures: largest difference of a score {self.score:.1e}, of a map {self.map:.1e}; "
+            f"{self.images} images: largest difference of a score {self.score:.1e}, of a map {self.map:.1e}; "
             f"{self.decisions} other decisions"
         )
 

@@ -1,4 +1,4 @@
-"""Pictures to taps: which networks there are, their weights, and how their features are read."""
+"""Images to taps: which networks there are, their weights, and how their features are read."""
 
 from patchcore.backbones.engines import Engine, engine
 from patchcore.backbones.extractor import Extractor

@@ -18,7 +18,7 @@ from patchcore.errors import BackboneError, MissingExtraError, UsageError
 # Images (B, 3, H, W) -> one (B, C, h, w) per tap, float32 both; safe to call from several threads.
 Engine = Callable[[Tensor], list[Tensor]]
 ENGINES, PRECISIONS = ("torch", "openvino"), {"fp32": "f32", "bf16": "bf16"}  # with OpenVINO's names
-_SIZES = 8  # of pictures, for which a compiled network is kept; each holds the weights once
+_SIZES = 8  # of images, for which a compiled network is kept; each holds the weights once
 _LARGEST_ERROR = {"fp32": 1e-4, "bf16": 0.25}  # of a tap against torch's, relative to its norm
 _CONVERTING = threading.Lock()  # tracing, and the filters of warnings, belong to the whole process
 
@@ -52,7 +52,7 @@ def _in_bfloat16(extractor: Engine, images: Tensor) -> list[Tensor]:
 
 
 class _OpenVino:
-    """Traces and compiles the network for each size of picture, when one comes: tracing writes some sizes
+    """Traces and compiles the network for each size of image, when one comes: tracing writes some sizes
     down as constants (padding, position embeddings). Compares with torch before anything is used."""
 
     def __init__(self, extractor: Callable[..., list[Tensor]], precision: str, threads: int) -> None:

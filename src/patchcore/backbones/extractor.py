@@ -21,7 +21,7 @@ class Extractor(nn.Module):
     `taps` are module names in dot notation, or strides (see `resolve_taps`). Token outputs
     (B, N, C) become grids: prefix tokens (class, registers) are dropped, and the network's last
     norm, if it has one, is applied, as is usual for intermediate tokens. `size` is the (height,
-    width) of the pictures to come; one probe of that size finds the order of execution.
+    width) of the images to come; one probe of that size finds the order of execution.
 
     Safe to call from several threads. Errors: BackboneError for taps the network does not have.
     """
@@ -39,7 +39,7 @@ class Extractor(nn.Module):
         norm = getattr(model, "norm", None)
         self._norm = norm if isinstance(norm, nn.Module) and probe.tokens(self.taps) else None
         self.size = size
-        outputs = self(probe.picture)
+        outputs = self(probe.image)
         self.channels = [tap.shape[1] for tap in outputs]
         self.strides = [stride_of(size[0], tap.shape[2]) for tap in outputs]  # pixels per cell
 
@@ -88,13 +88,13 @@ class Extractor(nn.Module):
 
 
 def _token_grid(model: nn.Module, n_tokens: int, size: Sequence[int]) -> tuple[int, int]:
-    """The grid of the patch tokens among n tokens of a picture of (height, width) pixels."""
+    """The grid of the patch tokens among n tokens of an image of (height, width) pixels."""
     for patch in range(4, 65):
         h, w = size[0] // patch, size[1] // patch
         prefix = n_tokens - h * w
         if 0 <= prefix <= 16 and size[0] % patch == 0 and size[1] % patch == 0:
             return h, w
     raise BackboneError(
-        f"{n_tokens} tokens do not form a grid for pictures of {size[0]} x {size[1]} pixels. "
+        f"{n_tokens} tokens do not form a grid for images of {size[0]} x {size[1]} pixels. "
         "Choose a `size` that is a multiple of the patch of the vision transformer."
     )

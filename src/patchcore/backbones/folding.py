@@ -21,30 +21,30 @@ def folded(extractor: Extractor) -> Extractor:
     In evaluation mode a batch normalisation multiplies and adds constants: the convolution before
     it can do that. The copy keeps the channels of a cell side by side, which its convolutions then
     leave as they are. Whether a convolution's output is used by anybody else cannot be seen from
-    outside, so the copy is taken only if its taps are the same on a picture of noise.
+    outside, so the copy is taken only if its taps are the same on an image of noise.
     """
     generator = torch.Generator().manual_seed(0)
     device = next(extractor.model.parameters(), torch.empty(0)).device
-    picture = torch.randn(1, 3, *extractor.size, generator=generator).to(device)
+    image = torch.randn(1, 3, *extractor.size, generator=generator).to(device)
     model = copy.deepcopy(extractor.model)
     for module in model.modules():  # the hooks are the original's
         module._forward_hooks.clear()
     with torch.no_grad():
-        expected = extractor(picture)
-        pairs = [pair for pair in _pairs(model, picture) if pair[0] not in extractor.taps]
+        expected = extractor(image)
+        pairs = [pair for pair in _pairs(model, image) if pair[0] not in extractor.taps]
         if not pairs:
             return extractor
         for convolution, normalisation in pairs:
             _fold(model, convolution, normalisation)
         try:
             made = Extractor(model.to(memory_format=torch.channels_last), extractor.taps, extractor.size)
-            errors = [(a - b).norm() / b.norm() for a, b in zip(made(picture), expected, strict=True)]
+            errors = [(a - b).norm() / b.norm() for a, b in zip(made(image), expected, strict=True)]
         except (BackboneError, RuntimeError):
             return extractor
     return made if all(error <= _LARGEST_ERROR for error in errors) else extractor
 
 
-def _pairs(model: nn.Module, picture: Tensor) -> Iterator[tuple[str, str]]:
+def _pairs(model: nn.Module, image: Tensor) -> Iterator[tuple[str, str]]:
     """Names of convolutions and of the normalisations that are given their outputs, in one pass."""
     outputs: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no identity comes twice
     pairs: list[tuple[str, str]] = []
@@ -58,7 +58,7 @@ def _pairs(model: nn.Module, picture: Tensor) -> Iterator[tuple[str, str]]:
                     lambda _, i, n=name: pairs.append((outputs[id(i[0])][0], n)) if id(i[0]) in outputs else None
                 )
             )
-    model(picture)
+    model(image)
     for hook in hooks:
         hook.remove()
     once = [name for pair in pairs for name in pair]

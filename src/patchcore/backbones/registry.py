@@ -30,7 +30,7 @@ OFFLINE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a network and its weights come from, and the pictures that they expect."""
+    """Where a network and its weights come from, and the images that they expect."""
 
     architecture: str  # "timm:NAME", "torchvision:NAME" or "module"
     weights: str  # for people: package and version, tag, file name
@@ -94,7 +94,7 @@ def build(name: str, weights: str, taps: tuple[Tap, ...], size: tuple[int, int],
 def network(
     name: str, weights: str, size: tuple[int, int], seed: int = 0
 ) -> tuple[nn.Module, Source, set[str], set[str]]:
-    """A whole network, for pictures of a size, with what is known of it; arguments and errors as for `build`.
+    """A whole network, for images of a size, with what is known of it; arguments and errors as for `build`.
 
     Also the names of its tensors that the weights have filled, and of those that it does not have.
     """
@@ -116,7 +116,7 @@ def network(
 
 
 def wrap(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int]) -> Backbone:
-    """A backbone around the caller's own network, which expects ImageNet-normalised pictures."""
+    """A backbone around the caller's own network, which expects ImageNet-normalised images."""
     return _backbone(model, taps, size, Source("module", "the caller's own", "the caller's own"))
 
 
@@ -169,7 +169,7 @@ def _backbone(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int], so
     extractor = Extractor(model, taps, size)
     if max(size) <= extractor.strides[0]:
         raise BackboneError(
-            f"Pictures of {size[0]} x {size[1]} pixels are a single cell at the tap {extractor.taps[0]!r}. "
+            f"Images of {size[0]} x {size[1]} pixels are a single cell at the tap {extractor.taps[0]!r}. "
             "Choose a larger `size`, or a tap of a smaller stride first."
         )
     return Backbone(extractor, source, extractor.needed_state())

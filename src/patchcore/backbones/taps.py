@@ -15,11 +15,11 @@ _MOST_STAGES = 20  # in an error
 
 
 class Probe:
-    """What one pass of a blank picture does: which modules run, in what order, with what shapes."""
+    """What one pass of a blank image does: which modules run, in what order, with what shapes."""
 
     def __init__(self, model: nn.Module, size: tuple[int, int]) -> None:
         parameter = next(model.parameters(), torch.empty(0))
-        self.picture = torch.zeros(1, 3, *size, device=parameter.device, dtype=parameter.dtype)
+        self.image = torch.zeros(1, 3, *size, device=parameter.device, dtype=parameter.dtype)
         self.size = size
         self.finished: list[str] = []
         self.shapes: dict[str, Tensor] = {}
@@ -31,7 +31,7 @@ class Probe:
             hooks.append(module.register_forward_hook(self._leave(name)))
         try:
             with torch.no_grad():
-                model(self.picture)
+                model(self.image)
         except (AssertionError, RuntimeError, ValueError) as error:
             raise refused(size, error) from error
         finally:
@@ -79,9 +79,9 @@ class Probe:
 
 
 def refused(size: Sequence[int], error: Exception) -> BackboneError:
-    """The error for pictures of a size that a network does not take."""
+    """The error for images of a size that a network does not take."""
     return BackboneError(
-        f"The backbone does not take pictures of {size[0]} x {size[1]} pixels: {error} "
+        f"The backbone does not take images of {size[0]} x {size[1]} pixels: {error} "
         "Choose a `size` that it takes; for a vision transformer, a multiple of its patch."
     )
 
@@ -160,7 +160,7 @@ def _stages(probe: Probe) -> Iterator[str]:
 
 
 def channels_last(output: Tensor, size: Sequence[int]) -> bool:
-    """Whether a 4-D output is (B, h, w, C): its middle two sides have the picture's proportions."""
+    """Whether a 4-D output is (B, h, w, C): its middle two sides have the image's proportions."""
     _, a, b, c = output.shape
     height, width = size
     return abs(b * width - c * height) > max(height, width) >= abs(a * width - b * height)

@@ -1,4 +1,4 @@
-"""Taps of pictures that are larger than what the network sees at once."""
+"""Taps of images that are larger than what the network sees at once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Sides = tuple[int, int]
 def taps_of(engine: Engine, images: Tensor, tiles: tuple[Sides, Sides] | None) -> list[Tensor]:
     """The taps (B, C, h, w) of images (B, 3, H, W), read tile by tile and joined on their full grids.
 
-    `tiles`: size of the tiles and their stride, in pixels, or None to read each picture whole. Every
+    `tiles`: size of the tiles and their stride, in pixels, or None to read each image whole. Every
     side is a multiple of every tap's stride. Taps are joined and not embeddings, so that pooling and
     aligning, which come next, look across the tiles' borders. Errors: BackboneError.
     """
     if tiles is None:
         return engine(images)
     size = (images.shape[2], images.shape[3])
-    tile, stride = (_within(sides, size) for sides in tiles)  # a picture smaller than a tile is read whole
+    tile, stride = (_within(sides, size) for sides in tiles)  # an image smaller than a tile is read whole
     tiling = Tiling(size, tile, stride)
     at_once = 1 if images.device.type == "cpu" else max(1, _AT_ONCE // len(images))
     source, joined = split(images, tiling), list[Merged]()

@@ -1,4 +1,4 @@
-"""What a benchmark measures: cells, one for each data set x category x recipe x shots x seed, and their keys."""
+"""What a benchmark measures: cells, one for each dataset x category x recipe x shots x seed, and their keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patchcore.recipe import Recipe
 
 @dataclass(frozen=True)
 class Source:
-    """One category of a data set, and where it lies."""
+    """One category of a dataset, and where it lies."""
 
     dataset: str
     category: str
@@ -42,7 +42,7 @@ class Options:
 @dataclass(frozen=True)
 class Cell:
     """One fit and one evaluation. `data` is the digest of what the category holds (see `digest`); `shots`: at most
-    so many good pictures to fit on, drawn from the seed."""
+    so many good images to fit on, drawn from the seed."""
 
     source: Source
     recipe_name: str
@@ -68,7 +68,7 @@ class Cell:
     def key(self) -> str:
         """A digest of all that the cell's scores depend on: what has the same key need not be run again.
 
-        Names, the pictures' names, kinds and sizes, the whole recipe with its weights, the engine, and the
+        Names, the images' names, kinds and sizes, the whole recipe with its weights, the engine, and the
         version of patchcore; not where the data lie, nor threads.
         """
         options = asdict(self.options)
@@ -103,7 +103,7 @@ def plan(
 ) -> list[Cell]:
     """The cells of a benchmark, in the order in which they are run; without those that `short` names.
 
-    Errors: UsageError, also where no category has so many good pictures.
+    Errors: UsageError, also where no category has so many good images.
     """
     places = [(source.dataset, source.category) for source in sources]
     for place in places:
@@ -118,7 +118,7 @@ def plan(
         had = {f"{one.dataset} {one.category}": lacking[one, n] for one in sources if n and (one, n) in lacking}
         if had and len(had) == len(sources):
             raise UsageError(
-                f"shots is {n}, and there are fewer good pictures to fit on: "
+                f"shots is {n}, and there are fewer good images to fit on: "
                 f"{', '.join(f'{name} has {count}' for name, count in had.items())}. Expected at most "
                 f"{max(had.values())}; without shots, all of them are taken."
             )
@@ -134,7 +134,7 @@ def plan(
 
 
 def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[Source, int], int]:
-    """The categories that have fewer good pictures than a number of shots, with that number: how many they have."""
+    """The categories that have fewer good images than a number of shots, with that number: how many they have."""
     found: dict[tuple[Source, int], int] = {}
     for source in sources if any(shots) else ():
         try:
@@ -146,13 +146,13 @@ def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[
 
 
 def digest(path: Path) -> str:
-    """What a category holds: its pictures' and masks' names, kinds and sizes in bytes; nothing if it is broken."""
+    """What a category holds: its images' and masks' names, kinds and sizes in bytes; nothing if it is broken."""
     try:
         found = datasets.detect(path)
     except (DataError, OSError):  # the cell's own process says what is wrong
         return ""
     parts = [
-        (part, sample.name, sample.kind, *(_size(file) for file in (sample.picture, sample.mask)))
+        (part, sample.name, sample.kind, *(_size(file) for file in (sample.image, sample.mask)))
         for part, samples in (("train", found.train), ("test", found.test))
         for sample in samples
     ]
@@ -166,7 +166,7 @@ def _size(file: Any) -> int | None:
 def sources(root: Path, name: str | None = None) -> list[Source]:
     """The categories at a path, as `patchcore.data.layouts.categories` finds them, also those that are broken.
 
-    `name`: what the data set is called, where there is one. Errors: DataError.
+    `name`: what the dataset is called, where there is one. Errors: DataError.
     """
     found = categories(root)
     several = len({one.dataset for one in found}) > 1

@@ -36,7 +36,7 @@ def read(path: Path) -> Config:
     Keys: `data`, a path, a list of paths, or an object of names and paths; and, each of them optional,
     `recipes`, `set`, `shots` and `seeds`, which are what the command's options of these names take, and `published`,
     figures of others (see `benchmark.published`). Instead of a path, `installed:elpv/mono` (or `poly`, or
-    `installed:elpv` for both) stands for the pictures of the package elpv-dataset.
+    `installed:elpv` for both) stands for the images of the package elpv-dataset.
     """
     try:
         given = json.loads(path.read_text("utf-8"))

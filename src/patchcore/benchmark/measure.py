@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.benchmark.cells import Cell, Options, Source
-from patchcore.errors import DataError, PatchcoreError, PictureError
+from patchcore.errors import DataError, ImageError, PatchcoreError
 from patchcore.recipe import Recipe
 
-TIMED = 25  # pictures, at most, that are looked at one by one
+TIMED = 25  # images, at most, that are looked at one by one
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """The figures of a cell.
 
-    Those of `Evaluation.figures`, `skipped`; `train_pictures`, how many good pictures were read, of which
-    `calibration_pictures` set the threshold and the others make the bank; `bank_rows`; `fit_seconds`, from paths to
-    thresholds; `milliseconds`, the median over test pictures, given one at a time, from path to verdict and
+    Those of `Evaluation.figures`, `skipped`; `train_images`, how many good images were read, of which
+    `calibration_images` set the threshold and the others make the bank; `bank_rows`; `fit_seconds`, from paths to
+    thresholds; `milliseconds`, the median over test images, given one at a time, from path to verdict and
     map; `fit_memory_mb` and `peak_memory_mb`, the most that the process has held until after the fit and
     until the end, interpreter and libraries included; `model_mb`, the file. MB are 1e6 bytes.
     Errors: DataError, BackboneError, UsageError.
@@ -46,10 +46,10 @@ def measure(cell: Cell) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     found = datasets.detect(cell.source.path)
     if not found.test:
-        raise DataError(f"{cell.source.path}: {found.description}; there are no labelled pictures to test on.")
+        raise DataError(f"{cell.source.path}: {found.description}; there are no labelled images to test on.")
     skipped: list[str] = []
 
-    def skip(error: PictureError) -> None:
+    def skip(error: ImageError) -> None:
         skipped.append(error.name)
 
     reading: dict[str, Any] = {"on_bad": skip if options.skip_bad else None, "max_pixels": options.max_pixels}
@@ -67,7 +67,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     evaluation = evaluate(detector, found.test, **reading)
     seen = [result.sample for _, result in evaluation.results]
     if not seen:
-        raise DataError(f"{cell.source.path}: none of the {len(skipped)} test pictures can be read: {skipped[0]}, ...")
+        raise DataError(f"{cell.source.path}: none of the {len(skipped)} test images can be read: {skipped[0]}, ...")
     with tempfile.TemporaryDirectory(prefix="patchcore-benchmark-") as folder:
         detector.save(Path(folder) / "model")
         size = (Path(folder) / "model").stat().st_size
@@ -76,8 +76,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     return {
         **evaluation.figures(),
         "skipped": skipped,
-        "train_pictures": len(detector.bank.pictures),
-        "calibration_pictures": len(detector.calibration.scores),
+        "train_images": len(detector.bank.images),
+        "calibration_images": len(detector.calibration.scores),
         "bank_rows": sum(len(bank.rows) for bank in banks_of(detector.bank)),
         "fit_seconds": round(fit_seconds, 3),
         "milliseconds": round(1000 * latency(detector, seen, options.max_pixels), 3),
@@ -92,12 +92,12 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def latency(detector: Any, samples: list[Any], max_pixels: int) -> float:
-    """Median seconds from a picture's path to its verdict and map, one picture at a time, all threads for it."""
+    """Median seconds from an image's path to its verdict and map, one image at a time, all threads for it."""
     step = -(-len(samples) // TIMED)
     times = []
     for sample in samples[:1] + samples[::step]:  # the first one warms up
         begin = time.perf_counter()
-        _ = detector.predict(sample.picture, max_pixels=max_pixels).map
+        _ = detector.predict(sample.image, max_pixels=max_pixels).map
         times.append(time.perf_counter() - begin)
     return statistics.median(times[1:])
 

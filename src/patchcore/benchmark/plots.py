@@ -1,4 +1,4 @@
-"""Plots of rows: accuracy against latency and against pictures, and bars per category. Needs the extra `benchmark`."""
+"""Plots of rows: accuracy against latency and against images, and bars per category. Needs the extra `benchmark`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def check() -> None:
 
 
 def write(outcome: Outcome, folder: Path) -> list[str]:
-    """latency.png, and for each data set categories-NAME.png; where fits were limited, shots.png, and the others for
-    the most pictures of each data set. Returns their names. Errors: MissingExtraError."""
+    """latency.png, and for each dataset categories-NAME.png; where fits were limited, shots.png, and the others for
+    the most images of each dataset. Returns their names. Errors: MissingExtraError."""
     check()
     names = []
     if limits(outcome.rows):
@@ -57,8 +57,8 @@ def _save(figure: Any, path: Path) -> str:
 
 
 def latency(outcome: Outcome) -> Any:
-    """Image AUROC against milliseconds a picture: a panel per data set, a point per recipe, the average over
-    categories and seeds; small points are categories. None where no data set has image figures."""
+    """Image AUROC against milliseconds an image: a panel per dataset, a point per recipe, the average over
+    categories and seeds; small points are categories. None where no dataset has image figures."""
     from matplotlib.figure import Figure
 
     means = [row for row in averages(outcome) if row["image_auroc"] is not None]
@@ -83,7 +83,7 @@ def latency(outcome: Outcome) -> Any:
                 label = f"{recipe} ({point[1]:.3f}, {point[0]:.3g} ms)"
                 axes.plot(*point, **style, markersize=11, markeredgecolor="black", label=label)
         axes.set_title(dataset)
-        axes.set_xlabel("milliseconds for one picture")
+        axes.set_xlabel("milliseconds for one image")
         axes.margins(0.12)
         axes.set_xlim(left=0)  # keeps the margin on the right
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))  # there is no AUROC above 1
@@ -102,7 +102,7 @@ def _point(rows: Sequence[Row], metric: str) -> tuple[float, float] | None:
 
 def categories(outcome: Outcome, dataset: str) -> Any:
     """Bars of image and pixel AUROC per category and recipe, the average last; lines are the seeds' standard
-    deviation. Bars begin at chance. None where the data set has neither figure."""
+    deviation. Bars begin at chance. None where the dataset has neither figure."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -167,7 +167,7 @@ def categories(outcome: Outcome, dataset: str) -> Any:
 
 
 def shots(outcome: Outcome) -> Any:
-    """Image and pixel AUROC against the number of good pictures: a column per data set, a line per recipe through
+    """Image and pixel AUROC against the number of good images: a column per dataset, a line per recipe through
     the averages over categories; bars are the seeds' standard deviation. None where there are no figures."""
     from matplotlib.figure import Figure
 
@@ -197,7 +197,7 @@ def shots(outcome: Outcome) -> Any:
                     label=recipe,
                 )
             if not any(row[metric] is not None for row in of(means, dataset=dataset)):
-                axes.set_axis_off()  # a data set without masks
+                axes.set_axis_off()  # a dataset without masks
                 continue
             axes.set_xscale("log", base=2)
             axes.set_xticks(list(ticks), list(ticks.values()))
@@ -210,6 +210,6 @@ def shots(outcome: Outcome) -> Any:
     for column in panels.T:
         for lowest in [axes for axes in column if axes.axison][-1:]:
             lowest.tick_params(labelbottom=True)
-            lowest.set_xlabel("good pictures given\nin the bank + held out for the threshold")
+            lowest.set_xlabel("good images given\nin the bank + held out for the threshold")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(recipes)))
     return figure

@@ -21,7 +21,7 @@ _EXAMPLE = (
 
 @dataclass(frozen=True)
 class Published:
-    """The figures of one system: metrics by data set and category."""
+    """The figures of one system: metrics by dataset and category."""
 
     name: str
     source: str
@@ -35,7 +35,7 @@ class Published:
 def read(path: Path, given: Any, places: Collection[tuple[str, str]]) -> tuple[Published, ...]:
     """The entries of `published` in a benchmark's file.
 
-    `places`: data sets and categories of the benchmark; a data set's `average` is one, too. Errors: UsageError,
+    `places`: datasets and categories of the benchmark; a dataset's `average` is one, too. Errors: UsageError,
     for an entry without source or date above all.
     """
     if not isinstance(given, list):

@@ -24,7 +24,7 @@ _RATES = ("coverage", *VERDICTS)
 _DECIMALS = dict.fromkeys((*METRICS, *_RATES), 4) | {"fit_seconds": 1, "milliseconds": 1, "peak_memory_mb": 0}
 _ABOUT = {
     "fit_seconds": "from paths to thresholds",
-    "milliseconds": "median for one picture at a time, from path to verdict and map",
+    "milliseconds": "median for one image at a time, from path to verdict and map",
     "peak_memory_mb": "the most that the cell's process has held, interpreter, libraries and evaluation included "
     "(1 MB = 1e6 bytes)",
     "model_mb": "the detector's file, with its weights",
@@ -48,7 +48,7 @@ def compared(outcome: Outcome, dataset: str) -> list[str]:
 
 
 def averages(outcome: Outcome) -> list[Row]:
-    """A row for each data set, recipe, number of shots and seed: the means over the categories that are `compared`.
+    """A row for each dataset, recipe, number of shots and seed: the means over the categories that are `compared`.
 
     A figure that a category has not, for want of masks, does not count; `categories` says how many there are.
     There is none for a number of shots that one of them has not.
@@ -61,7 +61,7 @@ def averages(outcome: Outcome) -> list[Row]:
             own = of(rows, recipe=recipe)
             for shots, seed in dict.fromkeys((row["shots"], row["seed"]) for row in own):
                 same = of(own, shots=shots, seed=seed)
-                if len(same) < len(names):  # one of them has not so many good pictures
+                if len(same) < len(names):  # one of them has not so many good images
                     continue
                 figures = {column: _mean(same, column) for column in (*METRICS, *_RATES, *COSTS)}
                 row = {"dataset": dataset, "category": AVERAGE, "recipe": recipe, "shots": shots, "seed": seed}
@@ -70,7 +70,7 @@ def averages(outcome: Outcome) -> list[Row]:
 
 
 def _several(outcome: Outcome, dataset: str) -> list[Row]:
-    """The averages of a data set that are over more than one category: others say nothing new."""
+    """The averages of a dataset that are over more than one category: others say nothing new."""
     return [row for row in of(averages(outcome), dataset=dataset) if row["categories"] > 1]
 
 
@@ -107,12 +107,12 @@ def titles(outcome: Outcome) -> list[str]:
 
 
 def limits(rows: Iterable[Row]) -> list[int]:
-    """To how many good pictures fits were limited, ascending; nothing where they were not."""
+    """To how many good images fits were limited, ascending; nothing where they were not."""
     return sorted(shots for shots in values_of(rows, "shots") if shots is not None)
 
 
 def given(outcome: Outcome, dataset: str) -> list[str]:
-    """Of the good pictures that fits were limited to, how many make the bank, and how many set the threshold."""
+    """Of the good images that fits were limited to, how many make the bank, and how many set the threshold."""
     said: dict[str, list[str]] = {}
     for recipe in values_of(own := of(outcome.rows, dataset=dataset), "recipe"):
         parts = [
@@ -120,19 +120,19 @@ def given(outcome: Outcome, dataset: str) -> list[str]:
         ]
         said.setdefault(", ".join(parts), []).append(recipe)
     named = [f"{text} ({', '.join(recipes)})" if len(said) > 1 else text for text, recipes in said.items() if text]
-    about = "Shots, the good pictures given, are those in the bank + those held out for the threshold"
+    about = "Shots, the good images given, are those in the bank + those held out for the threshold"
     return [f"{about}: {'; '.join(named)}"] if named else []
 
 
 def split_of(rows: Iterable[Row]) -> list[str]:
-    """`bank + threshold`, in good pictures, as they differ between rows."""
-    known = [row for row in rows if "calibration_pictures" in row]  # a results.jsonl of 0.1.0 lacks it
-    pairs = {(row["train_pictures"] - row["calibration_pictures"], row["calibration_pictures"]) for row in known}
+    """`bank + threshold`, in good images, as they differ between rows."""
+    known = [row for row in rows if "calibration_images" in row]  # a results.jsonl of 0.1.0 lacks it
+    pairs = {(row["train_images"] - row["calibration_images"], row["calibration_images"]) for row in known}
     return [f"{bank} + {held}" for bank, held in sorted(pairs)]
 
 
 def lines(outcome: Outcome, dataset: str, columns: Sequence[str] = (*METRICS, *COSTS)) -> list[list[str]]:
-    """What `titles` say, and columns of a data set, as text: its categories, then the averages of several.
+    """What `titles` say, and columns of a dataset, as text: its categories, then the averages of several.
 
     Below our recipes stand the systems of `published`, each with the number of its line in `sources_of`.
     """
@@ -154,7 +154,7 @@ def lines(outcome: Outcome, dataset: str, columns: Sequence[str] = (*METRICS, *C
 
 
 def _published(outcome: Outcome, dataset: str) -> list[tuple[str, Published]]:
-    """What others have published about a data set, with the names of their rows."""
+    """What others have published about a dataset, with the names of their rows."""
     about = [one for one in outcome.published if any(place[0] == dataset for place in one.figures)]
     return [(f"{one.name} [{number}]", one) for number, one in enumerate(about, 1)]
 
@@ -165,14 +165,14 @@ def _given(figures: Mapping[str, float], column: str) -> str:
 
 
 def sources_of(outcome: Outcome, dataset: str) -> list[str]:
-    """Where the published figures in a data set's tables stand, and since when."""
+    """Where the published figures in a dataset's tables stand, and since when."""
     return [
         f"[{number}] Not measured in this run: {one}" for number, (_, one) in enumerate(_published(outcome, dataset), 1)
     ]
 
 
 def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
-    """A data set's table for people; where a terminal is too narrow for it, one of metrics and one of costs."""
+    """A dataset's table for people; where a terminal is too narrow for it, one of metrics and one of costs."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -206,7 +206,7 @@ def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> N
         parts += [_grid([*titles(outcome), *METRICS, *COSTS], lines(outcome, dataset))]
         parts += [f"\n{_safe(line)}\n" for line in [*sources_of(outcome, dataset), *given(outcome, dataset)]]
         parts += _notes(outcome, dataset)
-        parts += ["\n### Verdicts at the threshold that good pictures have set\n"]
+        parts += ["\n### Verdicts at the threshold that good images have set\n"]
         parts += [_grid([*titles(outcome), *VERDICTS], lines(outcome, dataset, VERDICTS))]
         for metric in METRICS:
             parts += (_by_shots if limits(outcome.rows) else _by_category)(outcome, dataset, metric)
@@ -235,7 +235,7 @@ def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
 
 
 def _by_shots(outcome: Outcome, dataset: str, metric: str) -> list[str]:
-    """A metric with the numbers of good pictures beside each other: every category, then the average."""
+    """A metric with the numbers of good images beside each other: every category, then the average."""
     rows, numbers = of(outcome.rows, dataset=dataset), limits(of(outcome.rows, dataset=dataset))
     if _mean(rows, metric) is None:
         return []
@@ -245,7 +245,7 @@ def _by_shots(outcome: Outcome, dataset: str, metric: str) -> list[str]:
         for category in values_of(group, "category")
         for recipe in values_of(group, "recipe")
     ]
-    return [f"\n### {metric} by good pictures\n", _grid(["category", "recipe", *map(str, numbers)], body)]
+    return [f"\n### {metric} by good images\n", _grid(["category", "recipe", *map(str, numbers)], body)]
 
 
 def measured_with(rows: Sequence[Row]) -> list[str]:
@@ -282,7 +282,7 @@ def _at_once(rows: Iterable[Row]) -> bool:
 
 
 def _notes(outcome: Outcome, dataset: str) -> list[str]:
-    """What the averages of a data set leave out."""
+    """What the averages of a dataset leave out."""
     rows, names = of(outcome.rows, dataset=dataset), compared(outcome, dataset)
     notes = []
     if left_out := [
@@ -297,15 +297,13 @@ def _notes(outcome: Outcome, dataset: str) -> list[str]:
         if 0 < len(without) < len(names):
             notes.append(f"No {title}, and no part in their average: {', '.join(without)}.")
     for name in values_of(rows, "category"):
-        read = {(row["train_pictures"], row["shots"]) for row in of(rows, category=name) if row["shots"] is not None}
-        notes += [
-            f"{name}: of {asked} good pictures {had} could be read." for had, asked in sorted(read) if had < asked
-        ]
+        read = {(row["train_images"], row["shots"]) for row in of(rows, category=name) if row["shots"] is not None}
+        notes += [f"{name}: of {asked} good images {had} could be read." for had, asked in sorted(read) if had < asked]
         if few := [str(n) for n in limits(outcome.rows) if name in names and not of(rows, category=name, shots=n)]:
             average = "; so there are no averages for that" if len(names) > 1 else ""
-            notes.append(f"Not run on {', '.join(few)} good pictures: {name}, which has fewer{average}.")
+            notes.append(f"Not run on {', '.join(few)} good images: {name}, which has fewer{average}.")
     if skipped := sum(len(row["skipped"]) for row in rows):
-        notes.append(f"Left out: {counted(skipped, 'picture')} that could not be read, over all cells.")
+        notes.append(f"Left out: {counted(skipped, 'image')} that could not be read, over all cells.")
     return [f"\n{_safe(note)}\n" for note in notes]
 
 

@@ -10,11 +10,11 @@ import click
 from patchcore import __version__
 
 _COMMANDS = {  # name: (module, one line of help)
-    "fit": ("fit", "Learn from good pictures and write a detector."),
-    "predict": ("predict", "Look at pictures and give verdicts."),
-    "evaluate": ("evaluate", "Measure a detector on labelled pictures."),
-    "report": ("report", "Write an evaluation as one HTML page with curves and pictures."),
-    "benchmark": ("benchmark", "Compare recipes on your parts, or on known data sets."),
+    "fit": ("fit", "Learn from good images and write a detector."),
+    "predict": ("predict", "Look at images and give verdicts."),
+    "evaluate": ("evaluate", "Measure a detector on labelled images."),
+    "report": ("report", "Write an evaluation as one HTML page with curves and images."),
+    "benchmark": ("benchmark", "Compare recipes on your parts, or on known datasets."),
     "tune": ("tune", "Choose a recipe by cross-validation on your parts."),
     "export": ("export", "Write a detector as one graph for ONNX Runtime, OpenVINO or torch."),
     "verify": ("export", "Run the test vectors of an exported folder."),
@@ -22,9 +22,9 @@ _COMMANDS = {  # name: (module, one line of help)
     "sign": ("sign", "Sign a detector file, or an exported folder."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that need no network."),
-    "datasets": ("datasets", "List the public data sets that are read as they come."),
+    "datasets": ("datasets", "List the public datasets that are read as they come."),
     "import-inspection": ("import_inspection", "Turn a model of patchcore-inspection into a detector."),
-    "demo": ("demo", "Fit and evaluate on real solar-cell pictures."),
+    "demo": ("demo", "Fit and evaluate on real solar-cell images."),
 }
 
 
@@ -56,10 +56,10 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="patchcore")
 def main() -> None:
-    """Find defects in pictures of parts after seeing only good ones.
+    """Find defects in images of parts after seeing only good ones.
 
-    Exit codes: 0 done, whatever the verdicts; 1 a picture could not be read or the run broke; 2 wrong usage,
-    such as a path, field or backbone that does not exist; 3 a picture failed and --fail-exit was given.
+    Exit codes: 0 done, whatever the verdicts; 1 an image could not be read or the run broke; 2 wrong usage,
+    such as a path, field or backbone that does not exist; 3 an image failed and --fail-exit was given.
 
     Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
     """

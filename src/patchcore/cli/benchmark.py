@@ -30,7 +30,7 @@ from patchcore.errors import MissingExtraError, UsageError, counted
     "roots",
     type=data_path,
     multiple=True,
-    help="A category, a data set (a folder of categories), a folder of data sets, or a CSV table; may be repeated.",
+    help="A category, a dataset (a folder of categories), a folder of datasets, or a CSV table; may be repeated.",
 )
 @click.option(
     "--recipes",
@@ -47,7 +47,7 @@ from patchcore.errors import MissingExtraError, UsageError, counted
 @click.option(
     "--shots",
     metavar="N,N,...",
-    help="Fit on so few good pictures, drawn by seed; for each of the numbers.  [default: all pictures]",
+    help="Fit on so few good images, drawn by seed; for each of the numbers.  [default: all images]",
 )
 @click.option("--seeds", metavar="N,N,...", help="A fit and an evaluation for each of them.  [default: 0]")
 @click.option(
@@ -65,7 +65,7 @@ from patchcore.errors import MissingExtraError, UsageError, counted
     show_default=True,
     help="At most so many cells at once, fewer where memory is short. They slow each other down: 1 for true times.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @max_pixels_option
 @device_option
 @threads_option
@@ -90,21 +90,21 @@ def benchmark(
     precision: str,
     as_json: bool,
 ) -> None:
-    """Compare recipes on your parts, or on known data sets.
+    """Compare recipes on your parts, or on known datasets.
 
-    Fits and evaluates every data set x category x recipe x shots x seed, each in a process of its own. CONFIG is a
+    Fits and evaluates every dataset x category x recipe x shots x seed, each in a process of its own. CONFIG is a
     JSON file with the keys data (a path, a list of them, or an object of names and paths), recipes, set, shots, seeds
     and published (figures of others, each with its name, source and date); options go before what it says.
 
     Leaves in the output folder: results.jsonl (a line for every cell as soon as it has finished), results.csv and
     results.md (with averages over categories), latency.png, categories-NAME.png and, with
     --shots, shots.png. A run that was stopped goes on
-    where it was: cells with a line in results.jsonl are not run again, unless their recipe, their pictures or the
+    where it was: cells with a line in results.jsonl are not run again, unless their recipe, their images or the
     version have changed. One run at a time has the folder. A cell that fails does not stop the
-    others; the exit code is then 1. A category that has fewer good pictures than a number of shots is not run on
+    others; the exit code is then 1. A category that has fewer good images than a number of shots is not run on
     so many.
 
-    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_pictures, calibration_pictures (of
+    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_images, calibration_images (of
     them), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision,
     processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the
     first five and error.
@@ -133,7 +133,7 @@ def benchmark(
         limits,
     )
     for (source, asked_for), had in cells.short(asked.sources, limits).items():
-        say(f"Not run on {asked_for} good pictures: {source.dataset} {source.category}, which has {had}.")
+        say(f"Not run on {asked_for} good images: {source.dataset} {source.category}, which has {had}.")
     can_plot = True
     try:
         plots.check()
@@ -187,7 +187,7 @@ def _short(row: dict[str, Any]) -> str:
     """What has come out, on one line."""
     figures = (("image AUROC", row["image_auroc"]), ("pixel AUROC", row["pixel_auroc"]))
     measured = ", ".join(f"{title} {value:.4f}" for title, value in figures if value is not None)
-    costs = f"fit {row['fit_seconds']:.1f} s, {row['milliseconds']:.0f} ms a picture"
+    costs = f"fit {row['fit_seconds']:.1f} s, {row['milliseconds']:.0f} ms an image"
     return ", ".join(part for part in (measured, costs) if part)
 
 

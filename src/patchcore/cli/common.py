@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from patchcore.data import MAX_PIXELS
-from patchcore.errors import PatchcoreError, PictureError, UsageError, counted, is_wrong_usage
+from patchcore.errors import ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -54,7 +54,7 @@ signature_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
-    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest picture to decode."
+    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest image to decode."
 )
 existing_path = click.Path(exists=True, path_type=Path)
 
@@ -90,7 +90,7 @@ _LOAD_OPTIONS = {
 
 
 class _DataPath(click.Path):
-    """A path that exists, or a category of a data set that is no folder: `ROOT/mono` of ELPV."""
+    """A path that exists, or a category of a dataset that is no folder: `ROOT/mono` of ELPV."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not Path(value).exists():
@@ -165,20 +165,20 @@ def whole_file(path: Any, mode: str = "w", **options: Any) -> Iterator[Any]:
         temporary.unlink(missing_ok=True)
 
 
-class BadPictures:
-    """Collects the pictures that could not be read."""
+class BadImages:
+    """Collects the images that could not be read."""
 
-    def __init__(self, on_error: Callable[[PictureError], object] = lambda error: None) -> None:
-        self.errors: list[PictureError] = []
+    def __init__(self, on_error: Callable[[ImageError], object] = lambda error: None) -> None:
+        self.errors: list[ImageError] = []
         self._on_error = on_error
 
-    def __call__(self, error: PictureError) -> None:
+    def __call__(self, error: ImageError) -> None:
         self.errors.append(error)
         self._on_error(error)
 
     def report(self, verb: str) -> None:
         """List them on standard error."""
         if self.errors:
-            say(f"{verb} {counted(len(self.errors), 'picture')} that could not be read:")
+            say(f"{verb} {counted(len(self.errors), 'image')} that could not be read:")
             for error in self.errors:
                 say(f"  {error}")

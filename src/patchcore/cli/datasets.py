@@ -1,4 +1,4 @@
-"""`patchcore datasets`: public data sets that are read as they come."""
+"""`patchcore datasets`: public datasets that are read as they come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from patchcore.cli.common import command, json_option, print_json
 @json_option
 @command
 def datasets(as_json: bool) -> None:
-    """List the public data sets that `fit` and `evaluate` read as they come.
+    """List the public datasets that `fit` and `evaluate` read as they come.
 
     Where each comes from, on which terms, its folders, and what is read of them. Nothing is downloaded.
 
@@ -41,4 +41,4 @@ def datasets(as_json: bool) -> None:
             if text:
                 click.echo(f"    {label}: {text}")
     if not as_json:
-        click.echo("Also plain folders of good pictures, data of your own in the MVTec AD layout, and CSV tables.")
+        click.echo("Also plain folders of good images, data of your own in the MVTec AD layout, and CSV tables.")

@@ -1,4 +1,4 @@
-"""`patchcore demo`: solar cells, from pictures to verdicts."""
+"""`patchcore demo`: solar cells, from images to verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from patchcore.cli.common import command, device_option, json_option, print_json, say, threads_option
 
 _LICENCE = (
-    "Pictures: ELPV data set (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021), from the PyPI package\n"
+    "Images: ELPV dataset (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021), from the PyPI package\n"
     "elpv-dataset. Data licence CC BY-NC-SA 4.0: non-commercial use only."
 )
 
@@ -22,7 +22,7 @@ _LICENCE = (
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="demo_out", show_default=True)
 @click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split, and of the recipe.")
-@click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures.")
+@click.option("--limit", type=click.IntRange(1), help="Use at most so many training images.")
 @device_option
 @threads_option
 @json_option
@@ -30,7 +30,7 @@ _LICENCE = (
 def demo(
     output: Path, recipe_name: str, seed: int, limit: int | None, device: str, threads: int | None, as_json: bool
 ) -> None:
-    """Fit and evaluate on real solar-cell pictures, and draw what came out.
+    """Fit and evaluate on real solar-cell images, and draw what came out.
 
     Monocrystalline cells: defect probability 0 is good, 1 is defective. 30 % of the good ones are for testing. Leaves
     in the output folder: cells.csv, cells.patchcore, sheet.png, scores.png.
@@ -43,10 +43,10 @@ def demo(
     from patchcore.detector import Detector
     from patchcore.evaluation import evaluate
 
-    pictures = _pictures()
+    images = _images()
     output.mkdir(parents=True, exist_ok=True)
     table = output / "cells.csv"
-    _write_table(table, pictures, seed)
+    _write_table(table, images, seed)
     found = datasets.detect(table)
     say(f"Solar cells: {found.description}")
     detector = Detector(read_recipe([recipe_name], (), seed), device=device, threads=threads).fit(
@@ -63,8 +63,8 @@ def demo(
         print_json({**evaluation.figures(), "output": str(output)})
 
 
-def _pictures() -> Path:
-    """The folder of the package's pictures."""
+def _images() -> Path:
+    """The folder of the package's images."""
     from patchcore.data.layouts import elpv
     from patchcore.errors import MissingExtraError
 
@@ -105,18 +105,18 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
         ("clear good", good[:4]),
         ("most suspicious good", good[::-1][:4]),
     ]
-    pictures = []
+    images = []
     for title, row in rows:
         for result in row:
-            plain = Image.fromarray(to_uint8(read(result.sample.picture, result.name)))
-            pictures.append((title, plain))
-            pictures.append((f"{result.decision}\nnormalised score {result.normalised:.2f}", result.overlay()))
-    heading = "Solar cells: heat where the picture differs from every good one"
-    sheet(pictures, 8, title=heading, tile=160, heat=True).save(path)
+            plain = Image.fromarray(to_uint8(read(result.sample.image, result.name)))
+            images.append((title, plain))
+            images.append((f"{result.decision}\nnormalised score {result.normalised:.2f}", result.overlay()))
+    heading = "Solar cells: heat where the image differs from every good one"
+    sheet(images, 8, title=heading, tile=160, heat=True).save(path)
 
 
 def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
-    """A histogram of the scores of good and defective pictures, with the threshold."""
+    """A histogram of the scores of good and defective images, with the threshold."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -132,6 +132,6 @@ def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
     threshold = results[0][1].threshold
     axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.3g}")
     axes.set_xlabel("image score")
-    axes.set_ylabel("pictures")
+    axes.set_ylabel("images")
     axes.legend()
     figure.savefig(path, dpi=120)

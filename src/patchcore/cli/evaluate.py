@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from patchcore.cli.common import (
-    BadPictures,
+    BadImages,
     command,
     data_path,
     detector_options,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=existing_path)
 @click.argument("data", type=data_path)
-@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @max_pixels_option
 @detector_options
 @json_option
@@ -40,13 +40,13 @@ def evaluate(
     load: Callable[[Path], Detector],
     as_json: bool,
 ) -> None:
-    """Measure a detector on labelled pictures.
+    """Measure a detector on labelled images.
 
-    DATA is one category of a data set (in the MVTec AD layout, or another that `patchcore datasets` lists), or a CSV
+    DATA is one category of a dataset (in the MVTec AD layout, or another that `patchcore datasets` lists), or a CSV
     table with the columns path, label, mask, split.
 
     JSON keys: image_auroc, image_ap, image_f1_max, pixel_auroc, pixel_f1_max, aupro_30, aupro_05 (null where the data
-    has no masks, or only one class), pictures, skipped, coverage, false_reject_rate, miss_rate (of this data).
+    has no masks, or only one class), images, skipped, coverage, false_reject_rate, miss_rate (of this data).
     """
     from patchcore.data import datasets
     from patchcore.evaluation import evaluate as run
@@ -54,7 +54,7 @@ def evaluate(
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
     detector = load(model)
-    bad = BadPictures()
+    bad = BadImages()
     evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
     bad.report("Left out")
     show(evaluation)
@@ -79,4 +79,4 @@ def show(evaluation: Any) -> None:
         table.add_row(kind, *(str(row[verdict]) for verdict in ("pass", "unsure", "fail")))
     console.print(table)
     if evaluation.coverage < 1:
-        say(f"The recipe crops: as little as {evaluation.coverage:.1%} of a picture was looked at.")
+        say(f"The recipe crops: as little as {evaluation.coverage:.1%} of an image was looked at.")

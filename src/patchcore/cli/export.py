@@ -36,22 +36,22 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
     default="fp32",
     show_default=True,
     help="fp32; fp16: weights and bank kept at half the size, computed in fp32; int8: the network computed in 8 bits "
-    "(needs --pictures).",
+    "(needs --images).",
 )
 @click.option(
     "--static",
     type=click.IntRange(1),
     nargs=2,
     metavar="H W",
-    help="Take pictures of this height and width only; without it, of any.",
+    help="Take images of this height and width only; without it, of any.",
 )
 @click.option("--opset", type=click.IntRange(1), default=18, show_default=True, help="Of ONNX.")
 @click.option(
-    "--pictures",
+    "--images",
     type=data_path,
-    help="Good pictures for the self-test, beside synthetic ones, and for int8: a folder, or whatever `fit` takes.",
+    help="Good images for the self-test, beside synthetic ones, and for int8: a folder, or whatever `fit` takes.",
 )
-@click.option("--test", type=data_path, help="int8: labelled pictures to measure it on; whatever `evaluate` takes.")
+@click.option("--test", type=data_path, help="int8: labelled images to measure it on; whatever `evaluate` takes.")
 @click.option(
     "--max-auroc-drop",
     type=click.FloatRange(0, 1),
@@ -62,7 +62,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
     "--max-threshold-shift",
     type=click.FloatRange(0),
     show_default="0.05",
-    help="int8: refuse if the threshold that good pictures set moves by a larger share.",
+    help="int8: refuse if the threshold that good images set moves by a larger share.",
 )
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
 @threads_option
@@ -77,7 +77,7 @@ def export(
     precision: str,
     static: tuple[int, int] | None,
     opset: int,
-    pictures: Path | None,
+    images: Path | None,
     test: Path | None,
     max_auroc_drop: float | None,
     max_threshold_shift: float | None,
@@ -91,9 +91,9 @@ def export(
 
     From raw pixels of any size to score, verdict and heat map. At the end the written files are run and compared with
     the library; where they differ by more than the tolerance, nothing is left. int8 is tested before it is quantised,
-    and measured afterwards on good pictures that the bank has not seen, and on those of --test.
+    and measured afterwards on good images that the bank has not seen, and on those of --test.
 
-    JSON keys: folder, files, pictures, score, map, decisions, axes (of the search's bounds, for each bank; 0: all rows
+    JSON keys: folder, files, images, score, map, decisions, axes (of the search's bounds, for each bank; 0: all rows
     are looked at), tested_with; quantised (null without int8), with
     calibrated_on, good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing,
     largest. Pairs are before and after.
@@ -114,7 +114,7 @@ def export(
         precision=precision,
         static=static,
         opset=opset,
-        pictures=pictures,
+        images=images,
         test=test,
         max_auroc_drop=max_auroc_drop,
         max_threshold_shift=max_threshold_shift,
@@ -125,7 +125,7 @@ def export(
         say(f"The export that was there was signed, and this one is not: patchcore sign {output} --key KEY")
     if as_json:
         found = saved.agreement
-        numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
+        numbers = {"images": found.images, "score": found.score, "map": found.map, "decisions": found.decisions}
         tested = {
             "axes": saved.axes,
             "tested_with": saved.tested_with,
@@ -136,7 +136,7 @@ def export(
     size = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sorted(saved.sizes.items()))
     say(f"Self-test on {saved.tested_with}: {saved.agreement}.")
     if saved.shift:
-        say(f"Quantised with {counted(saved.shift.calibrated_on, 'good picture')}, measured on {saved.shift}.")
+        say(f"Quantised with {counted(saved.shift.calibrated_on, 'good image')}, measured on {saved.shift}.")
     axes = ", ".join(f"by bounds along {one} axes" if one else "through all rows" for one in saved.axes)
     say(f"Search, exact: {axes}.")
     say(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
@@ -154,7 +154,7 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
     Every file is compared with its SHA-256, and what the graph computes with what the library did. The exit code is 1
     where they differ.
 
-    JSON keys: folder, pictures, score, map, decisions.
+    JSON keys: folder, images, score, map, decisions.
     """
     from patchcore import export, signing
     from patchcore.errors import ExportError, UsageError
@@ -174,7 +174,7 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
     except patchcore_runtime.ExportError as error:
         raise ExportError(str(error)) from None
     if as_json:
-        numbers = {"pictures": found.pictures, "score": found.score, "map": found.map, "decisions": found.decisions}
+        numbers = {"images": found.images, "score": found.score, "map": found.map, "decisions": found.decisions}
         print_json({"folder": str(folder), **numbers})
     else:
         say(f"{folder} agrees with {model.manifest.get('reference', 'the library')}. {found}.")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from patchcore.cli.common import (
-    BadPictures,
+    BadImages,
     command,
     data_path,
     device_option,
@@ -24,7 +24,7 @@ from patchcore.cli.common import (
 )
 from patchcore.errors import StoreError, UsageError, counted
 
-_FEW = 30  # good pictures; docs/recipes.md has the figures
+_FEW = 30  # good images; docs/recipes.md has the figures
 
 
 @click.command()
@@ -42,10 +42,10 @@ _FEW = 30  # good pictures; docs/recipes.md has the figures
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe, or of each."
 )
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
-@click.option("--limit", type=click.IntRange(1), help="Use at most so many training pictures, drawn from the seed.")
+@click.option("--limit", type=click.IntRange(1), help="Use at most so many training images, drawn from the seed.")
 @click.option("--memory", metavar="SIZE", help="What fitting may take beside the model, for example 2GB.")
-@click.option("--calibration", type=existing_path, help="Good pictures that set the threshold, instead of a share.")
-@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@click.option("--calibration", type=existing_path, help="Good images that set the threshold, instead of a share.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @click.option("--no-weights", is_flag=True, help="Refer to the backbone's weights by hash instead of storing them.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with, into FILE.sig.")
 @max_pixels_option
@@ -70,12 +70,12 @@ def fit(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Learn from good pictures and write a detector.
+    """Learn from good images and write a detector.
 
-    DATA is a folder of good pictures, one category of a data set (in the MVTec AD layout, or another that
+    DATA is a folder of good images, one category of a dataset (in the MVTec AD layout, or another that
     `patchcore datasets` lists), or a CSV table with the columns path, label, mask, split.
 
-    JSON keys: path, pictures, skipped, bank_rows, threshold, pixel_threshold, calibration_pictures,
+    JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
     calibration_enough, seconds, sha256.
     """
     from patchcore import signing
@@ -93,7 +93,7 @@ def fit(
     found = datasets.detect(data)
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
-    bad = BadPictures()
+    bad = BadImages()
     detector = Detector(recipe, device=device, threads=threads).fit(
         found,
         calibration=calibration,
@@ -113,21 +113,21 @@ def fit(
     rows = sum(len(bank.rows) for bank in banks_of(detector.bank))
     say(
         f"{output}: {counted(rows, 'patch', 'patches')} remembered, "
-        f"{counted(len(detector.bank.pictures), 'picture')} read, "
+        f"{counted(len(detector.bank.images), 'image')} read, "
         f"in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
     )
-    if len(detector.bank.pictures) <= _FEW and recipe_names == ("default",):
-        say(f"Up to some {_FEW} pictures, --recipe few_shot, which remembers more of each, often finds more defects.")
+    if len(detector.bank.images) <= _FEW and recipe_names == ("default",):
+        say(f"Up to some {_FEW} images, --recipe few_shot, which remembers more of each, often finds more defects.")
     if as_json:
         print_json(
             {
                 "path": str(output),
-                "pictures": len(detector.bank.pictures),
+                "images": len(detector.bank.images),
                 "skipped": [error.name for error in bad.errors],
                 "bank_rows": rows,
                 "threshold": detector.calibration.threshold,
                 "pixel_threshold": detector.calibration.pixel_threshold,
-                "calibration_pictures": len(detector.calibration.scores),
+                "calibration_images": len(detector.calibration.scores),
                 "calibration_enough": detector.calibration.enough,
                 "seconds": round(seconds, 3),
                 "sha256": digest,

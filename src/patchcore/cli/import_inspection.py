@@ -21,7 +21,7 @@ from patchcore.errors import UsageError, counted
 @click.option("--prepend", default="", help="What the files' names begin with, for a member of an ensemble.")
 @click.option("--weights", help="Local file with the backbone's weights; by default the library's own.")
 @click.option("--resize", type=click.IntRange(1), help="What the shorter side became before the crop; 256 for 224.")
-@click.option("--calibration", type=existing_path, help="Good pictures, not learned from, that set the threshold.")
+@click.option("--calibration", type=existing_path, help="Good images, not learned from, that set the threshold.")
 @device_option
 @json_option
 @command
@@ -41,7 +41,7 @@ def import_inspection(
     pickle is read without running anything in it; FAISS reads the index (needs patchcore[faiss]), which must come
     from somebody you trust. Without --calibration every verdict is unsure; scores and maps are there.
 
-    JSON keys: path, backbone, bank_rows, neighbours, threshold, pixel_threshold, calibration_pictures, sha256.
+    JSON keys: path, backbone, bank_rows, neighbours, threshold, pixel_threshold, calibration_images, sha256.
     """
     from patchcore.fitting import choose_device
     from patchcore.inspection import PatchCore, detector_of
@@ -71,7 +71,7 @@ def import_inspection(
                 "neighbours": detector.recipe.neighbours,
                 "threshold": detector.calibration.threshold,
                 "pixel_threshold": detector.calibration.pixel_threshold,
-                "calibration_pictures": len(detector.calibration.scores),
+                "calibration_images": len(detector.calibration.scores),
                 "sha256": digest,
             }
         )

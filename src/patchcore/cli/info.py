@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     """Say what a detector file holds.
 
-    JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, pictures),
-    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (pictures, sha256),
+    JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
+    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (images, sha256),
     versions, search, weights_included. Of an ensemble, backbone, bank, search, and the unit of its scores, stand in
-    members, one for each; bank then has all rows, and the pictures.
+    members, one for each; bank then has all rows, and the images.
     """
     from patchcore import signing, store
 
@@ -43,15 +43,15 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
         click.echo(json.dumps(header, ensure_ascii=False, sort_keys=True))
         return
     calibration = header["calibration"]
-    pictures = f"{counted(len(header['bank']['pictures']), 'picture')} read"
+    images = f"{counted(len(header['bank']['images']), 'image')} read"
     _table(
         "",
         [
             ("file", f"format {header['format']}, {model.stat().st_size / 1e6:.1f} MB, SHA-256 {header['sha256']}"),
-            *(row for member in members for row in _about(member, header["weights_included"], pictures)),
+            *(row for member in members for row in _about(member, header["weights_included"], images)),
             ("threshold", _threshold(calibration)),
             ("pixel threshold", str(calibration["pixel_threshold"] or "none")),
-            ("data", f"{counted(header['data']['pictures'], 'picture')}, SHA-256 {header['data']['sha256']}"),
+            ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
         ],
     )
@@ -65,14 +65,14 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
         _table(f"recipe of member {number}", fields)
 
 
-def _about(member: dict[str, Any], included: bool, pictures: str) -> list[tuple[str, Any]]:
+def _about(member: dict[str, Any], included: bool, images: str) -> list[tuple[str, Any]]:
     """What the table says of a detector of one recipe, or of a member of an ensemble."""
     source, bank = member["backbone"]["source"], member["bank"]
     weights = f"{source['weights']}, licence {source['licence']}, {'in the file' if included else 'not in the file'}"
     rows = [
         ("backbone", f"{source['architecture']}, taps {', '.join(member['backbone']['taps'])}"),
         ("weights", weights),
-        ("bank", f"{counted(bank['rows'], 'patch', 'patches')} of {bank['dimensions']} values, of {pictures}"),
+        ("bank", f"{counted(bank['rows'], 'patch', 'patches')} of {bank['dimensions']} values, of {images}"),
         ("search", member["search"]),
     ]
     return [*rows, ("unit of scores", f"{member['unit']:.6g}")] if "unit" in member else rows
@@ -90,10 +90,10 @@ def _search(kind: str, rows: Tensor) -> str:
 
 def _threshold(calibration: dict[str, Any]) -> str:
     if calibration["threshold"] is None:
-        return "none: there was no good picture to set it with; fit with --calibration DIR"
-    few = "" if calibration["enough"] else " (too few pictures for it)"
-    pictures = counted(len(calibration["scores"]), "good picture")
-    return f"{calibration['threshold']}, from {pictures}, false-reject rate {calibration['false_reject_rate']}{few}"
+        return "none: there was no good image to set it with; fit with --calibration DIR"
+    few = "" if calibration["enough"] else " (too few images for it)"
+    images = counted(len(calibration["scores"]), "good image")
+    return f"{calibration['threshold']}, from {images}, false-reject rate {calibration['false_reject_rate']}{few}"
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from patchcore.cli.common import (
-    BadPictures,
+    BadImages,
     command,
     detector_options,
     existing_path,
@@ -48,7 +48,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
     help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
 )
 @click.option("--recursive", is_flag=True, help="Look in sub-folders too.")
-@click.option("--fail-exit", is_flag=True, help="Exit with 3 if a picture failed.")
+@click.option("--fail-exit", is_flag=True, help="Exit with 3 if an image failed.")
 @max_pixels_option
 @detector_options
 @json_option
@@ -64,21 +64,21 @@ def predict(
     load: Callable[[Path], Detector],
     as_json: bool,
 ) -> None:
-    """Look at pictures and give verdicts. IMAGES are files or folders.
+    """Look at images and give verdicts. IMAGES are files or folders.
 
-    JSON keys per picture: path (as given), score, normalised, threshold, decision, seconds; or path, error for a
-    picture that could not be read.
+    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds; or path, error for an
+    image that could not be read.
     """
     from patchcore.data.datasets import Sample
 
-    # One picture of several that has gone is reported, and the others go on; none at all is a mistyped path.
+    # One image of several that has gone is reported, and the others go on; none at all is a mistyped path.
     if not any(path.exists() for path in images):
-        raise UsageError(f"{images[0]} does not exist. Give pictures, or folders of them.")
+        raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
     paths = list(_expand(images, recursive))
     detector = load(model)
     failed = False
     rows: list[dict[str, Any]] = []
-    bad = BadPictures(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
+    bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     names = _file_names(paths)
@@ -120,23 +120,23 @@ def predict(
 
 
 def _expand(images: tuple[Path, ...], recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """(picture, its path relative to the folder it was found in)."""
-    from patchcore.data.datasets import pictures_in
+    """(image, its path relative to the folder it was found in)."""
+    from patchcore.data.datasets import images_in
 
     for path in images:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
         try:
-            pictures = pictures_in(path, recursive)
+            found = images_in(path, recursive)
         except DataError as error:
-            pictures_in(path, recursive=True)  # where that finds none either, it says so
+            images_in(path, recursive=True)  # where that finds none either, it says so
             raise DataError(f"{error} --recursive looks in all of them.") from None
-        yield from ((found, found.relative_to(path)) for found in pictures)
+        yield from ((one, one.relative_to(path)) for one in found)
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
-    """Where the files of each picture go, without extension; pictures of one name are numbered."""
+    """Where the files of each image go, without extension; images of one name are numbered."""
     names: dict[str, Path] = {}
     used: set[Path] = set()
     for path, relative in paths:
@@ -176,7 +176,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(Column("picture", overflow="fold"), "score", "normalised", "verdict")
+    table = Table(Column("image", overflow="fold"), "score", "normalised", "verdict")
     for row in rows:
         normalised = "-" if math.isnan(row["normalised"]) else f"{row['normalised']:.3f}"
         table.add_row(Text(row["path"]), f"{row['score']:.4g}", normalised, row["decision"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from patchcore.cli.common import (
-    BadPictures,
+    BadImages,
     command,
     detector_options,
     existing_path,
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 @click.option(
     "--good",
     type=existing_path,
-    help="Training pictures, if they are not those of DATA: a folder, or whatever `fit` was given.",
+    help="Training images, if they are not those of DATA: a folder, or whatever `fit` was given.",
 )
 @click.option(
-    "--limit", type=click.IntRange(0, 24), default=6, show_default=True, help="Pictures in each of the two galleries."
+    "--limit", type=click.IntRange(0, 24), default=6, show_default=True, help="Images in each of the two galleries."
 )
 @max_pixels_option
 @detector_options
@@ -52,13 +52,13 @@ def report(
     max_pixels: int,
     load: Callable[[Path], Detector],
 ) -> None:
-    """Measure a detector on labelled pictures, and write one HTML page about it.
+    """Measure a detector on labelled images, and write one HTML page about it.
 
     DATA is what `evaluate` takes. The page opens in any browser and loads nothing: figures, histogram, ROC, PR and PRO
-    curves, verdicts by kind, the hardest defects and the most suspicious good pictures with their heat maps, each
-    beside the good patch that its most unusual one was compared with, where that picture can still be read.
+    curves, verdicts by kind, the hardest defects and the most suspicious good images with their heat maps, each
+    beside the good patch that its most unusual one was compared with, where that image can still be read.
 
-    Pictures that cannot be read are listed in it, and the exit code is then 1.
+    Images that cannot be read are listed in it, and the exit code is then 1.
     """
     from datetime import datetime, timezone
 
@@ -74,7 +74,7 @@ def report(
     sources = Sources.of(datasets.detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")
     detector = load(model)
-    bad = BadPictures()
+    bad = BadImages()
     evaluation = evaluate(detector, found.test, progress=True, on_bad=bad, max_pixels=max_pixels)
     page = render(
         detector,

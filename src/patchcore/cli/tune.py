@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from patchcore.cli.common import (
-    BadPictures,
+    BadImages,
     command,
     data_path,
     device_option,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--defects",
     metavar="FOLDER|test",
-    help="Defective pictures: a folder, a table, or `test` for those of DATA's own test split, which is then no "
+    help="Defective images: a folder, a table, or `test` for those of DATA's own test split, which is then no "
     "independent test any more.",
 )
 @click.option(
@@ -54,18 +54,18 @@ if TYPE_CHECKING:
     help="Change one field of all recipes; several values make a variant of each with every one of them. May be "
     "repeated.",
 )
-@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts of the good pictures.")
+@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts of the good images.")
 @click.option(
     "--part",
     metavar="REGEX",
-    help="What of a picture's name says which part it shows, for example 'part(\\d+)_': pictures of one part stay in "
-    "one fold. By default the column `part` of a table; otherwise each picture is taken for a part of its own.",
+    help="What of an image's name says which part it shows, for example 'part(\\d+)_': images of one part stay in "
+    "one fold. By default the column `part` of a table; otherwise each image is taken for a part of its own.",
 )
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1, min_open=True), default=0.01, show_default=True,
     help="How much AUROC may be given away for time.",
 )  # fmt: skip
-@click.option("--max-ms", type=click.FloatRange(0, min_open=True), help="Most milliseconds a picture.")
+@click.option("--max-ms", type=click.FloatRange(0, min_open=True), help="Most milliseconds an image.")
 @click.option("--max-size", type=click.FloatRange(0, min_open=True), help="Largest detector file, in MB of 1e6 bytes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What the folds are drawn from.")
 @click.option(
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The recipe file to write, for `patchcore fit --recipe`.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be read, and list them.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @max_pixels_option
 @device_option
 @threads_option
@@ -106,17 +106,17 @@ def tune(
 ) -> None:
     """Choose a recipe by cross-validation on your parts, and write it as a file.
 
-    DATA is what `fit` takes; its good training pictures are split into folds. Every recipe is fitted on all folds but
-    one, and scores the held-out good pictures and all defective ones, for each fold. Defective pictures are never in a
+    DATA is what `fit` takes; its good training images are split into folds. Every recipe is fitted on all folds but
+    one, and scores the held-out good images and all defective ones, for each fold. Defective images are never in a
     bank, and set no threshold.
 
     The fastest recipe is taken of those that are shown to be at most --tolerance below the best. Where the data cannot
-    tell, it says so, keeps `default` (or the first of --recipes) and says how many pictures it would take. Without
+    tell, it says so, keeps `default` (or the first of --recipes) and says how many images it would take. Without
     --defects accuracy is not compared at all.
 
     JSON keys, a line for each recipe: recipe, auroc, auroc_low, auroc_high, fold_auroc, below_best, below_best_low,
     below_best_high, false_reject_rate, false_reject_low, false_reject_high, asked, miss_rate, milliseconds,
-    fit_seconds, model_mb, calibration_pictures, limits_broken, chosen, file; and a last one: chosen, best, supported,
+    fit_seconds, model_mb, calibration_images, limits_broken, chosen, file; and a last one: chosen, best, supported,
     why, notes, needed_defective, needed_good, good, parts, defective, folds, seed, tolerance, path, skipped, and the
     machine. Limits are those of 95 %.
     """
@@ -134,11 +134,11 @@ def tune(
     engines.check(engine, precision, choose_device(device))
     found = datasets.detect(data)
     if not found.train:
-        raise DataError(f"{data}: {found.description}; there are no good pictures to learn from.")
+        raise DataError(f"{data}: {found.description}; there are no good images to learn from.")
     shown, notes = tuning.defects_at(defects, data, found) if defects else ([], [])
     say(f"{data}: {found.description}")
-    bad = BadPictures()
-    pictures = tuning.gather(
+    bad = BadImages()
+    images = tuning.gather(
         found.train,
         shown,
         part,
@@ -147,20 +147,20 @@ def tune(
         on_bad=bad if skip_bad else None,
     )
     bad.report("Left out")
-    fold = pictures.folds(folds, seed)
-    parts = len(set(pictures.units))
+    fold = images.folds(folds, seed)
+    parts = len(set(images.units))
     apart = ""
-    if parts < len(pictures.good):
-        apart = f" of {counted(parts, 'part')}, pictures of one part{' and copies' if pictures.copies else ''} together"
+    if parts < len(images.good):
+        apart = f" of {counted(parts, 'part')}, images of one part{' and copies' if images.copies else ''} together"
     elif part is None:
         apart = ", each taken for a part of its own (if several show one, say so: --part)"
     say(
-        f"{counted(len(candidates), 'recipe')}, {folds} folds of {counted(len(pictures.good), 'good picture')}{apart}; "
-        f"{counted(len(pictures.defective), 'defective picture')}"
+        f"{counted(len(candidates), 'recipe')}, {folds} folds of {counted(len(images.good), 'good image')}{apart}; "
+        f"{counted(len(images.defective), 'defective image')}"
     )
     measured = tuning.cross_validate(
         candidates,
-        pictures,
+        images,
         fold,
         device=device,
         threads=threads,
@@ -170,8 +170,8 @@ def tune(
         progress=True,
     )
     limits = tuning.Limits(max_ms, max_size, tolerance)
-    choice = tuning.choose(measured, pictures, keep, limits)
-    figures = [one.figures(pictures) for one in measured]
+    choice = tuning.choose(measured, images, keep, limits)
+    figures = [one.figures(images) for one in measured]
     notes += choice.notes
     _show(figures, choice, limits)
     about = machine()
@@ -197,9 +197,9 @@ def tune(
                 "notes": notes,
                 "needed_defective": needed[0],
                 "needed_good": needed[1],
-                "good": len(pictures.good),
+                "good": len(images.good),
                 "parts": parts,
-                "defective": len(pictures.defective),
+                "defective": len(images.defective),
                 "folds": folds,
                 "seed": seed,
                 "tolerance": tolerance,
@@ -261,13 +261,13 @@ def _table(figures: Sequence[Figures], choice: Choice, limits: Any) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
-        caption="In brackets: 95 % limits. Good pictures are held out. > is chosen, ! breaks a limit.",
+        caption="In brackets: 95 % limits. Good images are held out. > is chosen, ! breaks a limit.",
         caption_justify="left",
     )
     table.add_column("recipe")
     accuracy = any(one.auroc is not None for one in figures)
     titles = ["AUROC", "below the best", "missed"] if accuracy else []
-    for title in (*titles, "false rejects", "ms a picture", "fit s", "MB"):
+    for title in (*titles, "false rejects", "ms an image", "fit s", "MB"):
         table.add_column(title, justify="right")
     for one in figures:
         chosen, broken = one.recipe == choice.name, limits.broken(one)

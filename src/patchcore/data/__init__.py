@@ -1,3 +1,3 @@
-"""Pictures in: reading and converting them, and finding them in folders, layouts and tables."""
+"""Images in: reading and converting them, and finding them in folders, layouts and tables."""
 
-MAX_PIXELS = 100_000_000  # the largest picture that is decoded, unless a caller says otherwise
+MAX_PIXELS = 100_000_000  # the largest image that is decoded, unless a caller says otherwise

@@ -1,4 +1,4 @@
-"""Colour pictures of more than 8 bits a channel, which Pillow would cut to 8."""
+"""Colour images of more than 8 bits a channel, which Pillow would cut to 8."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from patchcore.errors import PictureError
+from patchcore.errors import ImageError
 
 
 def needed(image: Image.Image, path: Path) -> bool:
@@ -29,16 +29,16 @@ def _png_kind(path: Path) -> tuple[int, int]:
 
 
 def read(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
-    """The picture (H, W, 1 or 3), uint16, upright. Errors: PictureError."""
+    """The image (H, W, 1 or 3), uint16, upright. Errors: ImageError."""
     import cv2
 
     if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
-        raise PictureError(
+        raise ImageError(
             name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
         )
     array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
-        raise PictureError(name, "damaged or truncated: it cannot be decoded.")
+        raise ImageError(name, "damaged or truncated: it cannot be decoded.")
     if array.ndim == 3:
         array = array[..., 2::-1]  # from B, G, R, alpha
     if image.format == "PNG":  # OpenCV orients TIFF itself

@@ -1,4 +1,4 @@
-"""Reading pictures, and turning them into tensors without losing depth."""
+"""Reading images, and turning them into tensors without losing depth."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from patchcore.data import MAX_PIXELS, deep_colour
-from patchcore.errors import PictureError
+from patchcore.errors import ImageError
 
-Picture: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
+ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
 Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -28,22 +28,22 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
 
 
-def read(picture: Picture, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """A picture as an array (H, W, C), C = 1 (grey) or 3 (R, G, B), at its own depth.
+def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B), at its own depth.
 
     Files: PNG, JPEG, BMP, TIFF, WebP; 8 bits become uint8, 16 bits uint16, 32-bit float float32.
     EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are
-    HWC or HW; tensors CHW or HW. Errors: PictureError, which names the picture.
+    HWC or HW; tensors CHW or HW. Errors: ImageError, which names the image.
     """
-    if isinstance(picture, str | Path):
-        return _read_file(Path(picture), name, max_pixels)
-    if isinstance(picture, Image.Image):
+    if isinstance(image, str | Path):
+        return _read_file(Path(image), name, max_pixels)
+    if isinstance(image, Image.Image):
         with _damage(name):
-            return _from_pillow(picture, name)
-    if isinstance(picture, Tensor):
-        picture = picture.detach().cpu()
-        return _check_array((picture.float() if picture.is_floating_point() else picture).numpy(), name, "a tensor")
-    return _check_array(np.asarray(picture), name)
+            return _from_pillow(image, name)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        return _check_array((image.float() if image.is_floating_point() else image).numpy(), name, "a tensor")
+    return _check_array(np.asarray(image), name)
 
 
 def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None = None) -> Tensor:
@@ -58,9 +58,9 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
             if low < 0 or high > 1:
                 bottom = math.floor(min(low, 0))
                 top = next((top for top in (255, 1023, 4095, 65535) if low >= 0 and high <= top), math.ceil(high))
-                raise PictureError(
+                raise ImageError(
                     name,
-                    f"a float picture with values from {low:g} to {high:g}; expected 0 to 1. Leave out any "
+                    f"a float image with values from {low:g} to {high:g}; expected 0 to 1. Leave out any "
                     f"normalisation, or state the range in the recipe, for example value_range=[{bottom},{top}].",
                 )
             return tensor
@@ -72,13 +72,13 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
 def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
     with _damage(name):
         if path.is_dir():
-            raise PictureError(name, "a folder, where a picture was expected.")
+            raise ImageError(name, "a folder, where an image was expected.")
         if path.stat().st_size == 0:
-            raise PictureError(name, "an empty file (0 bytes).")
+            raise ImageError(name, "an empty file (0 bytes).")
         with _open(path) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise PictureError(
+                raise ImageError(
                     name,
                     f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is "
                     "what it should be, raise the limit (--max-pixels, or max_pixels=).",
@@ -93,19 +93,19 @@ def _damage(name: str) -> Iterator[None]:
     """Decoders raise many kinds of error for files that are not what they should be."""
     try:
         yield
-    except PictureError:
+    except ImageError:
         raise
     except FileNotFoundError:
-        raise PictureError(name, "no such file.") from None
+        raise ImageError(name, "no such file.") from None
     except UnidentifiedImageError:
-        known = f"not a picture that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
-        raise PictureError(name, f"{known}; not every TIFF of floats: give that as an array.") from None
+        known = f"not an image that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
+        raise ImageError(name, f"{known}; not every TIFF of floats: give that as an array.") from None
     except Exception as error:
-        raise PictureError(name, f"damaged or truncated: {error}") from error
+        raise ImageError(name, f"damaged or truncated: {error}") from error
 
 
 def _open(path: Path) -> Image.Image:
-    """Read a picture's header, without Pillow's own limit: ours is checked before decoding."""
+    """Read an image's header, without Pillow's own limit: ours is checked before decoding."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -123,7 +123,7 @@ def _from_pillow(image: Image.Image, name: str) -> Pixels:
         array = np.asarray(image)
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 65535:
-            raise PictureError(name, f"32-bit whole numbers from {low} to {high}; expected 16 bits, 0 to 65535.")
+            raise ImageError(name, f"32-bit whole numbers from {low} to {high}; expected 16 bits, 0 to 65535.")
         return array.astype(np.uint16)[..., None]
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
@@ -144,16 +144,16 @@ def _check_array(array: NDArray[Any], name: str, kind: Literal["an array", "a te
     elif array.ndim == 3 and kind == "a tensor":
         array = array.transpose(1, 2, 0)
     if array.size == 0:
-        raise PictureError(name, f"{kind} of shape {given}, which has no pixels.")
+        raise ImageError(name, f"{kind} of shape {given}, which has no pixels.")
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         layout = "(H, W, C)" if kind == "an array" else "channels first, (C, H, W),"
-        raise PictureError(name, f"{kind} of shape {given}; expected (H, W), or {layout} with C = 1, 3 or 4.")
+        raise ImageError(name, f"{kind} of shape {given}; expected (H, W), or {layout} with C = 1, 3 or 4.")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     if array.dtype not in (np.uint8, np.uint16):
         if not np.issubdtype(array.dtype, np.floating):
-            raise PictureError(name, f"an array of {array.dtype}; expected uint8, uint16 or float.")
+            raise ImageError(name, f"an array of {array.dtype}; expected uint8, uint16 or float.")
         array = array.astype(np.float32)
         if not np.isfinite(array).all():
-            raise PictureError(name, "a float picture with NaN or infinite values.")
+            raise ImageError(name, "a float image with NaN or infinite values.")
     return array[..., :3] if array.shape[2] == 4 else array

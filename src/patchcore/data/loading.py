@@ -1,4 +1,4 @@
-"""Working through pictures in threads, in order."""
+"""Working through images in threads, in order."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from threadpoolctl import ThreadpoolController
 
 from patchcore.data.datasets import Sample
 from patchcore.data.images import Pixels, read
-from patchcore.errors import PictureError
+from patchcore.errors import ImageError
 
-OnBad = Callable[[PictureError], object]
+OnBad = Callable[[ImageError], object]
 A = TypeVar("A")
 B = TypeVar("B")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A decoded picture."""
+    """A decoded image."""
 
     sample: Sample
     pixels: Pixels
@@ -40,14 +40,14 @@ class Loaded:
 
 
 def load(sample: Sample, max_pixels: int) -> Loaded:
-    """Decode a picture. Errors: PictureError."""
-    return Loaded(sample, read(sample.picture, sample.name, max_pixels))
+    """Decode an image. Errors: ImageError."""
+    return Loaded(sample, read(sample.image, sample.name, max_pixels))
 
 
 def in_order(work: Callable[[A], B], items: Iterable[A], threads: int, alone: int | None = None) -> Iterator[B]:
     """What `work` makes of each item, in the items' order, by some threads that run ahead a little.
 
-    Whole pictures go to a thread each, and what a thread computes is not spread over others: that
+    Whole images go to a thread each, and what a thread computes is not spread over others: that
     keeps every core busy without two of them ever waiting for each other, and results do not depend
     on the number of threads. (Decoders and torch release the interpreter while they work.) With
     `threads` 0 the caller does the work, and no item is asked for before the one before it is done;

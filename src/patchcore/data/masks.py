@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from patchcore.data import MAX_PIXELS
 from patchcore.data.images import read
-from patchcore.errors import PictureError
+from patchcore.errors import ImageError
 
 
 def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
@@ -19,9 +19,9 @@ def read_mask(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -
     """
     pixels = read(path, str(path), max_pixels).max(2)
     if pixels.shape != size:
-        raise PictureError(
+        raise ImageError(
             str(path),
-            f"a mask of {pixels.shape[1]} x {pixels.shape[0]} pixels for a picture of {size[1]} x {size[0]}; "
+            f"a mask of {pixels.shape[1]} x {pixels.shape[0]} pixels for an image of {size[1]} x {size[0]}; "
             "they must be the same size.",
         )
     half = 127 if pixels.dtype == np.uint8 else 32767

@@ -1,11 +1,11 @@
-"""One picture with what is known of it, and what was found at a path."""
+"""One image with what is known of it, and what was found at a path."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from patchcore.data.images import EXTENSIONS, Picture
+from patchcore.data.images import EXTENSIONS, ImageLike
 from patchcore.errors import DataError
 
 GOOD = "good"
@@ -14,11 +14,11 @@ _GOOD_FOLDERS = (GOOD, "ok")
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture: `kind` is `good`, the name of a defect, or None where nobody has said; so is `part`, which item
-    it shows, where there may be several pictures of one."""
+    """One image: `kind` is `good`, the name of a defect, or None where nobody has said; so is `part`, which item
+    it shows, where there may be several images of one."""
 
     name: str
-    picture: Picture
+    image: ImageLike
     kind: str | None = None
     mask: Path | None = None
     part: str | None = None
@@ -26,7 +26,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was found at a path: good pictures to fit on, labelled ones to evaluate on."""
+    """What was found at a path: good images to fit on, labelled ones to evaluate on."""
 
     description: str
     train: list[Sample] = field(default_factory=list)
@@ -34,21 +34,21 @@ class Dataset:
 
 
 def holds_good(folder: str) -> bool:
-    """Whether a folder of that name says that its pictures are good."""
+    """Whether a folder of that name says that its images are good."""
     return folder.lower() in _GOOD_FOLDERS
 
 
-def pictures_in(folder: Path, recursive: bool = False) -> list[Path]:
-    """The picture files of a folder, by extension, in order of name. DataError if there are none."""
+def images_in(folder: Path, recursive: bool = False) -> list[Path]:
+    """The image files of a folder, by extension, in order of name. DataError if there are none."""
     entries = folder.rglob("*") if recursive else folder.iterdir()
     found = sorted(p for p in entries if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
     if found:
         return found
-    none = f"{folder} holds no pictures ({', '.join(sorted(EXTENSIONS))})"
+    none = f"{folder} holds no images ({', '.join(sorted(EXTENSIONS))})"
     if recursive:
         raise DataError(f"{none}.")
     try:
-        deeper = pictures_in(folder, recursive=True)
+        deeper = images_in(folder, recursive=True)
     except DataError:
         raise DataError(f"{none}, nor do its sub-folders.") from None
     raise DataError(

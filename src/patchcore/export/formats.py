@@ -61,7 +61,7 @@ def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.Export
         raise
     except Exception as error:  # capturing has many
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        way = "Use another backbone." if static else "Give the pictures' size (--static H W), or use another backbone."
+        way = "Use another backbone." if static else "Give the images' size (--static H W), or use another backbone."
         raise ExportError(f"No graph can be made of this detector: {reason} {way}") from error
 
 

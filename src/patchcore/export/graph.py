@@ -1,7 +1,7 @@
 """One graph: raw pixels in, scores, maps and verdict out.
 
-`Graph` does for a batch of pictures of one size what `Detector.predict` does for each of them, from
-the parts of a fitted detector. It is captured by `torch.export` with the pictures' height and width
+`Graph` does for a batch of images of one size what `Detector.predict` does for each of them, from
+the parts of a fitted detector. It is captured by `torch.export` with the images' height and width
 left open, so everything that depends on them, the frame and every matrix, is computed in the graph.
 """
 
@@ -33,7 +33,7 @@ from patchcore.memory.bank import Bank
 from patchcore.recipe import Recipe
 
 OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
-LARGEST_CELLS = 4096  # of a side of the window, where it depends on the picture: what `torch.export` is promised
+LARGEST_CELLS = 4096  # of a side of the window, where it depends on the image: what `torch.export` is promised
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Side:
     cut: bool = False  # whether any may be
 
     def matrix(self, kernel: str) -> Tensor:
-        """From the picture to the window, padding included: (window, source)."""
+        """From the image to the window, padding included: (window, source)."""
         rows = sides.resize_rows(self.source, self.resized, kernel, self.start, self.window)  # type: ignore[arg-type]
         return rows if self.window is self.inside else torch.where(self.shown[:, None], rows, 0.0)
 
     @property
     def shown(self) -> Tensor:
-        """Which pixels of the window show picture."""
+        """Which pixels of the window show image."""
         return torch.arange(self.window) < self.inside
 
 
@@ -122,8 +122,8 @@ class Reader(nn.Module):
         assert self.tiles is not None
         if not all(isinstance(side, int) for side in size):
             raise UsageError(
-                "With tiles, how many there are would depend on the picture: a graph cannot have that. Give the "
-                "pictures' size (--static H W), or fit with resize='stretch', 'letterbox' or a crop."
+                "With tiles, how many there are would depend on the image: a graph cannot have that. Give the "
+                "images' size (--static H W), or fit with resize='stretch', 'letterbox' or a crop."
             )
         tile, stride = ((min(a, size[0]), min(b, size[1])) for a, b in self.tiles)
         tiling = Tiling(size, tile, stride)
@@ -214,7 +214,7 @@ class Embedding(nn.Module):
 
 
 def _even(image: Tensor, shown: Tensor, pixels: Size) -> Tensor:
-    """`maths.exposure.even` of the part (H, W) of pictures (B, 3, H, W) that is shown, so many pixels."""
+    """`maths.exposure.even` of the part (H, W) of images (B, 3, H, W) that is shown, so many pixels."""
     count = 3 * as_tensor(pixels).float()
     centred = torch.where(shown, image - _mean(image, shown, count), 0.0)
     deviation = _mean(centred.square(), shown, count).sqrt()
@@ -222,7 +222,7 @@ def _even(image: Tensor, shown: Tensor, pixels: Size) -> Tensor:
 
 
 def _mean(values: Tensor, shown: Tensor, count: Tensor) -> Tensor:
-    """The mean of the values (B, 3, H, W) of each picture that are shown, so many.
+    """The mean of the values (B, 3, H, W) of each image that are shown, so many.
 
     Of so many floats, engines' sums lose digits, most where many are the same; the second sum, of what is left,
     finds what the first one lost.
@@ -247,7 +247,7 @@ def _aligned(tap: Tensor, grid: Any, mode: str) -> Tensor:
 
 
 class ImageScore(nn.Module):
-    """Patch scores to one score for each picture, by any of the three ways."""
+    """Patch scores to one score for each image, by any of the three ways."""
 
     around: Tensor
 
@@ -359,17 +359,17 @@ class Graph(nn.Module):
         return total / seen
 
     def _maps(self, scores: Tensor, rows: Side, columns: Side) -> tuple[Tensor, Tensor, Tensor]:
-        to_window, to_picture, shown = [], [], torch.ones(())
+        to_window, to_image, shown = [], [], torch.ones(())
         for axis, side in ((1, rows), (2, columns)):
             window = (scores.shape[axis], side.inside, self.least, *self.map_options)
             back = (side.resized, side.source, side.start, side.inside, side.cut)
             to_window.append(sides.to_window(*window))
-            to_picture.append(sides.to_picture(window, back))
+            to_image.append(sides.to_image(window, back))
             if side.cut:
                 shown = shown * as_tensor(side.inside).float() / as_tensor(side.resized).float()
         return (
             to_window[0] @ scores @ to_window[1].T,
-            to_picture[0] @ scores @ to_picture[1].T,
+            to_image[0] @ scores @ to_image[1].T,
             shown,
         )
 

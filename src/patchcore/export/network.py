@@ -1,4 +1,4 @@
-"""A backbone up to its taps as a module that `torch.export` can follow, for pictures of any size."""
+"""A backbone up to its taps as a module that `torch.export` can follow, for images of any size."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Taps(nn.Module):
     """The taps of an extractor, each (B, C, h, w), from a copy of its network.
 
     An `Extractor` looks at the shapes of every pass: whether a tap is a grid, channels first or last, or
-    tokens. Here one pass has shown it, and what depends on the picture's size is written down as whole
-    numbers, without a question that only the picture answers.
+    tokens. Here one pass has shown it, and what depends on the image's size is written down as whole
+    numbers, without a question that only the image answers.
     """
 
     def __init__(self, extractor: Extractor) -> None:
@@ -41,9 +41,9 @@ class Taps(nn.Module):
                 self.model.set_submodule(name, _Skipped())
         for name in set(self.names):
             self.model.get_submodule(name).register_forward_hook(self._hook(name))
-        picture = torch.zeros(1, 3, *extractor.size)
+        image = torch.zeros(1, 3, *extractor.size)
         with torch.no_grad():
-            outputs, grids = self._run(picture), extractor(picture)
+            outputs, grids = self._run(image), extractor(image)
         self.norm = extractor._norm and getattr(self.model, "norm", None)
         self.cells = [(extractor.size[0] // g.shape[2], extractor.size[1] // g.shape[3]) for g in grids]
         self.layouts = [

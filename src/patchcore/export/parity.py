@@ -1,4 +1,4 @@
-"""Parity: the exported files against the library, on pictures of several sizes, shapes and depths."""
+"""Parity: the exported files against the library, on images of several sizes, shapes and depths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchcore.data.images import read
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.ensemble import Banks, banks_of
-from patchcore.errors import DataError, PictureError
+from patchcore.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     from patchcore_runtime import Model
@@ -31,7 +31,7 @@ TOLERANCE = {
 _RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
 DECISIONS = ("pass", "unsure", "fail")
 
-# Of the synthetic batches: pictures, height, width, channels, dtype. Larger and smaller than what networks
+# Of the synthetic batches: images, height, width, channels, dtype. Larger and smaller than what networks
 # see, lying, upright and square, grey and colour, alone and five at a time.
 _SHAPES = (
     (1, 400, 300, 3, "uint8"),
@@ -39,13 +39,13 @@ _SHAPES = (
     (1, 287, 121, 1, "uint16"),  # a size at which OpenVINO rounds a quotient of whole numbers wrongly
     (5, 64, 64, 3, "float32"),
 )
-_REAL = 12  # of the given pictures, that are looked at
+_REAL = 12  # of the given images, that are looked at
 
 
 def floor(parts: Parts) -> float:
-    """What a score may differ by however small it is: 1e-6 of the median good picture's, or of the patches' length.
+    """What a score may differ by however small it is: 1e-6 of the median good image's, or of the patches' length.
 
-    Distances are differences of patches, and float32 holds no finer ones; they count where good pictures are all but
+    Distances are differences of patches, and float32 holds no finer ones; they count where good images are all but
     the same, and their scores far smaller than their patches.
     """
     scores, banks = parts.calibration.scores, banks_of(parts.bank)
@@ -55,12 +55,12 @@ def floor(parts: Parts) -> float:
 
 
 def value_ranges(own: tuple[float, float] | None) -> dict[str, list[float]]:
-    """The values of black and white, by the type of a picture."""
+    """The values of black and white, by the type of an image."""
     return {name: list(own or usual) for name, usual in _RANGES.items()}
 
 
 def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[int, int] | None) -> list[Batch]:
-    """Batches of blurred noise, drawn from a seed, and of pictures without any."""
+    """Batches of blurred noise, drawn from a seed, and of images without any."""
     generator = np.random.default_rng(seed)
     batches = []
     for count, height, width, channels, dtype in _SHAPES:
@@ -79,9 +79,9 @@ def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[
 
 
 def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int] | None) -> list[Sample]:
-    """Good pictures for the self-test: most that the bank has not seen, some that it has. They are read, to be sure.
+    """Good images for the self-test: most that the bank has not seen, some that it has. They are read, to be sure.
 
-    Errors: PictureError; DataError without any of the right size.
+    Errors: ImageError; DataError without any of the right size.
     """
     if static:  # which takes reading them all
         new, seen = ([one for one in part if pixels_of(one).shape[:2] == static] for part in (new, seen))
@@ -89,18 +89,18 @@ def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int
     some = [*_spread(new, _REAL - len(some)), *some]
     if not some:
         of = f" of the size {static[0]} x {static[1]}" if static else ""
-        raise DataError(f"--pictures: there are none{of}. Give others, or leave them out: the self-test has its own.")
+        raise DataError(f"--images: there are none{of}. Give others, or leave them out: the self-test has its own.")
     for one in () if static else some:
         pixels_of(one)
     return some
 
 
 def pixels_of(sample: Sample) -> NDArray[Any]:
-    """The pixels of a picture. Errors: PictureError, which says where the file lies."""
+    """The pixels of an image. Errors: ImageError, which says where the file lies."""
     try:
-        return read(sample.picture, sample.name)
-    except PictureError as error:
-        raise error.at(sample.picture) from error.__cause__
+        return read(sample.image, sample.name)
+    except ImageError as error:
+        raise error.at(sample.image) from error.__cause__
 
 
 def _spread(found: Sequence[Sample], most: int) -> list[Sample]:
@@ -109,7 +109,7 @@ def _spread(found: Sequence[Sample], most: int) -> list[Sample]:
 
 
 def real(found: Sequence[Sample], static: tuple[int, int] | None) -> Iterator[Batch]:
-    """Batches from the user's pictures: each as it is, five at a time, and parts of other shapes."""
+    """Batches from the user's images: each as it is, five at a time, and parts of other shapes."""
     arrays = [pixels_of(one) for one in found]
     for one in arrays:
         yield one[None]
@@ -123,8 +123,8 @@ def real(found: Sequence[Sample], static: tuple[int, int] | None) -> Iterator[Ba
 
 
 def expected(detector: Detector, batch: Batch) -> dict[str, Any]:
-    """What the library says: score, normalised, decision and coverage of each picture, and its maps."""
-    results = [detector.predict(picture) for picture in batch]
+    """What the library says: score, normalised, decision and coverage of each image, and its maps."""
+    results = [detector.predict(image) for image in batch]
     return {
         "score": [one.score for one in results],
         "normalised": [None if np.isnan(one.normalised) else one.normalised for one in results],
@@ -137,7 +137,7 @@ def expected(detector: Detector, batch: Batch) -> dict[str, Any]:
 
 
 def own(model: Model, batch: Batch) -> dict[str, Any]:
-    """What an exported graph itself says about each picture alone; keys as in `expected`."""
+    """What an exported graph itself says about each image alone; keys as in `expected`."""
     each = [model.run(one[None]) for one in batch]
     joined = {name: np.concatenate([out[name] for out in each]) for name in each[0]}
     lists = {

@@ -19,16 +19,16 @@ from patchcore.errors import ExportError, PatchcoreError
 
 Inputs = dict[str, NDArray[np.float32]]  # of the graph, by name
 
-MOST = 300  # pictures; more made no difference
+MOST = 300  # images; more made no difference
 KEPT = 3  # the first so many operators with weights stay in fp32: their error is in everything that follows
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _BACKBONE = re.compile(r"members\.\d+\.taps\.network(\.|$)")
 
 
-def quantise(path: Path, pictures: Sequence[Any], inputs: Callable[[Any], Inputs]) -> int:
+def quantise(path: Path, images: Sequence[Any], inputs: Callable[[Any], Inputs]) -> int:
     """Quantise the backbone in an ONNX file, in place: per channel, weights and what flows between them.
 
-    `inputs` makes of one of the pictures what the graph takes; they are read when they are needed, at most `MOST` of
+    `inputs` makes of one of the images what the graph takes; they are read when they are needed, at most `MOST` of
     them, drawn evenly. Returns how many. Errors: ExportError.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # unsaid, its builds report to Microsoft from the import on
@@ -37,7 +37,7 @@ def quantise(path: Path, pictures: Sequence[Any], inputs: Callable[[Any], Inputs
     model = onnx.load(path)
     _constants(model)
     kept = single(model)
-    chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST)).round().astype(int)]
+    chosen = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), MOST)).round().astype(int)]
     try:
         # NNCF draws its progress on standard output, which is for what a command finds, and has torch look for CUDA.
         with (
@@ -55,7 +55,7 @@ def quantise(path: Path, pictures: Sequence[Any], inputs: Callable[[Any], Inputs
                 advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             )
     except PatchcoreError:
-        raise  # a picture that cannot be read
+        raise  # an image that cannot be read
     except Exception as error:  # NNCF has many, and so has the engine that it asks
         raise ExportError(f"NNCF cannot quantise this backbone: {error} Take fp16 or fp32.") from error
     onnx.save(made, path)

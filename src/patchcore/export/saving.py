@@ -40,7 +40,7 @@ class Saved:
     """An exported folder: where it is, and how its self-test went."""
 
     folder: Path
-    agreement: Agreement  # with the library, over all pictures of the self-test
+    agreement: Agreement  # with the library, over all images of the self-test
     tested_with: str  # what they were
     sizes: dict[str, int]  # bytes of the graph's files
     axes: tuple[int, ...]  # of the bounds that each bank is searched by; 0: all of its rows are looked at
@@ -55,7 +55,7 @@ def save(
     precision: str = "fp32",
     static: tuple[int, int] | None = None,
     opset: int = formats.OPSET,
-    pictures: Any = None,
+    images: Any = None,
     test: Any = None,
     max_auroc_drop: float | None = None,
     max_threshold_shift: float | None = None,
@@ -64,16 +64,16 @@ def save(
 
     `format` is `onnx`, `openvino` or `torch`; `precision` is `fp32`, or `fp16`, which keeps weights and
     bank in half precision and computes in single. `static`: the (height, width) of the only
-    pictures that it will be given; without it, any. `pictures` (what `fit` takes): good ones for the
-    self-test, which runs the written files against the library, on synthetic pictures too: a dozen, of those that
+    images that it will be given; without it, any. `images` (what `fit` takes): good ones for the
+    self-test, which runs the written files against the library, on synthetic images too: a dozen, of those that
     set the threshold before those that are in the bank. Above the tolerance nothing is left.
 
-    `int8` quantises the backbone alone, on `pictures`, which it needs. The graph is tested before, as in
+    `int8` quantises the backbone alone, on `images`, which it needs. The graph is tested before, as in
     fp32, and measured afterwards on those of them that the bank has not seen, and on `test`, labelled
-    pictures (samples, or a path that `evaluate` takes). Where the image AUROC has dropped by more than
-    `max_auroc_drop` (0.005), or the threshold that these good pictures would set has moved by more than
+    images (samples, or a path that `evaluate` takes). Where the image AUROC has dropped by more than
+    `max_auroc_drop` (0.005), or the threshold that these good images would set has moved by more than
     `max_threshold_shift` (0.05) of itself, nothing is left. Errors: NotFittedError, UsageError, DataError,
-    PictureError, MissingExtraError, ExportError.
+    ImageError, MissingExtraError, ExportError.
     """
     formats.check(format, precision, opset)
     parts = parts_of(detector)
@@ -86,7 +86,7 @@ def save(
     for_int8 = {"--test": test, "--max-auroc-drop": max_auroc_drop, "--max-threshold-shift": max_threshold_shift}
     if precision != "int8" and (unused := [name for name, value in for_int8.items() if value is not None]):
         raise UsageError(f"precision is {precision!r}, and {unused[0]} is for int8 only. Leave it out.")
-    found = None if pictures is None else list(datasets.samples(pictures))
+    found = None if images is None else list(datasets.samples(images))
     given = None if found is None else parity.chosen(*split(found, parts.bank)[::-1], static)
     trial = Trial.of(found, test, parts, static) if precision == "int8" else None
     with _appearing(Path(folder)) as place:
@@ -105,10 +105,10 @@ def save(
         if not agreement.within:
             raise ExportError(
                 f"The exported graph does not agree with the library, so it was not kept. {agreement}; allowed are "
-                f"{tested_as['tolerance']}. Use another format or precision. Where good pictures are all but the "
+                f"{tested_as['tolerance']}. Use another format or precision. Where good images are all but the "
                 "same, or drawn, distances can be too small for float32: photographs have no such trouble."
             )
-        tested = f"{len(made_up)} batches of synthetic pictures"
+        tested = f"{len(made_up)} batches of synthetic images"
         tested += f" and {counted(len(given), 'given one')}, whole and in parts" if given else ""
         tested += ", before it was quantised" if trial else ""
         manifest["parity"] = {**asdict(agreement), "tested_with": tested}
@@ -133,7 +133,7 @@ def save(
 
 
 def _own(model: Model, manifest: dict[str, Any], batches: list[parity.Batch]) -> list[dict[str, Any]]:
-    """What a quantised graph says about each picture alone. Errors: ExportError if batches give something else."""
+    """What a quantised graph says about each image alone. Errors: ExportError if batches give something else."""
     from patchcore_runtime import Agreement
     from patchcore_runtime.vectors import compare
 
@@ -142,7 +142,7 @@ def _own(model: Model, manifest: dict[str, Any], batches: list[parity.Batch]) ->
     found = sum((compare(model.run(batch), one, manifest) for batch, one in each), Agreement())
     if not found.within:
         raise ExportError(
-            f"The quantised graph gives batches other scores than single pictures, so it was not kept. {found}; "
+            f"The quantised graph gives batches other scores than single images, so it was not kept. {found}; "
             f"allowed are {manifest['tolerance']}. Use another format or precision."
         )
     return wanted
@@ -180,7 +180,7 @@ def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int]
 
 
 def _self_test(
-    detector: Detector, place: Path, manifest: dict[str, Any], vectors: Iterator[Any], pictures: list[Sample] | None
+    detector: Detector, place: Path, manifest: dict[str, Any], vectors: Iterator[Any], images: list[Sample] | None
 ) -> Agreement:
     from patchcore_runtime import Agreement
     from patchcore_runtime.model import Model
@@ -190,9 +190,9 @@ def _self_test(
     total = Agreement()
     for batch, outputs in vectors:
         total += compare(model.run(batch), outputs, manifest)
-    if pictures is not None:
+    if images is not None:
         static = manifest["static"]
-        for batch in parity.real(pictures, static and (static[0], static[1])):
+        for batch in parity.real(images, static and (static[0], static[1])):
             total += compare(model.run(batch), parity.expected(detector, batch), manifest)
     return total
 

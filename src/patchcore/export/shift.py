@@ -1,4 +1,4 @@
-"""Shift: how far a quantised graph is from the detector that it was made of, on pictures that the bank has not seen."""
+"""Shift: how far a quantised graph is from the detector that it was made of, on images that the bank has not seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from patchcore.data import datasets
 from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
 from patchcore.ensemble import banks_of
-from patchcore.errors import ExportError, PictureError, UsageError, counted
+from patchcore.errors import ExportError, ImageError, UsageError, counted
 from patchcore.export import parity, quantisation
 from patchcore.maths import metrics
 from patchcore.maths.thresholds import decide, fit_threshold
@@ -32,8 +32,8 @@ MAX_THRESHOLD_SHIFT = 0.05  # as a share of the threshold
 class Shift:
     """What quantising did, each figure before and after it."""
 
-    calibrated_on: int  # good pictures, for the ranges of values
-    good: int  # pictures that it was measured on
+    calibrated_on: int  # good images, for the ranges of values
+    good: int  # images that it was measured on
     defects: int
     threshold: tuple[float, float]  # the score at the false-reject rate's rank among the good ones
     auroc: tuple[float, float] | None  # of the image score; None without defects
@@ -61,12 +61,12 @@ class Shift:
         if not abs(self.threshold_shift) <= max_threshold_shift:
             limit = f"--max-threshold-shift allows {max_threshold_shift:g}"
             beyond.append(
-                f"the threshold that good pictures set moves by {self.threshold_shift:+.3f} of itself ({limit})"
+                f"the threshold that good images set moves by {self.threshold_shift:+.3f} of itself ({limit})"
             )
         if beyond:
             raise ExportError(
                 f"int8 moves this detector too far, so it was not kept: {' and '.join(beyond)}. Measured on {self}. "
-                "Take fp16, or fp32 with OpenVINO's bf16 hint when it runs; give more pictures; or raise the limit."
+                "Take fp16, or fp32 with OpenVINO's bf16 hint when it runs; give more images; or raise the limit."
             )
 
     def figures(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Shift:
         }
 
     def __str__(self) -> str:
-        seen = counted(self.good, "good picture") + (f", {self.defects} with defects" if self.defects else "")
+        seen = counted(self.good, "good image") + (f", {self.defects} with defects" if self.defects else "")
         auroc = (
             f"image AUROC {self.auroc[0]:.4f} before, {self.auroc[1]:.4f} after"
             if self.auroc
@@ -105,7 +105,7 @@ def _pair(numbers: tuple[int, int]) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """The pictures that int8 takes: good ones to quantise with, and labelled ones to measure on."""
+    """The images that int8 takes: good ones to quantise with, and labelled ones to measure on."""
 
     good: list[Sample]
     labelled: list[Sample]
@@ -114,11 +114,11 @@ class Trial:
 
     @classmethod
     def of(cls, given: list[Sample] | None, test: Any, parts: Parts, static: tuple[int, int] | None) -> Trial:
-        """`test`: labelled samples, or a path to some. Errors: UsageError where there are too few; PictureError."""
+        """`test`: labelled samples, or a path to some. Errors: UsageError where there are too few; ImageError."""
         if not given:
             raise UsageError(
-                "precision='int8' needs good pictures to quantise with, and a detector file keeps none: give them "
-                "(--pictures DIR; those of `fit` will do). Without any, take fp16, or fp32 with OpenVINO's bf16 hint "
+                "precision='int8' needs good images to quantise with, and a detector file keeps none: give them "
+                "(--images DIR; those of `fit` will do). Without any, take fp16, or fp32 with OpenVINO's bf16 hint "
                 "when it runs."
             )
         good, new = split(given, parts.bank)
@@ -128,8 +128,8 @@ class Trial:
             labelled += [one for one in found if one.kind is not None]
         if not any(one.kind == GOOD for one in labelled):
             raise UsageError(
-                "precision='int8' is measured on good pictures that the bank has not seen, and there are none: "
-                f"all {len(given)} given ones are in it. Give others with them (--pictures), or labelled ones (--test)."
+                "precision='int8' is measured on good images that the bank has not seen, and there are none: "
+                f"all {len(given)} given ones are in it. Give others with them (--images), or labelled ones (--test)."
             )
         trial = cls(good, labelled, static, parity.value_ranges(parts.recipe.value_range))
         for one in (*good, *labelled):
@@ -138,8 +138,8 @@ class Trial:
 
     @property
     def counts(self) -> tuple[str, str]:
-        """How many pictures it is quantised with and measured on, for people."""
-        return counted(self._used, "good picture"), counted(len(self.labelled), "picture")
+        """How many images it is quantised with and measured on, for people."""
+        return counted(self._used, "good image"), counted(len(self.labelled), "image")
 
     @property
     def _used(self) -> int:
@@ -158,13 +158,13 @@ class Trial:
         pixels = parity.pixels_of(sample)
         if self.static and pixels.shape[:2] != self.static:
             got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], self.static))
-            raise PictureError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(
-                sample.picture
+            raise ImageError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(
+                sample.image
             )
         return pixels
 
     def measure(self, detector: Detector, model: Model) -> Shift:
-        """Scores of the labelled pictures by the library, before, and by the graph, after."""
+        """Scores of the labelled images by the library, before, and by the graph, after."""
         assert detector.calibration is not None
         rate, threshold = detector.calibration.false_reject_rate, detector.calibration.threshold
         bad, found = [], []
@@ -199,14 +199,14 @@ class Trial:
 
 
 def split(found: Sequence[Sample], bank: Bank) -> tuple[list[Sample], list[Sample]]:
-    """Good pictures into those to quantise with, and those to measure on, of which the bank has no row.
+    """Good images into those to quantise with, and those to measure on, of which the bank has no row.
 
-    A remembered picture is no measure: it lies at a distance of nearly 0 before, and of the noise after.
-    Pictures are known by their names; where the bank has seen none of them, every other one is measured on.
+    A remembered image is no measure: it lies at a distance of nearly 0 before, and of the noise after.
+    Images are known by their names; where the bank has seen none of them, every other one is measured on.
     """
     remembered: set[str] = set()
     for own in banks_of(bank):
-        remembered.update(own.pictures[i] for i in own.origins[:, 0].unique().tolist() if 0 <= i < len(own.pictures))
+        remembered.update(own.images[i] for i in own.origins[:, 0].unique().tolist() if 0 <= i < len(own.images))
     ends = {end for name in remembered for end in _ends(name)}
     seen, new = list[Sample](), list[Sample]()
     for one in found:
@@ -215,6 +215,6 @@ def split(found: Sequence[Sample], bank: Bank) -> tuple[list[Sample], list[Sampl
 
 
 def _ends(name: str) -> list[str]:
-    """`a/b.png` and `b.png`: the same picture, from another folder."""
+    """`a/b.png` and `b.png`: the same image, from another folder."""
     parts = name.split("/")
     return ["/".join(parts[i:]) for i in range(len(parts))]

@@ -1,4 +1,4 @@
-"""Linear steps along one side of a picture, for sizes that are known only when the graph runs.
+"""Linear steps along one side of an image, for sizes that are known only when the graph runs.
 
 The same matrices as in `maths/resize.py`, `maths/maps.py` and `maths/joining.py`, from whole numbers in
 float32: an exported graph has no float64 on every engine. Positions are compared as whole multiples
@@ -158,7 +158,7 @@ def gaussian(n: Size, sigma: float, border: Border, least: int) -> Tensor:
 
 
 def back_rows(resized: Size, source: Size, start: Place, inside: Size, cut: bool) -> Tensor:
-    """From `inside` pixels of the window to all of the picture: (source, inside); NaN where it does not show."""
+    """From `inside` pixels of the window to all of the image: (source, inside); NaN where it does not show."""
     back = resize_rows(resized, source, "bilinear")
     if not cut:
         return back
@@ -174,20 +174,20 @@ def to_window(cells: Size, inside: Size, least: int, sigma: float, mode: Upsampl
 
 
 @_constant
-def to_picture(window: tuple[Any, ...], back: tuple[Any, ...]) -> Tensor:
+def to_image(window: tuple[Any, ...], back: tuple[Any, ...]) -> Tensor:
     """`maths.maps.side_matrix`, from the arguments of `to_window` and of `back_rows`: (source, cells)."""
     return back_rows(*back) @ to_window(*window)
 
 
 @_constant
 def join_rows(source: tuple[Size, Size, Place, Place], target: tuple[Size, Size, Place, Place]) -> Tensor:
-    """`maths.joining.side_matrix`: (target cells, source cells), linear interpolation through the picture.
+    """`maths.joining.side_matrix`: (target cells, source cells), linear interpolation through the image.
 
-    `source`, `target`: cells, pixels they cover, pixels of the whole picture, and of those before the first.
+    `source`, `target`: cells, pixels they cover, pixels of the whole image, and of those before the first.
     """
     cells, inside, resized, start = target
     step = as_tensor(inside).float() / as_tensor(cells).float()
-    position = (torch.arange(cells).float() + 0.5) * step + as_tensor(start).float()  # pixels of the target's picture
+    position = (torch.arange(cells).float() + 0.5) * step + as_tensor(start).float()  # pixels of the target's image
     own_cells, own_inside, own_resized, own_start = source
     zoom = as_tensor(own_resized).float() / as_tensor(resized).float()
     pitch = as_tensor(own_inside).float() / as_tensor(own_cells).float()

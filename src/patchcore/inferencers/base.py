@@ -1,4 +1,4 @@
-"""Inferencer: from a picture to an overlay and a score."""
+"""Inferencer: from an image to an overlay and a score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from patchcore.data.images import Picture, read
+from patchcore.data.images import ImageLike, read
 from patchcore.errors import DataError, UsageError
 from patchcore.inferencers.visuals import superimpose_anomaly_map
 from patchcore.maths.thresholds import normalise_by_range
@@ -22,10 +22,10 @@ META_DATA = ("image_threshold", "pixel_threshold", "min", "max")
 
 
 class Inferencer(ABC):
-    """Runs a fitted model on pictures: `pre_process`, `forward`, `post_process`.
+    """Runs a fitted model on images: `pre_process`, `forward`, `post_process`.
 
     Subclasses say how. `meta_data` holds `image_threshold`, `pixel_threshold`, and the smallest and
-    largest value of the maps, `min` and `max`, all from good pictures that the bank has not seen.
+    largest value of the maps, `min` and `max`, all from good images that the bank has not seen.
     """
 
     meta_data: dict[str, Any]
@@ -35,32 +35,32 @@ class Inferencer(ABC):
         """The model of a file, or a model."""
 
     @abstractmethod
-    def pre_process(self, image: Picture) -> Any:
-        """A picture as the model wants it."""
+    def pre_process(self, image: ImageLike) -> Any:
+        """An image as the model wants it."""
 
     @abstractmethod
     def forward(self, image: Any) -> Any:
-        """What the model makes of a picture: raw map and raw score."""
+        """What the model makes of an image: raw map and raw score."""
 
     @abstractmethod
     def post_process(self, predictions: Any, meta_data: Mapping[str, Any] | None = None) -> tuple[Any, float]:
-        """What `forward` gave -> normalised map (H, W) at the picture's own size, normalised score."""
+        """What `forward` gave -> normalised map (H, W) at the image's own size, normalised score."""
 
     def predict(
-        self, image: Picture, superimpose: bool = True, meta_data: Mapping[str, Any] | None = None
+        self, image: ImageLike, superimpose: bool = True, meta_data: Mapping[str, Any] | None = None
     ) -> tuple[NDArray[Any], float]:
-        """A picture (path, array (H, W, C), PIL image or tensor) -> overlay (H, W, 3), RGB, uint8; score.
+        """An image (path, array (H, W, C), PIL image or tensor) -> overlay (H, W, 3), RGB, uint8; score.
 
-        Both are normalised, 0.5 at the threshold; the overlay has the picture's own size. Without
+        Both are normalised, 0.5 at the threshold; the overlay has the image's own size. Without
         `superimpose`, the normalised map (H, W) instead. `meta_data` replaces the model's own.
-        Errors: PictureError, UsageError.
+        Errors: ImageError, UsageError.
         """
-        pixels = read(image, str(image) if isinstance(image, str | Path) else "a picture")
+        pixels = read(image, str(image) if isinstance(image, str | Path) else "an image")
         known = {**(self.meta_data if meta_data is None else meta_data), "image_shape": pixels.shape[:2]}
         anomaly_map, score = self.post_process(self.forward(self.pre_process(pixels)), known)
         return (superimpose_anomaly_map(anomaly_map, pixels) if superimpose else anomaly_map), score
 
-    def __call__(self, image: Picture) -> tuple[NDArray[Any], float]:
+    def __call__(self, image: ImageLike) -> tuple[NDArray[Any], float]:
         """As `predict`."""
         return self.predict(image)
 
@@ -76,7 +76,7 @@ class Inferencer(ABC):
         missing = [name for name in META_DATA if not math.isfinite(meta_data.get(name, math.nan))]
         if missing:
             raise UsageError(
-                f"The meta data have no {', '.join(missing)}. Validate the model on good pictures that it was not "
+                f"The meta data have no {', '.join(missing)}. Validate the model on good images that it was not "
                 "trained with (`tools/train.py` does so), or give meta_data_path. Raw scores come from forward()."
             )
         low, high = float(meta_data["min"]), float(meta_data["max"])

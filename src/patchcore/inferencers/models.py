@@ -46,6 +46,6 @@ def get_model(config: Config) -> PatchcoreLightning:
 def get_model_metadata(model: PatchcoreLightning) -> dict[str, float]:
     """`image_threshold`, `pixel_threshold`, and the maps' `min` and `max`, as validation has set them.
 
-    From good pictures alone; NaN where there has been no validation with some.
+    From good images alone; NaN where there has been no validation with some.
     """
     return model.meta_data

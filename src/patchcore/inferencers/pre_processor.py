@@ -1,4 +1,4 @@
-"""PreProcessor: a picture as the network wants it."""
+"""PreProcessor: an image as the network wants it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
 
 from patchcore.arguments import known_arguments
 from patchcore.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
-from patchcore.data.images import Picture, read, to_tensor
+from patchcore.data.images import ImageLike, read, to_tensor
 from patchcore.errors import UsageError
 
 
 class PreProcessor:
-    """Resizes a picture, with antialiasing, normalises it, and makes a tensor of it.
+    """Resizes an image, with antialiasing, normalises it, and makes a tensor of it.
 
     `config`: a torchvision transform of tensors (3, H, W) in [0, 1], such as a model's
-    `configure_transforms()`; without one, pictures get the size `image_size`, a side or (height,
+    `configure_transforms()`; without one, images get the size `image_size`, a side or (height,
     width), and ImageNet's mean and standard deviation. `to_tensor=False` gives arrays instead.
     """
 
@@ -40,13 +40,13 @@ class PreProcessor:
         self.to_tensor = to_tensor
 
     @known_arguments
-    def __call__(self, image: Picture, mask: Any = None) -> dict[str, Any]:
+    def __call__(self, image: ImageLike, mask: Any = None) -> dict[str, Any]:
         """A path, PIL image, array (H, W, C) or tensor (C, H, W) of any depth -> `image`, (3, H, W) float.
 
         With a `mask` (H, W), true where defective, also `mask`, at the new size. Arrays are (H, W, 3)
-        again, if asked for. Grey becomes three equal channels. Errors: PictureError.
+        again, if asked for. Grey becomes three equal channels. Errors: ImageError.
         """
-        name = str(image) if isinstance(image, str) else "a picture"
+        name = str(image) if isinstance(image, str) else "an image"
         pixels = tv_tensors.Image(to_tensor(read(image, name), name).expand(3, -1, -1))
         if mask is None:
             done = {"image": self.transforms(pixels)}

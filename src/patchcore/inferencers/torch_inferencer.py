@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore.arguments import known_arguments
-from patchcore.data.images import Picture
+from patchcore.data.images import ImageLike
 from patchcore.errors import NotFittedError, StoreError, UsageError
 from patchcore.inferencers.base import Inferencer, read_meta_data
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
@@ -68,8 +68,8 @@ class TorchInferencer(Inferencer):
         """The meta data of a JSON file, or without one those of the model."""
         return get_model_metadata(self.model) if path is None else read_meta_data(path)
 
-    def pre_process(self, image: Picture) -> Tensor:
-        """A picture -> (1, 3, H, W), resized and normalised as for training."""
+    def pre_process(self, image: ImageLike) -> Tensor:
+        """An image -> (1, 3, H, W), resized and normalised as for training."""
         return self._pre_processor(image=image)["image"][None].to(self.model.device)
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from typing import Any
 
 from patchcore.errors import MissingExtraError, UsageError, nearest_name
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
-from patchcore.lightning import PictureDataModule
+from patchcore.lightning import ImageDataModule
 
 try:
     from lightning import Trainer, seed_everything
@@ -30,7 +30,7 @@ _THEIRS = {"create_validation_set", "format", "name", "task", "transform_config"
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training has left: the folder, and the metrics of the test pictures, if there are labelled ones."""
+    """What a training has left: the folder, and the metrics of the test images, if there are labelled ones."""
 
     folder: Path
     metrics: dict[str, float]
@@ -44,14 +44,14 @@ class Trained:
 
 
 def train(config: Config, *, output: str | Path | None = None, seed: int | None = None) -> Trained:
-    """Train the model of a configuration on its data set, and write it.
+    """Train the model of a configuration on its dataset, and write it.
 
-    The data set, `dataset.path` and, if there is one, `dataset.category` in it, has the MVTec AD
-    layout, or is a folder of good pictures or a CSV table. Of the good pictures to train on the share
+    The dataset, `dataset.path` and, if there is one, `dataset.category` in it, has the MVTec AD
+    layout, or is a folder of good images or a CSV table. Of the good images to train on the share
     `dataset.calibration_share` (0.2) is kept out of the bank: it sets the thresholds, and `min` and
-    `max`. Test pictures are only measured.
+    `max`. Test images are only measured.
 
-    Written to `output`, by default `project.path`/`model.name`/data set's name: `weights/model.ckpt`,
+    Written to `output`, by default `project.path`/`model.name`/dataset's name: `weights/model.ckpt`,
     `meta_data.json` and `config.yaml`, each of them whole or not at all. `seed`: for everything that
     is drawn; by default `project.seed`, or 42. Errors: DataError, UsageError, BackboneError.
     """
@@ -64,7 +64,7 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     if not 0 <= project["seed"] < 2**32:
         raise UsageError(f"The seed is {project['seed']}; it must be between 0 and 2**32 - 1.")
     seed_everything(project["seed"], workers=True, verbose=False)
-    data = PictureDataModule(
+    data = ImageDataModule(
         root,
         train_batch_size=dataset.get("train_batch_size", 8),
         eval_batch_size=dataset.get("test_batch_size", 8),
@@ -74,8 +74,8 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     )
     if not data.calibration:
         raise UsageError(
-            "No good picture is left to set the thresholds with: dataset.calibration_share is "
-            f"{dataset.get('calibration_share', 0.2)}, of {len(data.train)} pictures. Give more of either."
+            "No good image is left to set the thresholds with: dataset.calibration_share is "
+            f"{dataset.get('calibration_share', 0.2)}, of {len(data.train)} images. Give more of either."
         )
     model = get_model(sections)
     options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
@@ -94,7 +94,7 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
 
 
 def _root(dataset: Mapping[str, Any]) -> Path:
-    """Where the data set is. Errors: UsageError."""
+    """Where the dataset is. Errors: UsageError."""
     known = _OURS | {"tiling"}
     for key in dataset:
         if key not in known | _THEIRS:
@@ -104,8 +104,8 @@ def _root(dataset: Mapping[str, Any]) -> Path:
     root = Path(dataset["path"], dataset.get("category") or "")
     if not root.exists():
         raise UsageError(
-            f"There is no data set at {root}. Expected the MVTec AD layout, {root / 'train' / 'good'}, {root / 'test'} "
-            "and so on, or a folder of good pictures. Put it there, or say where it is: --data PATH, or dataset.path "
+            f"There is no dataset at {root}. Expected the MVTec AD layout, {root / 'train' / 'good'}, {root / 'test'} "
+            "and so on, or a folder of good images. Put it there, or say where it is: --data PATH, or dataset.path "
             "and dataset.category in the configuration."
         )
     return root

@@ -1,4 +1,4 @@
-"""Normalised maps over pictures, by anomalib's names and in this package's colours."""
+"""Normalised maps over images, by anomalib's names and in this package's colours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def anomaly_map_to_color_map(anomaly_map: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> NDArray[np.uint8]:
-    """The colours of a normalised map (H, W) over its picture (H, W, C) -> (H, W, 3), RGB.
+    """The colours of a normalised map (H, W) over its image (H, W, C) -> (H, W, 3), RGB.
 
     What is over the threshold is outlined.
     """
@@ -31,6 +31,6 @@ def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> N
 
 
 def add_label(prediction: NDArray[np.uint8], scores: float) -> NDArray[np.uint8]:
-    """A copy of a picture (H, W, 3) with its normalised score, and the verdict, in the top left corner."""
+    """A copy of an image (H, W, 3) with its normalised score, and the verdict, in the top left corner."""
     text = f"score {scores:.2f}: {decide(scores, THRESHOLD)}"
     return np.array(draw.labelled(Image.fromarray(prediction), text))

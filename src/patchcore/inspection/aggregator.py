@@ -39,11 +39,11 @@ class NetworkFeatureAggregator(nn.Module):
         return dict(zip(self.layers_to_extract_from, taps, strict=True))
 
     def feature_dimensions(self, input_shape: Sequence[int]) -> list[int]:
-        """The number of channels of each layer for pictures of (channels, height, width)."""
+        """The number of channels of each layer for images of (channels, height, width)."""
         return self.extractor((input_shape[-2], input_shape[-1])).channels
 
     def extractor(self, size: tuple[int, int]) -> Extractor:
-        """What reads the layers; the first call, for pictures of (height, width), looks for them."""
+        """What reads the layers; the first call, for images of (height, width), looks for them."""
         if not self._extractor:
             self._extractor.append(Extractor(self.backbone, self.layers_to_extract_from, size))
         return self._extractor[0]

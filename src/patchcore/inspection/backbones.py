@@ -60,8 +60,8 @@ def load(name: str, weights: str = "pretrained", *, size: tuple[int, int] = _SIZ
     """A network by patchcore-inspection's name, or by any name that `Recipe.backbone` takes.
 
     `weights`: `pretrained`, `random` (drawn from `seed`), or the path of a local file. `size`: of the
-    pictures to come. The network knows its `name`, and its `source`: the weights' origin, and the mean
-    and standard deviation of the pictures that it is given. Those of patchcore-inspection's names
+    images to come. The network knows its `name`, and its `source`: the weights' origin, and the mean
+    and standard deviation of the images that it is given. Those of patchcore-inspection's names
     are ImageNet's, whatever the weights were trained with, as they are there.
 
     Errors: BackboneError for an unknown name, WeightsError.

@@ -1,4 +1,4 @@
-"""From a PatchCore to a Detector, which reads pictures from files, has thresholds, and is one file."""
+"""From a PatchCore to a Detector, which reads images from files, has thresholds, and is one file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from patchcore.inspection.patchcore import PatchCore
 from patchcore.memory.bank import Bank
 from patchcore.recipe import Recipe
 
-_RESIZE, _CROP = 256, 224  # what patchcore-inspection's data sets do by default
+_RESIZE, _CROP = 256, 224  # what patchcore-inspection's datasets do by default
 
 
 def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Any = None) -> Detector:
     """A detector with the bank of a fitted model, and its scores.
 
-    `resize`: what the shorter side of a picture was brought to before its centre was cut to the
+    `resize`: what the shorter side of an image was brought to before its centre was cut to the
     model's `input_shape`, which the model does not know: by default 8/7 of that, 256 for 224. Mean and
     standard deviation of the pixels are those that the backbone's `source` says, else ImageNet's.
-    `calibration`: good pictures that the model has not seen, to set the thresholds with; without
+    `calibration`: good images that the model has not seen, to set the thresholds with; without
     them every verdict is `unsure`. Errors: NotFittedError, UsageError, RecipeError.
     """
     made = model.described()

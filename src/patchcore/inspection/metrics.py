@@ -32,7 +32,7 @@ def compute_pixelwise_retrieval_metrics(
 ) -> dict[str, Any]:
     """Maps (N, H, W) and masks (N, H, W) or (N, 1, H, W) -> auroc, fpr, tpr, and the optimum of F1.
 
-    `optimal_threshold`, `optimal_fpr` and `optimal_fnr` come from the pictures themselves: they say
+    `optimal_threshold`, `optimal_fpr` and `optimal_fnr` come from the images themselves: they say
     what the best threshold would have been, and are none to use. Errors: UsageError.
     """
     maps = np.ravel(np.stack(list(anomaly_segmentations)))

@@ -1,4 +1,4 @@
-"""PatchCore: fit on good pictures, score new ones, as patchcore-inspection's documents have it."""
+"""PatchCore: fit on good images, score new ones, as patchcore-inspection's documents have it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PatchMaker:
         return x.reshape(batchsize, -1, *x.shape[1:])
 
     def score(self, x: Any) -> Any:
-        """(B, ...) -> (B,): the largest value of each picture, NumPy or torch."""
+        """(B, ...) -> (B,): the largest value of each image, NumPy or torch."""
         tensor = torch.as_tensor(x)
         while tensor.ndim > 1:
             tensor = tensor.amax(-1)
@@ -72,9 +72,9 @@ class PatchMaker:
 
 
 class PatchCore(nn.Module):
-    """Finds defects in pictures after seeing good ones; `load` says how, `fit` learns, `predict` scores.
+    """Finds defects in images after seeing good ones; `load` says how, `fit` learns, `predict` scores.
 
-    Pictures are tensors (B, 3, H, W), or (B, 1, H, W), resized to `input_shape` and normalised by the
+    Images are tensors (B, 3, H, W), or (B, 1, H, W), resized to `input_shape` and normalised by the
     caller, as `datasets.mvtec.MVTecDataset` gives them; or a loader of such batches, or of dicts with
     the key `image`.
     """
@@ -101,7 +101,7 @@ class PatchCore(nn.Module):
         """Say what the model is made of.
 
         `layers_to_extract_from`: names of layers; the first one gives the grid of patches.
-        `input_shape`: (3, H, W) of the pictures. `pretrain_embed_dimension`: values per layer,
+        `input_shape`: (3, H, W) of the images. `pretrain_embed_dimension`: values per layer,
         `target_embed_dimension`: values per patch. `anomaly_score_num_nn`: how many nearest rows'
         squared distances are averaged. `featuresampler`: IdentitySampler() if None; `nn_method`: a new
         ExactNN(device) if None, FaissNN() for FAISS.
@@ -145,7 +145,7 @@ class PatchCore(nn.Module):
         self.anomaly_segmentor = RescaleSegmentor(device, target_size=shape[-2:])
 
     def embed(self, data: Any) -> list[Any]:
-        """A tensor -> its patches, a list of rows (target_embed_dimension,), picture by picture and row by row.
+        """A tensor -> its patches, a list of rows (target_embed_dimension,), image by image and row by row.
 
         A loader -> a list of such lists, one for each batch.
         """
@@ -189,25 +189,25 @@ class PatchCore(nn.Module):
         return patches_of(align(planes, grid, "bilinear")).unflatten(1, patches.shape[2:])
 
     def fit(self, training_data: Iterable[Any]) -> None:
-        """Learn from a loader of good pictures; a second call forgets the first. Errors: DataError, UsageError.
+        """Learn from a loader of good images; a second call forgets the first. Errors: DataError, UsageError.
 
         Patches are kept in half precision, and what does not fit into half of the machine's memory in
         a temporary file.
         """
         self._loaded()
         patches = PatchStore(spill_limit(None))
-        for images, _ in self._batches(training_data, "Reading good pictures"):
+        for images, _ in self._batches(training_data, "Reading good images"):
             rows, grids = self._patches(images)
             for own in rows.split(grids[0][0] * grids[0][1]):
                 patches.append(own, grids[0])
         if not patches.grids:
-            raise DataError("There are no good pictures to learn from. Give a loader that has some.")
+            raise DataError("There are no good images to learn from. Give a loader that has some.")
         kept = patches.gather(list(range(len(patches.grids))))
         features = kept.numpy() if patches.spilled else kept.float().numpy()
         self.anomaly_scorer.fit([self.featuresampler.run(features)])
 
     def predict(self, data: Any) -> tuple[Any, ...]:
-        """A tensor -> (scores, masks): a number and an anomaly map (H, W) for each picture.
+        """A tensor -> (scores, masks): a number and an anomaly map (H, W) for each image.
 
         A loader -> (scores, masks, labels_gt, masks_gt), the last two from the keys `is_anomaly` and
         `mask` of its dicts, empty without them. The image score is the largest patch score, before
@@ -220,7 +220,7 @@ class PatchCore(nn.Module):
         masks: list[Array] = []
         labels_gt: list[int] = []
         masks_gt: list[Array] = []
-        for images, batch in self._batches(data, "Looking at pictures"):
+        for images, batch in self._batches(data, "Looking at images"):
             found, maps = self._predict(images)
             scores.extend(found)
             masks.extend(maps)
@@ -235,9 +235,9 @@ class PatchCore(nn.Module):
             return [], []
         patches, grids = self._patches(images)
         scores = self.anomaly_scorer.predict([patches])[0]
-        of_pictures = self.patch_maker.unpatch_scores(scores, len(images))
-        maps = self.anomaly_segmentor.convert_to_segmentation(of_pictures.reshape(len(images), *grids[0]))
-        return list(self.patch_maker.score(of_pictures)), maps
+        of_images = self.patch_maker.unpatch_scores(scores, len(images))
+        maps = self.anomaly_segmentor.convert_to_segmentation(of_images.reshape(len(images), *grids[0]))
+        return list(self.patch_maker.score(of_images)), maps
 
     def save_to_path(self, save_path: str | Path, prepend: str = "") -> None:
         """Write `{prepend}nnscorer_search_index` and `{prepend}patchcore_params.json` into a folder, made if need be.
@@ -323,7 +323,7 @@ class PatchCore(nn.Module):
             raise NotFittedError("This model is empty. Call load(...) and fit(...), or load_from_path(folder, device).")
 
     def _batches(self, data: Iterable[Any], title: str | None = None) -> Iterator[tuple[Tensor, Mapping[str, Any]]]:
-        """The pictures of each batch of a loader, and the batch itself if it is a dict."""
+        """The images of each batch of a loader, and the batch itself if it is a dict."""
         if isinstance(data, Tensor):
             data = [data]
         elif not isinstance(data, Iterable) or isinstance(data, str | Path | Mapping):
@@ -339,18 +339,18 @@ class PatchCore(nn.Module):
                 yield self._checked(batch[0] if isinstance(batch, tuple | list) else batch), {}
 
     def _checked(self, images: Any) -> Tensor:
-        """Pictures (B, 3, H, W), float32, on the device; a grey one three times. Errors: UsageError."""
+        """Images (B, 3, H, W), float32, on the device; a grey one three times. Errors: UsageError."""
         self._loaded()
         if not isinstance(images, Tensor):
             raise UsageError(f"got {type(images).__name__}; expected a tensor (B, 3, H, W).")
         height, width = self.input_shape[-2:]
         expected = f"expected (B, 3, {height}, {width}), float, normalised: load was told so"
         if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2:] != (height, width):
-            raise UsageError(f"pictures of shape {tuple(images.shape)}; {expected}.")
+            raise UsageError(f"images of shape {tuple(images.shape)}; {expected}.")
         if not images.is_floating_point():
-            raise UsageError(f"pictures of {images.dtype}; {expected}.")
+            raise UsageError(f"images of {images.dtype}; {expected}.")
         if not images.isfinite().all():
-            raise UsageError("pictures with NaN or infinite values; they cannot be scored.")
+            raise UsageError("images with NaN or infinite values; they cannot be scored.")
         return images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
 
 

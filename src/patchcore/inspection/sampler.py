@@ -49,7 +49,7 @@ class BaseSampler(ABC):
         if n_picks == 0:
             raise UsageError(
                 f"percentage {self.percentage:g} of {len(rows)} rows is less than one row. Use at least "
-                f"{1 / len(rows) if len(rows) else 1:.3g}, or more training pictures."
+                f"{1 / len(rows) if len(rows) else 1:.3g}, or more training images."
             )
         picks = self._picks(rows, n_picks, torch.initial_seed() % 2**32)
         if isinstance(features, Tensor):

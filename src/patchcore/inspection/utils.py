@@ -1,4 +1,4 @@
-"""Seeds, devices, folders, tables and pictures of results."""
+"""Seeds, devices, folders, tables and images of results."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def plot_segmentation_images(
     mask_transform: Any = None,
     save_depth: int = 4,
 ) -> None:
-    """Write a sheet for each picture: the picture, its mask if it has one, and its map over it.
+    """Write a sheet for each image: the image, its mask if it has one, and its map over it.
 
     All maps are on one scale, up to the highest value of all of them. `image_transform` and
     `mask_transform`: what makes pixels (H, W, 3) and a mask (H, W) of a PIL image; by default both are
@@ -103,11 +103,11 @@ def plot_segmentation_images(
     masks = [None] * count if mask_paths is None else mask_paths
     for path, values, score, mask in zip(image_paths, segmentations, scores, masks, strict=True):
         size = (values.shape[1], values.shape[0])
-        picture = Image.fromarray(draw.to_uint8(read(path, str(path))))
-        pixels = np.asarray(image_transform(picture) if image_transform else picture.resize(size))
+        original = Image.fromarray(draw.to_uint8(read(path, str(path))))
+        pixels = np.asarray(image_transform(original) if image_transform else original.resize(size))
         sheet = [pixels.astype(np.uint8)]
         if mask is not None and mask != "-1":
-            truth = Image.fromarray(read_mask(Path(mask), (picture.height, picture.width)))
+            truth = Image.fromarray(read_mask(Path(mask), (original.height, original.width)))
             truth = mask_transform(truth) if mask_transform else truth.resize(size, Image.Resampling.NEAREST)
             sheet.append(np.repeat(np.asarray(truth).astype(np.uint8).reshape(values.shape)[..., None] * 255, 3, 2))
         sheet.append(np.asarray(draw.overlay(pixels.astype(np.uint8), values, scale)))

@@ -1,9 +1,9 @@
 """The interface of anomalib v1's PatchCore, on this package's engine.
 
     from lightning import Trainer
-    from patchcore.lightning import Patchcore, PictureDataModule
+    from patchcore.lightning import Patchcore, ImageDataModule
     model = Patchcore()
-    Trainer(**model.trainer_arguments).fit(model, PictureDataModule("parts"))
+    Trainer(**model.trainer_arguments).fit(model, ImageDataModule("parts"))
 
 Needs `pip install 'patchcore[lightning]'`. docs/compatibility.md lists every name, and every deliberate
 difference; docs/migration-anomalib.md shows a script before and after. Importing this package loads
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         LearningType,
         MemoryBankMixin,
     )
-    from patchcore.lightning.data import PictureDataModule
+    from patchcore.lightning.data import ImageDataModule
     from patchcore.lightning.lightning_model import Patchcore
     from patchcore.lightning.torch_model import PatchcoreModel
 
@@ -43,18 +43,18 @@ _WHERE = {
     "MemoryBankMixin": "components",
     "Patchcore": "lightning_model",
     "PatchcoreModel": "torch_model",
-    "PictureDataModule": "data",
+    "ImageDataModule": "data",
 }
 __all__ = [
     "AnomalyMapGenerator",
     "AnomalyModule",
     "DynamicBufferMixin",
+    "ImageDataModule",
     "KCenterGreedy",
     "LearningType",
     "MemoryBankMixin",
     "Patchcore",
     "PatchcoreModel",
-    "PictureDataModule",
 ]
 
 

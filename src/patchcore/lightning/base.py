@@ -39,13 +39,13 @@ LOGGED = {
 class LearningType(str, Enum):
     """What a model needs to see before it can find anomalies."""
 
-    ONE_CLASS = "one_class"  # good pictures
+    ONE_CLASS = "one_class"  # good images
     ZERO_SHOT = "zero_shot"
     FEW_SHOT = "few_shot"
 
 
 class MemoryBankMixin(_Module):
-    """Calls `fit` when all training pictures have been seen: before the epoch's validation or at its end.
+    """Calls `fit` when all training images have been seen: before the epoch's validation or at its end.
 
     A sanity check and a validation within the epoch come before that, and do not count. One epoch is
     enough: the trainer is then told to stop. `_is_fitted`, a buffer, says whether there is a bank; a
@@ -57,7 +57,7 @@ class MemoryBankMixin(_Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register_buffer("_is_fitted", torch.tensor([False]))
-        self._collecting = False  # a trainer is showing us training pictures
+        self._collecting = False  # a trainer is showing us training images
 
     @abstractmethod
     def fit(self) -> None:
@@ -76,7 +76,7 @@ class MemoryBankMixin(_Module):
 
     def on_fit_end(self) -> None:
         if not self._is_fitted:  # Lightning passes over a loader that gives nothing
-            raise DataError("There are no good pictures to learn from: the training loader gave none.")
+            raise DataError("There are no good images to learn from: the training loader gave none.")
 
     def _fit_once(self) -> None:
         if self._collecting or not self._is_fitted:
@@ -92,7 +92,7 @@ class MemoryBankMixin(_Module):
 
 
 class Looked(NamedTuple):
-    """What an evaluation keeps of one picture."""
+    """What an evaluation keeps of one image."""
 
     score: float
     maximum: float  # of its map
@@ -102,17 +102,17 @@ class Looked(NamedTuple):
 
 
 class AnomalyModule(LightningModule):
-    """A LightningModule around `model`, which gives `anomaly_map` and `pred_score` of a batch of pictures.
+    """A LightningModule around `model`, which gives `anomaly_map` and `pred_score` of a batch of images.
 
-    A batch is a tensor (B, 3, H, W) of normalised pictures, a tuple that begins with one, or a dict
+    A batch is a tensor (B, 3, H, W) of normalised images, a tuple that begins with one, or a dict
     with `image` and, where they are known, `label` (B,), 0 for good, and `mask` (B, H, W). Subclasses
     write `training_step`, and `validation_step`, which returns the batch with `pred_scores` (B,) and
     `anomaly_maps` (B, 1, H, W); testing and predicting use it as well.
 
     Validation and testing log the metrics of `LOGGED`, as far as the labels and masks give them.
-    Validation also sets the thresholds, `image_threshold` and `pixel_threshold`, from the pictures
+    Validation also sets the thresholds, `image_threshold` and `pixel_threshold`, from the images
     with label 0 and from nothing else, for the false-reject rate of the recipe: do not validate on
-    the test set. `map_min` and `map_max` are the extremes of the maps of the same pictures.
+    the test set. `map_min` and `map_max` are the extremes of the maps of the same images.
     """
 
     model: nn.Module
@@ -227,7 +227,7 @@ def looked_at(outputs: Any) -> Iterable[Looked]:
 
 
 def measured(looked: list[Looked]) -> dict[str, float]:
-    """The metrics over pictures with a label, as far as they are defined."""
+    """The metrics over images with a label, as far as they are defined."""
     known = [one for one in looked if one.defective is not None]
     if not known:
         return {}

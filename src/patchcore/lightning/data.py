@@ -1,4 +1,4 @@
-"""Pictures for a Trainer, from a folder, the MVTec AD layout or a CSV table."""
+"""Images for a Trainer, from a folder, the MVTec AD layout or a CSV table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from patchcore.errors import DataError, UsageError
 from patchcore.lightning.torch_model import RECIPE
 
 
-class PictureDataset(Dataset[dict[str, Any]]):
+class ImageDataset(Dataset[dict[str, Any]]):
     """Samples as dicts: `image` (3, H, W), `image_path`, `label` (0 good, 1 defective) if it is known
     and, if there are masks for all defective ones, `mask` (H, W). `transform` is applied to both."""
 
@@ -38,8 +38,8 @@ class PictureDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.samples[index]
-        path = str(sample.picture)
-        pixels = read(sample.picture, path)
+        path = str(sample.image)
+        pixels = read(sample.image, path)
         image = tv_tensors.Image(to_tensor(pixels, path).expand(3, -1, -1))
         item: dict[str, Any] = {"image_path": path}
         if self.labelled:
@@ -56,16 +56,16 @@ class PictureDataset(Dataset[dict[str, Any]]):
         return {"image": image.as_subclass(torch.Tensor), **item}
 
 
-class PictureDataModule(LightningDataModule):
-    """The pictures at `root`: a folder of good ones, a data set in the MVTec AD layout, or a CSV table.
+class ImageDataModule(LightningDataModule):
+    """The images at `root`: a folder of good ones, a dataset in the MVTec AD layout, or a CSV table.
 
-    - Training: good pictures. Validation: `calibration_share` of those, kept out of the bank to set
+    - Training: good images. Validation: `calibration_share` of those, kept out of the bank to set
       the thresholds, the same ones that `Detector.fit` keeps out; with 0 there is no validation.
-    - Testing: the pictures of `test/`. Predicting: the same, or those of a plain folder.
+    - Testing: the images of `test/`. Predicting: the same, or those of a plain folder.
 
-    `transform` works on pictures (3, H, W) in [0, 1]; by default it is what the model's
+    `transform` works on images (3, H, W) in [0, 1]; by default it is what the model's
     `configure_transforms(image_size)` gives. `num_workers`: processes that read; None suits the machine.
-    `seed` draws which pictures are kept out. Errors: DataError, PictureError.
+    `seed` draws which images are kept out. Errors: DataError, ImageError.
     """
 
     @known_arguments
@@ -92,27 +92,27 @@ class PictureDataModule(LightningDataModule):
         self.train = [found.train[i] for i in kept]
         self.calibration = [found.train[i] for i in held_out]
         self.test = found.test
-        self.everything = found.test or [Sample(s.name, s.picture) for s in found.train]
+        self.everything = found.test or [Sample(s.name, s.image) for s in found.train]
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Good pictures, in order of name."""
+        """Good images, in order of name."""
         if not self.train:
-            raise DataError(f"{self.root} has no good pictures to learn from.")
+            raise DataError(f"{self.root} has no good images to learn from.")
         return self._loader(self.train, self.train_batch_size)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
-        """Good pictures that are kept out of the bank."""
+        """Good images that are kept out of the bank."""
         return self._loader(self.calibration, self.eval_batch_size) if self.calibration else []
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Labelled pictures."""
+        """Labelled images."""
         if not self.test:
-            raise DataError(f"{self.root} has no labelled pictures to test on; expected test/<kind> folders, or a "
+            raise DataError(f"{self.root} has no labelled images to test on; expected test/<kind> folders, or a "
                             "CSV table with a label column.")  # fmt: skip
         return self._loader(self.test, self.eval_batch_size)
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """All pictures that are not for training; of a plain folder, its pictures."""
+        """All images that are not for training; of a plain folder, its images."""
         return self._loader(self.everything, self.eval_batch_size)
 
     def _loader(self, samples: Sequence[Sample], batch_size: int) -> DataLoader[dict[str, Any]]:
@@ -126,4 +126,4 @@ class PictureDataModule(LightningDataModule):
         if workers is None:  # one process would only take turns with this one
             workers = min(8, suggested_max_num_workers(self.trainer.num_devices if self.trainer else 1))
             workers = 0 if workers < 2 else workers
-        return DataLoader(PictureDataset(samples, transform), batch_size=batch_size, num_workers=workers)
+        return DataLoader(ImageDataset(samples, transform), batch_size=batch_size, num_workers=workers)

@@ -25,7 +25,7 @@ from patchcore.memory.patches import PatchStore
 class Patchcore(MemoryBankMixin, AnomalyModule):
     """PatchCore for a stock `lightning.Trainer`.
 
-    One epoch over good pictures fills the memory bank: the share `coreset_sampling_ratio` of all
+    One epoch over good images fills the memory bank: the share `coreset_sampling_ratio` of all
     patches, in at least one row. The other arguments are those of `PatchcoreModel`. Training
     keeps patches in half precision, and what exceeds `memory` (bytes, or a text such as "2GB"; by
     default half of the machine's memory) in a temporary file; the bank is the same.
@@ -63,7 +63,7 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
 
     @property
     def learning_type(self) -> LearningType:
-        """Good pictures are all that it needs."""
+        """Good images are all that it needs."""
         return LearningType.ONE_CLASS
 
     @property
@@ -77,7 +77,7 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         warnings.filterwarnings("ignore", "`LightningModule.configure_optimizers` returned `None`")
 
     def configure_transforms(self, image_size: tuple[int, int] | None = None) -> Transform:
-        """From pictures (3, H, W) with values in [0, 1] to what the network expects.
+        """From images (3, H, W) with values in [0, 1] to what the network expects.
 
         Resized to `image_size` (height, width), 256 x 256 by default; the central 7/8 of each side,
         224 x 224; and the mean and standard deviation that the weights were trained with.
@@ -112,11 +112,11 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
 
     def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Remember the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
-        embedding = self._patches_by_picture(as_batch(batch)["image"])
+        embedding = self._patches_by_image(as_batch(batch)["image"])
         return {"loss": self.anchor * 0, "embedding": embedding}
 
     @torch.no_grad()
-    def _patches_by_picture(self, images: Tensor) -> Tensor:
+    def _patches_by_image(self, images: Tensor) -> Tensor:
         embedding = self.model.embed(images)
         grid = (embedding.shape[2], embedding.shape[3])
         patches = self.model.reshape_embedding(embedding)
@@ -156,7 +156,7 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
             if fitted:
                 return self.model.memory_bank
             raise NotFittedError(
-                "No training pictures have been seen. Fit with a Trainer, or call training_step for each batch first."
+                "No training images have been seen. Fit with a Trainer, or call training_step for each batch first."
             )
 
         with torch.inference_mode(False), torch.no_grad():  # the bank outlives a validation that begins with it

@@ -1,8 +1,8 @@
-"""Several processes, each with a share of the pictures: what they have seen, in the order of a single one.
+"""Several processes, each with a share of the images: what they have seen, in the order of a single one.
 
-A distributed sampler deals the pictures out, shuffled in training, and starts again with the first
-ones to give every process as many: 101 pictures on two processes are 51 and 51. Each picture's place
-in the data set says where it belongs, and which ones are duplicates.
+A distributed sampler deals the images out, shuffled in training, and starts again with the first
+ones to give every process as many: 101 images on two processes are 51 and 51. Each image's place
+in the dataset says where it belongs, and which ones are duplicates.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def several() -> bool:
 
 
 def places(loader: Any, count: int) -> list[int]:
-    """The places in the data set of the first `count` pictures that a loader gave this process.
+    """The places in the dataset of the first `count` images that a loader gave this process.
 
-    Without a distributed sampler nobody knows them: as if pictures were dealt out one by one.
+    Without a distributed sampler nobody knows them: as if images were dealt out one by one.
     """
     sampler = getattr(loader, "sampler", None)
     if isinstance(sampler, DistributedSampler):
@@ -56,9 +56,9 @@ def owners(where: list[list[int]]) -> list[tuple[int, int]]:
 
 
 def gather(seen: PatchStore, into: PatchStore, where: list[int], device: torch.device) -> None:
-    """The patches of all processes, picture by picture; the first process puts them into a store.
+    """The patches of all processes, image by image; the first process puts them into a store.
 
-    `where` are the places of the pictures seen; `device` is where the processes exchange tensors:
+    `where` are the places of the images seen; `device` is where the processes exchange tensors:
     the CPU for gloo, a GPU for NCCL.
     """
     parts: list[tuple[list[int], list[tuple[int, int]], int]] = [([], [], 0)] * dist.get_world_size()

@@ -29,7 +29,7 @@ _loading = ContextVar("_loading", default=False)
 
 
 class PatchcoreModel(DynamicBufferMixin, nn.Module):
-    """Normalised pictures (B, 3, H, W) in; in training their patches, else a score and a map each.
+    """Normalised images (B, 3, H, W) in; in training their patches, else a score and a map each.
 
     `layers`: taps, module names in dot notation or strides; the first gives the grid. `backbone`:
     `efficientnet_lite0`, `_lite1`, `_lite2` (offline weights), any timm name with or without a tag,
@@ -57,7 +57,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
         built = backbones.build(backbone, weights_of(pre_trained), self.layers, RECIPE.window, RECIPE.seed)
         self.feature_extractor = without_the_rest(built).train()
-        self.source = built.source  # the pictures that the weights expect: mean, std
+        self.source = built.source  # the images that the weights expect: mean, std
         self._built = replace(built, state={})  # its tensors would not move with the module
         self._engine: tuple[Any, backbones.Engine] | None = None
         self._making = threading.Lock()
@@ -80,17 +80,17 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         }
 
     def embed(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, H, W), or (B, 1, H, W), -> their embedding (B, D, h, w), float32.
+        """Normalised images (B, 3, H, W), or (B, 1, H, W), -> their embedding (B, D, h, w), float32.
 
-        On a CPU every picture goes to a thread of its own: in training, the last bit of a patch must
-        not depend on which other pictures, or how many threads, it is worked out with.
+        On a CPU every image goes to a thread of its own: in training, the last bit of a patch must
+        not depend on which other images, or how many threads, it is worked out with.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise UsageError(f"Pictures of shape {tuple(images.shape)}; expected (B, 3, H, W), or (B, 1, H, W).")
+            raise UsageError(f"Images of shape {tuple(images.shape)}; expected (B, 3, H, W), or (B, 1, H, W).")
         if images.dtype != (dtype := next(self.feature_extractor.parameters()).dtype) and not (
             images.is_floating_point() and torch.is_autocast_enabled(images.device.type)
         ):
-            raise UsageError(f"Pictures of {images.dtype}; expected {dtype}, normalised: (pixels / 255 - mean) / std.")
+            raise UsageError(f"Images of {images.dtype}; expected {dtype}, normalised: (pixels / 255 - mean) / std.")
         images = images.expand(-1, 3, -1, -1)
         self.feature_extractor.eval()
         try:
@@ -138,7 +138,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
 
     @staticmethod
     def reshape_embedding(embedding: Tensor) -> Tensor:
-        """(B, D, h, w) -> (B*h*w, D): picture by picture, row by row."""
+        """(B, D, h, w) -> (B*h*w, D): image by image, row by row."""
         return patches_of(embedding)
 
     def subsample_embedding(self, embedding: Any, sampling_ratio: float) -> None:
@@ -166,8 +166,8 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         with torch.autocast(embedding.device.type, enabled=False):
             return torch.stack(
                 [
-                    scoring.reweighted_score(*of_picture, bank, self.num_neighbors)
-                    for of_picture in zip(patch_scores.float(), patches, locations, strict=True)
+                    scoring.reweighted_score(*of_image, bank, self.num_neighbors)
+                    for of_image in zip(patch_scores.float(), patches, locations, strict=True)
                 ]
             )
 

@@ -3,11 +3,11 @@
     from lightning import Trainer
     from patchcore.lightning.v0 import PatchcoreLightning
     model = PatchcoreLightning({"layers": ["layer2", "layer3"], "input_size": (224, 224)})
-    Trainer(**model.trainer_arguments).fit(model, PictureDataModule("parts"))
+    Trainer(**model.trainer_arguments).fit(model, ImageDataModule("parts"))
 
-Version 1 is beside it, in `patchcore.lightning`; what v0 does differently is here: pictures are not
+Version 1 is beside it, in `patchcore.lightning`; what v0 does differently is here: images are not
 cropped, layers are aligned to the nearest cell, the score is a softmax over nine neighbours and not
-eq. 7, results are tuples, and large pictures can be read in tiles.
+eq. 7, results are tuples, and large images can be read in tiles.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class AnomalyMapGenerator:
         `feature_map_shape` is (width, height) of the grid, on which patches lie row by row. Each
         cell's value is repeated over its pixels.
         """
-        values, (width, height) = self._by_picture(patch_scores, feature_map_shape)
+        values, (width, height) = self._by_image(patch_scores, feature_map_shape)
         return maps.anomaly_map(values[..., 0].unflatten(1, (1, height, width)), self._frame, **self._options)
 
     @staticmethod
     def compute_anomaly_score(patch_scores: Scores) -> Tensor:
-        """The image score () of the distances (N, k) of one picture's patches; (B,) of (B, N, k).
+        """The image score () of the distances (N, k) of one image's patches; (B,) of (B, N, k).
 
         The highest patch score, times one minus the largest softmax over that patch's k distances.
         """
@@ -86,7 +86,7 @@ class AnomalyMapGenerator:
     def __call__(self, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """`patch_scores=` (B*h*w, k) and `feature_map_shape=` (width, height) -> maps (B, 1, H, W), scores (B,).
 
-        Scores are those of `compute_anomaly_score`, one per picture. Errors: UsageError (a ValueError)
+        Scores are those of `compute_anomaly_score`, one per image. Errors: UsageError (a ValueError)
         for a keyword that is missing or unknown.
         """
         known = ("patch_scores", "feature_map_shape")
@@ -98,10 +98,10 @@ class AnomalyMapGenerator:
         for name in known:
             if name not in kwargs:
                 raise UsageError(f"Expected the keyword {name!r}; got {', '.join(kwargs) or 'none'}.")
-        values, _ = self._by_picture(kwargs["patch_scores"], kwargs["feature_map_shape"])
+        values, _ = self._by_image(kwargs["patch_scores"], kwargs["feature_map_shape"])
         return self.compute_anomaly_map(**kwargs), self.compute_anomaly_score(values)
 
-    def _by_picture(self, patch_scores: Scores, feature_map_shape: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
+    def _by_image(self, patch_scores: Scores, feature_map_shape: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
         """Distances (B, h*w, k), and (width, height)."""
         values, (width, height) = as_float(patch_scores), (int(side) for side in feature_map_shape)
         if values.ndim == 1:
@@ -113,7 +113,7 @@ class AnomalyMapGenerator:
             )
         if (width - height) * (self.input_size[1] - self.input_size[0]) < 0:
             warnings.warn(
-                f"feature_map_shape {width, height} is (width, height), but pictures are of (height, width) "
+                f"feature_map_shape {width, height} is (width, height), but images are of (height, width) "
                 f"{self.input_size}. Is it the other way round?",
                 stacklevel=4,
             )
@@ -121,11 +121,11 @@ class AnomalyMapGenerator:
 
 
 class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
-    """Normalised pictures (B, 3, H, W) in; in training their patches, else the tuple (maps, scores).
+    """Normalised images (B, 3, H, W) in; in training their patches, else the tuple (maps, scores).
 
-    `layers`: taps; the first gives the grid. `input_size`: (height, width) of the pictures and of
+    `layers`: taps; the first gives the grid. `input_size`: (height, width) of the images and of
     their maps. `backbone`: as in version 1, but a name without a tag means torchvision's first
-    weights, where timm has them. With `apply_tiling` pictures are read in tiles of `tile_size`, a
+    weights, where timm has them. With `apply_tiling` images are read in tiles of `tile_size`, a
     side or (height, width), `tile_stride` apart; None is the tile's own size. Their features are
     joined before patches are made, and only one tile at a time is in the network. The tiles are
     saved with the model. `pre_trained`: as in version 1; `num_neighbors`: of the score's softmax.
@@ -158,7 +158,7 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
 
     @property
     def apply_tiling(self) -> bool:
-        """Whether pictures are read in tiles."""
+        """Whether images are read in tiles."""
         return bool(self.tiles.any())
 
     @property
@@ -232,7 +232,7 @@ class PatchcoreLightning(Patchcore):
     `apply`, `tile_size`, `stride`) and `project` (`seed`). The backbone is a ResNet-18 unless stated.
     Other sections are not for the model and are left alone; an unknown name in these is an error.
 
-    Thresholds, and the range that normalises scores, come from the pictures of the validation that
+    Thresholds, and the range that normalises scores, come from the images of the validation that
     are labelled good, and from nothing else.
     """
 
@@ -248,7 +248,7 @@ class PatchcoreLightning(Patchcore):
         self._prepare(PatchcoreModel(**settings), ratio)
 
     def configure_transforms(self, image_size: Sequence[int] | None = None) -> Transform:
-        """From pictures (3, H, W) in [0, 1] to what the network expects, of the model's `input_size`; no crop."""
+        """From images (3, H, W) in [0, 1] to what the network expects, of the model's `input_size`; no crop."""
         size, source = image_size or self.model.input_size, self.model.source
         return Compose([Resize(list(size), antialias=True), Normalize(list(source.mean), list(source.std))])
 
@@ -257,7 +257,7 @@ class PatchcoreLightning(Patchcore):
         return super().training_step(batch)
 
     def on_validation_start(self) -> None:
-        """Choose the memory bank from the patches of the training pictures, when all have been seen."""
+        """Choose the memory bank from the patches of the training images, when all have been seen."""
         super().on_validation_start()
 
     def validation_step(self, batch: Any, _: int = 0) -> dict[str, Any] | None:

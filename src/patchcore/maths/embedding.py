@@ -21,7 +21,7 @@ def pool_mean(features: Tensor, patch_size: int, stride: int = 1, border: Border
     """Mean over each p x p neighbourhood (sec. 3.1, eq. 2): (B, C, h, w) -> (B, C, h', w').
 
     At the border `zeros` counts the padding, as both reference systems do, which pulls border
-    patches towards zero; `inside` takes the mean over what really lies in the picture.
+    patches towards zero; `inside` takes the mean over what really lies in the image.
     """
     pad = (patch_size - 1) // 2
     return F.avg_pool2d(features, patch_size, stride, pad, count_include_pad=border == "zeros")
@@ -76,5 +76,5 @@ def embed(
 
 
 def patches_of(embedding: Tensor) -> Tensor:
-    """(B, D, h, w) -> (B*h*w, D): picture by picture, row by row."""
+    """(B, D, h, w) -> (B*h*w, D): image by image, row by row."""
     return embedding.permute(0, 2, 3, 1).flatten(0, 2)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from patchcore.maths.resize import Frame
 
-Side = tuple[int, int, int, int]  # along one side: cells, pixels they cover, pixels of the whole picture, offset
+Side = tuple[int, int, int, int]  # along one side: cells, pixels they cover, pixels of the whole image, offset
 
 
 def join(scores: Sequence[Tensor], frames: Sequence[Frame], units: Sequence[float]) -> Tensor:
-    """Patch scores (h_i, w_i) of one picture, each in its unit, averaged on the grid (h, w) of the first.
+    """Patch scores (h_i, w_i) of one image, each in its unit, averaged on the grid (h, w) of the first.
 
-    `frames`: where the picture lay when each was made. A cell that a frame does not show, because it
+    `frames`: where the image lay when each was made. A cell that a frame does not show, because it
     crops more than the first, is the mean of the others.
     """
     target = [_side(scores[0], frames[0], axis) for axis in (0, 1)]
@@ -35,14 +35,14 @@ def _side(scores: Tensor, frame: Frame, axis: int) -> Side:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # what is cached must serve every caller
 def side_matrix(source: Side, target: Side) -> Tensor:
-    """(target cells, source cells): linear interpolation along one side, antialiased, through the picture.
+    """(target cells, source cells): linear interpolation along one side, antialiased, through the image.
 
     Rows sum to 1, or are 0 where the source does not show the centre of the target's cell.
     """
     if source == target:
         return torch.eye(source[0])
     cells, inside, resized, offset = target
-    step = inside / cells / resized  # from cell to cell, as a share of the picture
+    step = inside / cells / resized  # from cell to cell, as a share of the image
     centres = (torch.arange(cells, dtype=torch.float64) + 0.5) * step - offset / resized
     cells, inside, resized, offset = source
     centres = (centres * resized + offset) * cells / inside  # in cells of the source, from its edge

@@ -1,6 +1,6 @@
 """Patch scores to an anomaly map.
 
-Upsampling, smoothing and bringing the map back to the picture's own size are each linear and
+Upsampling, smoothing and bringing the map back to the image's own size are each linear and
 separable. Along one side they multiply into a single matrix, so a map costs two small products,
 and an exported graph can hold the same two matrices.
 """
@@ -52,7 +52,7 @@ def gaussian_matrix(n: int, sigma: float, border: Border) -> Tensor:
 def side_matrix(
     cells: int, inside: int, resized: int, source: int, offset: int, sigma: float, upsample: Upsample, border: Border
 ) -> Tensor:
-    """(source, cells): from grid cells to the picture's own pixels, along one side.
+    """(source, cells): from grid cells to the image's own pixels, along one side.
 
     The cells cover the `inside` pixels of the window; smoothing happens there, in window pixels.
     Source pixels that the window does not show are NaN.
@@ -64,7 +64,7 @@ def side_matrix(
 
 
 def anomaly_map(scores: Tensor, frame: Frame, *, sigma: float, upsample: Upsample, border: Border) -> Tensor:
-    """Patch scores on their grid (..., h, w) -> maps (..., H, W) at the size of the source picture."""
+    """Patch scores on their grid (..., h, w) -> maps (..., H, W) at the size of the source image."""
     rows, columns = (
         side_matrix(
             scores.shape[axis - 2],

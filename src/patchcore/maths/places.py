@@ -1,4 +1,4 @@
-"""Where a cell of the network's grid lies in the picture."""
+"""Where a cell of the network's grid lies in the image."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ Box = tuple[float, float, float, float]  # top, left, bottom, right
 
 
 def cell_box(cell: tuple[int, int], grid: tuple[int, int], frame: Frame, side: int = 1) -> Box:
-    """Top, left, bottom, right of `side` x `side` cells around a cell (row, column), in pixels of the source picture.
+    """Top, left, bottom, right of `side` x `side` cells around a cell (row, column), in pixels of the source image.
 
-    The cells of the grid (h, w) cover what the frame's window shows of the picture, as in `maps.side_matrix`. Near
-    the border the box may reach beyond the picture.
+    The cells of the grid (h, w) cover what the frame's window shows of the image, as in `maps.side_matrix`. Near
+    the border the box may reach beyond the image.
     """
     low, high = [], []
     for axis in (0, 1):

@@ -1,4 +1,4 @@
-"""How sure an AUROC is, and the difference of two that were measured on the same pictures."""
+"""How sure an AUROC is, and the difference of two that were measured on the same images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _ENOUGH = 5  # units that must differ before their mean is taken for normally di
 
 
 def wins(good: Floats, defective: Floats, fold: Floats) -> Floats:
-    """For every defective picture (m) against every good one (n), 1 where it scores higher, 1/2 where equal; (m, n).
+    """For every defective image (m) against every good one (n), 1 where it scores higher, 1/2 where equal; (m, n).
 
     `good` (n,): each scored by the detector of its `fold` (n,), which has not seen it; `defective` (k, m): scored by
     the detectors of all k folds. Only scores of the same detector are compared. The mean is the AUROC, each fold's
-    by its number of good pictures; so is it over the columns of one fold.
+    by its number of good images; so is it over the columns of one fold.
     """
     against = defective[fold].T
     return (against > good) + 0.5 * (against == good)
 
 
 def auroc_interval(auroc: float, defective: int, good: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Between what limits the true AUROC may lie, given how many pictures of either kind there were.
+    """Between what limits the true AUROC may lie, given how many images of either kind there were.
 
     Newcombe's method 5 (Statistics in Medicine 25, 2006, 559-573): as Wilson's interval for a share, with the
-    variance of Hanley and McNeil. A perfect separation of few pictures has a wide one, where DeLong's has no width.
+    variance of Hanley and McNeil. A perfect separation of few images has a wide one, where DeLong's has no width.
     """
     return _lower(auroc, defective, good, confidence), 1 - _lower(1 - auroc, defective, good, confidence)
 
@@ -51,7 +51,7 @@ class Difference:
     value: float
     low: float
     high: float
-    few: bool  # too few pictures are ranked differently for a normal distribution: limits are those of shares
+    few: bool  # too few images are ranked differently for a normal distribution: limits are those of shares
 
     @property
     def half(self) -> float:
@@ -61,10 +61,10 @@ class Difference:
 def difference(
     first: Floats, second: Floats, defective_units: Floats, good_units: Floats, confidence: float = 0.95
 ) -> Difference:
-    """The difference of two AUROCs from their `wins` (m, n) on the same pictures, paired.
+    """The difference of two AUROCs from their `wins` (m, n) on the same images, paired.
 
     DeLong et al. (Biometrics 44, 1988), with Student's quantile. `defective_units` (m,) and `good_units` (n,): which
-    part each picture shows; pictures of one part are no independent evidence and count as one (Obuchowski, Biometrics
+    part each image shows; images of one part are no independent evidence and count as one (Obuchowski, Biometrics
     53, 1997). Where fewer than 5 units of either kind are ranked differently, nothing speaks for a normal
     distribution, least of all a spread of 0: the limits are then Wilson's for the share of pairs that only one of
     the two ranks right, as if there were no more pairs than units of the rarer kind (a mean of values between 0 and 1
@@ -103,7 +103,7 @@ def _by_unit(values: Floats, units: Floats) -> tuple[Floats, Floats]:
 def needed_units(found: Difference, defective: int, good: int, tolerance: float) -> tuple[int, int]:
     """Roughly how many defective and good units would settle whether a loss is at most `tolerance`, or is one.
 
-    Limits narrow with the root of the number of pictures. Where too few of them were ranked differently to tell how
+    Limits narrow with the root of the number of images. Where too few of them were ranked differently to tell how
     wide they are, it is the number with which no difference at all would do.
     """
     if found.few:

@@ -1,6 +1,6 @@
-"""Antialiased separable resize, and the frame that places a picture in the network's input.
+"""Antialiased separable resize, and the frame that places an image in the network's input.
 
-Every linear step along one side of a picture is a matrix. Resizing is one product for the rows
+Every linear step along one side of an image is a matrix. Resizing is one product for the rows
 and one for the columns, in float, so that any path and any exported graph can repeat it exactly.
 (A resize that rounds to `uint8` between its two passes cannot be repeated by anything else.)
 """
@@ -24,7 +24,7 @@ _BLOCK = 32  # output rows per product: few enough to skip most zeros, enough to
 @lru_cache(maxsize=512)
 @torch.inference_mode(False)  # what is cached must serve every caller
 def resize_matrix(n_in: int, n_out: int, kernel: Kernel) -> Tensor:
-    """The (n_out, n_in) matrix that resizes one side of a picture, rows summing to 1.
+    """The (n_out, n_in) matrix that resizes one side of an image, rows summing to 1.
 
     Pixel centres are at half integers. When shrinking, the kernel is stretched by the scale, which
     is what antialiasing means here; the weights are those of Pillow and of
@@ -70,11 +70,11 @@ def resize(image: Tensor, size: tuple[int, int], kernel: Kernel) -> Tensor:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a picture lies in the network's input window; all sizes are (height, width) in pixels.
+    """Where an image lies in the network's input window; all sizes are (height, width) in pixels.
 
-    The picture of size `source` is resized to `resized`, and its top left corner is put at
+    The image of size `source` is resized to `resized`, and its top left corner is put at
     `offset`, never positive, in a window of size `window`. A negative offset means that the window
-    cuts the picture (a crop); a larger window is padded at its bottom and right (a letterbox).
+    cuts the image (a crop); a larger window is padded at its bottom and right (a letterbox).
     """
 
     source: tuple[int, int]
@@ -84,13 +84,13 @@ class Frame:
 
     @property
     def inside(self) -> tuple[int, int]:
-        """Height and width of the part of the window, from its top left, that shows picture."""
+        """Height and width of the part of the window, from its top left, that shows image."""
         (top, left), (h, w), (height, width) = self.offset, self.resized, self.window
         return min(height, h + top), min(width, w + left)
 
     @property
     def coverage(self) -> float:
-        """The share of the picture's area that the window shows: 1 unless it was cropped."""
+        """The share of the image's area that the window shows: 1 unless it was cropped."""
         return (self.inside[0] * self.inside[1]) / (self.resized[0] * self.resized[1])
 
 
@@ -107,7 +107,7 @@ def _rounded_root(a: int, b: int) -> int:
 def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] | None, multiple: int) -> Frame:
     """The shorter side brought to `short`, then the centre cut to `crop`.
 
-    Without a crop the whole picture is kept at its own proportions, each side rounded to a
+    Without a crop the whole image is kept at its own proportions, each side rounded to a
     `multiple` of pixels, so that the network's grid has whole cells.
     """
     if crop is None:
@@ -119,10 +119,10 @@ def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] 
 
 
 def area_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) -> Frame:
-    """The whole picture at its own proportions, with the area of `size`.
+    """The whole image at its own proportions, with the area of `size`.
 
-    Each side is rounded to a `multiple` of pixels. A square picture fills a square `size` exactly;
-    pictures of other shapes keep the scale of their details, and cost the same.
+    Each side is rounded to a `multiple` of pixels. A square image fills a square `size` exactly;
+    images of other shapes keep the scale of their details, and cost the same.
     """
     area, cell = size[0] * size[1], multiple * multiple
     h, w = (_rounded_root(area * a, b * cell) * multiple for a, b in (source, source[::-1]))
@@ -130,10 +130,10 @@ def area_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) ->
 
 
 def letterbox_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) -> Frame:
-    """The whole picture, as large as fits in `size`, at its own proportions.
+    """The whole image, as large as fits in `size`, at its own proportions.
 
     Each side is rounded to a `multiple` of pixels (the cell of the network's grid), so that no
-    cell holds both picture and padding: padding can then be left out exactly.
+    cell holds both image and padding: padding can then be left out exactly.
     """
     fits, side = min(zip(size, source, strict=True), key=lambda pair: Fraction(*pair))
     h, w = (min(_rounded(a * fits, side * multiple) * multiple, b) for a, b in zip(source, size, strict=True))

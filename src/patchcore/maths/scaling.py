@@ -29,7 +29,7 @@ def channel_scales(blocks: Iterable[Tensor]) -> Tensor:
 def score_unit(scores: Iterable[Tensor]) -> float:
     """What one stands for when scores of several banks are joined: the standard deviation of these.
 
-    `scores`: patch scores, of any shape, of good pictures that the bank has not seen. Their mean is
+    `scores`: patch scores, of any shape, of good images that the bank has not seen. Their mean is
     left where it is: it would move all joined scores alike, and 0 is to stay no distance at all.
     """
     values = torch.cat([one.flatten() for one in scores]).double()
@@ -38,6 +38,6 @@ def score_unit(scores: Iterable[Tensor]) -> float:
 
 
 def spread_unit(rows: Tensor, squared: bool) -> float:
-    """The same without such pictures, much coarser: how far bank rows (M, D) are from their mean."""
+    """The same without such images, much coarser: how far bank rows (M, D) are from their mean."""
     length = (rows - rows.mean(0)).norm(dim=1).square().mean()
     return float(length if squared else length.sqrt()) or 1.0

@@ -27,7 +27,7 @@ def top_share_score(scores: Tensor, share: float) -> Tensor:
 def image_score(
     scores: Tensor, patches: Tensor, rows: Tensor, bank: Rows, *, kind: ImageScore, top_share: float, neighbours: int
 ) -> Tensor:
-    """One score for a picture, by any of the three ways; arguments as for `reweighted_score`."""
+    """One score for an image, by any of the three ways; arguments as for `reweighted_score`."""
     if kind == "top_share":
         return top_share_score(scores, top_share)
     if kind == "reweighted":

@@ -1,4 +1,4 @@
-"""From scores of good pictures to a threshold, and from a score to a verdict."""
+"""From scores of good images to a threshold, and from a score to a verdict."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Decision = Literal["pass", "unsure", "fail"]
 
 
 def fit_threshold(scores: Sequence[float], false_reject_rate: float) -> tuple[float, bool]:
-    """The threshold that rejects a good picture with probability at most `false_reject_rate`.
+    """The threshold that rejects a good image with probability at most `false_reject_rate`.
 
-    With n scores of good pictures that the bank has not seen, the ceil((n + 1)(1 - rate))-th
-    smallest keeps the promise for the next exchangeable picture (split conformal prediction:
+    With n scores of good images that the bank has not seen, the ceil((n + 1)(1 - rate))-th
+    smallest keeps the promise for the next exchangeable image (split conformal prediction:
     Vovk et al. 2005). When n is too small for that rank to exist, the largest score is returned.
 
     Returns the threshold, and whether there were enough scores. No score at all gives NaN.
@@ -47,7 +47,7 @@ def normalise(score: float, threshold: float) -> float:
     """
     if threshold > 0:
         return 0.5 * score / threshold
-    return 0.5 + score - threshold  # a threshold of 0: every good picture was in the bank already
+    return 0.5 + score - threshold  # a threshold of 0: every good image was in the bank already
 
 
 def normalise_by_range(values: Tensor, threshold: float, low: float, high: float) -> Tensor:

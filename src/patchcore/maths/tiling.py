@@ -1,7 +1,7 @@
-"""Tiling: pictures larger than what a network sees at once, cut into tiles and put together again.
+"""Tiling: images larger than what a network sees at once, cut into tiles and put together again.
 
 Tiles lie on a grid, `stride` apart. The last of a row or column is moved back until it ends where
-the picture ends, so that no tile looks beyond the picture unless the picture is smaller than a tile:
+the image ends, so that no tile looks beyond the image unless the image is smaller than a tile:
 then zeros are added to its right and below it, and what comes of them is cut off again.
 """
 
@@ -19,9 +19,9 @@ from patchcore.errors import UsageError
 
 @dataclass(frozen=True)
 class Tiling:
-    """Where the tiles of a picture lie; all sizes are (height, width), in pixels or in cells of a grid."""
+    """Where the tiles of an image lie; all sizes are (height, width), in pixels or in cells of a grid."""
 
-    size: tuple[int, int]  # of the picture
+    size: tuple[int, int]  # of the image
     tile: tuple[int, int]
     stride: tuple[int, int]  # from one tile to the next; at most the tile's side
 
@@ -29,7 +29,7 @@ class Tiling:
         if not all(0 < step <= side for step, side in zip(self.stride, self.tile, strict=True)):
             raise UsageError(
                 f"The stride of the tiles is {self.stride} and their size {self.tile}: expected a stride from 1 to "
-                "the tile's side, or parts of the picture would be left out."
+                "the tile's side, or parts of the image would be left out."
             )
 
     @property
@@ -56,7 +56,7 @@ class Tiling:
 
         The weight of a tile's cell is the product of the two. It falls smoothly towards the tile's
         border, whose cells know least of what is around them: a squared sine (Hann) window, divided
-        by the sum of those of all tiles there. So at each place of the picture the weights sum to 1.
+        by the sum of those of all tiles there. So at each place of the image the weights sum to 1.
         """
         rows, columns = (
             _weights(starts, side, tile) for starts, side, tile in zip(self.starts, self.size, self.tile, strict=True)
@@ -65,9 +65,9 @@ class Tiling:
 
 
 def split(images: Tensor, tiling: Tiling) -> Iterator[Tensor]:
-    """The tiles (B, C, h, w) of pictures (B, C, H, W), in the order of `tiling.corners`."""
+    """The tiles (B, C, h, w) of images (B, C, H, W), in the order of `tiling.corners`."""
     if tuple(images.shape[-2:]) != tiling.size:
-        raise UsageError(f"Pictures of {tuple(images.shape[-2:])} pixels; these tiles are for {tiling.size}.")
+        raise UsageError(f"Images of {tuple(images.shape[-2:])} pixels; these tiles are for {tiling.size}.")
     beyond = [max(0, tile - side) for side, tile in zip(tiling.size, tiling.tile, strict=True)]
     padded = torch.nn.functional.pad(images, (0, beyond[1], 0, beyond[0])) if any(beyond) else images
     for top, left in tiling.corners:

@@ -1,4 +1,4 @@
-"""Changed versions of a picture: its pixels exchanged, none computed, so that no border comes into being."""
+"""Changed versions of an image: its pixels exchanged, none computed, so that no border comes into being."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Together with the picture itself, these are all that turning and mirroring a square can give.
+# Together with the image itself, these are all that turning and mirroring a square can give.
 Version = Literal["flip_h", "flip_v", "rotate_90", "rotate_180", "rotate_270", "transpose", "transverse"]
 
 
 def changed(pixels: NDArray[Any], version: Version) -> NDArray[Any]:
-    """A version of a picture (H, W) or (H, W, C) of any type.
+    """A version of an image (H, W) or (H, W, C) of any type.
 
     `flip_h` exchanges left and right, `flip_v` top and bottom; `rotate_N` turns it counter-clockwise by N degrees;
     `transpose` exchanges rows and columns, `transverse` does so and turns it by 180 degrees.

@@ -1,1 +1,1 @@
-"""What is remembered of the training pictures."""
+"""What is remembered of the training images."""

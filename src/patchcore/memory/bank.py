@@ -14,7 +14,7 @@ from patchcore.maths.neighbours import Points, nearest
 if TYPE_CHECKING:
     from patchcore.memory.index import IvfPq
 
-MARGIN = 1.5  # a new picture's patches are farther from the rows than those from each other, of a defect by more
+MARGIN = 1.5  # a new image's patches are farther from the rows than those from each other, of a defect by more
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Bank:
     """The remembered patches.
 
     `rows` (M, D) float32, whose values fit half precision unless they were imported; `origins` (M, 3)
-    int32: picture, grid row and grid column of each row, -1 where unknown; (M, 4) where changed versions of pictures
-    are remembered too: last, the version, 0 for the picture itself, n for the n-th of the recipe's `augment`, whose own
-    grid the place is on; `pictures`: the training
-    pictures' names, in order; `scales` (D,): what each value of a patch, remembered or new, is
+    int32: image, grid row and grid column of each row, -1 where unknown; (M, 4) where changed versions of images
+    are remembered too: last, the version, 0 for the image itself, n for the n-th of the recipe's `augment`, whose own
+    grid the place is on; `images`: the training
+    images' names, in order; `scales` (D,): what each value of a patch, remembered or new, is
     multiplied by; `search`: exact or ivf_pq.
     """
 
     rows: Tensor
     origins: Tensor
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     scales: Tensor
     search: str = "exact"
 

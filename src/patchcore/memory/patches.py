@@ -1,4 +1,4 @@
-"""The patches of the training pictures, until the bank is chosen from them."""
+"""The patches of the training images, until the bank is chosen from them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Block: TypeAlias = Tensor | tuple[int, tuple[int, ...]]  # the patches, or where
 
 
 class PatchStore:
-    """Patches in half precision, with the picture and the grid cell that each comes from.
+    """Patches in half precision, with the image and the grid cell that each comes from.
 
-    Those of the first pictures are kept in memory, up to `limit` bytes, and the rest in a file. The
+    Those of the first images are kept in memory, up to `limit` bytes, and the rest in a file. The
     file has no name: when the process ends, however it ends, it is gone (on Windows: when it closes).
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        self.grids: list[tuple[int, int]] = []  # of each picture: rows, columns
+        self.grids: list[tuple[int, int]] = []  # of each image: rows, columns
         self._limit = limit
-        self._blocks: list[tuple[Block, ...]] = []  # of each picture and its changed versions, until they are gathered
+        self._blocks: list[tuple[Block, ...]] = []  # of each image and its changed versions, until they are gathered
         self._shapes: list[tuple[tuple[int, int], ...]] = []  # their grids
         self._held = 0  # bytes in memory
         self._file: BinaryIO | None = None
 
     def append(self, patches: Tensor, grid: tuple[int, int], *versions: tuple[Tensor, tuple[int, int]]) -> None:
-        """Add the (h*w, D) patches of one picture, row by row, and those of its changed versions, if it has any."""
+        """Add the (h*w, D) patches of one image, row by row, and those of its changed versions, if it has any."""
         parts = ((patches, grid), *versions)
         self._blocks.append(tuple(self._keep(own) for own, _ in parts))
         self._shapes.append(tuple(shape for _, shape in parts))
@@ -62,13 +62,13 @@ class PatchStore:
         """Whether some of the patches are in the file."""
         return self._file is not None
 
-    def of(self, picture: int) -> Tensor:
-        """The patches (h*w, D) of one picture, unchanged, half precision."""
-        return self._read(self._of(picture)[0])
+    def of(self, image: int) -> Tensor:
+        """The patches (h*w, D) of one image, unchanged, half precision."""
+        return self._read(self._of(image)[0])
 
-    def _of(self, picture: int) -> tuple[Block, ...]:
-        blocks = self._blocks[picture]
-        assert blocks, "gather has taken this picture's patches"
+    def _of(self, image: int) -> tuple[Block, ...]:
+        blocks = self._blocks[image]
+        assert blocks, "gather has taken this image's patches"
         return blocks
 
     def _read(self, block: Block) -> Tensor:
@@ -87,37 +87,37 @@ class PatchStore:
         with tempfile.TemporaryFile(prefix="patchcore-") as file:  # a mapping outlives its file
             return torch.from_numpy(np.memmap(file, kind, "w+", shape=(n, d)))
 
-    def gather(self, pictures: list[int], scales: Tensor | None = None) -> Tensor:
-        """The patches (N, D) of some pictures, in that order, times `scales` (D,), half precision.
+    def gather(self, images: list[int], scales: Tensor | None = None) -> Tensor:
+        """The patches (N, D) of some images, in that order, times `scales` (D,), half precision.
 
-        Those of a picture's changed versions follow its own. Takes them out of the store, so that they are never held
+        Those of an image's changed versions follow its own. Takes them out of the store, so that they are never held
         twice. If anything was spilled, the result too is in a file, and mapped.
         """
-        n = sum(h * w for picture in pictures for h, w in self._shapes[picture])
-        d = self.of(pictures[0]).shape[1]
+        n = sum(h * w for image in images for h, w in self._shapes[image])
+        d = self.of(images[0]).shape[1]
         rows = self.empty(n, d, torch.float16)
         begin = 0
-        for picture in pictures:
-            for block in map(self._read, self._of(picture)):
+        for image in images:
+            for block in map(self._read, self._of(image)):
                 rows[begin : begin + len(block)] = block if scales is None else block * scales.cpu()
                 begin += len(block)
-            self._blocks[picture] = ()
+            self._blocks[image] = ()
         return rows
 
-    def each(self, pictures: list[int]) -> Iterator[Tensor]:
-        """The patches that `gather(pictures)` gives, one picture or version after the other."""
-        return (self._read(block) for picture in pictures for block in self._of(picture))
+    def each(self, images: list[int]) -> Iterator[Tensor]:
+        """The patches that `gather(images)` gives, one image or version after the other."""
+        return (self._read(block) for image in images for block in self._of(image))
 
-    def origins_of(self, pictures: list[int]) -> Tensor:
-        """Where each row that `gather(pictures)` gives comes from: (N, 3), int32: picture, grid row, grid column.
+    def origins_of(self, images: list[int]) -> Tensor:
+        """Where each row that `gather(images)` gives comes from: (N, 3), int32: image, grid row, grid column.
 
-        If pictures have changed versions, (N, 4): last, the version, 0 for the picture itself; the grid is its own.
+        If images have changed versions, (N, 4): last, the version, 0 for the image itself; the grid is its own.
         """
         parts = []
-        for picture in pictures:
-            for version, (h, w) in enumerate(self._shapes[picture]):
+        for image in images:
+            for version, (h, w) in enumerate(self._shapes[image]):
                 row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-                origin = [torch.full_like(row, picture), row, column, torch.full_like(row, version)]
+                origin = [torch.full_like(row, image), row, column, torch.full_like(row, version)]
                 parts.append(torch.stack(origin, -1).flatten(0, 1).int())
         origins = torch.cat(parts)
-        return origins if any(len(self._shapes[picture]) > 1 for picture in pictures) else origins[:, :3].contiguous()
+        return origins if any(len(self._shapes[image]) > 1 for image in images) else origins[:, :3].contiguous()

@@ -104,7 +104,7 @@ def _points(area: Area, x: Floats, y: Floats) -> str:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bars of good pictures upwards, and of defective ones downwards, on a common axis of scores."""
+    """Bars of good images upwards, and of defective ones downwards, on a common axis of scores."""
 
     about: str
     area: Area

@@ -1,4 +1,4 @@
-"""The page: an evaluation, its curves and its pictures, as one HTML text."""
+"""The page: an evaluation, its curves and its images, as one HTML text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from patchcore import archive, store
 from patchcore.data import MAX_PIXELS
 from patchcore.data.datasets import GOOD, Sample
 from patchcore.detector import Detector
-from patchcore.errors import DataError, MissingExtraError, PictureError, counted
+from patchcore.errors import DataError, ImageError, MissingExtraError, counted
 from patchcore.evaluation import Evaluation
 from patchcore.maths import metrics
-from patchcore.report import charts, pictures
+from patchcore.report import charts, images
 from patchcore.report.sources import Sources
 from patchcore.result import Result
 
@@ -27,7 +27,7 @@ try:
 except ImportError:
     raise MissingExtraError("jinja2", "report", "A report") from None
 
-_MOST_NAMES = 500  # of pictures that could not be read
+_MOST_NAMES = 500  # of images that could not be read
 
 
 def write(path: str | Path, page: str) -> None:
@@ -45,7 +45,7 @@ def render(
     data: str = "",
     made: str = "",
     sha256: str = "",
-    bad: Sequence[PictureError] = (),
+    bad: Sequence[ImageError] = (),
     sources: Sources | None = None,
     limit: int = 6,
     max_pixels: int = MAX_PIXELS,
@@ -53,11 +53,11 @@ def render(
     """The HTML of a report. It has no scripts, and loads nothing.
 
     `data` says in a line what was measured, `made` when; `sha256` is that of the detector's file. `bad`: what could
-    not be read. `sources`: where training pictures are looked for, for the nearest good patches. `limit`: pictures
+    not be read. `sources`: where training images are looked for, for the nearest good patches. `limit`: images
     in each of the two galleries. Errors: DataError if nothing was measured.
     """
     if not evaluation.results:
-        raise DataError("There is nothing to report on: no labelled picture could be read.")
+        raise DataError("There is nothing to report on: no labelled image could be read.")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -69,7 +69,7 @@ def render(
     parts = _Parts(evaluation)
     cards = {
         kind: [
-            pictures.card(detector, sample, result, sources or Sources(), wrong(result), max_pixels)
+            images.card(detector, sample, result, sources or Sources(), wrong(result), max_pixels)
             for sample, result in found[:limit]
         ]
         for kind, found, wrong in (("defective", parts.hardest, _missed), ("good", parts.most_suspicious, _rejected))
@@ -89,7 +89,7 @@ def render(
         curves=parts.curves(),
         kinds=parts.kinds(),
         cards=cards,
-        scale=pictures.scale(),
+        scale=images.scale(),
         bad=bad[:_MOST_NAMES],
         bad_count=len(bad),
         about=_about(detector),
@@ -140,14 +140,14 @@ class _Parts:
         self.milliseconds = 1000 * float(np.median([r.seconds for _, r in evaluation.results]))
 
     def confusion(self) -> list[tuple[str, dict[str, int]]]:
-        """Verdicts of good and of defective pictures."""
+        """Verdicts of good and of defective images."""
         return [
             (name, {verdict: sum(r.decision == verdict for _, r in found) for verdict in ("pass", "unsure", "fail")})
             for name, found in (("good", self.good), ("defective", self.defective))
         ]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """A row for each kind of picture: its verdicts, its median score, and how well it is told from good ones."""
+        """A row for each kind of image: its verdicts, its median score, and how well it is told from good ones."""
         rows = []
         good = _scores(self.good)
         for kind, verdicts in self.evaluation.confusion().items():
@@ -160,7 +160,7 @@ class _Parts:
             rows.append(
                 {
                     "kind": kind,
-                    "pictures": len(scores),
+                    "images": len(scores),
                     **verdicts,
                     "right": right,
                     "median": float(np.median(scores)),
@@ -171,7 +171,7 @@ class _Parts:
 
     def histogram(self) -> charts.Histogram:
         about = "; ".join(
-            f"{counted(len(found), f'{name} picture')} with scores from {_number(min(_scores(found)))} to "
+            f"{counted(len(found), f'{name} image')} with scores from {_number(min(_scores(found)))} to "
             f"{_number(max(_scores(found)))}, median {_number(float(np.median(_scores(found))))}"
             for name, found in (("good", self.good), ("defective", self.defective))
             if found
@@ -180,7 +180,7 @@ class _Parts:
         return charts.histogram(_scores(self.good), _scores(self.defective), self.threshold, f"{about}; {end}.")
 
     def curves(self) -> list[charts.Curve]:
-        """ROC and PR where there are good and defective pictures, PRO where all of these have masks."""
+        """ROC and PR where there are good and defective images, PRO where all of these have masks."""
         drawn = []
         figures = self.evaluation.metrics
         if figures["image_auroc"] is not None:
@@ -218,7 +218,7 @@ class _Parts:
         return [
             charts.curve(
                 "ROC: defects found against false alarms",
-                "good pictures rejected",
+                "good images rejected",
                 "defects found",
                 roc.false_positive_rate,
                 roc.true_positive_rate,
@@ -257,8 +257,8 @@ def _about(detector: Detector) -> list[tuple[str, str]]:
     assert detector.calibration is not None
     return [
         *rows,
-        ("Learned from", counted(head["data"]["pictures"], "picture")),
-        ("Fingerprint of these pictures (SHA-256)", head["data"]["sha256"]),
+        ("Learned from", counted(head["data"]["images"], "image")),
+        ("Fingerprint of these images (SHA-256)", head["data"]["sha256"]),
         ("Threshold", _number(detector.calibration.threshold)),
         ("Pixel threshold", _number(detector.calibration.pixel_threshold)),
         ("Ran on", f"{detector.device}, {detector.engine}, {detector.precision}"),

@@ -1,4 +1,4 @@
-"""Sources: the training pictures that a memory bank names, found again."""
+"""Sources: the training images that a memory bank names, found again."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from patchcore.data.images import EXTENSIONS
 
 @dataclass(frozen=True)
 class Sources:
-    """Where to look for training pictures by the names that a bank keeps: a table of them, then folders."""
+    """Where to look for training images by the names that a bank keeps: a table of them, then folders."""
 
     known: dict[str, Path] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, found: Dataset, root: Path) -> Sources:
-        """The training pictures that `detect` found at a folder or table, and what else lies there."""
-        paths = [(one.name, one.picture) for one in found.train if isinstance(one.picture, Path)]
+        """The training images that `detect` found at a folder or table, and what else lies there."""
+        paths = [(one.name, one.image) for one in found.train if isinstance(one.image, Path)]
         names = datasets.relative([name for name, _ in paths])  # as `fit` names them
         folder = root if root.is_dir() else root.parent
         known = {name: path for name, (_, path) in zip(names, paths, strict=True)}
         return cls(known, (folder, folder / "train" / datasets.GOOD))
 
     def find(self, name: str) -> Path | None:
-        """The picture of that name, if there is one; else one in a folder that only ends as the name does.
+        """The image of that name, if there is one; else one in a folder that only ends as the name does.
 
         A name comes from a model file, which may be anybody's: one that leads out of the folders is not followed.
         """

@@ -1,19 +1,19 @@
-"""Choosing a recipe by cross-validation on good pictures and, if there are any, some defective ones."""
+"""Choosing a recipe by cross-validation on good images and, if there are any, some defective ones."""
 
 from __future__ import annotations
 
 from patchcore.tuning.candidates import Candidate, recipe_file
 from patchcore.tuning.choice import Choice, Limits, choose
 from patchcore.tuning.crossing import Figures, Measured, cross_validate
-from patchcore.tuning.pictures import Pictures, defects_at, gather
+from patchcore.tuning.images import Images, defects_at, gather
 
 __all__ = [
     "Candidate",
     "Choice",
     "Figures",
+    "Images",
     "Limits",
     "Measured",
-    "Pictures",
     "choose",
     "cross_validate",
     "defects_at",

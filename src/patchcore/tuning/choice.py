@@ -11,7 +11,7 @@ from patchcore.errors import counted
 from patchcore.maths.ranking import Difference, difference, needed_units
 from patchcore.maths.thresholds import needed_scores
 from patchcore.tuning.crossing import Figures, Measured
-from patchcore.tuning.pictures import Pictures
+from patchcore.tuning.images import Images
 
 _AS_FAST = 1.1  # times the milliseconds of the fastest: closer than that, times are the same
 
@@ -28,7 +28,7 @@ class Limits:
         """What a candidate costs too much."""
         wrong = []
         if self.milliseconds is not None and figures.milliseconds > self.milliseconds:
-            wrong.append(f"{figures.milliseconds:.1f} ms a picture, more than {self.milliseconds:g}")
+            wrong.append(f"{figures.milliseconds:.1f} ms an image, more than {self.milliseconds:g}")
         if self.model_mb is not None and figures.model_mb > self.model_mb:
             wrong.append(f"{figures.model_mb:.1f} MB, more than {self.model_mb:g}")
         return wrong
@@ -52,16 +52,16 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-def choose(measured: Sequence[Measured], pictures: Pictures, keep: str, limits: Limits | None = None) -> Choice:
+def choose(measured: Sequence[Measured], images: Images, keep: str, limits: Limits | None = None) -> Choice:
     """The cheapest candidate that is shown to be no worse than the best by more than the tolerance.
 
     Where a candidate can neither be shown to be worse nor to be as good, the data cannot tell: `keep`, the name of
     the candidate that is taken without evidence, then stays, if it is within the limits and not shown to be worse.
-    Without defective pictures accuracy is not compared at all: `keep` stays, unless it breaks a limit or fails more
-    good pictures than it was asked to.
+    Without defective images accuracy is not compared at all: `keep` stays, unless it breaks a limit or fails more
+    good images than it was asked to.
     """
     limits = limits or Limits()
-    figures = [one.figures(pictures) for one in measured]
+    figures = [one.figures(images) for one in measured]
     allowed = [one for one in figures if not limits.broken(one)]
     if not allowed:
         nearest = min(figures, key=lambda one: one.milliseconds)
@@ -70,10 +70,10 @@ def choose(measured: Sequence[Measured], pictures: Pictures, keep: str, limits: 
             f"No recipe is within the limits. The fastest, {nearest.recipe!r}: {'; '.join(limits.broken(nearest))}.",
             False,
         )
-    if not pictures.defective:
+    if not images.defective:
         chosen, why = _by_cost(allowed, keep, len(figures) > len(allowed))
         return Choice(chosen.recipe, why, False, notes=tuple(_doubts(chosen)))
-    return _by_accuracy(measured, pictures, allowed, keep, limits.tolerance)
+    return _by_accuracy(measured, images, allowed, keep, limits.tolerance)
 
 
 def _by_cost(allowed: Sequence[Figures], keep: str, limited: bool) -> tuple[Figures, str]:
@@ -84,22 +84,22 @@ def _by_cost(allowed: Sequence[Figures], keep: str, limited: bool) -> tuple[Figu
         what = f"Kept {keep!r}{', which is within the limits' if limited else ''}"
     else:
         kept = _fastest(steady)
-        why = "rejects more good pictures than asked" if any(a.recipe == keep for a in allowed) else "breaks a limit"
+        why = "rejects more good images than asked" if any(a.recipe == keep for a in allowed) else "breaks a limit"
         what = f"Took {kept.recipe!r}, the fastest{within}: {keep!r} {why}"
     return kept, (
-        f"{what}. Without defective pictures nobody can say which recipe finds more of them: good pictures alone show "
+        f"{what}. Without defective images nobody can say which recipe finds more of them: good images alone show "
         "what a recipe costs and how many good parts it rejects, and nothing else. Give some: --defects FOLDER."
     )
 
 
 def _by_accuracy(
-    measured: Sequence[Measured], pictures: Pictures, allowed: Sequence[Figures], keep: str, tolerance: float
+    measured: Sequence[Measured], images: Images, allowed: Sequence[Figures], keep: str, tolerance: float
 ) -> Choice:
     scored = {one.candidate.name: one.wins for one in measured}
     best = min(allowed, key=lambda one: (-(one.auroc or 0.0), one.milliseconds))
     losses = {
         one.recipe: difference(
-            scored[best.recipe], scored[one.recipe], np.array(pictures.defective_units), np.array(pictures.units)
+            scored[best.recipe], scored[one.recipe], np.array(images.defective_units), np.array(images.units)
         )
         for one in allowed
         if one is not best
@@ -108,7 +108,7 @@ def _by_accuracy(
     shown = [one for one in level if one is best or losses[one.recipe].high <= tolerance]
     unsure = [one for one in level if one not in shown]
     kept = next((one for one in level if one.recipe == keep), None)
-    defects, parts = len(set(pictures.defective_units)), len(set(pictures.units))
+    defects, parts = len(set(images.defective_units)), len(set(images.units))
     needed = None
     if len(allowed) == 1:
         chosen, within = best, "" if len(measured) == 1 else " within the limits"
@@ -162,19 +162,19 @@ def _fastest(figures: Sequence[Figures]) -> Figures:
 def _doubts(chosen: Figures) -> list[str]:
     """What speaks against the threshold of the recipe that was chosen."""
     needed, few = needed_scores(chosen.asked), ""
-    if chosen.calibration_pictures < needed:
+    if chosen.calibration_images < needed:
         few = (
-            f"In a fold {counted(chosen.calibration_pictures, 'picture')} set the threshold; a false-reject rate of "
+            f"In a fold {counted(chosen.calibration_images, 'image')} set the threshold; a false-reject rate of "
             f"{chosen.asked:.1%} needs at least {needed}."
         )
     if chosen.false_reject_low <= chosen.asked:
         return [f"{few} Expect more false rejects."] if few else []
     return [
-        f"{chosen.recipe!r} rejects {chosen.false_reject_rate:.1%} of the held-out good pictures (95 % limits "
+        f"{chosen.recipe!r} rejects {chosen.false_reject_rate:.1%} of the held-out good images (95 % limits "
         f"{chosen.false_reject_low:.1%} to {chosen.false_reject_high:.1%}), and {chosen.asked:.1%} was asked for. "
         + (
             few
-            or "Pictures of one part may be both in the bank and among those that set the threshold: calibrate on "
+            or "Images of one part may be both in the bank and among those that set the threshold: calibrate on "
             "other parts (`fit --calibration`)."
         )
     ]
@@ -185,5 +185,5 @@ def _flattered(allowed: Sequence[Figures]) -> list[str]:
         return []
     return [
         f"The best of {len(allowed)} is partly the luckiest: its AUROC is a little too high. Measure the chosen recipe "
-        "on pictures that took no part."
+        "on images that took no part."
     ]

@@ -24,34 +24,34 @@ from patchcore.evaluation import evaluate
 from patchcore.maths.metrics import share_interval
 from patchcore.maths.ranking import auroc_interval, wins
 from patchcore.tuning.candidates import Candidate
-from patchcore.tuning.pictures import Pictures
+from patchcore.tuning.images import Images
 
 Floats = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the folds gave for one candidate. n good pictures, m defective ones, k folds."""
+    """What the folds gave for one candidate. n good images, m defective ones, k folds."""
 
     candidate: Candidate
     fold: Floats  # (n,)
     good: Floats  # (n,), each scored by the detector of its fold
     defective: Floats  # (k, m), scored by all of them
-    rejected: Floats  # (n,), whether the good picture failed
+    rejected: Floats  # (n,), whether the good image failed
     missed: Floats  # (k, m), whether the defective one passed
     fit_seconds: list[float] = field(default_factory=list)  # (k,) and so on
     milliseconds: list[float] = field(default_factory=list)
     model_mb: list[float] = field(default_factory=list)
-    calibration_pictures: list[int] = field(default_factory=list)
+    calibration_images: list[int] = field(default_factory=list)
 
     @property
     def wins(self) -> Floats:
         """(m, n): see `maths.ranking.wins`."""
         return wins(self.good, self.defective, self.fold)
 
-    def figures(self, pictures: Pictures) -> Figures:
+    def figures(self, images: Images) -> Figures:
         """The figures of the candidate, with the intervals that the number of parts allows."""
-        parts, defects = len(set(pictures.units)), len(set(pictures.defective_units))
+        parts, defects = len(set(images.units)), len(set(images.defective_units))
         rejected = float(self.rejected.mean())
         won = self.wins
         auroc = float(won.mean()) if defects else None
@@ -70,19 +70,19 @@ class Measured:
             statistics.median(self.milliseconds),
             statistics.fmean(self.fit_seconds),
             statistics.fmean(self.model_mb),
-            min(self.calibration_pictures),
+            min(self.calibration_images),
         )
 
 
 @dataclass(frozen=True)
 class Figures:
-    """A candidate in figures; those that need defective pictures are None without.
+    """A candidate in figures; those that need defective images are None without.
 
-    `auroc` is the mean over folds, by their good pictures, with its 95 % limits, and `fold_auroc` of each.
-    `false_reject_rate`: the share of held-out good pictures that failed, with its 95 % limits, and the rate that the
-    recipe `asked` for. `miss_rate`: the share of defective pictures that passed. `milliseconds`: the median for one
-    picture, from path to verdict and map; `fit_seconds`: the mean over folds, each without its own pictures;
-    `model_mb`: what the file will take with all good pictures (1 MB = 1e6 bytes).
+    `auroc` is the mean over folds, by their good images, with its 95 % limits, and `fold_auroc` of each.
+    `false_reject_rate`: the share of held-out good images that failed, with its 95 % limits, and the rate that the
+    recipe `asked` for. `miss_rate`: the share of defective images that passed. `milliseconds`: the median for one
+    image, from path to verdict and map; `fit_seconds`: the mean over folds, each without its own images;
+    `model_mb`: what the file will take with all good images (1 MB = 1e6 bytes).
     """
 
     recipe: str
@@ -98,12 +98,12 @@ class Figures:
     milliseconds: float
     fit_seconds: float
     model_mb: float
-    calibration_pictures: int
+    calibration_images: int
 
 
 def cross_validate(
     candidates: Sequence[Candidate],
-    pictures: Pictures,
+    images: Images,
     fold: Floats,
     *,
     device: str = "auto",
@@ -113,13 +113,13 @@ def cross_validate(
     max_pixels: int = MAX_PIXELS,
     progress: bool = False,
 ) -> list[Measured]:
-    """Fit every candidate on all good pictures but one fold's, and score those and all defective ones; for each fold.
+    """Fit every candidate on all good images but one fold's, and score those and all defective ones; for each fold.
 
-    `fold` (n,): see `Pictures.folds`. A defective picture is never in a bank, and sets no threshold. All candidates
+    `fold` (n,): see `Images.folds`. A defective image is never in a bank, and sets no threshold. All candidates
     take their turn in a fold before the next one begins, so that what slows the machine down slows all of them.
     Errors: UsageError, for a recipe that cannot be used here.
     """
-    count, n, m = int(fold.max()) + 1, len(pictures.good), len(pictures.defective)
+    count, n, m = int(fold.max()) + 1, len(images.good), len(images.defective)
     found = [
         Measured(one, fold, np.zeros(n), np.zeros((count, m)), np.zeros(n, bool), np.zeros((count, m), bool))
         for one in candidates
@@ -133,7 +133,7 @@ def cross_validate(
             for measured, detector in zip(found, detectors, strict=True):
                 bar.set_postfix_str(measured.candidate.name)
                 try:
-                    _one_fold(measured, detector, pictures, number, max_pixels)
+                    _one_fold(measured, detector, images, number, max_pixels)
                 except PatchcoreError as error:
                     raise UsageError(
                         f"The recipe {measured.candidate.name!r} cannot be used here: {error} Mend it, or leave it out."
@@ -142,26 +142,26 @@ def cross_validate(
     return found
 
 
-def _one_fold(measured: Measured, detector: Detector, pictures: Pictures, number: int, max_pixels: int) -> None:
+def _one_fold(measured: Measured, detector: Detector, images: Images, number: int, max_pixels: int) -> None:
     held = measured.fold == number
-    learned = [sample for sample, out in zip(pictures.good, held, strict=True) if not out]
+    learned = [sample for sample, out in zip(images.good, held, strict=True) if not out]
     begin = time.perf_counter()
     detector.fit(learned, max_pixels=max_pixels)
     measured.fit_seconds.append(time.perf_counter() - begin)
-    unseen = [sample for sample, out in zip(pictures.good, held, strict=True) if out]
-    results = [r for _, r in evaluate(detector, [*unseen, *pictures.defective], max_pixels=max_pixels).results]
+    unseen = [sample for sample, out in zip(images.good, held, strict=True) if out]
+    results = [r for _, r in evaluate(detector, [*unseen, *images.defective], max_pixels=max_pixels).results]
     measured.good[held] = [r.score for r in results[: len(unseen)]]
     measured.rejected[held] = [r.decision == "fail" for r in results[: len(unseen)]]
     measured.defective[number] = [r.score for r in results[len(unseen) :]]
     measured.missed[number] = [r.decision == "pass" for r in results[len(unseen) :]]
-    measured.milliseconds.append(1000 * latency(detector, [*unseen, *pictures.defective], max_pixels))
-    measured.model_mb.append(_model_mb(detector, len(pictures.good) / len(learned)))
+    measured.milliseconds.append(1000 * latency(detector, [*unseen, *images.defective], max_pixels))
+    measured.model_mb.append(_model_mb(detector, len(images.good) / len(learned)))
     assert detector.calibration is not None
-    measured.calibration_pictures.append(len(detector.calibration.scores))
+    measured.calibration_images.append(len(detector.calibration.scores))
 
 
 def _model_mb(detector: Detector, more: float) -> float:
-    """What the file takes, if there are so many times the pictures: the bank grows with them, as far as it may."""
+    """What the file takes, if there are so many times the images: the bank grows with them, as far as it may."""
     assert detector.bank is not None
     with tempfile.TemporaryDirectory(prefix="patchcore-tune-") as folder:
         path = Path(folder) / "model"

@@ -1,22 +1,22 @@
-"""Public data sets are read as they come; each layout has a file in `patchcore.data.layouts`.
+"""Public datasets are read as they come; each layout has a file in `patchcore.data.layouts`.
 
 `patchcore fit` and `patchcore evaluate` take one category, for example `MVTec/bottle`, `VisA/candle` or
 `BTAD/01`: the folder that has the folders listed below in it. A path that holds several is an error that
-names them; `patchcore.data.layouts.categories` lists them, for a data set and for a folder of
-data sets. Half a data set is an error that says what is there and what was expected: nothing is taken for
+names them; `patchcore.data.layouts.categories` lists them, for a dataset and for a folder of
+datasets. Half a dataset is an error that says what is there and what was expected: nothing is taken for
 good that may not be.
 
-Nothing is downloaded, and nothing is copied: get a data set from its page, and read its licence there.
+Nothing is downloaded, and nothing is copied: get a dataset from its page, and read its licence there.
 What stands here was found in public copies of those pages, in READMEs of the archives and in the
 documentation of anomalib, in November 2026.
 
 In a mask, what is above half of the range of the file's type is defective; where nothing is, the file
 numbers kinds of defect, and what is not 0 is defective. Pixel figures need a mask for every defective
-picture; without, `evaluate` gives the image figures alone.
+image; without, `evaluate` gives the image figures alone.
 
-Data of your own: a folder of good pictures, the MVTec AD layout (masks and even `test` may be missing;
+Data of your own: a folder of good images, the MVTec AD layout (masks and even `test` may be missing;
 a mask may also be called `STEM.png`), or a CSV table with the columns `path`, `label`, `mask`, `split`
-and `part` (which item a picture shows: `patchcore tune` keeps those of one together).
+and `part` (which item an image shows: `patchcore tune` keeps those of one together).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ DATASETS: tuple[About, ...] = (
     elpv.ABOUT,
 )
 
-_DEPTH = 3  # a folder of data sets, a data set, a category
+_DEPTH = 3  # a folder of datasets, a dataset, a category
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Layout:
     """A shape of folders and files.
 
     `holds`: whether a path is one category in this shape, whole or half; `read`: reads it, or says what
-    is missing. `dataset`: the data set that alone has it, if any; `single`: whether that is one category.
+    is missing. `dataset`: the dataset that alone has it, if any; `single`: whether that is one category.
     """
 
     holds: Callable[[Path], bool]
@@ -72,7 +72,7 @@ class Layout:
 
 
 class Category(NamedTuple):
-    """One category of a data set: what it is called in tables, and the path that `detect` takes."""
+    """One category of a dataset: what it is called in tables, and the path that `detect` takes."""
 
     dataset: str
     category: str
@@ -99,9 +99,9 @@ def layout_of(path: Path) -> Layout | None:
 
 
 def categories(root: str | Path) -> list[Category]:
-    """The categories at a path: itself, those of a data set, or those of several data sets in one folder.
+    """The categories at a path: itself, those of a dataset, or those of several datasets in one folder.
 
-    The name of the data set is that of DATASETS where its layout is its alone; in the MVTec AD layout,
+    The name of the dataset is that of DATASETS where its layout is its alone; in the MVTec AD layout,
     which many share, it is the folder that the categories lie in. A half category is listed too: reading
     it says what is missing. Nothing but names of files and folders is looked at. Errors: DataError.
     """
@@ -109,7 +109,7 @@ def categories(root: str | Path) -> list[Category]:
     if found := within(root):
         return found
     raise DataError(
-        f"{root} holds no labelled data set. Expected one in a layout that `patchcore datasets` lists, a folder of "
+        f"{root} holds no labelled dataset. Expected one in a layout that `patchcore datasets` lists, a folder of "
         "such, or a CSV table."
     )
 

@@ -14,7 +14,7 @@ ABOUT = About(
     licence="CC BY-SA, by the README in its archive; anomalib's documentation says CC BY-NC-SA 4.0. Ask its authors",
     get="Download the archive, unpack it. 3 categories: 01, 02, 03.",
     tree="CATEGORY/train/ok/*, CATEGORY/test/{ok,ko}/*, CATEGORY/ground_truth/ko/STEM.{png,bmp}",
-    reading="The split is the data set's own: ok is good, ko the one kind of defect.",
+    reading="The split is the dataset's own: ok is good, ko the one kind of defect.",
     cite="Mishra et al., ISIE 2021",
 )
 

@@ -32,7 +32,7 @@ ABOUT = About(
 
 
 def installed() -> Path | None:
-    """The folder of the pictures in the package elpv-dataset, if that is installed."""
+    """The folder of the images in the package elpv-dataset, if that is installed."""
     spec = find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -78,7 +78,7 @@ def read(path: Path) -> Dataset:
     missing = [name for name, _ in found if not (root / name).is_file()]
     if missing:
         raise DataError(
-            f"{root}: half a data set ({ABOUT.title}). Of the {counted(len(found), 'picture')} of {path.name} that "
+            f"{root}: half a dataset ({ABOUT.title}). Of the {counted(len(found), 'image')} of {path.name} that "
             f"labels.csv names {len(missing)} are not there, for example {missing[0]}. {ABOUT.get}"
         )
     train: list[Sample] = []

@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from patchcore.data.images import read as read_picture
+from patchcore.data.images import read as read_image
 from patchcore.data.layouts.tree import About, counts, folders_in
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted
@@ -18,11 +18,11 @@ ABOUT = About(
     title="KolektorSDD",
     source="https://www.vicos.si/resources/kolektorsdd/",
     licence="CC BY-NC-SA 4.0 (non-commercial)",
-    get="Download the archive from its page (either annotation), unpack it. 1 category: 50 items, 399 pictures.",
+    get="Download the archive from its page (either annotation), unpack it. 1 category: 50 items, 399 images.",
     tree="kosNN/PartM.jpg, kosNN/PartM_label.bmp",
-    reading="A picture is good if its mask is all 0. There is no official split for learning from good pictures alone: "
-    "half of the items (in the order of the SHA-1 of `0:kosNN`, 0 being the seed) are for training, all pictures of "
-    "the others for testing. No item is on both sides, and so the training items' defective pictures are left out.",
+    reading="An image is good if its mask is all 0. There is no official split for learning from good images alone: "
+    "half of the items (in the order of the SHA-1 of `0:kosNN`, 0 being the seed) are for training, all images of "
+    "the others for testing. No item is on both sides, and so the training items' defective images are left out.",
     cite="Tabernik et al., Journal of Intelligent Manufacturing 31 (2020)",
 )
 
@@ -35,21 +35,21 @@ def read(path: Path) -> Dataset:
     items = _items(path)
     if len(items) < 2:
         raise DataError(
-            f"{path}: half a data set ({ABOUT.title}). Found one item, {items[0].name}; expected several, such as "
+            f"{path}: half a dataset ({ABOUT.title}). Found one item, {items[0].name}; expected several, such as "
             "kos01 to kos50, to be split. `patchcore datasets` says where it comes from."
         )
     order = sorted(items, key=_drawn)
     training = set(order[: (len(items) + 1) // 2])
     train, test, left_out = [], [], 0
     for item in items:
-        for sample in _pictures(path, item):
+        for sample in _images(path, item):
             if item not in training:
                 test.append(sample)
             elif sample.kind == GOOD:
                 train.append(sample)
             else:
                 left_out += 1
-    without = f"; left out: {counted(left_out, 'defective picture')} of the training items" if left_out else ""
+    without = f"; left out: {counted(left_out, 'defective image')} of the training items" if left_out else ""
     return Dataset(f"{ABOUT.title}, split by item, {counts(train, test)}{without}", train, test)
 
 
@@ -61,18 +61,17 @@ def _items(path: Path) -> list[Path]:
     return [folder for folder in folders_in(path) if re.fullmatch(r"kos\d+", folder.name)]
 
 
-def _pictures(root: Path, item: Path) -> list[Sample]:
+def _images(root: Path, item: Path) -> list[Sample]:
     found = []
-    for picture in sorted(item.glob("Part*.jpg")):
-        mask = picture.with_name(f"{picture.stem}_label.bmp")
+    for image in sorted(item.glob("Part*.jpg")):
+        mask = image.with_name(f"{image.stem}_label.bmp")
         if not mask.is_file():
             raise DataError(
-                f"{item}: half a data set ({ABOUT.title}). Found {picture.name}; expected its mask {mask.name} "
-                "beside it."
+                f"{item}: half a dataset ({ABOUT.title}). Found {image.name}; expected its mask {mask.name} beside it."
             )
-        defect = bool(read_picture(mask, str(mask)).any())
-        name = picture.relative_to(root).as_posix()
-        found.append(Sample(name, picture, "defect" if defect else GOOD, mask if defect else None, item.name))
+        defect = bool(read_image(mask, str(mask)).any())
+        name = image.relative_to(root).as_posix()
+        found.append(Sample(name, image, "defect" if defect else GOOD, mask if defect else None, item.name))
     if not found:
-        raise DataError(f"{item}: half a data set ({ABOUT.title}). Expected Part0.jpg and so on; found none.")
+        raise DataError(f"{item}: half a dataset ({ABOUT.title}). Expected Part0.jpg and so on; found none.")
     return found

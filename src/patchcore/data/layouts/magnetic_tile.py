@@ -18,9 +18,9 @@ ABOUT = About(
     licence="none stated; its page: welcome to use, and asked to cite",
     get="Clone the repository or download it as an archive (its name ends with a dot). 1 category.",
     tree="MT_{Blowhole,Break,Crack,Fray,Free,Uneven}/Imgs/STEM.{jpg,png}",
-    reading="The PNG is the mask. MT_Free is good. There is no official split: 238 of its 952 pictures, listed in "
-    "magnetic_tile_test.txt of this package, are for testing. Pictures of one tile (found by correlating their fine "
-    "detail) are on one side. Four pictures of MT_Uneven whose masks are empty are left out.",
+    reading="The PNG is the mask. MT_Free is good. There is no official split: 238 of its 952 images, listed in "
+    "magnetic_tile_test.txt of this package, are for testing. Images of one tile (found by correlating their fine "
+    "detail) are on one side. Four images of MT_Uneven whose masks are empty are left out.",
     cite="Huang et al., The Visual Computer 36 (2020)",
 )
 
@@ -34,33 +34,33 @@ def read(path: Path) -> Dataset:
     kept = set(Path(__file__).with_name("magnetic_tile_test.txt").read_text("utf-8").split())
     train: list[Sample] = []
     test: list[Sample] = []
-    for sample in _pictures(path, "Free"):
+    for sample in _images(path, "Free"):
         (test if Path(sample.name).name in kept else train).append(sample)
     if not test or not train:
         raise DataError(
-            f"{path}: half a data set ({ABOUT.title}). Of {counted(len(train) + len(test), 'picture')} in MT_Free/Imgs "
+            f"{path}: half a dataset ({ABOUT.title}). Of {counted(len(train) + len(test), 'image')} in MT_Free/Imgs "
             f"{len(train)} are for training and {len(test)} for testing; expected 714 and 238, under their original "
             "names, such as exp1_num_10334.jpg."
         )
     for kind in _KINDS:
-        test += _pictures(path, kind)
+        test += _images(path, kind)
     return Dataset(f"{ABOUT.title}, split by tile, {counts(train, test)}", train, test)
 
 
-def _pictures(root: Path, kind: str) -> list[Sample]:
+def _images(root: Path, kind: str) -> list[Sample]:
     folder = root / f"MT_{kind}" / "Imgs"
     found = []
-    for picture in sorted(folder.glob("*.jpg")):  # the masks beside them are PNG
+    for image in sorted(folder.glob("*.jpg")):  # the masks beside them are PNG
         if kind == "Free":
-            found.append(Sample(picture.relative_to(root).as_posix(), picture, GOOD))
-        elif picture.stem not in _EMPTY:
-            mask = picture.with_suffix(".png")
+            found.append(Sample(image.relative_to(root).as_posix(), image, GOOD))
+        elif image.stem not in _EMPTY:
+            mask = image.with_suffix(".png")
             if not mask.is_file():
                 raise DataError(
-                    f"{folder}: half a data set ({ABOUT.title}). Found {picture.name}; expected its mask {mask.name} "
+                    f"{folder}: half a dataset ({ABOUT.title}). Found {image.name}; expected its mask {mask.name} "
                     "beside it."
                 )
-            found.append(Sample(picture.relative_to(root).as_posix(), picture, kind.lower(), mask))
+            found.append(Sample(image.relative_to(root).as_posix(), image, kind.lower(), mask))
     if not found:
-        raise DataError(f"{folder}: half a data set ({ABOUT.title}). Expected pictures, *.jpg; found none.")
+        raise DataError(f"{folder}: half a dataset ({ABOUT.title}). Expected images, *.jpg; found none.")
     return found

@@ -8,7 +8,7 @@ from patchcore.data.layouts.tree import About, counts, folders_in, labelled, req
 from patchcore.data.sample import GOOD, Dataset
 
 _TREE = "CATEGORY/train/good/*, CATEGORY/test/KIND/*, CATEGORY/ground_truth/KIND/STEM_mask.png"
-_READING = "The split is the data set's own; test/good is good, every other folder in test a kind of defect."
+_READING = "The split is the dataset's own; test/good is good, every other folder in test a kind of defect."
 
 ABOUT = About(
     name="mvtec_ad",
@@ -34,7 +34,7 @@ MPDD = About(
 
 
 def holds(path: Path) -> bool:
-    """Also a half tree: pictures to test on must not be taken for good ones."""
+    """Also a half tree: images to test on must not be taken for good ones."""
     if (path / "train" / GOOD).is_dir():
         return True
     return (path / "test").is_dir() and ((path / "train").is_dir() or (path / "ground_truth").is_dir())

@@ -1,4 +1,4 @@
-"""CSV tables of pictures."""
+"""CSV tables of images."""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchcore.data.images import EXTENSIONS
-from patchcore.data.sample import GOOD, Sample, pictures_in
+from patchcore.data.sample import GOOD, Sample, images_in
 from patchcore.errors import DataError, counted
 
 
 @dataclass(frozen=True)
 class About:
-    """A public data set: where it comes from, on which terms, and what is read of it."""
+    """A public dataset: where it comes from, on which terms, and what is read of it."""
 
     name: str
     title: str
@@ -38,21 +38,21 @@ def require(root: Path, title: str, *wanted: str) -> None:
     if missing:
         found = sorted(p.name for p in root.iterdir() if not p.name.startswith("."))
         raise DataError(
-            f"{root}: half a data set ({title}). There is no {', '.join(missing)}; expected {', '.join(wanted)}, "
+            f"{root}: half a dataset ({title}). There is no {', '.join(missing)}; expected {', '.join(wanted)}, "
             f"found {', '.join(found[:8])}{' and more' if len(found) > 8 else ''}. "
             "`patchcore datasets` says where it comes from."
         )
 
 
 def training(root: Path, folder: Path) -> list[Sample]:
-    """The pictures of a folder, as good ones."""
-    return [Sample(_name(root, p), p, GOOD) for p in pictures_in(folder)]
+    """The images of a folder, as good ones."""
+    return [Sample(_name(root, p), p, GOOD) for p in images_in(folder)]
 
 
 def labelled(root: Path, kinds: Iterable[Path], masks: Path | None, good: str = GOOD) -> list[Sample]:
-    """The pictures of each folder as that kind, `good` being the name of the folder of good ones.
+    """The images of each folder as that kind, `good` being the name of the folder of good ones.
 
-    A defect's mask is called `<stem>_mask` or `<stem>`, of any picture format, in the folder of the
+    A defect's mask is called `<stem>_mask` or `<stem>`, of any image format, in the folder of the
     same kind in `masks`.
     """
     found = []
@@ -60,8 +60,7 @@ def labelled(root: Path, kinds: Iterable[Path], masks: Path | None, good: str = 
         kind = GOOD if folder.name == good else folder.name
         there = _by_stem(masks / folder.name) if masks and kind != GOOD else {}
         found += [
-            Sample(_name(root, p), p, kind, there.get(f"{p.stem}_mask") or there.get(p.stem))
-            for p in pictures_in(folder)
+            Sample(_name(root, p), p, kind, there.get(f"{p.stem}_mask") or there.get(p.stem)) for p in images_in(folder)
         ]
     return found
 
@@ -73,10 +72,8 @@ def counts(train: list[Sample], test: list[Sample]) -> str:
 
 
 def unused(root: Path, *folders: str) -> str:
-    """`; not used: 3 pictures of validation/good`, of those folders that are there."""
-    parts = [
-        f"{counted(len(_by_stem(root / name)), 'picture')} of {name}" for name in folders if (root / name).is_dir()
-    ]
+    """`; not used: 3 images of validation/good`, of those folders that are there."""
+    parts = [f"{counted(len(_by_stem(root / name)), 'image')} of {name}" for name in folders if (root / name).is_dir()]
     return f"; not used: {', '.join(parts)}" if parts else ""
 
 

@@ -59,7 +59,7 @@ def read(path: Path) -> Dataset:
         mask = None if good or not row["mask"] else path.parent / row["mask"]
         for file in (path.parent / row["image"], mask):
             if file is not None and not file.is_file():
-                raise DataError(f"{split}, line {number}: half a data set ({ABOUT.title}). There is no {file}.")
+                raise DataError(f"{split}, line {number}: half a dataset ({ABOUT.title}). There is no {file}.")
         sample = Sample(row["image"], path.parent / row["image"], GOOD if good else "anomaly", mask)
         if row["split"] == "test":
             test.append(sample)

@@ -1,1 +1,1 @@
-"""Data sets that give what PatchCore takes."""
+"""Datasets that give what PatchCore takes."""

@@ -1,4 +1,4 @@
-"""MVTecDataset: pictures and masks of a folder in the MVTec AD layout, as tensors."""
+"""MVTecDataset: images and masks of a folder in the MVTec AD layout, as tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from patchcore.maths import resize as frames
 
 
 class DatasetSplit(Enum):
-    """The part of a data set."""
+    """The part of a dataset."""
 
     TRAIN = "train"
     VAL = "val"
@@ -30,7 +30,7 @@ class DatasetSplit(Enum):
 
 
 class MVTecDataset(Dataset[dict[str, Any]]):
-    """Pictures below `source/classname`, as (3, imagesize, imagesize), and what is known of each.
+    """Images below `source/classname`, as (3, imagesize, imagesize), and what is known of each.
 
     `classname` None: every class below `source`. `resize`: what the shorter side is brought to,
     antialiased; `imagesize`: the side of the square that is then cut from the centre. `split`: TRAIN is
@@ -39,7 +39,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
 
     Items are dicts: `image` (3, H, W) float32; `mask` (1, H, W) float32, 1 inside a defect, resized by
     nearest; `classname`; `anomaly`, the kind of defect or `good`; `is_anomaly`, 0 or 1; `image_name`,
-    the last four parts of the path; `image_path`. Errors: DataError, UsageError, PictureError.
+    the last four parts of the path; `image_path`. Errors: DataError, UsageError, ImageError.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         classname, sample = self.data_to_iterate[index]
-        path = Path(str(sample.picture))
+        path = Path(str(sample.image))
         pixels = read(path, str(path))
         frame = frames.short_side_frame(pixels.shape[:2], self.resize, self.imagesize[1:], 1)
         return {
@@ -95,7 +95,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
             return found.train[:kept]
         if kept == len(found.train):
             raise DataError(
-                f"{self.source / classname}: train_val_split={self.train_val_split:g} leaves no picture of train/good "
+                f"{self.source / classname}: train_val_split={self.train_val_split:g} leaves no image of train/good "
                 "for VAL. Use a smaller share, for example 0.8."
             )
         return found.train[kept:]

@@ -1,4 +1,4 @@
-"""Reading pictures without losing depth: what `patchcore.data.images.read` does, and the same pixels."""
+"""Reading images without losing depth: what `patchcore.data.images.read` does, and the same pixels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from patchcore_runtime.errors import PictureError
+from patchcore_runtime.errors import ImageError
 
-Picture: TypeAlias = "str | Path | Image.Image | NDArray[Any]"
+ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any]"
 
-MAX_PIXELS = 100_000_000  # the largest picture that is decoded, unless a caller says otherwise
+MAX_PIXELS = 100_000_000  # the largest image that is decoded, unless a caller says otherwise
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 # Other decoders start programs, or nobody asked for them.
@@ -25,29 +25,29 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
 
 
-def read(picture: Picture, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
-    """A picture as an array (H, W, C), C = 1 (grey) or 3 (R, G, B): uint8, uint16 or float32.
+def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B): uint8, uint16 or float32.
 
     EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are
-    HWC or HW. Errors: PictureError, which names the picture.
+    HWC or HW. Errors: ImageError, which names the image.
     """
-    if isinstance(picture, str | Path):
-        return _read_file(Path(picture), name, max_pixels)
-    if isinstance(picture, Image.Image):
+    if isinstance(image, str | Path):
+        return _read_file(Path(image), name, max_pixels)
+    if isinstance(image, Image.Image):
         with _damage(name):
-            return _from_pillow(picture, name)
-    return _from_array(np.asarray(picture), name)
+            return _from_pillow(image, name)
+    return _from_array(np.asarray(image), name)
 
 
 def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
-    """The same pixels; with `check_float`, PictureError for floats outside 0 to 1."""
+    """The same pixels; with `check_float`, ImageError for floats outside 0 to 1."""
     if not check_float or pixels.dtype != np.float32:
         return pixels
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
-        raise PictureError(
+        raise ImageError(
             name,
-            f"a float picture with values from {low:g} to {high:g}; expected 0 to 1. Leave out any normalisation, or "
+            f"a float image with values from {low:g} to {high:g}; expected 0 to 1. Leave out any normalisation, or "
             f"fit with the range in the recipe, for example value_range=[{math.floor(min(low, 0))},{math.ceil(high)}].",
         )
     return pixels
@@ -56,13 +56,13 @@ def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
 def _read_file(path: Path, name: str, max_pixels: int) -> NDArray[Any]:
     with _damage(name):
         if path.is_dir():
-            raise PictureError(name, "a folder, where a picture was expected.")
+            raise ImageError(name, "a folder, where an image was expected.")
         if path.stat().st_size == 0:
-            raise PictureError(name, "an empty file (0 bytes).")
+            raise ImageError(name, "an empty file (0 bytes).")
         with _open(path) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise PictureError(
+                raise ImageError(
                     name,
                     f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is what it should "
                     "be, raise the limit (max_pixels=).",
@@ -75,19 +75,19 @@ def _damage(name: str) -> Iterator[None]:
     """Decoders raise many kinds of error for files that are not what they should be."""
     try:
         yield
-    except PictureError:
+    except ImageError:
         raise
     except FileNotFoundError:
-        raise PictureError(name, "no such file.") from None
+        raise ImageError(name, "no such file.") from None
     except UnidentifiedImageError:
-        known = f"not a picture that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
-        raise PictureError(name, f"{known}; not every TIFF of floats: give that as an array.") from None
+        known = f"not an image that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
+        raise ImageError(name, f"{known}; not every TIFF of floats: give that as an array.") from None
     except Exception as error:
-        raise PictureError(name, f"damaged or truncated: {error}") from error
+        raise ImageError(name, f"damaged or truncated: {error}") from error
 
 
 def _open(path: Path) -> Image.Image:
-    """Read a picture's header, without Pillow's own limit: ours is checked before decoding."""
+    """Read an image's header, without Pillow's own limit: ours is checked before decoding."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -105,7 +105,7 @@ def _from_pillow(image: Image.Image, name: str) -> NDArray[Any]:
         array = np.asarray(image)
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 65535:
-            raise PictureError(name, f"32-bit whole numbers from {low} to {high}; expected 16 bits, 0 to 65535.")
+            raise ImageError(name, f"32-bit whole numbers from {low} to {high}; expected 16 bits, 0 to 65535.")
         return array.astype(np.uint16)[..., None]
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
@@ -124,17 +124,17 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.ndim == 2:
         array = array[..., None]
     if array.size == 0:
-        raise PictureError(name, f"an array of shape {given}, which has no pixels.")
+        raise ImageError(name, f"an array of shape {given}, which has no pixels.")
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise PictureError(name, f"an array of shape {given}; expected (H, W), or (H, W, C) with C = 1, 3 or 4.")
+        raise ImageError(name, f"an array of shape {given}; expected (H, W), or (H, W, C) with C = 1, 3 or 4.")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     if array.dtype not in (np.uint8, np.uint16):
         if not np.issubdtype(array.dtype, np.floating):
-            raise PictureError(name, f"an array of {array.dtype}; expected uint8, uint16 or float.")
+            raise ImageError(name, f"an array of {array.dtype}; expected uint8, uint16 or float.")
         array = array.astype(np.float32)
         if not np.isfinite(array).all():
-            raise PictureError(name, "a float picture with NaN or infinite values.")
+            raise ImageError(name, "a float image with NaN or infinite values.")
     return array[..., :3] if array.shape[2] == 4 else array
 
 
@@ -158,18 +158,18 @@ def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
     try:
         import cv2
     except ImportError:
-        raise PictureError(
+        raise ImageError(
             name,
             "colours of 16 bits, which Pillow would cut to 8. Install OpenCV: pip install 'patchcore-runtime[deep]', "
-            "or give the picture as an array.",
+            "or give the image as an array.",
         ) from None
     if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
-        raise PictureError(
+        raise ImageError(
             name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
         )
     array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
-        raise PictureError(name, "damaged or truncated: it cannot be decoded.")
+        raise ImageError(name, "damaged or truncated: it cannot be decoded.")
     if array.ndim == 3:
         array = array[..., 2::-1]  # from B, G, R, alpha
     if image.format == "PNG":  # OpenCV orients TIFF itself

@@ -1,4 +1,4 @@
-"""The pictures of a cross-validation: which are good, which are defective, and which must stay together."""
+"""The images of a cross-validation: which are good, which are defective, and which must stay together."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from patchcore.data.datasets import GOOD, Dataset, Sample, draw
 from patchcore.data.layouts import layout_of
 from patchcore.data.loading import OnBad, in_order, load
 from patchcore.data.sample import holds_good
-from patchcore.errors import DataError, PictureError, UsageError, counted
+from patchcore.errors import DataError, ImageError, UsageError, counted
 
-TEST = "test"  # instead of a folder of defects: those of the data set's own test split
+TEST = "test"  # instead of a folder of defects: those of the dataset's own test split
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Good and defective pictures, all of which can be read.
+class Images:
+    """Good and defective images, all of which can be read.
 
-    `units`: which part a good picture shows; those of one part, and copies of one picture, have the same number.
+    `units`: which part a good image shows; those of one part, and copies of one image, have the same number.
     """
 
     good: list[Sample]
     units: list[int]
     defective: list[Sample]
     defective_units: list[int]
-    copies: int = 0  # good pictures that are copies of another one
+    copies: int = 0  # good images that are copies of another one
 
     def folds(self, count: int, seed: int) -> NDArray[np.int_]:
-        """The fold of each good picture (n,): drawn from the seed, of about the same size, no part in two of them.
+        """The fold of each good image (n,): drawn from the seed, of about the same size, no part in two of them.
 
         Errors: DataError.
         """
         sizes = np.bincount(self.units)
         if len(sizes) < count:
             raise DataError(
-                f"{counted(len(self.good), 'good picture')} of {counted(len(sizes), 'part')} for {count} folds; each "
-                "needs at least one part. Give more good pictures, or fewer folds."
+                f"{counted(len(self.good), 'good image')} of {counted(len(sizes), 'part')} for {count} folds; each "
+                "needs at least one part. Give more good images, or fewer folds."
             )
         filled, fold_of = np.zeros(count, int), np.zeros(len(sizes), int)
         for unit in sorted(range(len(sizes)), key=lambda one: (-sizes[one], draw(seed, one, "fold"))):
@@ -53,7 +53,7 @@ class Pictures:
 
 
 def defects_at(where: str, data: Path, found: Dataset) -> tuple[list[Sample], list[str]]:
-    """The defective pictures at a path, or in the test split of `found`; and what is to be said about them.
+    """The defective images at a path, or in the test split of `found`; and what is to be said about them.
 
     Folders called `good` or `ok` within a folder of defects are left out. Errors: DataError, UsageError.
     """
@@ -62,32 +62,32 @@ def defects_at(where: str, data: Path, found: Dataset) -> tuple[list[Sample], li
     if where == TEST:
         defects = [sample for sample in found.test if sample.kind not in (GOOD, None)]
         if not defects:
-            raise DataError(f"{data}: {found.description}; there are no defective pictures to test on.")
+            raise DataError(f"{data}: {found.description}; there are no defective images to test on.")
     elif layout_of(Path(where)):
         there = datasets.detect(where)
         defects = [replace(sample, name=f"{where}/{sample.name}") for sample in there.test if sample.kind != GOOD]
         if not defects:
-            raise DataError(f"{where}: {there.description}; expected defective pictures.")
+            raise DataError(f"{where}: {there.description}; expected defective images.")
     elif Path(where).is_dir():
         root = Path(where)
-        paths = datasets.pictures_in(root, recursive=True)
+        paths = datasets.images_in(root, recursive=True)
         shown = [path for path in paths if not any(map(holds_good, path.relative_to(root).parts[:-1]))]
         left_out = len(paths) - len(shown)
         defects = [Sample(str(path), path, _kind(path.relative_to(root))) for path in shown]
         if not defects or holds_good(root.name):
-            raise DataError(f"{where}: all of its pictures are in a folder of good ones; expected defective pictures.")
+            raise DataError(f"{where}: all of its images are in a folder of good ones; expected defective images.")
     else:
         raise UsageError(
-            f"--defects is {where!r}, and there is no such folder or table. Expected a folder of defective pictures, a "
+            f"--defects is {where!r}, and there is no such folder or table. Expected a folder of defective images, a "
             f"table that labels them, or `{TEST}` for those of DATA's own test split."
         )
     if left_out:
-        notes.append(f"{where}: {counted(left_out, 'picture')} in folders of good ones left out.")
+        notes.append(f"{where}: {counted(left_out, 'image')} in folders of good ones left out.")
     tested = {path for sample in found.test if (path := _resolved(sample)) is not None}
     spent = [sample for sample in defects if where == TEST or _resolved(sample) in tested]
     if spent:
         notes.append(
-            f"{counted(len(spent), 'defective picture')} of the test split of {data} took part in this choice: figures "
+            f"{counted(len(spent), 'defective image')} of the test split of {data} took part in this choice: figures "
             "that are measured with them are no independent test any more. Keep others for that."
         )
     return defects, notes
@@ -98,7 +98,7 @@ def _kind(relative: Path) -> str:
 
 
 def _resolved(sample: Sample) -> Path | None:
-    return sample.picture.resolve() if isinstance(sample.picture, Path) else None
+    return sample.image.resolve() if isinstance(sample.image, Path) else None
 
 
 def gather(
@@ -109,12 +109,12 @@ def gather(
     threads: int,
     max_pixels: int,
     on_bad: OnBad | None = None,
-) -> Pictures:
-    """Read all pictures once: bad ones are named before the work begins, and copies are found.
+) -> Images:
+    """Read all images once: bad ones are named before the work begins, and copies are found.
 
-    `part`: a regular expression for names; what its group (or, without one, all of it) matches names the part that a
-    picture shows; a defective picture without a match is a part of its own. Without it, what the data set says.
-    Errors: PictureError, DataError, UsageError.
+    `part`: a regular expression for names; what its group (or, without one, all of it) matches names the part that an
+    image shows; a defective image without a match is a part of its own. Without it, what the dataset says.
+    Errors: ImageError, DataError, UsageError.
     """
     good, good_digests = _readable(good, threads, max_pixels, on_bad)
     defective, digests = _readable([replace(one, mask=None) for one in defective], threads, max_pixels, on_bad)
@@ -122,10 +122,10 @@ def gather(
     for sample, digest in zip(defective, digests, strict=True):
         if digest in known:
             raise DataError(
-                f"{sample.name} is given as defective, and has the same pixels as the good picture "
+                f"{sample.name} is given as defective, and has the same pixels as the good image "
                 f"{known[digest].name}. Take it away from one of the two."
             )
-    return Pictures(
+    return Images(
         good,
         _units(good, good_digests, part),
         defective,
@@ -139,11 +139,11 @@ def _readable(
 ) -> tuple[list[Sample], list[bytes]]:
     """The samples that can be read, and the digests of their pixels."""
 
-    def digest(sample: Sample) -> bytes | PictureError:
+    def digest(sample: Sample) -> bytes | ImageError:
         try:
             return load(sample, max_pixels).digest
-        except PictureError as error:
-            return error.at(sample.picture)
+        except ImageError as error:
+            return error.at(sample.image)
 
     samples = list(samples)
     kept, digests = [], []
@@ -159,7 +159,7 @@ def _readable(
 
 
 def _units(samples: Sequence[Sample], digests: Sequence[bytes], part: str | None) -> list[int]:
-    """Numbers from 0; two pictures have the same one if their part or their pixels are the same."""
+    """Numbers from 0; two images have the same one if their part or their pixels are the same."""
     if not samples:
         return []
     names = _parts(samples, part)
@@ -187,7 +187,7 @@ def _parts(samples: Sequence[Sample], part: str | None) -> list[str | None]:
         if not match and sample.kind == GOOD:
             raise UsageError(
                 f"--part is {part!r}, which matches nothing in {sample.name}. Expected a match in the name of every "
-                "good picture."
+                "good image."
             )
         found.append(match.group(1 if pattern.groups else 0) if match else None)
     return found

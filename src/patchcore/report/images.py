@@ -1,4 +1,4 @@
-"""The pictures of a report: small, labelled, and inside the page."""
+"""The images of a report: small, labelled, and inside the page."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from patchcore.data.datasets import Sample
 from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.detector import Detector
-from patchcore.errors import PictureError
+from patchcore.errors import ImageError
 from patchcore.fitting import version_of
 from patchcore.maths.places import cell_box
 from patchcore.maths.resize import Frame
 from patchcore.report.sources import Sources
 from patchcore.result import Result
 
-_SIDE, _CLOSE = 320, 200  # longest sides of pictures and of close-ups, in pixels
+_SIDE, _CLOSE = 320, 200  # longest sides of images and of close-ups, in pixels
 _AROUND = 11  # cells that a close-up shows, in either direction
 _SAME = 0.05  # of its length: how far a patch may be from its bank row, for rounding and other engines
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as a data URI, with what stands below it and what is read out instead; or a reason for having none."""
+    """An image as a data URI, with what stands below it and what is read out instead; or a reason for having none."""
 
     caption: str
     source: str = ""
@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Card:
-    """One picture of a gallery, from several sides."""
+    """One image of a gallery, from several sides."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Card:
 
 
 def card(detector: Detector, sample: Sample, result: Result, sources: Sources, wrong: bool, max_pixels: int) -> Card:
-    """A picture, its heat map, its hottest patch and the good patch nearest to that."""
+    """An image, its heat map, its hottest patch and the good patch nearest to that."""
     return Card(
         name=result.name,
         kind=str(sample.kind),
@@ -70,14 +70,14 @@ def _figures(
     detector: Detector, sample: Sample, result: Result, sources: Sources, max_pixels: int
 ) -> tuple[Figure, ...]:
     try:
-        pixels = draw.to_uint8(read(sample.picture, result.name, max_pixels), result.value_range)
-    except PictureError as error:  # it has gone since it was measured
-        return (Figure("Picture", missing=f"It can no longer be read: {error.reason}"),)
+        pixels = draw.to_uint8(read(sample.image, result.name, max_pixels), result.value_range)
+    except ImageError as error:  # it has gone since it was measured
+        return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
-    plain = _figure("Picture", Image.fromarray(pixels), f"The picture {result.name}.")
+    plain = _figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
     if mask is not None:
-        alt = f"The picture {result.name}, its labelled defect outlined, {100 * mask.mean():.1f} % of it."
-        plain = _figure("Picture, labelled defect outlined", draw.outlined(pixels, mask), alt)
+        alt = f"The image {result.name}, its labelled defect outlined, {100 * mask.mean():.1f} % of it."
+        plain = _figure("Image, labelled defect outlined", draw.outlined(pixels, mask), alt)
     grid, cell = (int(result.patch_scores.shape[0]), int(result.patch_scores.shape[1])), hottest(result)
     close = _close_up(pixels, cell, grid, result.frame, detector.recipe.patch_size)
     return (
@@ -92,7 +92,7 @@ def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
     if not result.pixel_threshold > 0:
         return Figure("Heat map", missing="There is no pixel threshold, and so no scale to draw a heat map on.")
     over = float(result.mask.mean())
-    alt = f"Heat map of {result.name}: {100 * over:.1f} % of the picture is over the pixel threshold."
+    alt = f"Heat map of {result.name}: {100 * over:.1f} % of the image is over the pixel threshold."
     return _figure(
         f"Heat map, {100 * over:.1f} % over the threshold",
         draw.overlay(pixels, result.map, result.pixel_threshold),
@@ -107,27 +107,27 @@ def hottest(result: Result) -> tuple[int, int]:
 
 
 def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixels: int = MAX_PIXELS) -> Figure:
-    """The patch of a good training picture that is nearest to a result's hottest one, where it can be shown.
+    """The patch of a good training image that is nearest to a result's hottest one, where it can be shown.
 
-    The training picture is embedded again, and its patch compared with the bank's row: a picture that only has the
+    The training image is embedded again, and its patch compared with the bank's row: an image that only has the
     same name is not shown.
     """
     caption, (bank, embedder) = "Nearest good patch", (detector.bank, detector.embedder)
     assert bank is not None
     assert embedder is not None
     number = int(result.nearest_rows[hottest(result)][0])
-    picture, *cell, version = (*bank.origins[number].tolist(), 0)[:4]
-    if not (0 <= picture < len(bank.pictures) and 0 <= version <= len(embedder.recipe.augment)):
-        return Figure(caption, missing="The memory bank does not say which picture it comes from.")
-    name = bank.pictures[picture]
+    image, *cell, version = (*bank.origins[number].tolist(), 0)[:4]
+    if not (0 <= image < len(bank.images) and 0 <= version <= len(embedder.recipe.augment)):
+        return Figure(caption, missing="The memory bank does not say which image it comes from.")
+    name = bank.images[image]
     path = sources.find(name)
     if path is None:
-        return Figure(caption, missing=f"Its picture, {name}, was not found. Give the training folder: --good.")
+        return Figure(caption, missing=f"Its image, {name}, was not found. Give the training folder: --good.")
     try:
         sample = Sample(name, path)
         (one,) = embedder.stream([sample], lambda one: one, batch_size=1, threads=0, max_pixels=max_pixels)
-    except PictureError as error:
-        return Figure(caption, missing=f"Its picture, {name}, can no longer be read: {error.reason}")
+    except ImageError as error:
+        return Figure(caption, missing=f"Its image, {name}, can no longer be read: {error.reason}")
     where = f"in {name}"
     if version:
         one = version_of(embedder, one.loaded, how := embedder.recipe.augment[version - 1])
@@ -139,7 +139,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
         patch = one.patches[row * one.grid[1] + column] * bank.scales
         inside = bool((patch - remembered).norm() <= _SAME * remembered.norm())
     if not inside:
-        return Figure(caption, missing=f"{name} is not the picture that was learned from: its patch is another one.")
+        return Figure(caption, missing=f"{name} is not the image that was learned from: its patch is another one.")
     pixels = draw.to_uint8(one.loaded.pixels, result.value_range)
     close = _close_up(pixels, (row, column), one.grid, one.frame, detector.recipe.patch_size)
     return _figure(f"{caption}, {where}", close, f"Close-up of the nearest good patch, {where}.")
@@ -172,8 +172,8 @@ def scale() -> Figure:
     return _figure("", bar, "From grey below 0.7 times the threshold to yellow, orange, red and dark red.")
 
 
-def _figure(caption: str, picture: Image.Image, alt: str) -> Figure:
-    small = picture.copy()
+def _figure(caption: str, image: Image.Image, alt: str) -> Figure:
+    small = image.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     small.save(data, "JPEG", quality=78)

@@ -1,4 +1,4 @@
-"""Which pictures are good, which defective, and which stay together."""
+"""Which images are good, which defective, and which stay together."""
 
 import shutil
 import zlib
@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from patchcore import DataError, PictureError, UsageError
+from patchcore import DataError, ImageError, UsageError
 from patchcore.data import datasets
-from patchcore.tuning import Pictures, defects_at, gather
+from patchcore.tuning import Images, defects_at, gather
 
 READING = {"threads": 2, "max_pixels": 10**8}
 
 
-def pictures(folder, *names):
-    """A picture of its own for each name; a name after `=` gives the one whose pixels it has."""
+def images(folder, *names):
+    """An image of its own for each name; a name after `=` gives the one whose pixels it has."""
     for name in names:
         path, _, same = name.partition("=")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -35,28 +35,28 @@ def good_in(folder):
 @given(st.lists(st.integers(0, 12), min_size=20, max_size=60), st.integers(2, 5), st.integers(0, 9))
 def test_folds_keep_parts_together_and_are_of_about_the_same_size(units, count, seed):
     units = [*range(13), *units]  # no number is left out
-    fold = Pictures([None] * len(units), units, [], []).folds(count, seed)
+    fold = Images([None] * len(units), units, [], []).folds(count, seed)
     assert all(len({int(fold[i]) for i, unit in enumerate(units) if unit == part}) == 1 for part in set(units))
     sizes = np.bincount(fold, minlength=count)
     assert sizes.min() > 0
     assert sizes.max() - sizes.min() <= np.bincount(units).max()
-    assert (fold == Pictures([None] * len(units), units, [], []).folds(count, seed)).all()
+    assert (fold == Images([None] * len(units), units, [], []).folds(count, seed)).all()
 
 
 def test_folds_differ_with_the_seed():
-    alone = Pictures([None] * 30, list(range(30)), [], [])
+    alone = Images([None] * 30, list(range(30)), [], [])
     assert (alone.folds(3, 0) != alone.folds(3, 1)).any()
     assert list(np.bincount(alone.folds(4, 0))) == [8, 8, 7, 7]
 
 
 def test_too_few_parts_are_said():
-    with pytest.raises(DataError, match="6 good pictures of 3 parts for 5 folds; each needs at least one part"):
-        Pictures([None] * 6, [0, 0, 1, 1, 2, 2], [], []).folds(5, 0)
+    with pytest.raises(DataError, match="6 good images of 3 parts for 5 folds; each needs at least one part"):
+        Images([None] * 6, [0, 0, 1, 1, 2, 2], [], []).folds(5, 0)
 
 
-def test_copies_and_pictures_of_one_part_are_one_unit(tmp_path):
+def test_copies_and_images_of_one_part_are_one_unit(tmp_path):
     names = ("part1_a.png", "part1_b.png", "part2_a.png", "part3_a.png", "part4_a.png=part2_a.png")
-    good = good_in(pictures(tmp_path, *names))
+    good = good_in(images(tmp_path, *names))
     assert gather(good, [], **READING).units == [0, 1, 2, 3, 2]
     found = gather(good, [], r"part(\d)_", **READING)
     assert found.units == [0, 0, 1, 2, 1]
@@ -64,8 +64,8 @@ def test_copies_and_pictures_of_one_part_are_one_unit(tmp_path):
     assert gather(good, [], r"part\d", **READING).units == found.units
 
 
-def test_a_table_says_which_part_a_picture_shows(tmp_path):
-    pictures(tmp_path, "a.png", "b.png", "c.png", "d.png")
+def test_a_table_says_which_part_a_image_shows(tmp_path):
+    images(tmp_path, "a.png", "b.png", "c.png", "d.png")
     (tmp_path / "t.csv").write_text("path,label,part\na.png,good,one\nb.png,good,\nc.png,good,one\nd.png,bad,one\n")
     found = datasets.detect(tmp_path / "t.csv")
     defects, _ = defects_at("test", tmp_path / "t.csv", found)
@@ -74,7 +74,7 @@ def test_a_table_says_which_part_a_picture_shows(tmp_path):
 
 
 def test_a_part_that_is_not_in_every_good_name_is_said(tmp_path):
-    good = good_in(pictures(tmp_path, "part1.png", "other.png"))
+    good = good_in(images(tmp_path, "part1.png", "other.png"))
     with pytest.raises(
         UsageError, match=r"'part\(.*matches nothing in other\.png\. Expected a match in the name of ev"
     ):
@@ -83,21 +83,21 @@ def test_a_part_that_is_not_in_every_good_name_is_said(tmp_path):
         gather(good, [], "(", **READING)
 
 
-def test_a_good_picture_that_is_given_as_defective_is_refused(tmp_path):
-    good = good_in(pictures(tmp_path / "good", "a.png", "b.png"))
-    pictures(tmp_path / "bad", "x.png", "y.png=b.png")
+def test_a_good_image_that_is_given_as_defective_is_refused(tmp_path):
+    good = good_in(images(tmp_path / "good", "a.png", "b.png"))
+    images(tmp_path / "bad", "x.png", "y.png=b.png")
     defects, _ = defects_at(str(tmp_path / "bad"), tmp_path / "good", datasets.detect(tmp_path / "good"))
     with pytest.raises(
-        DataError, match=r"y\.png is given as defective, and has the same pixels as .*good picture b\.png"
+        DataError, match=r"y\.png is given as defective, and has the same pixels as .*good image b\.png"
     ):
         gather(good, defects, **READING)
 
 
-def test_a_picture_that_cannot_be_read_is_named_or_left_out(tmp_path):
-    pictures(tmp_path, "a.png", "b.png")
-    (tmp_path / "c.png").write_bytes(b"this is no picture")
+def test_a_image_that_cannot_be_read_is_named_or_left_out(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    (tmp_path / "c.png").write_bytes(b"this is no image")
     good = good_in(tmp_path)
-    with pytest.raises(PictureError, match=r"c\.png"):
+    with pytest.raises(ImageError, match=r"c\.png"):
         gather(good, [], **READING)
     bad = []
     assert len(gather(good, [], **READING, on_bad=bad.append).good) == 2
@@ -111,23 +111,23 @@ def test_defects_of_the_test_split_have_to_be_asked_for_and_are_said_to_be_spent
         assert {Path(sample.name).name for sample in defects} == {"00.jpg", "01.jpg", "02.jpg", "03.jpg"}
         assert all(sample.kind != "good" for sample in defects)
         assert any(
-            "4 defective pictures of the test split of" in n and "no independent test any more" in n for n in notes
+            "4 defective images of the test split of" in n and "no independent test any more" in n for n in notes
         )
     _, notes = defects_at(str(hazelnut / "test"), hazelnut, found)
-    assert "3 pictures in folders of good ones left out" in notes[0]
+    assert "3 images in folders of good ones left out" in notes[0]
     shutil.copytree(hazelnut / "test/colour", tmp_path / "others")
     assert defects_at(str(tmp_path / "others"), hazelnut, found)[1] == []
 
 
 def test_kinds_are_the_names_of_folders(tmp_path):
-    pictures(tmp_path / "bad", "x.png", "scratch/y.png", "OK/z.png")
+    images(tmp_path / "bad", "x.png", "scratch/y.png", "OK/z.png")
     defects, notes = defects_at(str(tmp_path / "bad"), tmp_path, datasets.Dataset(""))
     assert [(Path(sample.name).name, sample.kind) for sample in defects] == [("y.png", "scratch"), ("x.png", "defect")]
-    assert "1 picture in folders of good ones left out" in notes[0]
+    assert "1 image in folders of good ones left out" in notes[0]
 
 
 def test_a_table_labels_its_defects(tmp_path):
-    pictures(tmp_path, "x.png", "y.png")
+    images(tmp_path, "x.png", "y.png")
     (tmp_path / "t.csv").write_text("path,label\nx.png,good\ny.png,scratch\n")
     defects, _ = defects_at(str(tmp_path / "t.csv"), tmp_path, datasets.Dataset(""))
     assert [(Path(sample.name).name, sample.kind) for sample in defects] == [("y.png", "scratch")]
@@ -137,14 +137,14 @@ def test_a_table_labels_its_defects(tmp_path):
     ("where", "error", "said"),
     [
         ("nowhere", UsageError, "--defects is 'nowhere', and there is no such folder or table"),
-        ("test", DataError, "there are no defective pictures to test on"),
-        ("GOOD", DataError, "all of its pictures are in a folder of good ones"),
-        ("TABLE", DataError, "expected defective pictures"),
-        ("EMPTY", DataError, "holds no pictures"),
+        ("test", DataError, "there are no defective images to test on"),
+        ("GOOD", DataError, "all of its images are in a folder of good ones"),
+        ("TABLE", DataError, "expected defective images"),
+        ("EMPTY", DataError, "holds no images"),
     ],
 )
 def test_what_holds_no_defects_is_said(tmp_path, hazelnut, where, error, said):
-    pictures(tmp_path, "good/a.png")
+    images(tmp_path, "good/a.png")
     (tmp_path / "t.csv").write_text("path,label\ngood/a.png,good\n")
     (tmp_path / "empty").mkdir()
     places = {"GOOD": tmp_path / "good", "TABLE": tmp_path / "t.csv", "EMPTY": tmp_path / "empty"}
