@@ -18,8 +18,9 @@ import torch
 from common import elpv_root, machine, write_json
 
 from patchcore import Detector, Recipe
-from patchcore.data import datasets
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Dataset
+from patchcore.measure.evaluation import evaluate
 
 LAYOUTS = {
     "transistor": "mvtec_transistor/transistor",
@@ -30,10 +31,10 @@ CELLS = {"ELPV mono": "mono", "ELPV poly": "poly"}
 COLUMNS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
 
 
-def dataset(data: Path, name: str) -> datasets.Dataset:
+def dataset(data: Path, name: str) -> Dataset:
     if name in LAYOUTS:
-        return datasets.detect(data / LAYOUTS[name])
-    return datasets.detect(elpv_root() / CELLS[name])
+        return detect(data / LAYOUTS[name])
+    return detect(elpv_root() / CELLS[name])
 
 
 def main() -> None:

@@ -35,10 +35,10 @@ from torch import Tensor
 
 from patchcore import Detector, Recipe
 from patchcore.backbones import build, engine
-from patchcore.calibration import Calibration
-from patchcore.data.datasets import samples
+from patchcore.verdict.calibration import Calibration
+from patchcore.data.resolve import samples
 from patchcore.data.images import read
-from patchcore.embedder import Embedder
+from patchcore.pipeline.embed import Embedder
 from patchcore.maths.coreset import k_center_greedy, select
 from patchcore.maths.neighbours import near_pairs, nearest
 from patchcore.memory.bank import Bank

@@ -82,7 +82,7 @@ def nothing() -> Any:
 def predict(model: Path, images: Path) -> float:
     """Milliseconds for one image, from path to verdict and map: the median of 20."""
     from patchcore import Detector
-    from patchcore.data.datasets import images_in
+    from patchcore.data.sample import images_in
 
     detector, taken = Detector.load(model, device="cpu"), []
     paths = images_in(images, recursive=True)[:23]

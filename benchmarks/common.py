@@ -48,7 +48,7 @@ def embeddings(embedder: Any, images: list[Path]) -> Any:
     """The half-precision patches of all images, (N, D)."""
     import torch
 
-    from patchcore.data.datasets import samples
+    from patchcore.data.resolve import samples
 
     stream = embedder.stream(
         samples(images),
@@ -68,8 +68,8 @@ def calibrated_weights(name: str, side: int, folder: Path) -> Path:
 
     from patchcore import Recipe
     from patchcore.backbones import build
-    from patchcore.data.datasets import samples
-    from patchcore.embedder import Embedder
+    from patchcore.data.resolve import samples
+    from patchcore.pipeline.embed import Embedder
 
     recipe = Recipe(backbone=name, size=side, resize="stretch")
     embedder = Embedder(recipe, build(name, "random", recipe.taps, (side, side)), torch.device("cpu"))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from patchcore import Recipe
 from patchcore.backbones import build
-from patchcore.embedder import Embedder
+from patchcore.pipeline.embed import Embedder
 from patchcore.maths.coreset import k_center_greedy
 
 PEER = """

@@ -16,8 +16,8 @@ import torch
 from common import machine, mono_cells, seconds, summary, write_json
 
 from patchcore import Detector, Recipe
-from patchcore.data.datasets import samples
-from patchcore.data.loading import in_order, load
+from patchcore.data.resolve import samples
+from patchcore.pipeline.workers import in_order, load
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from patchcore.fitting import choose_device
+from patchcore.backbones.engines import choose_device
 from patchcore.inspection import ApproximateGreedyCoresetSampler, PatchCore, backbones, detector_of, metrics, utils
 from patchcore.inspection.datasets.mvtec import DatasetSplit, MVTecDataset
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore.calibration import Calibration, hold_out
+from patchcore.verdict.calibration import Calibration, hold_out
 
 shares = st.floats(0.01, 0.99)
 seeds = st.integers(0, 10_000)

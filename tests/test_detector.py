@@ -31,7 +31,7 @@ from patchcore import (
     UsageError,
     WeightsError,
 )
-from patchcore.data.datasets import samples
+from patchcore.data.resolve import samples
 
 
 class Tiny(nn.Module):

@@ -9,8 +9,8 @@ from torch import nn
 
 from patchcore import BackboneError, Detector, ImageError, Recipe, RecipeError
 from patchcore.backbones import build, wrap
-from patchcore.data.datasets import samples
-from patchcore.embedder import Embedder
+from patchcore.data.resolve import samples
+from patchcore.pipeline.embed import Embedder
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from patchcore import DataError, Detector, ImageError, Recipe, RecipeError, UsageError, store
-from patchcore.data import datasets
+from patchcore import DataError, Detector, ImageError, Recipe, RecipeError, UsageError
+from patchcore.model import store
+from patchcore.data.resolve import detect
 from patchcore.ensemble import banks_of
-from patchcore.evaluation import evaluate
+from patchcore.measure.evaluation import evaluate
 from patchcore.maths.thresholds import fit_threshold
 
 A = {"backbone": "efficientnet_lite0", "size": 96, "resize": "stretch", "ratio": 0.05, "image_score": "top_share"}
@@ -104,7 +105,7 @@ def test_the_threshold_comes_from_the_joined_scores_of_images_held_out(fitted, a
 
 
 def test_defects_are_found_and_evaluated(fitted, hazelnut):
-    evaluation = evaluate(fitted, datasets.detect(hazelnut).test)
+    evaluation = evaluate(fitted, detect(hazelnut).test)
     assert evaluation.metrics["image_auroc"] == 1
     assert evaluation.metrics["pixel_auroc"] > 0.9
     evaluation.results[0][1].overlay()

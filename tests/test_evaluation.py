@@ -8,15 +8,16 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from patchcore import DataError, Detector, ImageError
-from patchcore.data import datasets
-from patchcore.evaluation import Evaluation, evaluate
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Sample
+from patchcore.measure.evaluation import Evaluation, evaluate
 
 IMAGE, PIXEL = {"image_auroc", "image_ap", "image_f1_max"}, {"pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05"}
 
 
 @pytest.fixture(scope="module")
-def samples(hazelnut) -> list[datasets.Sample]:
-    return datasets.detect(hazelnut).test
+def samples(hazelnut) -> list[Sample]:
+    return detect(hazelnut).test
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +62,14 @@ def test_a_detector_without_threshold_is_unsure_of_everything(hazelnut, small_re
 
 
 def test_without_labels_there_is_nothing_to_measure(detector, hazelnut):
-    unlabelled = [datasets.Sample("a", hazelnut / "test/good/04.jpg")]
-    for found in ([], unlabelled, datasets.detect(hazelnut / "test/good").test):
+    unlabelled = [Sample("a", hazelnut / "test/good/04.jpg")]
+    for found in ([], unlabelled, detect(hazelnut / "test/good").test):
         with pytest.raises(DataError, match=r"no labelled images.*test/<kind> folders, or a CSV table"):
             evaluate(detector, found)
 
 
 def test_unlabelled_images_are_left_out(detector, samples, evaluation):
-    more = [*samples, datasets.Sample("unlabelled", samples[0].image)]
+    more = [*samples, Sample("unlabelled", samples[0].image)]
     assert evaluate(detector, more).metrics == evaluation.metrics
 
 
@@ -113,7 +114,7 @@ def test_a_mask_of_another_size_is_named_with_both_sizes(detector, samples, tmp_
 
 def test_a_bad_image_stops_the_evaluation_unless_it_may_be_left_out(detector, samples, evaluation, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"")
-    more = [*samples, datasets.Sample("bad.png", tmp_path / "bad.png", "colour", samples[0].mask)]
+    more = [*samples, Sample("bad.png", tmp_path / "bad.png", "colour", samples[0].mask)]
     with pytest.raises(ImageError, match=r"bad\.png: an empty file"):
         evaluate(detector, more)
     errors = []

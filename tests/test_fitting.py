@@ -51,7 +51,7 @@ def stores(monkeypatch):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr("patchcore.fitting.PatchStore", Spy)
+    monkeypatch.setattr("patchcore.pipeline.learn.PatchStore", Spy)
     return made
 
 
@@ -116,7 +116,7 @@ def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, 
     if stage == "choosing":
         monkeypatch.setattr("patchcore.maths.coreset.select", breaks)
     if stage == "calibrating":
-        monkeypatch.setattr("patchcore.fitting.patch_scores", breaks)
+        monkeypatch.setattr("patchcore.pipeline.learn.patch_scores", breaks)
     with pytest.raises(type(error)):
         detector.fit(images(), memory=1)
     assert stores[-1].spilled

@@ -81,7 +81,7 @@ def test_the_reader_sees_imports_at_the_top_in_functions_and_of_modules():
     found = set(edges())
     assert ("patchcore.maths.maps", "patchcore.maths.resize") in found
     assert ("patchcore.cli.fit", "patchcore.detector") in found
-    assert ("patchcore.detector", "patchcore.archive") in found
+    assert ("patchcore.detector", "patchcore.model.file") in found
     assert ("patchcore", "patchcore.errors") in found
     assert ("patchcore", "patchcore.detector") not in found  # for type checkers alone
 

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchcore import Detector, signing
+from patchcore import Detector
+from patchcore.model import signing
 from patchcore.errors import MissingExtraError, SignatureError, StoreError, UsageError
 
 # RFC 8032, section 7.1, test 1.
@@ -123,7 +124,7 @@ def test_a_model_with_one_changed_byte_is_not_even_opened(signed, keys, where, m
     data = bytearray(signed.read_bytes())
     data[int(where * len(data))] ^= 1
     signed.write_bytes(data)
-    monkeypatch.setattr("patchcore.store.read", lambda path: pytest.fail("it was read"))
+    monkeypatch.setattr("patchcore.model.store.read", lambda path: pytest.fail("it was read"))
     with pytest.raises(SignatureError, match="changed after signing"):
         Detector.load(signed, require_signature=keys / "public.pem")
 

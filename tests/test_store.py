@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from patchcore import store
+from patchcore.model import store
 from patchcore.errors import StoreError
 
 

@@ -27,8 +27,9 @@ from patchcore.errors import (
 )
 
 if TYPE_CHECKING:
+    from patchcore.data.reading import Reading
     from patchcore.detector import Detector
-    from patchcore.recipe import Recipe
+    from patchcore.recipe.fields import Recipe
     from patchcore.result import Result
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ __all__ = [
     "MissingExtraError",
     "NotFittedError",
     "PatchcoreError",
+    "Reading",
     "Recipe",
     "RecipeError",
     "Result",
@@ -50,7 +52,7 @@ __all__ = [
     "__version__",
 ]
 
-_LAZY = {"Detector": "detector", "Recipe": "recipe", "Result": "result"}
+_LAZY = {"Detector": "detector", "Reading": "data.reading", "Recipe": "recipe", "Result": "result"}
 
 
 def __getattr__(name: str) -> object:

@@ -8,8 +8,8 @@ import pytest
 from patchcore import DataError, Detector
 from patchcore.benchmark.cells import Options
 from patchcore.benchmark.measure import measure
-from patchcore.data.datasets import detect
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.measure.evaluation import evaluate
 
 
 def test_figures_are_those_of_a_fit_and_an_evaluation(tmp_path, category, cell):

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from cli_helpers import SMALL, lines
 
-from patchcore import Detector, Recipe, store
+from patchcore import Detector, Recipe
+from patchcore.model import store
 
 KEYS = {
     "path",
@@ -332,7 +333,7 @@ def test_a_limit_that_cannot_be_is_wrong_usage_and_no_image_is_read(arguments, m
 def test_memory_and_threads_do_not_change_the_file(run, few, tmp_path, monkeypatch):
     assert run("fit", few, "-o", tmp_path / "a", *SMALL, "--memory", "2GB", "--threads", 1).exit_code == 0
     assert run("fit", few, "-o", tmp_path / "b", *SMALL, "--threads", 2).exit_code == 0
-    monkeypatch.setattr("patchcore.fitting._LEAST_MEMORY", 1)
+    monkeypatch.setattr("patchcore.pipeline.learn._LEAST_MEMORY", 1)
     assert run("fit", few, "-o", tmp_path / "c", *SMALL, "--memory", 1).exit_code == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
@@ -401,8 +402,8 @@ def test_several_recipes_make_an_ensemble_in_one_file(run, few, hazelnut, tmp_pa
     )
     assert done.exit_code == 0, done.stderr
     recipe = Detector.load(out).recipe
-    assert [part.size for part in recipe.parts] == [96, 96]
-    assert [part.scaling for part in recipe.parts] == ["channel", "none"]
+    assert [part.size for part in recipe.each] == [96, 96]
+    assert [part.scaling for part in recipe.each] == ["channel", "none"]
     assert (recipe.seed, recipe.false_reject_rate) == (5, 0.2)
     (row,) = lines(done.stdout)
     (header,) = lines(run("info", out, "--json").stdout)
@@ -420,7 +421,7 @@ def test_an_ensemble_may_be_a_recipe_file(run, few, tmp_path):
     mine = tmp_path / "mine.json"
     mine.write_text(json.dumps({"members": ["fast", {"base": "fast", "size": 96}], "seed": 2}))
     assert run("fit", few, "-o", tmp_path / "two.patchcore", "--recipe", mine, "--seed", 4).exit_code == 0
-    assert [part.seed for part in Detector.load(tmp_path / "two.patchcore").recipe.parts] == [4, 4]
+    assert [part.seed for part in Detector.load(tmp_path / "two.patchcore").recipe.each] == [4, 4]
 
 
 def test_recipes_that_cannot_be_joined_say_why(run, few, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from cli_helpers import lines
 
-from patchcore import Detector, Recipe, __version__, store
+from patchcore import Detector, Recipe, __version__
+from patchcore.model import store
 
 KEYS = {
     "format",

@@ -7,7 +7,7 @@ import pytest
 from cli_helpers import SMALL, lines
 from PIL import Image
 
-from patchcore.data.datasets import detect
+from patchcore.data.resolve import detect
 from patchcore.data.layouts import DATASETS, elpv
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
-from patchcore.data.datasets import Dataset, Sample, detect, draw, images_in, is_one, limited, samples
+from patchcore.data.resolve import detect, is_one, limited, samples
+from patchcore.data.sample import Dataset, Sample, images_in, uniform
 from patchcore.errors import DataError, UsageError
 
 

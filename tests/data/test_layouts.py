@@ -10,7 +10,7 @@ from PIL import Image
 
 from patchcore import Detector
 from patchcore.data import layouts
-from patchcore.data.datasets import detect, samples
+from patchcore.data.resolve import detect, samples
 from patchcore.data.layouts import categories, elpv
 from patchcore.data.masks import read_mask
 from patchcore.errors import DataError
@@ -501,7 +501,7 @@ def test_the_list_of_tiles_to_test_on_is_whole():
 
 def test_a_detector_fits_and_measures_such_a_tree(tmp_path, hazelnut, small_recipe):
     """Real photographs in the layouts of BTAD and VisA."""
-    from patchcore.evaluation import evaluate
+    from patchcore.measure.evaluation import evaluate
 
     good, bad = sorted((hazelnut / "train/good").iterdir()), sorted((hazelnut / "test/colour").iterdir())
     root = tmp_path / "01"

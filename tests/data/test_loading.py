@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from patchcore.data.datasets import Sample
-from patchcore.data.loading import in_order, load
+from patchcore.data.sample import Sample
+from patchcore.pipeline.workers import in_order, load
 from patchcore.errors import ImageError
 
 

@@ -11,7 +11,7 @@ import torch
 from export_helpers import fitted, images
 
 from patchcore import Detector, Recipe, UsageError
-from patchcore.archive import parts_of
+from patchcore.model.file import parts_of
 from patchcore.export import sides
 from patchcore.export.formats import capture
 from patchcore.export.graph import OUTPUTS

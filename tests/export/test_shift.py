@@ -12,7 +12,7 @@ from export_helpers import images, labelled
 from sklearn.metrics import roc_auc_score
 
 from patchcore import Detector, ExportError, ImageError, UsageError, export
-from patchcore.archive import parts_of
+from patchcore.model.file import parts_of
 from patchcore.data.sample import Sample
 from patchcore.export.shift import Shift, Trial, split
 from patchcore.memory.bank import Bank

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore import MissingExtraError, NotFittedError, StoreError, UsageError, store
+from patchcore import MissingExtraError, NotFittedError, StoreError, UsageError
+from patchcore.model import store
 from patchcore.inspection import ApproximateFaissNN, ExactNN, FaissNN, NearestNeighbourScorer
 
 EXACT = {"engine": ExactNN, "faiss": FaissNN}

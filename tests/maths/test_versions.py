@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from patchcore.maths.versions import Version, changed
+from patchcore.maths.augmentation import Version, changed
 
 PILLOW = {
     "flip_h": Image.Transpose.FLIP_LEFT_RIGHT,

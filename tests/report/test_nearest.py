@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from patchcore import Detector
-from patchcore.data import datasets
-from patchcore.data.datasets import Dataset
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Dataset
 from patchcore.report import Sources
 from patchcore.report.images import hottest, nearest_good
 
@@ -68,7 +68,7 @@ def test_a_folder_may_lie_deeper_than_the_name_says(detector, hazelnut, result):
 
 
 def test_a_data_set_root_knows_its_training_images_by_table(detector, hazelnut, result):
-    sources = Sources.of(datasets.detect(hazelnut / "train/good"), hazelnut / "train/good")
+    sources = Sources.of(detect(hazelnut / "train/good"), hazelnut / "train/good")
     assert not nearest_good(detector, result, sources).missing
 
 
@@ -76,7 +76,7 @@ def test_images_that_were_fitted_by_absolute_paths_are_found(hazelnut, small_rec
     rows = "".join(f"{path},good,train\n" for path in sorted((hazelnut / "train/good").iterdir())[:4])
     table = tmp_path / "nuts.csv"
     table.write_text(f"path,label,split\n{rows}{hazelnut / 'test/good/04.jpg'},good,test\n", "utf-8")
-    found = datasets.detect(table)
+    found = detect(table)
     detector = Detector(small_recipe).fit(found)
     result = detector.predict(hazelnut / "test/colour/00.jpg")
     assert not nearest_good(detector, result, Sources.of(found, table)).missing

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from patchcore import DataError, Detector, ImageError, StoreError
-from patchcore.data import datasets
-from patchcore.data.datasets import Sample
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Sample
+from patchcore.measure.evaluation import evaluate
 from patchcore.report import Sources, render, write
 
 VOID = {"meta", "link", "img", "br", "rect", "line", "path", "polyline"}
@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def samples(hazelnut):
-    return datasets.detect(hazelnut).test
+    return detect(hazelnut).test
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def evaluation(detector, samples):
 
 @pytest.fixture(scope="module")
 def sources(hazelnut):
-    return Sources.of(datasets.detect(hazelnut), hazelnut)
+    return Sources.of(detect(hazelnut), hazelnut)
 
 
 @pytest.fixture(scope="module")

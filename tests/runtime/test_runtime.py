@@ -17,7 +17,7 @@ from patchcore_runtime import ExportError, ImageError, SignatureError, load, ver
 from PIL import Image
 
 import patchcore
-from patchcore import signing
+from patchcore.model import signing
 from patchcore.cli import main
 
 FORMATS = ("onnx", "openvino")

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from patchcore import Detector, UsageError
-from patchcore.data import datasets
+from patchcore.data.resolve import detect
 from patchcore.tuning import Candidate, cross_validate, gather
 
 
 @pytest.fixture(scope="module")
 def images(hazelnut):
-    found = datasets.detect(hazelnut)
+    found = detect(hazelnut)
     defects = [sample for sample in found.test if sample.kind != "good"][:2]
     return gather(found.train[:6], defects, threads=1, max_pixels=10**8)
 

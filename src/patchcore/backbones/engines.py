@@ -23,6 +23,21 @@ _LARGEST_ERROR = {"fp32": 1e-4, "bf16": 0.25}  # of a tap against torch's, relat
 _CONVERTING = threading.Lock()  # tracing, and the filters of warnings, belong to the whole process
 
 
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` is CUDA, else MPS, else the CPU. Errors: UsageError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # its text lists every device that torch has ever known
+        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda, cuda:0 or mps.") from None
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"device is {name!r}, which cannot be used here ({reason}). Try auto or cpu.") from None
+
+
 def check(name: str, precision: str, device: torch.device) -> None:
     """Errors: UsageError for what there is not, MissingExtraError where OpenVINO is not installed."""
     for what, got, known in (("engine", name, ENGINES), ("precision", precision, PRECISIONS)):

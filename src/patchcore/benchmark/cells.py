@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from patchcore import __version__
-from patchcore.data import MAX_PIXELS, datasets
 from patchcore.data.layouts import categories
+from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.resolve import detect
 from patchcore.errors import DataError, UsageError
-from patchcore.recipe import Recipe
+from patchcore.recipe.fields import Recipe
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Cell:
             **self.names,
             "data": self.data,
             "fields": self.recipe.to_dict(),
-            "weights": [_content(one.weights) for one in self.recipe.parts],
+            "weights": [_content(one.weights) for one in self.recipe.each],
             "options": {name: value for name, value in options.items() if name not in ("threads", "memory")},
             "version": __version__,
         }
@@ -138,7 +139,7 @@ def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[
     found: dict[tuple[Source, int], int] = {}
     for source in sources if any(shots) else ():
         try:
-            had = len(datasets.detect(source.path).train)
+            had = len(detect(source.path).train)
         except (DataError, OSError):  # the cell's own process says what is wrong
             continue
         found |= {(source, n): had for n in shots if n is not None and had < n}
@@ -148,7 +149,7 @@ def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[
 def digest(path: Path) -> str:
     """What a category holds: its images' and masks' names, kinds and sizes in bytes; nothing if it is broken."""
     try:
-        found = datasets.detect(path)
+        found = detect(path)
     except (DataError, OSError):  # the cell's own process says what is wrong
         return ""
     parts = [

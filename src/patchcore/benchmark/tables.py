@@ -12,7 +12,7 @@ from patchcore.benchmark.journal import Row
 from patchcore.benchmark.published import AVERAGE, METRICS, Published
 from patchcore.benchmark.runner import Outcome
 from patchcore.errors import counted
-from patchcore.store import appearing
+from patchcore.model.store import appearing
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from patchcore.data import MAX_PIXELS
+from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ class _DataPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not Path(value).exists():
-            from patchcore.data.layouts import layout_of
+            from patchcore.data.layouts import is_there, located
 
-            if layout_of(Path(value)):
-                return Path(value)
+            if is_there(path := located(value)):
+                return path
         return super().convert(value, param, ctx)
 
 

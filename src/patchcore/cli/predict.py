@@ -22,7 +22,7 @@ from patchcore.cli.common import (
     say,
     whole_file,
 )
-from patchcore.errors import DataError, UsageError
+from patchcore.errors import UsageError
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -47,7 +47,6 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
     show_default=True,
     help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
 )
-@click.option("--recursive", is_flag=True, help="Look in sub-folders too.")
 @click.option("--fail-exit", is_flag=True, help="Exit with 3 if an image failed.")
 @max_pixels_option
 @detector_options
@@ -58,7 +57,6 @@ def predict(
     images: tuple[Path, ...],
     output: Path | None,
     map_format: Literal["tiff", "npy"],
-    recursive: bool,
     fail_exit: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
@@ -69,12 +67,13 @@ def predict(
     JSON keys per image: path (as given), score, normalised, threshold, decision, seconds; or path, error for an
     image that could not be read.
     """
-    from patchcore.data.datasets import Sample
+    from patchcore.data.reading import Reading
+    from patchcore.data.sample import Sample
 
     # One image of several that has gone is reported, and the others go on; none at all is a mistyped path.
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
-    paths = list(_expand(images, recursive))
+    paths = list(_expand(images))
     detector = load(model)
     failed = False
     rows: list[dict[str, Any]] = []
@@ -84,8 +83,7 @@ def predict(
     names = _file_names(paths)
     results = detector.stream(
         [Sample(str(path), path) for path, _ in paths],
-        on_bad=bad,
-        max_pixels=max_pixels,
+        reading=Reading(max_pixels, bad),
         progress=len(paths) > 1,
     )
     for result in results:
@@ -119,20 +117,15 @@ def predict(
         raise SystemExit(3)
 
 
-def _expand(images: tuple[Path, ...], recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """(image, its path relative to the folder it was found in)."""
-    from patchcore.data.datasets import images_in
+def _expand(images: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
+    """(image, its path relative to what it was found in)."""
+    from patchcore.data.resolve import resolve
 
     for path in images:
-        if not path.is_dir():
-            yield path, Path(path.name)
-            continue
-        try:
-            found = images_in(path, recursive)
-        except DataError as error:
-            images_in(path, recursive=True)  # where that finds none either, it says so
-            raise DataError(f"{error} --recursive looks in all of them.") from None
-        yield from ((one, one.relative_to(path)) for one in found)
+        given = resolve(path)
+        for sample in given.samples:
+            found = Path(str(sample.image))
+            yield found, found.relative_to(path) if found.is_relative_to(path) else Path(found.name)
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:

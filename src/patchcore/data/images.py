@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from patchcore.data import MAX_PIXELS, deep_colour
+from patchcore.data import deep_colour
+from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError
 
 ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from patchcore import store
 from patchcore.errors import MissingExtraError, NotFittedError, StoreError, UsageError
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.memory.bank import MARGIN
+from patchcore.model import store
 
 Array = NDArray[Any]
 

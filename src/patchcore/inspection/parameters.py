@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchcore import store
 from patchcore.errors import StoreError
 from patchcore.inspection import plain_pickle
+from patchcore.model import store
 
 _JSON, _PICKLE = "patchcore_params.json", "patchcore_params.pkl"
 _FORMAT = 1

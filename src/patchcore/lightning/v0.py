@@ -30,11 +30,11 @@ from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.lightning_model import Patchcore
 from patchcore.lightning.torch_model import RECIPE, about_to_load
 from patchcore.lightning.torch_model import PatchcoreModel as PatchcoreModelV1
-from patchcore.maths import maps
 from patchcore.maths.embedding import embed
 from patchcore.maths.resize import Frame
 from patchcore.maths.softmax_score import softmax_score
 from patchcore.maths.tiling import Tiling
+from patchcore.pipeline.score import anomaly_map
 
 __all__ = ["AnomalyMapGenerator", "DynamicBufferModule", "PatchcoreLightning", "PatchcoreModel"]
 
@@ -58,7 +58,7 @@ class AnomalyMapGenerator:
         self.input_size = sides("input_size", input_size)
         self.sigma = sigma
         self._frame = Frame(self.input_size, self.input_size, self.input_size)
-        self._options = {**RECIPE.map_options, "sigma": float(sigma)}
+        self._recipe = RECIPE.replace(sigma=float(sigma))
 
     def compute_anomaly_map(self, patch_scores: Scores, feature_map_shape: Sequence[int]) -> Tensor:
         """Distances (B*h*w, k), nearest first -> smoothed maps (B, 1, height, width) of the nearest one.
@@ -67,7 +67,7 @@ class AnomalyMapGenerator:
         cell's value is repeated over its pixels.
         """
         values, (width, height) = self._by_image(patch_scores, feature_map_shape)
-        return maps.anomaly_map(values[..., 0].unflatten(1, (1, height, width)), self._frame, **self._options)
+        return anomaly_map(self._recipe, values[..., 0].unflatten(1, (1, height, width)), self._frame)
 
     @staticmethod
     def compute_anomaly_score(patch_scores: Scores) -> Tensor:

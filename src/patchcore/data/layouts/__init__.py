@@ -16,7 +16,7 @@ image; without, `evaluate` gives the image figures alone.
 
 Data of your own: a folder of good images, the MVTec AD layout (masks and even `test` may be missing;
 a mask may also be called `STEM.png`), or a CSV table with the columns `path`, `label`, `mask`, `split`
-and `part` (which item an image shows: `patchcore tune` keeps those of one together).
+and `part` (which part an image shows: `patchcore tune` keeps those of one together).
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ DATASETS: tuple[About, ...] = (
     elpv.ABOUT,
 )
 
+_INSTALLED = "installed:elpv"
 _DEPTH = 3  # a folder of datasets, a dataset, a category
 
 
@@ -91,6 +92,25 @@ LAYOUTS = (
     Layout(mvtec_loco.holds, mvtec_loco.read, mvtec_loco.ABOUT.name),
     Layout(mvtec_ad.holds, mvtec_ad.read),
 )
+
+
+def located(place: str | os.PathLike[str]) -> Path:
+    """The path of a place; `installed:elpv`, or with a category behind a slash, is that of the installed package.
+
+    Errors: DataError if that is not installed.
+    """
+    name, slash, category = os.fspath(place).partition("/")
+    if name != _INSTALLED:
+        return Path(place)
+    root = elpv.installed()
+    if root is None:
+        raise DataError(f"{os.fspath(place)}: not installed. {elpv.ABOUT.get}")
+    return root / category if slash else root
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path names something: a file, a folder, or a category that is no folder of its own."""
+    return path.exists() or layout_of(path) is not None
 
 
 def layout_of(path: Path) -> Layout | None:

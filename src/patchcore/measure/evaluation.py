@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from patchcore.data import MAX_PIXELS
-from patchcore.data.datasets import GOOD, Sample
-from patchcore.data.loading import OnBad
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
+from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError
 from patchcore.maths import metrics
@@ -77,9 +76,8 @@ def evaluate(
     detector: Detector,
     samples: Iterable[Sample],
     *,
+    reading: Reading | None = None,
     progress: bool = False,
-    on_bad: OnBad | None = None,
-    max_pixels: int = MAX_PIXELS,
 ) -> Evaluation:
     """Image and pixel metrics over labelled samples.
 
@@ -92,14 +90,14 @@ def evaluate(
             "There are no labelled images to evaluate on. Expected test/<kind> folders, or a CSV table with a "
             "label column."
         )
-    stream = detector.stream(samples, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
-    results = [(result.sample, result) for result in stream]
+    reading = reading or Reading()
+    results = [(result.sample, result) for result in detector.stream(samples, reading=reading, progress=progress)]
     measured = metrics.image_metrics([r.score for _, r in results], [s.kind != GOOD for s, _ in results])
     masked = all(sample.mask is not None for sample, _ in results if sample.kind != GOOD)
     curve = None
     if masked and any(sample.mask for sample, _ in results):
         masks = [
-            read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
+            read_mask(sample.mask, result.frame.source, reading.max_pixels) if sample.mask else None
             for sample, result in results
         ]
         curve = metrics.pixel_curve((result.map for _, result in results), masks)

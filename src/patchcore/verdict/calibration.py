@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patchcore.data.datasets import draw
-from patchcore.embedder import Embedded
-from patchcore.errors import DataError, counted
+from patchcore.data.sample import uniform
+from patchcore.errors import counted
 from patchcore.maths.thresholds import fit_threshold, needed_scores
 
 # Thresholds stand so much above the score that sets them, as a share of it. An image's score moves in its last
@@ -80,28 +79,12 @@ class Calibration:
 def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Which of n images make the bank, and which are held out to set the threshold.
 
-    Those with the lowest numbers, drawn from the seed and the image's position alone, are held
+    Those with the lowest random numbers, from the seed and the image's position alone, are held
     out: the share of n, rounded. At least one image is in the bank and, from two on, at least one
     is held out, unless the share is 0.
     """
     if n < 2 or share == 0:
         return list(range(n)), []
     count = min(max(1, round(share * n)), n - 1)
-    held = set(sorted(range(n), key=lambda index: draw(seed, index, "calibration"))[:count])
+    held = set(sorted(range(n), key=lambda index: uniform(seed, index, "calibration"))[:count])
     return [i for i in range(n) if i not in held], sorted(held)
-
-
-def unseen(good: Iterable[Embedded], learned: Container[bytes]) -> Iterator[Embedded]:
-    """The images that set the threshold, as they come; DataError for one that was learned from.
-
-    `learned`: the digests of the training images' pixels. A threshold from the same images would
-    be far too low: each of them is in the bank, at a distance of nearly 0.
-    """
-    for one in good:
-        if one.loaded.digest in learned:
-            raise DataError(
-                f"{one.loaded.sample.name}: this calibration image is among the training images too, so its "
-                "score says nothing about new parts. Calibrate with other good images, or leave `calibration` out: "
-                "a share of the training images is then held out."
-            )
-        yield one

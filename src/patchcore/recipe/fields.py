@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from patchcore.errors import RecipeError, explain_fields, nearest_name
-from patchcore.maths.versions import Version
-from patchcore.named import NAMED
+from patchcore.maths.augmentation import Augmentation
+from patchcore.recipe.named import NAMED
 
 Positive = Annotated[int, Field(gt=0)]
 Tap = Annotated[int, Field(gt=0)] | str
@@ -28,57 +28,59 @@ class Recipe(BaseModel):
 
     # Images
     size: Positive | tuple[Positive, Positive] = Field(
-        256, description="Size in pixels that `resize` brings an image to: a side, or (height, width)."
+        default=256, description="Size in pixels that `resize` brings an image to: a side, or (height, width)."
     )
     resize: Literal["area", "stretch", "short_side", "letterbox"] = Field(
-        "area",
+        default="area",
         description="`area` keeps the proportions and gives the image the area of `size`; `stretch` changes the "
         "proportions to those of `size`; `short_side` brings the shorter side to `size`, and then cuts the "
         "centre if `crop` is set; `letterbox` fits the whole image into `size`, its padding left out of the "
         "bank and of every score.",
     )
     crop: Positive | None = Field(
-        None, description="With `short_side`: side of the square cut from the centre. None keeps the whole image."
+        default=None,
+        description="With `short_side`: side of the square cut from the centre. None keeps the whole image.",
     )
     value_range: tuple[float, float] | None = Field(
-        None,
+        default=None,
         description="Pixel values that stand for black and white. None: 0-255 for uint8, 0-65535 for uint16, "
         "0-1 for float. State it for 12-bit images in 16-bit files, and for other float images.",
     )
 
     interpolation: Literal["weights", "bilinear", "bicubic"] = Field(
-        "weights",
+        default="weights",
         description="Kernel of the resize, always antialiased: what the weights were trained with, or stated.",
     )
     exposure: Literal["as_is", "even"] = Field(
-        "even",
+        default="even",
         description="`even` brings every image to one brightness and contrast, those of the whole of it: light "
         "changes from image to image. `as_is` leaves them, where a part that is too dark or too bright as a whole "
         "is a defect.",
     )
     tile: Positive | tuple[Positive, Positive] | None = Field(
-        None,
+        default=None,
         description="Side, or (height, width), of the tiles in which the network reads the resized image, in pixels "
         "of its input: for a `size` that is too large to be read at once. Their taps are joined on the full grid. A "
         "multiple of the taps' strides. None reads it whole.",
     )
     tile_stride: Positive | tuple[Positive, Positive] | None = Field(
-        None,
+        default=None,
         description="With `tile`: step from one tile to the next, in the same pixels; tiles that overlap fade into "
         "each other. None: the side of a tile, so that they touch.",
     )
 
     # Backbone
     backbone: str = Field(
-        "efficientnet_lite0",
+        default="efficientnet_lite0",
         description="`efficientnet_lite0`, `_lite1`, `_lite2` (offline weights), any timm name with or without a "
         "tag, `torchvision:NAME`, or `module` for a network given to `Detector`.",
     )
     weights: str = Field(
-        "pretrained", description="`pretrained`, `random` (drawn from `seed`), or the path of a local weights file."
+        default="pretrained",
+        description="`pretrained`, `random` (drawn from `seed`), or the path of a local weights file.",
     )
     taps: tuple[Tap, ...] = Field(
-        (8, 16),
+        default=(8, 16),
         min_length=1,
         description="Layers to read: module names in dot notation, or strides. 8 and 16 stand for a ResNet's "
         "layer2 and layer3. The first one gives the grid.",
@@ -86,87 +88,95 @@ class Recipe(BaseModel):
 
     # Embedding
     scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
-        (1.0,),
+        default=(1.0,),
         min_length=1,
         description="Sizes, as shares of `size`, at which the network sees each image; their taps are joined on "
         "the grid of the first, which must be 1.",
     )
-    patch_size: Positive = Field(3, description="Side of the pooled neighbourhood, in cells; odd.")
-    patch_stride: Positive = Field(1, description="Step between patches, in cells of the first tap.")
+    patch_size: Positive = Field(default=3, description="Side of the pooled neighbourhood, in cells; odd.")
+    patch_stride: Positive = Field(default=1, description="Step between patches, in cells of the first tap.")
     pool: Literal["mean", "bins"] = Field(
-        "mean", description="How a neighbourhood is pooled: its mean, or all its values averaged into `tap_bins`."
+        default="mean",
+        description="How a neighbourhood is pooled: its mean, or all its values averaged into `tap_bins`.",
     )
     pool_border: Literal["zeros", "inside"] = Field(
-        "zeros",
+        default="zeros",
         description="At the border, count the zero padding in the mean, which makes border patches, the least "
         "reliable ones, weigh less; or only what is `inside`.",
     )
-    align: Literal["bilinear", "nearest"] = Field("bilinear", description="How deeper taps are brought to the grid.")
-    merge: Literal["concat", "bins"] = Field(
-        "concat", description="How taps are joined: side by side, or averaged into `bins` values."
+    align: Literal["bilinear", "nearest"] = Field(
+        default="bilinear", description="How deeper taps are brought to the grid."
     )
-    tap_bins: Positive = Field(1024, description="With `pool=bins`: values per tap.")
-    bins: Positive = Field(1024, description="With `merge=bins`: values per patch.")
+    merge: Literal["concat", "bins"] = Field(
+        default="concat", description="How taps are joined: side by side, or averaged into `bins` values."
+    )
+    tap_bins: Positive = Field(default=1024, description="With `pool=bins`: values per tap.")
+    bins: Positive = Field(default=1024, description="With `merge=bins`: values per patch.")
 
     scaling: Literal["none", "channel"] = Field(
-        "channel",
+        default="channel",
         description="Divide each value of a patch by its standard deviation over the training patches, or not.",
     )
 
     # Memory bank
-    augment: tuple[Version, ...] = Field(
-        (),
-        description="Changed versions of each training image whose patches are remembered beside its own: `flip_h` "
+    augment: tuple[Augmentation, ...] = Field(
+        default=(),
+        description="Augmented copies of each training image whose patches are remembered beside its own: `flip_h` "
         "(left and right exchanged), `flip_v`, `rotate_90`, `rotate_180`, `rotate_270`, `transpose`, `transverse`. "
         "`ratio` and `max_rows` count their patches too; held-out and new images are never changed.",
     )
     coreset: Literal["k_center", "merge", "random", "identity"] = Field(
-        "k_center",
+        default="k_center",
         description="How patches are chosen: exact greedy k-center; the same over shards and then over what they "
         "gave, which needs less memory; at random; or all of them.",
     )
-    ratio: float = Field(0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
-    max_rows: Positive = Field(50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
+    ratio: float = Field(default=0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
+    max_rows: Positive = Field(default=50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
     projection: Literal["none", "dense", "sparse"] = Field(
-        "dense", description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse."
+        default="dense",
+        description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse.",
     )
-    projection_dims: Positive = Field(128, description="With `projection=dense`: number of dimensions.")
-    projection_from: Positive = Field(512, description="Patches of fewer values than this are not projected.")
+    projection_dims: Positive = Field(default=128, description="With `projection=dense`: number of dimensions.")
+    projection_from: Positive = Field(default=512, description="Patches of fewer values than this are not projected.")
     start: Literal["first", "random", "mean_of_ten"] = Field(
-        "first", description="What the selection starts from: the first patch, a random one, or ten distances' mean."
+        default="first",
+        description="What the selection starts from: the first patch, a random one, or ten distances' mean.",
     )
 
     # Scores
     search: Literal["exact", "ivf_pq"] = Field(
-        "exact", description="How nearest bank rows are found: exactly, or by FAISS's IVF-PQ for very large banks."
+        default="exact",
+        description="How nearest bank rows are found: exactly, or by FAISS's IVF-PQ for very large banks.",
     )
-    neighbours: Positive = Field(1, description="Bank rows whose distances are averaged into a patch score.")
-    distance: Literal["l2", "squared_l2"] = Field("l2", description="Euclidean distance, or its square.")
+    neighbours: Positive = Field(default=1, description="Bank rows whose distances are averaged into a patch score.")
+    distance: Literal["l2", "squared_l2"] = Field(default="l2", description="Euclidean distance, or its square.")
     image_score: Literal["max", "reweighted", "top_share"] = Field(
-        "top_share", description="The highest patch score, eq. 7 of the paper, or the mean of the top share."
+        default="top_share", description="The highest patch score, eq. 7 of the paper, or the mean of the top share."
     )
-    reweight_neighbours: Positive = Field(9, description="With `reweighted`: b, the bank rows around the nearest one.")
-    top_share: float = Field(0.01, gt=0, le=1, description="With `top_share`: the share of the patches.")
+    reweight_neighbours: Positive = Field(
+        default=9, description="With `reweighted`: b, the bank rows around the nearest one."
+    )
+    top_share: float = Field(default=0.01, gt=0, le=1, description="With `top_share`: the share of the patches.")
 
     # Anomaly map
-    upsample: Literal["bilinear", "nearest"] = Field("bilinear", description="From the grid to pixels.")
-    sigma: float = Field(4.0, ge=0, description="Smoothing, in pixels of the network's input.")
+    upsample: Literal["bilinear", "nearest"] = Field(default="bilinear", description="From the grid to pixels.")
+    sigma: float = Field(default=4.0, ge=0, description="Smoothing, in pixels of the network's input.")
     map_border: Literal["mirror", "symmetric"] = Field(
-        "symmetric", description="Reflection at the map's border: without or with the outermost pixel repeated."
+        default="symmetric", description="Reflection at the map's border: without or with the outermost pixel repeated."
     )
 
     # Verdict
     calibration_share: float = Field(
-        0.2, ge=0, lt=1, description="Share of the good images kept out of the bank, to set the threshold."
+        default=0.2, ge=0, lt=1, description="Share of the good images kept out of the bank, to set the threshold."
     )
     false_reject_rate: float = Field(
-        0.05, gt=0, lt=1, description="Probability that a good image fails, for which the threshold is set."
+        default=0.05, gt=0, lt=1, description="Probability that a good image fails, for which the threshold is set."
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="For everything that is drawn.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="For everything that is drawn.")
 
     # Ensemble
     members: tuple[Recipe, ...] = Field(
-        (),
+        default=(),
         description="Two or more recipes, or names of recipes, whose patch scores are joined: each divided by its "
         "standard deviation over held-out good images, brought to the first one's grid, and averaged. The first "
         "also says how image score and map are made. Only `value_range`, `calibration_share`, `false_reject_rate` "
@@ -180,7 +190,7 @@ class Recipe(BaseModel):
         if self.crop is not None and self.resize != "short_side":
             raise ValueError(f"crop needs resize='short_side', not {self.resize!r}")
         if len(set(self.augment)) < len(self.augment):
-            raise ValueError(f"augment is {list(self.augment)}; give each version once")
+            raise ValueError(f"augment is {list(self.augment)}; give each augmentation once")
         if self.scales[0] != 1:
             raise ValueError(f"scales is {list(self.scales)}; the first must be 1")
         if self.resize == "short_side" and isinstance(self.size, tuple):
@@ -221,27 +231,16 @@ class Recipe(BaseModel):
                         f"{name} beside `members`"
                     )
 
-    def check_cells(self, cell: int) -> None:
-        """Whether the sides that must be whole cells of the taps' grids are; `cell` in pixels. Errors: RecipeError."""
-        got = [(f"tile is {self.tile}", self.tile), (f"tile_stride is {self.tile_stride}", self.tile_stride)]
-        if self.resize == "letterbox":
-            got.append((f"resize='letterbox' got size {self.size}", self.size))
-        elif self.tile and self.crop:
-            got.append((f"tile={self.tile} got crop {self.crop}", self.crop))
-        elif self.tile and self.resize == "stretch":
-            got.append((f"tile={self.tile} got size {self.size}", self.size))
-        for what, value in got:
-            if value is not None and any(side % cell for side in _sides(value)):
-                raise RecipeError(f"{what}; with these taps it must be a multiple of {cell}.")
+    if not TYPE_CHECKING:  # to a type checker, the fields are the arguments
 
-    def __init__(self, **fields: Any) -> None:
-        if isinstance(members := fields.get("members"), list | tuple):
-            fields["members"] = tuple(_member(number, given) for number, given in enumerate(members, 1))
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            about = {name: field.description or "" for name, field in type(self).model_fields.items()}
-            raise RecipeError(explain_fields(error.errors(), about)) from None
+        def __init__(self, **fields: Any) -> None:
+            if isinstance(members := fields.get("members"), list | tuple):
+                fields["members"] = tuple(_member(number, given) for number, given in enumerate(members, 1))
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                about = {name: field.description or "" for name, field in type(self).model_fields.items()}
+                raise RecipeError(explain_fields(error.errors(), about)) from None
 
     @classmethod
     def named(cls, name: str) -> Recipe:
@@ -280,7 +279,7 @@ class Recipe(BaseModel):
         """
         if len(recipes) == 1:
             return recipes[0]
-        recipes = tuple(part for one in recipes for part in one.parts)
+        recipes = tuple(member for one in recipes for member in one.each)
         default = cls()
         shared: dict[str, Any] = {}
         for name in _OF_ALL[1:]:
@@ -288,7 +287,7 @@ class Recipe(BaseModel):
             shared |= {name: values[0]} if values else {}
         return cls(members=recipes, **shared)
 
-    def replace(self, **fields: Any) -> Recipe:
+    def replace(self, **fields: object) -> Recipe:
         """The same recipe with some fields changed, checked as a new one.
 
         Of an ensemble, a field that is not one for all members is changed in each of them.
@@ -297,7 +296,8 @@ class Recipe(BaseModel):
             own = {name: value for name, value in fields.items() if name not in _OF_ALL}
             fields = {name: value for name, value in fields.items() if name in _OF_ALL}
             fields["members"] = [member.replace(**own) for member in self.members]
-        return type(self)(**{**self.model_dump(), **fields})
+        changed: dict[str, Any] = {**self.model_dump(), **fields}
+        return type(self)(**changed)
 
     def set(self, *assignments: str) -> Recipe:
         """The same recipe with `field=value` strings applied; values are JSON, or plain words."""
@@ -312,56 +312,39 @@ class Recipe(BaseModel):
                 fields[name.strip()] = value
         return self.replace(**fields)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Plain JSON values; `weights` without its folder, so that no machine's paths are kept."""
         data = self.model_dump(mode="json")
         return {**data, "weights": Path(self.weights).name, "members": [one.to_dict() for one in self.members]}
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
-        """The recipes whose scores are joined, with what is one for all of them; without members, this one."""
+    def each(self) -> tuple[Recipe, ...]:
+        """The recipe of each member, with the fields that all of them share; without members, this one."""
         shared = {name: getattr(self, name) for name in _OF_ALL[1:]}
         return tuple(one.replace(**shared) for one in self.members) or (self,)
 
     @property
     def networks(self) -> str:
         """The backbones, for people."""
-        return " + ".join(part.backbone for part in self.members or (self,))
+        return " + ".join(one.backbone for one in self.members or (self,))
 
     @property
     def window(self) -> tuple[int, int]:
         """Height and width of the network's input, for images that are square."""
-        return _sides(self.crop or self.size)
+        return sides(self.crop or self.size)
 
     @property
     def tiles(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
         """Height and width of a tile, and of the step to the next one; None without tiles."""
-        return (_sides(self.tile), _sides(self.tile_stride or self.tile)) if self.tile else None
+        return (sides(self.tile), sides(self.tile_stride or self.tile)) if self.tile else None
 
     @property
     def seen(self) -> tuple[int, int]:
         """Height and width of what the network sees at once: a tile, or the window."""
         return self.tiles[0] if self.tiles else self.window
 
-    @property
-    def score_options(self) -> dict[str, Any]:
-        """What `maths.scoring.image_score` takes."""
-        return {"kind": self.image_score, "top_share": self.top_share, "neighbours": self.reweight_neighbours}
 
-    @property
-    def selection_options(self) -> dict[str, Any]:
-        """What `maths.coreset.select` takes."""
-        names = ("projection", "projection_dims", "projection_from", "start", "seed")
-        return {"method": self.coreset, **{name: getattr(self, name) for name in names}}
-
-    @property
-    def map_options(self) -> dict[str, Any]:
-        """What `maths.maps.anomaly_map` takes."""
-        first = self.members[0] if self.members else self
-        return {"sigma": first.sigma, "upsample": first.upsample, "border": first.map_border}
-
-
-def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) of a side or of both."""
     return size if isinstance(size, tuple) else (size, size)
 

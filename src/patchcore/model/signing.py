@@ -29,7 +29,7 @@ def sign(path: str | Path, key: str | Path) -> Path:
     Returns the path of the signature; one that was there is replaced. Errors: UsageError for a key that
     cannot be used, StoreError, MissingExtraError.
     """
-    from patchcore import store  # loads torch, which a check does without
+    from patchcore.model import store  # loads torch, which a check does without
 
     path, private = Path(path), private_key(key)
     files = _digests(path)
@@ -44,9 +44,10 @@ def sign(path: str | Path, key: str | Path) -> Path:
     return target
 
 
-def check(path: str | Path, key: str | Path) -> None:
+def check(path: str | Path, key: str | Path, content: bytes | None = None) -> None:
     """Check that a file or folder is what the owner of the public key in the file `key` has signed.
 
+    `content`: the bytes of a file that has been read; what is checked is then what is used, and not the file again.
     Only the signature's own small file is parsed; all others are hashed. Errors: SignatureError, UsageError for a
     key that cannot be used, MissingExtraError.
     """
@@ -67,7 +68,7 @@ def check(path: str | Path, key: str | Path) -> None:
             f"{signature_of(path)}: not a signature by the key that it names: it was altered or damaged. "
             "Copy it and what it signs again."
         ) from None
-    found = _digests(path)
+    found = _digests(path) if content is None else {".": hashlib.sha256(content).hexdigest()}
     for name in sorted({*files, *found}):
         if files.get(name) != found.get(name):
             what = "added" if name not in files else "removed" if name not in found else "changed"

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from patchcore.errors import StoreError
 from patchcore.maths.digest import digest_of
+from patchcore.model import signing
 
 FORMAT = 2
 _KEY = "patchcore"
@@ -27,12 +28,11 @@ Header = dict[str, Any]
 T = TypeVar("T")
 
 
-
 def _from_1(header: Header) -> Header:
     """Format 1 said pictures where format 2 says images."""
-    for part in ("bank", "data"):
-        if "pictures" in header.get(part, {}):
-            header[part]["images"] = header[part].pop("pictures")
+    for section in ("bank", "data"):
+        if "pictures" in header.get(section, {}):
+            header[section]["images"] = header[section].pop("pictures")
     return {**header, "format": 2}
 
 
@@ -71,9 +71,13 @@ def appearing(path: str | Path) -> Iterator[str]:
         raise
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
-    """The tensors and the header of a model file, its hash checked. Errors: StoreError."""
-    from safetensors import SafetensorError, safe_open
+def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Tensor], Header]:
+    """The tensors and the header of a model file, its hash checked; with `key`, its signature too, on the same bytes.
+
+    Errors: StoreError (SignatureError).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     path = Path(path)
     if path.is_dir():
@@ -81,18 +85,21 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
             f"{path}: a folder; expected the file of a detector, as `patchcore fit DATA -o FILE` writes it."
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if _KEY not in metadata:
-                raise StoreError(
-                    f"{path}: a safetensors file, but not a detector. Fit one with `patchcore fit DATA -o {path.name}`."
-                )
-            header = _header(path, metadata[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = path.read_bytes()
+        if key is not None:
+            signing.check(path, key, content)
+        tensors = load(content)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file.") from None
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path}: not a detector, or a damaged one ({error}). Copy it again, or fit again.") from error
+    stated = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
+    del content
+    if _KEY not in stated:
+        raise StoreError(
+            f"{path}: a safetensors file, but not a detector. Fit one with `patchcore fit DATA -o {path.name}`."
+        )
+    header = _header(path, stated[_KEY])
     expected = header.get("sha256")
     if _digest(tensors, header) != expected:
         raise StoreError(
@@ -105,12 +112,12 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
 
 
 def field(path: str | Path, header: Header, name: str, parse: Callable[[Any], T]) -> T:
-    """One part of the header, parsed; a part that does not parse is a StoreError."""
+    """One field of the header, parsed; one that does not parse is a StoreError."""
     try:
         return parse(header[name])
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
-            f"{path}: the part {name!r} of its header cannot be used ({error}). It was written by patchcore "
+            f"{path}: the field {name!r} of its header cannot be used ({error}). It was written by patchcore "
             f"{header.get('versions', {}).get('patchcore', '?')}; use that version, or fit again."
         ) from error
 
@@ -124,7 +131,7 @@ def _header(path: Path, text: str) -> Header:
     try:
         header = json.loads(text)
         version = int(header["format"])
-        _canonical(header)  # refuses numbers that are none
+        _canonical(header)  # refuses NaN and infinity
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(f"{path}: its header is damaged ({error}). Copy the file again, or fit again.") from error
     if version > FORMAT:
