@@ -121,7 +121,7 @@ class Cells:
         self.patches, self.queries = every[: -NEW * 784], every[-784:].float()
         rows = self.patches[k_center_greedy(self.patches, int(SHARE * len(self.patches)))].float()
         origins = torch.zeros(len(rows), 3, dtype=torch.int32)
-        self.detector.bank = self.bank = Bank(rows, origins, (), torch.ones(rows.shape[1]))
+        self.detector.bank = self.bank = Bank(rows, origins, torch.ones(rows.shape[1]))
         self.detector.calibration = Calibration.fit([1.0], [1.0], 0.05)
         if options.peer:
             torch.save(backbone.extractor.model.state_dict(), work / "weights.pt")
@@ -273,7 +273,7 @@ class Gaussian:
 
     def search(self) -> list[dict[str, Any]]:
         """Against the plain search: a product of all coordinates, and its smallest value."""
-        bank = Bank(self.rows, torch.zeros(len(self.rows), 3, dtype=torch.int32), (), torch.ones(1536))
+        bank = Bank(self.rows, torch.zeros(len(self.rows), 3, dtype=torch.int32), torch.ones(1536))
         centred, half = self.rows, self.rows.square().sum(1) / 2
 
         def plain() -> None:

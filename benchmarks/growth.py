@@ -131,7 +131,7 @@ def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
         for search in ("exact", "ivf_pq"):
             if search == "ivf_pq" and size < 10_000:
                 continue
-            bank = Bank(train[picks[:size]].float(), torch.zeros(size, 3, dtype=torch.int32), (), scales, search)
+            bank = Bank(train[picks[:size]].float(), torch.zeros(size, 3, dtype=torch.int32), scales, search)
             begin = time.perf_counter()
             _ = bank.points if search == "exact" else bank.lists
             build = time.perf_counter() - begin

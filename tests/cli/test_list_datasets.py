@@ -7,8 +7,8 @@ import pytest
 from cli_helpers import SMALL, lines
 from PIL import Image
 
-from patchcore.data.resolve import detect
 from patchcore.data.layouts import DATASETS, elpv
+from patchcore.data.resolve import detect
 
 
 def test_datasets_lists_source_licence_and_how_to_get_it(run):

@@ -10,9 +10,9 @@ from PIL import Image
 
 from patchcore import Detector
 from patchcore.data import layouts
-from patchcore.data.resolve import detect, samples
 from patchcore.data.layouts import categories, elpv
 from patchcore.data.masks import read_mask
+from patchcore.data.resolve import detect, resolve
 from patchcore.errors import DataError
 
 SIZE = (6, 5)
@@ -273,7 +273,7 @@ def test_elpv_is_split_by_the_names_of_its_files(tmp_path, kind, train, test):
     assert [s.kind for s in found.test] == ["good", "defect", "defect"][: len(test)]
     assert found.train[0].image == root / train[0]
     # It is no folder, and still not taken for an image.
-    assert names(samples(root / kind)) == train
+    assert names(resolve(root / kind, learning=True).samples) == train
 
 
 @pytest.mark.skipif(elpv.installed() is None, reason="needs the package elpv-dataset")

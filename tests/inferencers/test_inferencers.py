@@ -199,7 +199,7 @@ def test_a_score_is_not_clipped_so_that_defects_keep_their_order():
 
 
 @pytest.mark.parametrize("meta", [{}, {**META, "image_threshold": math.nan}, {k: META[k] for k in ("min", "max")}])
-def test_incomplete_meta_data_are_an_error_and_not_a_image_without_meaning(meta):
+def test_incomplete_meta_data_are_an_error_and_not_an_image_without_meaning(meta):
     with pytest.raises(UsageError, match=r"have no .*image_threshold.*Validate the model on good images"):
         Doubled(meta).predict(np.zeros((4, 6, 3), np.uint8))
 
@@ -235,7 +235,7 @@ def test_a_wrong_configuration_says_so(tmp_path):
 # PreProcessor
 
 
-def test_a_image_is_resized_with_antialiasing_and_normalised(defect):
+def test_an_image_is_resized_with_antialiasing_and_normalised(defect):
     pixels = np.array(Image.open(defect))
     done = PreProcessor(image_size=(96, 64))(image=pixels)["image"]
     x = F.interpolate(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255, (96, 64), mode="bilinear", antialias=True)

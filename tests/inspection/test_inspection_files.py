@@ -332,7 +332,9 @@ def test_a_detector_has_the_model_s_scores(reference, weights, tmp_path, hazelnu
             assert one.decision == "unsure"
             assert one.map.shape == (512, 512)
             assert np.nanmax(one.map) == pytest.approx(mask.max(), rel=0.05)  # brought to another size
-    np.testing.assert_array_equal(again.bank.rows, model.anomaly_scorer.nn_method.rows())  # with all their bits
+    np.testing.assert_array_equal(
+        again.fitted.members[0].bank.rows, model.anomaly_scorer.nn_method.rows()
+    )  # with all their bits
 
 
 def test_a_detector_is_calibrated_with_good_images(reference, weights, hazelnut):
@@ -340,10 +342,10 @@ def test_a_detector_is_calibrated_with_good_images(reference, weights, hazelnut)
     model.load_from_path(reference, "cpu", weights=str(weights))
     detector = detector_of(model, calibration=hazelnut / "test/good")
     scores = [result.score for result in detector.predict(hazelnut / "test/good")]
-    assert detector.calibration.scores == tuple(scores)
-    assert detector.calibration.threshold == pytest.approx(1.0001 * max(scores))
+    assert detector.fitted.calibration.scores == tuple(scores)
+    assert detector.fitted.calibration.threshold == pytest.approx(1.0001 * max(scores))
     maxima = [np.nanmax(result.map) for result in detector.predict(hazelnut / "test/good")]
-    assert detector.calibration.pixel_threshold == pytest.approx(1.0001 * max(maxima))
+    assert detector.fitted.calibration.pixel_threshold == pytest.approx(1.0001 * max(maxima))
 
 
 def test_a_detector_of_a_network_of_the_caller_s_own(make, good, network, tmp_path):

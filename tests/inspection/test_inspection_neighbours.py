@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore import MissingExtraError, NotFittedError, StoreError, UsageError
-from patchcore.model import store
 from patchcore.inspection import ApproximateFaissNN, ExactNN, FaissNN, NearestNeighbourScorer
+from patchcore.model import store
 
 EXACT = {"engine": ExactNN, "faiss": FaissNN}
 

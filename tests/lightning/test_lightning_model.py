@@ -121,8 +121,8 @@ def test_it_computes_what_the_engine_does_with_the_recipe_lightning(run, squares
     model, _, _ = run
     recipe = Recipe.named("lightning").replace(backbone="efficientnet_lite0", taps=NETWORK["layers"])
     detector = Detector(recipe).fit(squares / "train" / "good")
-    torch.testing.assert_close(model.model.memory_bank, detector.bank.rows, rtol=2**-9, atol=1e-3)
-    assert float(model.image_threshold) == pytest.approx(detector.calibration.threshold, rel=1e-3)
+    torch.testing.assert_close(model.model.memory_bank, detector.fitted.members[0].bank.rows, rtol=2**-9, atol=1e-3)
+    assert float(model.image_threshold) == pytest.approx(detector.fitted.calibration.threshold, rel=1e-3)
     results = detector.predict([sample.image for sample in data.test])
     for i, result in enumerate(results):
         assert predictions["image_path"][i] == result.name

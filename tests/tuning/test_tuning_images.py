@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from patchcore import DataError, ImageError, UsageError
+from patchcore import DataError, ImageError, Reading, UsageError
 from patchcore.data.resolve import detect
 from patchcore.data.sample import Dataset
 from patchcore.tuning import Images, defects_at, gather
@@ -65,7 +65,7 @@ def test_copies_and_images_of_one_part_are_one_unit(tmp_path):
     assert gather(good, [], r"part\d", **READING).units == found.units
 
 
-def test_a_table_says_which_part_a_image_shows(tmp_path):
+def test_a_table_says_which_part_an_image_shows(tmp_path):
     images(tmp_path, "a.png", "b.png", "c.png", "d.png")
     (tmp_path / "t.csv").write_text("path,label,part\na.png,good,one\nb.png,good,\nc.png,good,one\nd.png,bad,one\n")
     found = detect(tmp_path / "t.csv")
@@ -94,14 +94,14 @@ def test_a_good_image_that_is_given_as_defective_is_refused(tmp_path):
         gather(good, defects, **READING)
 
 
-def test_a_image_that_cannot_be_read_is_named_or_left_out(tmp_path):
+def test_an_image_that_cannot_be_read_is_named_or_left_out(tmp_path):
     images(tmp_path, "a.png", "b.png")
     (tmp_path / "c.png").write_bytes(b"this is no image")
     good = good_in(tmp_path)
     with pytest.raises(ImageError, match=r"c\.png"):
         gather(good, [], **READING)
     bad = []
-    assert len(gather(good, [], **READING, on_bad=bad.append).good) == 2
+    assert len(gather(good, [], reading=Reading(on_bad=bad.append, threads=2)).good) == 2
     assert [error.name for error in bad] == ["c.png"]
 
 

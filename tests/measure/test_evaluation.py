@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from patchcore import DataError, Detector, ImageError
+from patchcore import DataError, Detector, ImageError, Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import Sample
 from patchcore.measure.evaluation import Evaluation, evaluate
@@ -16,7 +16,7 @@ IMAGE, PIXEL = {"image_auroc", "image_ap", "image_f1_max"}, {"pixel_auroc", "pix
 
 
 @pytest.fixture(scope="module")
-def samples(hazelnut) -> list[Sample]:
+def resolve(hazelnut) -> list[Sample]:
     return detect(hazelnut).test
 
 
@@ -49,7 +49,7 @@ def test_the_confusion_table_counts_every_verdict(evaluation, detector):
     table = evaluation.confusion()
     assert list(table) == ["good", "colour"]
     for kind, n in (("good", 3), ("colour", 4)):
-        fails = sum(r.score > detector.calibration.threshold for s, r in evaluation.results if s.kind == kind)
+        fails = sum(r.score > detector.fitted.calibration.threshold for s, r in evaluation.results if s.kind == kind)
         assert table[kind] == {"pass": n - fails, "unsure": 0, "fail": fails}
     assert table["colour"]["fail"] == 4
 
@@ -118,7 +118,7 @@ def test_a_bad_image_stops_the_evaluation_unless_it_may_be_left_out(detector, sa
     with pytest.raises(ImageError, match=r"bad\.png: an empty file"):
         evaluate(detector, more)
     errors = []
-    assert evaluate(detector, more, on_bad=errors.append).metrics == evaluation.metrics
+    assert evaluate(detector, more, reading=Reading(on_bad=errors.append)).metrics == evaluation.metrics
     assert [error.name for error in errors] == ["bad.png"]
 
 

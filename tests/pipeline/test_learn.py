@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from patchcore import Detector, PatchcoreError, Recipe, UsageError, fitting
+from patchcore import Detector, PatchcoreError, Recipe, UsageError
+from patchcore.memory import patches
 from patchcore.memory.patches import PatchStore
 
 
@@ -37,7 +38,7 @@ def temp(tmp_path, monkeypatch):
     folder = tmp_path / "temp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(fitting, "_LEAST_MEMORY", 1)
+    monkeypatch.setattr(patches, "_LEAST_MEMORY", 1)
     return folder
 
 
@@ -103,7 +104,7 @@ def test_the_file_has_no_name_while_it_is_used(temp, stores):
 @pytest.mark.parametrize("stage", ["reading", "choosing", "calibrating"])
 def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, error, temp, stores, monkeypatch):
     detector = Detector(RECIPE, backbone=Tiny()).fit(noise(6))
-    bank, before = detector.bank, torch.get_num_threads()
+    bank, before = detector.fitted.members[0].bank, torch.get_num_threads()
 
     def breaks(*arguments, **options):
         raise error
@@ -116,11 +117,11 @@ def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, 
     if stage == "choosing":
         monkeypatch.setattr("patchcore.maths.coreset.select", breaks)
     if stage == "calibrating":
-        monkeypatch.setattr("patchcore.pipeline.learn.patch_scores", breaks)
+        monkeypatch.setattr("patchcore.pipeline.learn.against", breaks)
     with pytest.raises(type(error)):
         detector.fit(images(), memory=1)
     assert stores[-1].spilled
-    assert detector.bank is bank
+    assert detector.fitted.members[0].bank is bank
     assert torch.get_num_threads() == before
     stores.clear()
     assert files_in(temp) == []
@@ -140,7 +141,7 @@ def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, 
         (499_999_999, r"memory is 499999999; a fit needs at least 500MB"),
     ],
 )
-def test_a_limit_that_is_none_is_wrong_usage_before_a_image_is_read(memory, message):
+def test_a_limit_that_is_none_is_wrong_usage_before_an_image_is_read(memory, message):
     def none():
         raise AssertionError("an image was asked for")
         yield
@@ -154,14 +155,14 @@ def test_a_limit_that_is_none_is_wrong_usage_before_a_image_is_read(memory, mess
     [("2GB", 2000 * MB), ("2 gb", 2000 * MB), ("1.5GiB", 1.5 * 2**30), (600 * MB, 600 * MB), ("500MB", 500 * MB)],
 )
 def test_a_third_of_the_memory_is_for_patches(memory, limit):
-    assert fitting.spill_limit(memory) == int(limit) // 3
+    assert patches.spill_limit(memory) == int(limit) // 3
 
 
 @pytest.mark.skipif(not hasattr(os, "sysconf"), reason="this system does not say how much memory it has")
 @pytest.mark.parametrize(("machine", "limit"), [(8000 * MB, 4000 * MB), (900 * MB, 500 * MB), (-4096, 500 * MB)])
 def test_by_default_it_is_half_of_the_machine_and_never_too_little(machine, limit, monkeypatch):
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": machine}.__getitem__)
-    assert fitting.spill_limit(None) == limit // 3
+    assert patches.spill_limit(None) == limit // 3
 
 
 @pytest.mark.parametrize("error", [AttributeError, ValueError, OSError])
@@ -170,9 +171,9 @@ def test_a_system_that_does_not_say_what_it_has_has_no_limit(error, monkeypatch)
         raise error
 
     monkeypatch.setattr(os, "sysconf", unknown, raising=False)
-    assert fitting.spill_limit(None) is None
+    assert patches.spill_limit(None) is None
 
 
 def test_memory_errors_are_the_package_s_own():
     with pytest.raises(PatchcoreError):
-        fitting.spill_limit("much")
+        patches.spill_limit("much")

@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from patchcore.model import store
 from patchcore.errors import StoreError
+from patchcore.model import store
 
 
 def tensors():

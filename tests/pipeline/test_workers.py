@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from patchcore.data.sample import Sample
-from patchcore.pipeline.workers import in_order, load
 from patchcore.errors import ImageError
+from patchcore.pipeline.workers import in_order, load
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 7])

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore import Detector
-from patchcore.model import signing
 from patchcore.errors import MissingExtraError, SignatureError, StoreError, UsageError
+from patchcore.model import signing
 
 # RFC 8032, section 7.1, test 1.
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -132,7 +132,11 @@ def test_a_model_with_one_changed_byte_is_not_even_opened(signed, keys, where, m
 def test_a_model_altered_with_its_own_hash_made_right_is_detected(signed, keys, detector):
     # What the SHA-256 in the file cannot see: somebody wrote another whole model in its place.
     other = Detector(detector.recipe.replace(seed=5))
-    other.embedder, other.bank, other.calibration = detector.embedder, detector.bank, detector.calibration
+    other.embedders[0], other.fitted.members[0].bank, other.fitted.calibration = (
+        detector.embedders[0],
+        detector.fitted.members[0].bank,
+        detector.fitted.calibration,
+    )
     other.save(signed)
     Detector.load(signed)
     with pytest.raises(SignatureError, match="changed after signing"):

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from patchcore import DataError, Detector, ImageError, Recipe, RecipeError, UsageError
-from patchcore.model import store
+from patchcore import DataError, Detector, ImageError, Reading, Recipe, RecipeError, UsageError
 from patchcore.data.resolve import detect
-from patchcore.ensemble import banks_of
-from patchcore.measure.evaluation import evaluate
 from patchcore.maths.thresholds import fit_threshold
+from patchcore.measure.evaluation import evaluate
+from patchcore.model import store
 
 A = {"backbone": "efficientnet_lite0", "size": 96, "resize": "stretch", "ratio": 0.05, "image_score": "top_share"}
 B = {**A, "size": 64, "scaling": "none", "neighbours": 2, "distance": "squared_l2"}
@@ -54,39 +53,44 @@ def file(fitted, tmp_path_factory):
 
 def held_out(detector, paths):
     """The images that are in no bank row's image list of a detector whose bank keeps rows of all others."""
-    used = set(detector.bank.origins[:, 0].tolist())
+    used = set(detector.fitted.members[0].bank.origins[:, 0].tolist())
     return [path for number, path in enumerate(paths) if number not in used]
 
 
 def test_every_member_remembers_what_it_would_alone(fitted, alone):
-    for bank, other in zip(banks_of(fitted.bank), alone, strict=True):
-        assert torch.equal(bank.rows, other.bank.rows)
-        assert torch.equal(bank.origins, other.bank.origins)
-    assert fitted.bank.images == alone[0].bank.images
-    assert fitted.fingerprint == alone[0].fingerprint
+    for bank, other in zip([m.bank for m in fitted.fitted.members], alone, strict=True):
+        assert torch.equal(bank.rows, other.fitted.members[0].bank.rows)
+        assert torch.equal(bank.origins, other.fitted.members[0].bank.origins)
+    assert fitted.fitted.images == alone[0].fitted.images
+    assert fitted.fitted.fingerprint == alone[0].fingerprint
 
 
 def test_each_member_remembers_the_changed_versions_that_it_asks_for(train):
     images, fields = train[:3], {"calibration_share": 0.3, "seed": 3}
     parts = ({**A, "augment": ("flip_h",)}, B)
     fitted = Detector(Recipe(members=parts, **fields), threads=2).fit(images)
-    for bank, part in zip(fitted.bank.members, parts, strict=True):
+    for bank, part in zip([m.bank for m in fitted.fitted.members], parts, strict=True):
         alone = Detector(Recipe(**part, **fields), threads=2).fit(images)
-        assert torch.equal(bank.rows, alone.bank.rows)
-        assert torch.equal(bank.origins, alone.bank.origins)
-    assert [bank.origins.shape[1] for bank in fitted.bank.members] == [4, 3]
+        assert torch.equal(bank.rows, alone.fitted.members[0].bank.rows)
+        assert torch.equal(bank.origins, alone.fitted.members[0].bank.origins)
+    assert [bank.origins.shape[1] for bank in [m.bank for m in fitted.fitted.members]] == [4, 3]
 
 
 def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_grid(fitted, alone, train, test):
     out = held_out(alone[0], train)
     assert len(out) == 3  # of ten; every other image has rows in a bank of this size
     units = [np.concatenate([r.patch_scores.numpy().ravel() for r in one.predict(out)]).std() for one in alone]
-    np.testing.assert_allclose(fitted.bank.units, units, rtol=1e-4)  # they are set from half precision
+    np.testing.assert_allclose(
+        [m.unit for m in fitted.fitted.members], units, rtol=1e-4
+    )  # they are set from half precision
     for result, first, second in zip(fitted.predict(test), *(one.predict(test) for one in alone), strict=True):
         onto = torch.nn.functional.interpolate(
             second.patch_scores[None, None], first.patch_scores.shape, mode="bilinear"
         )[0, 0]
-        expected = (first.patch_scores / fitted.bank.units[0] + onto / fitted.bank.units[1]) / 2
+        expected = (
+            first.patch_scores / [m.unit for m in fitted.fitted.members][0]
+            + onto / [m.unit for m in fitted.fitted.members][1]
+        ) / 2
         torch.testing.assert_close(result.patch_scores, expected, rtol=1e-4, atol=1e-5)
         top = np.sort(expected.numpy().ravel())[-max(1, round(0.01 * expected.numel())) :]
         assert result.score == pytest.approx(top.mean(), rel=1e-4)
@@ -97,11 +101,11 @@ def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_gri
 
 def test_the_threshold_comes_from_the_joined_scores_of_images_held_out(fitted, alone, train):
     results = fitted.predict(held_out(alone[0], train))
-    np.testing.assert_allclose([r.score for r in results], fitted.calibration.scores, rtol=1e-4)
-    np.testing.assert_allclose([r.map.max() for r in results], fitted.calibration.map_maxima, rtol=1e-4)
-    threshold, enough = fit_threshold(fitted.calibration.scores, TWO.false_reject_rate)
-    assert fitted.calibration.threshold == pytest.approx(1.0001 * threshold)
-    assert fitted.calibration.enough is enough
+    np.testing.assert_allclose([r.score for r in results], fitted.fitted.calibration.scores, rtol=1e-4)
+    np.testing.assert_allclose([r.map.max() for r in results], fitted.fitted.calibration.map_maxima, rtol=1e-4)
+    threshold, enough = fit_threshold(fitted.fitted.calibration.scores, TWO.false_reject_rate)
+    assert fitted.fitted.calibration.threshold == pytest.approx(1.0001 * threshold)
+    assert fitted.fitted.calibration.enough is enough
 
 
 def test_defects_are_found_and_evaluated(fitted, hazelnut):
@@ -114,7 +118,7 @@ def test_defects_are_found_and_evaluated(fitted, hazelnut):
 def test_a_loaded_ensemble_is_the_same(fitted, file, test, tmp_path):
     loaded = Detector.load(file)
     assert loaded.recipe == TWO
-    assert loaded.bank.units == fitted.bank.units
+    assert [m.unit for m in loaded.fitted.members] == [m.unit for m in fitted.fitted.members]
     for one, other in zip(loaded.predict(test), fitted.predict(test), strict=True):
         assert one.score == other.score
         assert one.threshold == other.threshold
@@ -128,7 +132,7 @@ def test_members_with_one_network_share_its_weights_in_the_file(fitted, file, tm
     assert not any(name.startswith("members.1.weights.") for name in names)
     fitted.save(tmp_path / "small", weights=False)
     assert not any("weights" in name for name in store.read(tmp_path / "small")[0])
-    assert Detector.load(tmp_path / "small").bank.units == fitted.bank.units
+    assert [m.unit for m in Detector.load(tmp_path / "small").fitted.members] == [m.unit for m in fitted.fitted.members]
 
 
 def test_members_with_different_networks_have_each_their_own_weights(train, test, tmp_path):
@@ -140,7 +144,7 @@ def test_members_with_different_networks_have_each_their_own_weights(train, test
     ]
     assert (
         repr(detector)
-        == f"Detector(backbone='efficientnet_lite0 + resnet18', device='cpu', {len(detector.bank.rows)} bank rows)"
+        == f"Detector(backbone='efficientnet_lite0 + resnet18', device='cpu', {len(detector.fitted.members[0].bank.rows)} bank rows)"
     )
 
 
@@ -148,7 +152,7 @@ def test_neither_threads_nor_batches_nor_memory_change_anything(fitted, file, tr
     other = Detector(TWO, threads=1).fit((path for path in train), memory="500MB")
     assert other.save(tmp_path / "one") == store.read(file)[1]["sha256"]
     expected = [r.score for r in fitted.predict(test)]
-    np.testing.assert_allclose([r.score for r in other.predict(test, batch_size=3)], expected, rtol=1e-4)
+    np.testing.assert_allclose([r.score for r in other.predict(test, reading=Reading(batch=3))], expected, rtol=1e-4)
     np.testing.assert_allclose([r.score for r in fitted.predict(iter(test))], expected, rtol=1e-4)
     assert fitted.predict(test[0]).score == pytest.approx(expected[0], rel=1e-4)
 
@@ -156,9 +160,9 @@ def test_neither_threads_nor_batches_nor_memory_change_anything(fitted, file, tr
 def test_what_does_not_fit_into_memory_goes_to_files_and_makes_the_same_banks(fitted, train, monkeypatch):
     monkeypatch.setattr("patchcore.detector.spill_limit", lambda memory: 1000)
     other = Detector(TWO).fit(train)
-    for one, two in zip(banks_of(other.bank), banks_of(fitted.bank), strict=True):
+    for one, two in zip([m.bank for m in other.fitted.members], [m.bank for m in fitted.fitted.members], strict=True):
         assert torch.equal(one.rows, two.rows)
-    assert other.calibration == fitted.calibration
+    assert other.fitted.calibration == fitted.fitted.calibration
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: patchcore[openvino]")
@@ -170,9 +174,9 @@ def test_every_member_runs_on_the_engine(fitted, file, test):
 
 def test_calibration_images_set_units_and_threshold(train):
     detector = Detector(TWO).fit(train[:7], calibration=train[7:])
-    assert len(detector.calibration.scores) == len(train) - 7
+    assert len(detector.fitted.calibration.scores) == len(train) - 7
     results = detector.predict(train[7:])
-    np.testing.assert_allclose(detector.calibration.scores, [r.score for r in results], rtol=1e-4)
+    np.testing.assert_allclose(detector.fitted.calibration.scores, [r.score for r in results], rtol=1e-4)
     with pytest.raises(DataError, match="among the training images too"):
         Detector(TWO).fit(train[:7], calibration=train[6:])
 
@@ -181,8 +185,10 @@ def test_without_held_out_images_scores_are_joined_by_the_spread_of_the_banks(tr
     with caplog.at_level(logging.WARNING, "patchcore"):
         detector = Detector(TWO.replace(calibration_share=0)).fit(train[:4])
     assert "joined by how far their bank rows spread" in caplog.text
-    rows = banks_of(detector.bank)[0].rows.double()
-    assert detector.bank.units[0] == pytest.approx(float((rows - rows.mean(0)).square().sum(1).mean().sqrt()), rel=1e-4)
+    rows = [m.bank for m in detector.fitted.members][0].rows.double()
+    assert [m.unit for m in detector.fitted.members][0] == pytest.approx(
+        float((rows - rows.mean(0)).square().sum(1).mean().sqrt()), rel=1e-4
+    )
     result = detector.predict(test[0])
     assert math.isnan(result.threshold)
     assert result.score > 0
@@ -203,9 +209,9 @@ def test_the_first_member_says_how_image_score_and_map_are_made(train, test):
 def test_a_bad_image_is_reported_once(tmp_path, train, fitted):
     (tmp_path / "bad.jpg").write_text("no image")
     errors = []
-    detector = Detector(TWO).fit([*train, tmp_path / "bad.jpg"], on_bad=errors.append)
+    detector = Detector(TWO).fit([*train, tmp_path / "bad.jpg"], reading=Reading(on_bad=errors.append))
     assert [error.name for error in errors] == [str(tmp_path / "bad.jpg")]
-    assert torch.equal(detector.bank.rows, fitted.bank.rows)
+    assert torch.equal(detector.fitted.members[0].bank.rows, fitted.fitted.members[0].bank.rows)
     with pytest.raises(ImageError, match=r"bad\.jpg"):
         fitted.predict([tmp_path / "bad.jpg"])
 
@@ -220,15 +226,15 @@ def test_tiles_and_crops_may_be_members(train, test):
 def test_a_second_fit_forgets_the_first(train, fitted):
     detector = Detector(TWO).fit(train[:3])
     detector.fit(train)
-    assert torch.equal(detector.bank.rows, fitted.bank.rows)
-    assert detector.calibration == fitted.calibration
+    assert torch.equal(detector.fitted.members[0].bank.rows, fitted.fitted.members[0].bank.rows)
+    assert detector.fitted.calibration == fitted.fitted.calibration
 
 
 def test_no_images_is_an_error_and_leaves_the_detector_as_it_was():
     detector = Detector(TWO)
     with pytest.raises(DataError, match="no good images to learn from"):
         detector.fit([])
-    assert detector.bank is None
+    assert "not fitted" in repr(detector)
 
 
 def test_a_network_of_ones_own_cannot_be_a_member(file):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
-from patchcore.data.resolve import detect, is_one, limited, samples
+from patchcore.data.resolve import detect, limited, resolve
 from patchcore.data.sample import Dataset, Sample, images_in, uniform
 from patchcore.errors import DataError, UsageError
 
@@ -26,6 +26,11 @@ def names(found):
 
 
 # ---- folders
+
+
+def samples(images):
+    """What `fit` learns from."""
+    return resolve(images, learning=True).samples
 
 
 def test_a_folder_holds_good_images_in_order_of_name(tmp_path):
@@ -286,7 +291,7 @@ def test_a_table_in_another_encoding_is_an_error_that_says_so(tmp_path):
 # ---- samples from whatever a caller holds
 
 
-def test_samples_of_a_path_to_a_image(tmp_path):
+def test_samples_of_a_path_to_an_image(tmp_path):
     for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
         (sample,) = samples(path)
         assert sample == Sample(str(path), path)
@@ -374,19 +379,51 @@ def test_something_else_is_an_error_that_names_what_is_taken(nothing, kind):
         samples(nothing)
 
 
-def test_is_one(tmp_path):
-    assert is_one(tmp_path / "a.png")
-    assert is_one("none.png")
-    assert not is_one(tmp_path)
-    assert not is_one(tmp_path / "a.csv")
-    assert is_one(np.zeros((4, 5)))
-    assert is_one(np.zeros((4, 5, 3)))
-    assert not is_one(np.zeros((1, 4, 5, 3)))
-    assert is_one(torch.zeros(3, 4, 5))
-    assert not is_one(torch.zeros(1, 3, 4, 5))
-    assert is_one(Image.new("L", (4, 5)))
-    assert not is_one([np.zeros((4, 5))])
-    assert not is_one(Dataset("empty"))
+def test_whether_it_is_a_single_image(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    for one in (tmp_path / "a.png", "none.png", np.zeros((4, 5)), np.zeros((4, 5, 3)), torch.zeros(3, 4, 5)):
+        assert resolve(one).single
+    assert resolve(Image.new("L", (4, 5))).single
+    for several in (tmp_path, str(tmp_path), np.zeros((1, 4, 5, 3)), torch.zeros(1, 3, 4, 5), [np.zeros((4, 5))]):
+        assert not resolve(several).single
+    assert not resolve(Dataset("empty")).single
+
+
+# ---- one rule for learning and looking
+
+
+def test_a_folder_stands_for_all_its_images_sub_folders_included(tmp_path):
+    for name in ("a.png", "deep/er/b.png", "deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    expected = ["a.png", "deep/c.png", "deep/er/b.png"]
+    assert names(resolve(tmp_path, learning=True).samples) == names(resolve(tmp_path).samples) == expected
+
+
+def test_a_folder_with_defects_can_be_looked_at_and_not_learned_from(tmp_path):
+    for name in ("good/a.png", "scratch/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    assert names(resolve(tmp_path).samples) == ["good/a.png", "scratch/b.png"]
+    with pytest.raises(DataError, match="cannot all be taken as good"):
+        resolve(tmp_path, learning=True)
+
+
+def test_of_a_table_every_row_is_looked_at_and_good_training_rows_are_learned(tmp_path):
+    rows = "path,label,split\na.png,good,train\nb.png,scratch,train\nc.png,good,test\nd.png,scratch,test\n"
+    path = table(tmp_path, rows)
+    assert names(resolve(path, learning=True).samples) == ["a.png"]
+    assert sorted(names(resolve(path).samples)) == ["a.png", "b.png", "c.png", "d.png"]
+    # Without a column of splits a good row is both; it is looked at once.
+    path = table(tmp_path, "path,label\na.png,good\nb.png,scratch\n")
+    assert names(resolve(path, learning=True).samples) == ["a.png"]
+    assert names(resolve(path).samples) == ["a.png", "b.png"]
+
+
+def test_of_a_dataset_test_images_are_looked_at_too(hazelnut):
+    learned, seen = resolve(hazelnut, learning=True).samples, resolve(hazelnut).samples
+    assert {one.name.split("/")[0] for one in learned} == {"train"}
+    assert {one.name.split("/")[0] for one in seen} == {"train", "test"}  # no masks
 
 
 # ---- limits and draws
@@ -427,7 +464,7 @@ def test_a_limit_below_one_is_an_error(limit):
 
 
 def test_draws_are_uniform():
-    values = np.array([draw(0, index, "calibration") for index in range(20_000)])
+    values = np.array([uniform(0, index, "calibration") for index in range(20_000)])
     assert values.min() >= 0
     assert values.max() < 1
     # The mean of 20,000 has a standard deviation of 0.002; a tenth holds 2000 ± 42.
@@ -437,11 +474,11 @@ def test_draws_are_uniform():
 
 
 def test_a_draw_depends_on_each_of_its_arguments_and_on_nothing_else():
-    first = draw(1, 2, "calibration")
-    assert draw(1, 2, "calibration") == first
-    assert len({first, draw(2, 2, "calibration"), draw(1, 3, "calibration"), draw(1, 2, "limit")}) == 4
+    first = uniform(1, 2, "calibration")
+    assert uniform(1, 2, "calibration") == first
+    assert len({first, uniform(2, 2, "calibration"), uniform(1, 3, "calibration"), uniform(1, 2, "limit")}) == 4
     # Seed 1, index 23 is not seed 12, index 3.
-    assert draw(1, 23, "limit") != draw(12, 3, "limit")
+    assert uniform(1, 23, "limit") != uniform(12, 3, "limit")
 
 
 def test_a_misspelt_column_is_an_error_with_the_name_that_was_meant(tmp_path):

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from patchcore import BackboneError, Detector, ImageError, Recipe, RecipeError
+from patchcore import BackboneError, Detector, ImageError, Reading, Recipe, RecipeError
 from patchcore.backbones import build, wrap
-from patchcore.data.resolve import samples
+from patchcore.data.resolve import resolve
 from patchcore.pipeline.embed import Embedder
+from patchcore.pipeline.workers import through
 
 CPU = torch.device("cpu")
 
@@ -37,7 +38,8 @@ def block_embedder(**fields) -> Embedder:
 
 
 def stream(embedder: Embedder, images, batch_size: int = 8):
-    return list(embedder.stream(samples(images), lambda one: one, batch_size=batch_size, threads=2, max_pixels=10**8))
+    reading = Reading(batch=batch_size, threads=2)
+    return list(through(embedder, resolve(images).samples, reading, embedder.recipe.value_range))
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -74,7 +76,7 @@ def test_patches_are_what_the_network_gives_for_the_resized_normalised_image(bac
     expected = torch.cat([shallow, F.interpolate(deep, shallow.shape[-2:], mode="bilinear")], 1)
     (one,) = stream(embedder, [path])
     assert one.grid == (12, 16)
-    actual = one.patches.unflatten(0, one.grid).permute(2, 0, 1)
+    actual = one.values.unflatten(0, one.grid).permute(2, 0, 1)
     torch.testing.assert_close(actual, expected[0], rtol=1e-3, atol=1e-3)
 
 
@@ -83,7 +85,7 @@ def test_patches_run_row_by_row_over_the_image():
     image[16:24, 40:48] = 255  # the cell of row 2, column 5
     (one,) = stream(block_embedder(resize="stretch", size=(32, 48)), [image])
     assert one.grid == (4, 6)
-    assert divmod(int(one.patches[:, 0].argmax()), 6) == (2, 5)
+    assert divmod(int(one.values[:, 0].argmax()), 6) == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_patches_run_row_by_row_over_the_image():
 def test_each_way_to_resize_has_its_grid(fields, source, grid, coverage):
     (one,) = stream(block_embedder(**fields), [noise(*source)])
     assert one.grid == grid
-    assert len(one.patches) == grid[0] * grid[1]
+    assert len(one.values) == grid[0] * grid[1]
     assert one.frame.coverage == pytest.approx(coverage)
 
 
@@ -116,7 +118,7 @@ def test_letterbox_padding_does_not_touch_the_patches(taps, patch_size, border, 
     (padded,) = stream(block_embedder(resize="letterbox", size=64, **pooling), [noise(*size)])
     (alone,) = stream(block_embedder(resize="stretch", size=size, **pooling), [noise(*size)])
     assert padded.grid == alone.grid
-    torch.testing.assert_close(padded.patches, alone.patches)
+    torch.testing.assert_close(padded.values, alone.values)
 
 
 @pytest.mark.parametrize("size", [68, 60])
@@ -130,8 +132,8 @@ def test_patch_stride_thins_out_the_grid():
     (every,) = stream(block_embedder(resize="stretch", size=64), [image])
     (second,) = stream(block_embedder(resize="stretch", size=64, patch_stride=2), [image])
     assert second.grid == (4, 4)
-    expected = every.patches.unflatten(0, (8, 8))[::2, ::2].flatten(0, 1)
-    torch.testing.assert_close(second.patches, expected)
+    expected = every.values.unflatten(0, (8, 8))[::2, ::2].flatten(0, 1)
+    torch.testing.assert_close(second.values, expected)
 
 
 def test_images_of_many_shapes_keep_their_order_and_their_patches():
@@ -140,7 +142,7 @@ def test_images_of_many_shapes_keep_their_order_and_their_patches():
     together = stream(embedder, images)
     assert [one.grid for one in together] == [(4, 4), (4, 8), (4, 8), (8, 4), (4, 4)]
     for one, image in zip(together, images, strict=True):
-        torch.testing.assert_close(one.patches, stream(embedder, [image])[0].patches)
+        torch.testing.assert_close(one.values, stream(embedder, [image])[0].values)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -148,14 +150,14 @@ def test_batches_do_not_change_the_patches(batch_size, small_recipe, hazelnut):
     embedder = embedder_of(small_recipe)
     paths = sorted((hazelnut / "test/good").iterdir())
     for one, other in zip(stream(embedder, paths, batch_size), stream(embedder, paths), strict=True):
-        torch.testing.assert_close(one.patches, other.patches, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.values, other.values, rtol=1e-4, atol=1e-4)
 
 
 def test_the_value_range_of_the_recipe_is_applied():
     deep = (noise(32, 32).astype(np.uint16)) * 16  # 12 bits in 16
     (wide,) = stream(block_embedder(resize="stretch", size=32, value_range=(0, 4080)), [deep])
     (narrow,) = stream(block_embedder(resize="stretch", size=32), [noise(32, 32)])
-    torch.testing.assert_close(wide.patches, narrow.patches)
+    torch.testing.assert_close(wide.values, narrow.values)
 
 
 def test_an_even_exposure_makes_nothing_of_the_light():
@@ -165,11 +167,11 @@ def test_an_even_exposure_makes_nothing_of_the_light():
     as_is = stream(block_embedder(**fields, exposure="as_is"), images)
     even = stream(block_embedder(**fields), images)
     for number in (1, 2):
-        assert (as_is[number].patches - as_is[0].patches).abs().max() > 0.3
-        torch.testing.assert_close(even[number].patches, even[0].patches, rtol=0, atol=0.05)
+        assert (as_is[number].values - as_is[0].values).abs().max() > 0.3
+        torch.testing.assert_close(even[number].values, even[0].values, rtol=0, atol=0.05)
 
 
-def test_a_image_outside_its_value_range_is_named():
+def test_an_image_outside_its_value_range_is_named():
     with pytest.raises(ImageError, match=r"#1: a float image with values from .* value_range"):
         stream(block_embedder(resize="stretch", size=32), [noise(32, 32), noise(32, 32) * 1.0])
 
@@ -180,11 +182,11 @@ def test_a_second_scale_adds_its_taps_on_the_grid_of_the_first():
     (half,) = stream(block_embedder(resize="stretch", size=32), [image])
     (both,) = stream(block_embedder(resize="stretch", size=64, scales=(1, 0.5)), [image])
     assert both.grid == one.grid == (8, 8)
-    dimensions = one.patches.shape[1]
-    torch.testing.assert_close(both.patches[:, :dimensions], one.patches)
-    small = half.patches.T.reshape(1, dimensions, *half.grid)
+    dimensions = one.values.shape[1]
+    torch.testing.assert_close(both.values[:, :dimensions], one.values)
+    small = half.values.T.reshape(1, dimensions, *half.grid)
     expected = torch.nn.functional.interpolate(small, (8, 8), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(both.patches[:, dimensions:], expected.flatten(2)[0].T)
+    torch.testing.assert_close(both.values[:, dimensions:], expected.flatten(2)[0].T)
 
 
 @pytest.mark.parametrize("resize", ["area", "stretch", "short_side", "letterbox"])
@@ -192,7 +194,7 @@ def test_scales_keep_the_grid_of_every_way_to_resize(resize):
     (one,) = stream(block_embedder(resize=resize, size=64), [noise(128, 96)])
     (both,) = stream(block_embedder(resize=resize, size=64, scales=(1, 0.75)), [noise(128, 96)])
     assert both.grid == one.grid
-    assert both.patches.shape[1] == 2 * one.patches.shape[1]
+    assert both.values.shape[1] == 2 * one.values.shape[1]
 
 
 # ---- tiles
@@ -219,10 +221,10 @@ def test_tiles_leave_no_trace_where_the_network_looks_no_further_than_a_cell(til
     tiled = stream(block_embedder(**fields, **tile), images, batch_size)
     for one, other in zip(whole, tiled, strict=True):
         assert (one.grid, one.frame) == (other.grid, other.frame)
-        torch.testing.assert_close(one.patches, other.patches, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.values, other.values, rtol=1e-5, atol=1e-5)
 
 
-def test_a_image_that_a_tile_holds_is_read_whole(hazelnut):
+def test_an_image_that_a_tile_holds_is_read_whole(hazelnut):
     image = hazelnut / "test/good/04.jpg"
     results = []
     for fields in ({}, {"tile": 512}, {"tile": 512, "tile_stride": 256}):
@@ -248,7 +250,7 @@ def test_where_tiles_overlap_a_real_network_shows_no_seam(backbone, hazelnut):
         recipe = Recipe(backbone=backbone, weights=weights, size=256, resize="stretch", patch_size=1, **tile)
         backbone_of = build(recipe.backbone, recipe.weights, recipe.taps, recipe.seen, recipe.seed)
         (one,) = stream(Embedder(recipe, backbone_of, CPU), [hazelnut / "train/good/01.jpg"])
-        return one.patches.unflatten(0, one.grid)
+        return one.values.unflatten(0, one.grid)
 
     whole = patches()
 
@@ -304,5 +306,5 @@ def test_a_detector_that_tiles_is_the_same_after_saving_on_any_engine(engine, ha
     assert loaded.recipe == recipe
     for got, expected in zip(loaded.predict(images), one.predict(images), strict=True):
         assert got.score == pytest.approx(expected.score, rel=1e-4)
-    (alone,) = loaded.predict(images[:1], batch_size=4)
+    (alone,) = loaded.predict(images[:1], reading=Reading(batch=4))
     assert alone.score == pytest.approx(one.predict(images[0]).score, rel=1e-4)
