@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.backbones import weight_files
-from patchcore.backbones.extractor import Extractor
-from patchcore.backbones.taps import Tap
+from patchcore.backbones.extractor import Extractor, Tap
+from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import BackboneError, StoreError, WeightsError, nearest_name
-from patchcore.maths.digest import digest_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OFFLINE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")

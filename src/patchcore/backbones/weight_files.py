@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import socket
 import urllib.request
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
@@ -128,3 +130,13 @@ def _announce_download(url: str) -> None:
     if "https" not in urllib.request.getproxies():
         socket.create_connection((host, 443), timeout=5).close()
     log.warning("Downloading pretrained weights from %s", host)
+
+
+def digest_of(tensors: Mapping[str, Tensor], head: bytes = b"") -> str:
+    """SHA-256 over `head` and, in order of name, the name, shape, type and bytes of each tensor."""
+    sha = hashlib.sha256(head)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        sha.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()

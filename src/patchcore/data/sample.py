@@ -53,6 +53,13 @@ def holds_good(folder: str) -> bool:
     return folder.lower() in _GOOD_FOLDERS
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The sub-folders, in order of name, without hidden ones; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def images_in(folder: Path, recursive: bool = False) -> list[Path]:
     """The image files of a folder, by extension, in order of name. DataError if there are none."""
     entries = folder.rglob("*") if recursive else folder.iterdir()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, WeightsError, nearest_name
 from patchcore.inspection import backbones
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
@@ -23,7 +24,6 @@ from patchcore.inspection.sampler import IdentitySampler
 from patchcore.inspection.scorer import NearestNeighbourScorer
 from patchcore.inspection.segmentor import RescaleSegmentor
 from patchcore.maths import binning
-from patchcore.maths.digest import digest_of
 from patchcore.maths.embedding import align, embed, patches_of
 from patchcore.memory.patches import PatchStore, spill_limit
 

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import StoreError
-from patchcore.maths.digest import digest_of
 from patchcore.model import signing
 
 FORMAT = 2

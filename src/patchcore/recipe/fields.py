@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from patchcore.errors import RecipeError, explain_fields, nearest_name
 from patchcore.maths.augmentation import Augmentation
-from patchcore.recipe.named import NAMED
 
 Positive = Annotated[int, Field(gt=0)]
 Tap = Annotated[int, Field(gt=0)] | str
@@ -244,17 +244,17 @@ class Recipe(BaseModel):
 
     @classmethod
     def named(cls, name: str) -> Recipe:
-        """One of the named recipes (see `names`)."""
-        if not isinstance(name, str) or name not in NAMED:
-            raise RecipeError(
-                f"There is no recipe {name!r}.{nearest_name(str(name), NAMED)} Known: {', '.join(NAMED)}."
-            )
-        return cls(**NAMED[name][1])
+        """One of the named recipes (see `names`). Errors: RecipeError."""
+        known = _named()
+        if not isinstance(name, str) or name not in known:
+            near = nearest_name(str(name), known)
+            raise RecipeError(f"There is no recipe {name!r}.{near} Known: {', '.join(known)}.")
+        return cls(**known[name]["fields"])
 
     @classmethod
     def names(cls) -> dict[str, str]:
         """Name and one-line description of each named recipe."""
-        return {name: description for name, (description, _) in NAMED.items()}
+        return {name: one["about"] for name, one in _named().items()}
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
@@ -342,6 +342,13 @@ class Recipe(BaseModel):
     def seen(self) -> tuple[int, int]:
         """Height and width of what the network sees at once: a tile, or the window."""
         return self.tiles[0] if self.tiles else self.window
+
+
+@cache
+def _named() -> dict[str, Any]:
+    """The named recipes; each states only what differs from the default."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("named.json").read_text("utf-8"))
+    return found
 
 
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:

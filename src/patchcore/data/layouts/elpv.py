@@ -10,7 +10,8 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted
 
@@ -88,3 +89,6 @@ def read(path: Path) -> Dataset:
         digest = hashlib.sha1(Path(name).name.encode(), usedforsecurity=False).hexdigest()
         (test if not good or int(digest, 16) % 100 < 30 else train).append(sample)
     return Dataset(f"{ABOUT.title}, {path.name}, {counts(train, test)}, at image level", train, test)
+
+
+LAYOUT = Layout(1, holds, read, (ABOUT,), ABOUT.name, categories=parts, installed=installed)

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from patchcore.data.layouts import layout_of
-from patchcore.data.layouts.tree import folders_in
-from patchcore.data.sample import GOOD, Dataset, Sample, holds_good, images_in
+from patchcore.data.sample import GOOD, Dataset, Sample, folders_in, holds_good, images_in
 from patchcore.errors import DataError, counted
 
 

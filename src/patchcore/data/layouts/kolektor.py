@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 from patchcore.data.images import read as read_image
-from patchcore.data.layouts.tree import About, counts, folders_in
-from patchcore.data.sample import GOOD, Dataset, Sample
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts
+from patchcore.data.sample import GOOD, Dataset, Sample, folders_in
 from patchcore.errors import DataError, counted
 
 _SEED = 0
@@ -75,3 +76,6 @@ def _images(root: Path, item: Path) -> list[Sample]:
     if not found:
         raise DataError(f"{item}: half a dataset ({ABOUT.title}). Expected Part0.jpg and so on; found none.")
     return found
+
+
+LAYOUT = Layout(2, holds, read, (ABOUT,), ABOUT.name, single=True)

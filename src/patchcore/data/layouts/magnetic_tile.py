@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts, require
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts, require
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted
 
@@ -64,3 +65,6 @@ def _images(root: Path, kind: str) -> list[Sample]:
     if not found:
         raise DataError(f"{folder}: half a dataset ({ABOUT.title}). Expected images, *.jpg; found none.")
     return found
+
+
+LAYOUT = Layout(3, holds, read, (ABOUT,), ABOUT.name, single=True)

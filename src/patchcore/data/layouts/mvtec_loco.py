@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts, labelled, require, training, unused
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts, labelled, require, training, unused
 from patchcore.data.sample import GOOD, Dataset
 
 _KINDS = ("logical_anomalies", "structural_anomalies")
@@ -35,3 +36,6 @@ def read(path: Path) -> Dataset:
     test = labelled(path, [path / "test" / name for name in names], None)
     rest = unused(path, f"validation/{GOOD}")
     return Dataset(f"{ABOUT.title}, {counts(train, test)}, at image level{rest}", train, test)
+
+
+LAYOUT = Layout(7, holds, read, (ABOUT,), ABOUT.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from patchcore.data.layouts import Layout
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted, nearest_name
 
@@ -55,3 +56,6 @@ def read(path: Path) -> Dataset:
     return Dataset(
         f"CSV table, {len(train)} good to train on, {len(test)} labelled to test on{without}", train, test, rest
     )
+
+
+LAYOUT = Layout(0, holds, read)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from patchcore.data.layouts import table
-from patchcore.data.layouts.tree import About, counts, require
+from patchcore.data.layouts import About, Layout, table
+from patchcore.data.layouts.tree import counts, require
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, nearest_name
 
@@ -66,3 +66,6 @@ def read(path: Path) -> Dataset:
         elif good:
             train.append(sample)
     return Dataset(f"{ABOUT.title}, {counts(train, test)}", train, test)
+
+
+LAYOUT = Layout(4, holds, read, (ABOUT,), ABOUT.name)

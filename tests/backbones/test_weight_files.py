@@ -2,7 +2,7 @@ import hashlib
 
 import torch
 
-from patchcore.maths.digest import digest_of
+from patchcore.backbones.weight_files import digest_of
 
 
 def test_the_digest_is_of_names_shapes_types_and_bytes():
