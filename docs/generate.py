@@ -188,7 +188,7 @@ def datasets() -> str:
     from patchcore.data import layouts
 
     parts = [HEAD, f"# Datasets\n\n{inspect.getdoc(layouts)}\n\n`patchcore datasets` prints what follows.\n"]
-    for about in layouts.DATASETS:
+    for about, _ in layouts.datasets():
         folders = "\n".join(about.tree.split(", "))
         parts.append(
             f"\n## {about.title}\n\n- Source: <{about.source}>\n- Licence: {about.licence}.\n"

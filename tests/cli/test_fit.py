@@ -343,7 +343,10 @@ def test_a_fit_that_is_killed_leaves_no_file_of_patches(hazelnut, tmp_path):
     # With next to no memory, so that all patches are in a file; large images, so that there is time.
     temp = tmp_path / "temp"
     temp.mkdir()
-    code = "import sys; from patchcore import cli; from patchcore.memory import patches; patches._LEAST_MEMORY = 1; cli.main(sys.argv[1:])"
+    code = (
+        "import sys; from patchcore import cli; from patchcore.memory import patches; "
+        "patches._LEAST_MEMORY = 1; cli.main(sys.argv[1:])"
+    )
     command = [sys.executable, "-c", code, "fit", str(hazelnut), "-o", str(tmp_path / "m"), "--memory", "1"]
     command += ["--set=size=512", "--set=resize=stretch", "--set=ratio=0.9"]
     environment = {**os.environ, "TMPDIR": str(temp)}

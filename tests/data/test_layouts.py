@@ -483,10 +483,10 @@ def test_several_categories_at_once_are_an_error_that_names_them(everything):
 
 
 def test_every_layout_of_a_data_set_is_described():
-    described = {about.name for about in layouts.DATASETS}
-    assert len(described) == len(layouts.DATASETS)
-    assert {layout.dataset for layout in layouts.LAYOUTS if layout.dataset} <= described
-    for about in layouts.DATASETS:
+    described = {about.name for about, _ in layouts.datasets()}
+    assert len(described) == len(layouts.datasets())
+    assert {layout.dataset for layout in layouts.layouts() if layout.dataset} <= described
+    for about, _ in layouts.datasets():
         assert about.source.startswith(("http://", "https://"))
         assert all(vars(about).values())
 

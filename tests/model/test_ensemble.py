@@ -87,10 +87,7 @@ def test_scores_are_the_mean_of_the_members_in_their_units_on_the_first_ones_gri
         onto = torch.nn.functional.interpolate(
             second.patch_scores[None, None], first.patch_scores.shape, mode="bilinear"
         )[0, 0]
-        expected = (
-            first.patch_scores / [m.unit for m in fitted.fitted.members][0]
-            + onto / [m.unit for m in fitted.fitted.members][1]
-        ) / 2
+        expected = (first.patch_scores / fitted.fitted.members[0].unit + onto / fitted.fitted.members[1].unit) / 2
         torch.testing.assert_close(result.patch_scores, expected, rtol=1e-4, atol=1e-5)
         top = np.sort(expected.numpy().ravel())[-max(1, round(0.01 * expected.numel())) :]
         assert result.score == pytest.approx(top.mean(), rel=1e-4)
@@ -142,10 +139,8 @@ def test_members_with_different_networks_have_each_their_own_weights(train, test
     assert [r.score for r in Detector.load(tmp_path / "two").predict(test[:2])] == [
         r.score for r in detector.predict(test[:2])
     ]
-    assert (
-        repr(detector)
-        == f"Detector(backbone='efficientnet_lite0 + resnet18', device='cpu', {len(detector.fitted.members[0].bank.rows)} bank rows)"
-    )
+    rows = detector.fitted.rows  # of both
+    assert repr(detector) == f"Detector(backbone='efficientnet_lite0 + resnet18', device='cpu', {rows} bank rows)"
 
 
 def test_neither_threads_nor_batches_nor_memory_change_anything(fitted, file, train, test, tmp_path):
@@ -185,8 +180,8 @@ def test_without_held_out_images_scores_are_joined_by_the_spread_of_the_banks(tr
     with caplog.at_level(logging.WARNING, "patchcore"):
         detector = Detector(TWO.replace(calibration_share=0)).fit(train[:4])
     assert "joined by how far their bank rows spread" in caplog.text
-    rows = [m.bank for m in detector.fitted.members][0].rows.double()
-    assert [m.unit for m in detector.fitted.members][0] == pytest.approx(
+    rows = detector.fitted.members[0].bank.rows.double()
+    assert detector.fitted.members[0].unit == pytest.approx(
         float((rows - rows.mean(0)).square().sum(1).mean().sqrt()), rel=1e-4
     )
     result = detector.predict(test[0])
