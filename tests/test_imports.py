@@ -17,6 +17,7 @@ ERRORS, MATHS, ROOMS, FRONT, FACES = range(5)
 LAYERS = {
     "errors": ERRORS,
     "silence": ERRORS,
+    "files": ERRORS,
     "maths": MATHS,
     "data": ROOMS,
     "backbones": ROOMS,
@@ -106,8 +107,9 @@ def test_the_rooms_import_none_of_each_other():
     assert not wrong
 
 
-def test_errors_import_nothing_of_ours():
+def test_errors_import_nothing_of_ours_and_files_nothing_but_errors():
     assert not [(a, b) for a, b in edges() if room(a) == "errors"]
+    assert {b for a, b in edges() if room(a) == "files"} == {"patchcore.errors"}
 
 
 # The inferencers of anomalib v0 run its models; the command line imports models of patchcore-inspection, writes

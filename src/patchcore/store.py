@@ -7,10 +7,7 @@ is the same file. `sha256` in it covers all tensors and all the rest of it.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +15,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from patchcore.errors import StoreError
+from patchcore.files import appearing
 from patchcore.maths.digest import digest_of
 
 FORMAT = 2
@@ -25,7 +23,6 @@ _KEY = "patchcore"
 
 Header = dict[str, Any]
 T = TypeVar("T")
-
 
 
 def _from_1(header: Header) -> Header:
@@ -50,25 +47,6 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     with appearing(path) as temporary:
         save_file(stored, temporary, metadata={_KEY: _canonical(full)})
     return str(full["sha256"])
-
-
-@contextmanager
-def appearing(path: str | Path) -> Iterator[str]:
-    """The name of an empty file beside `path`, to be written: it then takes the place of `path`, or vanishes."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise StoreError(f"{path}: the folder {path.parent} does not exist. Create it first.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
@@ -141,9 +119,3 @@ def _canonical(header: Mapping[str, Any]) -> str:
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     return digest_of(tensors, _canonical({k: v for k, v in header.items() if k != "sha256"}).encode())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
