@@ -55,12 +55,14 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
 def test_what_stops_in_the_middle_leaves_the_old_and_nothing_new(tmp_path, error):
     write(tmp_path / "a", "old")
     old_folder(tmp_path / "f")
-    with pytest.raises(error), appearing(tmp_path / "a") as temporary:
-        temporary.write_text("half")
+
+    def stop(temporary):
+        (temporary / "half" if temporary.is_dir() else temporary).write_text("half")
         raise error
-    with pytest.raises(error), appearing_folder(tmp_path / "f") as temporary:
-        (temporary / "half").touch()
-        raise error
+
+    for place in (appearing(tmp_path / "a"), appearing_folder(tmp_path / "f")):
+        with pytest.raises(error), place as temporary:
+            stop(temporary)
     assert listing(tmp_path) == ["a", "f", "f/old"]
     assert (tmp_path / "a").read_text() == "old"
 
@@ -221,5 +223,3 @@ def test_writers_at_the_same_time_are_not_in_each_other_s_way(tmp_path):
         assert one != other
     assert (tmp_path / "a").read_text() == "1"
     assert listing(tmp_path) == ["a"]
-
-

@@ -17,6 +17,7 @@ from torch import Tensor
 from patchcore.errors import StoreError
 from patchcore.files import appearing
 from patchcore.maths.digest import digest_of
+from patchcore.version import __version__
 
 FORMAT = 2
 _KEY = "patchcore"
@@ -95,7 +96,8 @@ def field(path: str | Path, header: Header, name: str, parse: Callable[[Any], T]
 
 def versions() -> dict[str, str]:
     """The versions of what a score depends on."""
-    return {name: metadata.version(name) for name in ("patchcore", "numpy", "pillow", "timm", "torch", "torchvision")}
+    others = {name: metadata.version(name) for name in ("numpy", "pillow", "timm", "torch", "torchvision")}
+    return {"patchcore": __version__, **others}
 
 
 def _header(path: Path, text: str) -> Header:

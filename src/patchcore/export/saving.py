@@ -207,7 +207,7 @@ def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
 
 
 def _check_place(folder: Path) -> None:
-    """What may be at the path of an export: nothing, an empty folder, or an export and nothing else. Errors: UsageError."""
+    """That nothing is there, or an empty folder, or an export and nothing else. Errors: UsageError."""
     if not folder.resolve().parent.is_dir():
         raise UsageError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
     if (folder.exists() or folder.is_symlink()) and (other := _foreign(folder)):
