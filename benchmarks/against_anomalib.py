@@ -35,13 +35,13 @@ from torch import Tensor
 
 from patchcore import Detector, Recipe
 from patchcore.backbones import build, engine
-from patchcore.verdict.calibration import Calibration
-from patchcore.data.resolve import samples
 from patchcore.data.images import read
-from patchcore.pipeline.embed import Embedder
+from patchcore.data.resolve import samples
 from patchcore.maths.coreset import k_center_greedy, select
 from patchcore.maths.neighbours import near_pairs, nearest
 from patchcore.memory.bank import Bank
+from patchcore.pipeline.embed import Embedder
+from patchcore.verdict.calibration import Calibration
 
 SIDE, SHARE, NEW = 224, 0.1, 8  # pixels, of the patches, images that the bank has not seen
 AS_DEFAULT = {name: getattr(Recipe(), name) for name in ("projection", "projection_dims", "projection_from", "start")}

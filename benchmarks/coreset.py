@@ -24,8 +24,8 @@ from torch import Tensor
 
 from patchcore import Recipe
 from patchcore.backbones import build
-from patchcore.pipeline.embed import Embedder
 from patchcore.maths.coreset import k_center_greedy
+from patchcore.pipeline.embed import Embedder
 
 PEER = """
 import sys, time, torch, numpy as np

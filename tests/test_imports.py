@@ -77,8 +77,6 @@ def test_the_reader_sees_imports_at_the_top_in_functions_and_of_modules():
     assert ("patchcore.maths.maps", "patchcore.maths.resize") in found
     assert ("patchcore.cli.fit", "patchcore.detector") in found
     assert ("patchcore.detector", "patchcore.model.file") in found
-    assert ("patchcore", "patchcore.errors") in found
-    assert ("patchcore", "patchcore.detector") not in found  # for type checkers alone
 
 
 def test_imports_point_from_faces_to_the_detector_along_the_pipeline_to_maths():
@@ -99,8 +97,9 @@ def test_rooms_that_are_strangers_do_not_import_each_other():
     assert not [(a, b) for a, b in edges() if (room(a), room(b)) in STRANGERS]
 
 
-def test_errors_import_nothing_of_ours():
+def test_errors_import_nothing_of_ours_and_files_nothing_but_errors():
     assert not [(a, b) for a, b in edges() if room(a) == "errors"]
+    assert {b for a, b in edges() if room(a) == "files"} == {"patchcore.errors"}
 
 
 # The inferencers of anomalib v0 run its models; the command line imports models of patchcore-inspection, writes
@@ -217,6 +216,26 @@ def test_every_public_name_is_there():
     assert patchcore.Detector is Detector
 
 
+def test_running_exports_without_the_runtime_says_what_to_install():
+    code = (
+        "import sys\nsys.modules['patchcore_runtime'] = None\nfrom patchcore import export\n"
+        "try:\n    export.load\nexcept ImportError as error:\n    print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("MissingExtraError patchcore.export.load")
+    assert done.stdout.endswith("Install it with: pip install 'patchcore[export]'\n")
+
+
+def test_the_version_is_known_without_an_installation():
+    code = (
+        "from importlib import metadata\n"
+        "def missing(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = missing\nimport patchcore\nprint(patchcore.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0+unknown\n"
+
+
 def test_a_name_that_is_not_there_says_so():
-    with pytest.raises(AttributeError, match="module 'patchcore' has no attribute 'Detecter'"):
+    with pytest.raises(AttributeError, match="No patchcore attribute Detecter"):
         _ = patchcore.Detecter

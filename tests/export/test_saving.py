@@ -26,6 +26,7 @@ from patchcore import (
 )
 from patchcore.data.sample import Sample
 from patchcore.export import formats, parity, saving
+from patchcore.files import appearing_folder
 
 pytest.importorskip("onnxscript")
 runtime = pytest.importorskip("patchcore_runtime")
@@ -255,6 +256,7 @@ def test_synthetic_images_come_from_the_seed_and_fit_the_range() -> None:
 def test_a_folder_that_is_an_export_is_replaced(tmp_path: Path) -> None:
     place = tmp_path / "exported"
     for text in ("old", "new"):
-        with saving._appearing(place) as temporary:
+        saving._check_place(place)
+        with appearing_folder(place) as temporary:
             saving._write_manifest(temporary, {"text": text})
     assert "new" in (place / "manifest.json").read_text()

@@ -151,7 +151,9 @@ def test_what_cannot_be_loaded_says_so(inferencer, trained, tmp_path):
     with pytest.raises(UsageError, match="Did you mean 'meta_data_path'"):
         TorchInferencer(config, checkpoint, meta_data_pth="x")
     (tmp_path / "meta.json").write_text(json.dumps({"min": 1}))
-    with pytest.raises(DataError, match="not the meta data of a model"):
+    with pytest.raises(
+        DataError, match=r"json: there is no 'image_threshold'[\s\S]* Expected JSON with image_threshold, pixel"
+    ):
         TorchInferencer(config, checkpoint, tmp_path / "meta.json")
     with pytest.raises(ImageError, match="no such file"):
         inferencer.predict(tmp_path / "gone.png")
@@ -208,6 +210,10 @@ def test_meta_data_of_a_file_or_none(tmp_path):
     assert Doubled(META)._load_meta_data() == {}
     (tmp_path / "meta.json").write_text(json.dumps(META))
     assert Doubled(META)._load_meta_data(tmp_path / "meta.json") == META
+    for content in ("[" * 1000, '{"min": ' + "[" * 1000 + "]" * 1000 + "}", "[]"):
+        (tmp_path / "meta.json").write_text(content)
+        with pytest.raises(DataError, match=r"meta\.json: .* Expected JSON with image_threshold, pixel"):
+            Doubled(META)._load_meta_data(tmp_path / "meta.json")
 
 
 # get_model

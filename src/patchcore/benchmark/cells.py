@@ -10,12 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from patchcore import __version__
 from patchcore.data.layouts import categories
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.resolve import detect
 from patchcore.errors import DataError, UsageError
 from patchcore.recipe.fields import Recipe
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Cell:
     def key(self) -> str:
         """A digest of all that the cell's scores depend on: what has the same key need not be run again.
 
-        Names, the images' names, kinds and sizes, the whole recipe with its weights, the engine, and the
-        version of patchcore; not where the data lie, nor threads.
+        Names, the images' names, kinds and sizes, the whole recipe with its weights, the engine, and
+        patchcore's own code; not where the data lie, nor threads.
         """
         options = asdict(self.options)
         of = {
@@ -79,7 +80,7 @@ class Cell:
             "fields": self.recipe.to_dict(),
             "weights": [_content(one.weights) for one in self.recipe.each],
             "options": {name: value for name, value in options.items() if name not in ("threads", "memory")},
-            "version": __version__,
+            "code": _code(_PACKAGE),
         }
         return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -92,6 +93,16 @@ class Cell:
 def _content(weights: str) -> str:
     """The digest of a weights file; of weights that have a name, the name."""
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
+
+
+@cache
+def _code(package: Path) -> str:
+    """The digest of the sources of a package. A version does not do: an editable installation keeps its own."""
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def plan(

@@ -20,9 +20,9 @@ from patchcore.cli.common import (
     max_pixels_option,
     print_json,
     say,
-    whole_file,
 )
 from patchcore.errors import UsageError
+from patchcore.files import appearing
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -102,7 +102,10 @@ def predict(
         if output is not None:
             _write(result, output / names[result.name], map_format)
     if output is not None:
-        with whole_file(output / "results.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            appearing(output / "results.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.DictWriter(file, (*_COLUMNS, "files", "error"))
             writer.writeheader()
             writer.writerows(rows)
@@ -149,19 +152,19 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
     from PIL import Image
 
     base.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(base.with_name(f"{base.name}_overlay.png"), "wb") as file:
-        result.overlay().save(file, "PNG")
+    with appearing(base.with_name(f"{base.name}_overlay.png")) as temporary:
+        result.overlay().save(temporary, "PNG")
     if map_format == "npy":
-        with whole_file(base.with_name(f"{base.name}_map.npy"), "wb") as file:
+        with appearing(base.with_name(f"{base.name}_map.npy")) as temporary, temporary.open("wb") as file:
             np.save(file, result.map)
         return
     unit = 65535 / (4 * result.pixel_threshold) if result.pixel_threshold > 0 else 1.0
     counts = (np.nan_to_num(result.map) * unit).round().clip(0, 65535).astype(np.uint16)
-    with whole_file(base.with_name(f"{base.name}_map.tiff"), "wb") as file:
+    with appearing(base.with_name(f"{base.name}_map.tiff")) as temporary:
         # In memory first: Pillow's TIFF writer does not take every file name that the system allows.
         encoded = io.BytesIO()
         Image.fromarray(counts).save(encoded, "TIFF", compression="tiff_deflate")
-        file.write(encoded.getvalue())
+        temporary.write_bytes(encoded.getvalue())
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

@@ -23,9 +23,9 @@ from patchcore.cli.common import (
     print_json,
     say,
     threads_option,
-    whole_file,
 )
 from patchcore.errors import DataError, UsageError, counted
+from patchcore.files import appearing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -178,8 +178,8 @@ def tune(
         say(f"Note: {note}")
     chosen = next((one for one in candidates if one.name == choice.name), None)
     if chosen:
-        with whole_file(output, encoding="utf-8") as file:
-            file.write(json.dumps(chosen.file, indent=2) + "\n")
+        with appearing(output) as temporary:
+            temporary.write_text(json.dumps(chosen.file, indent=2) + "\n", "utf-8")
         say(f"Wrote {output}. Next: patchcore fit {data} -o model.patchcore --recipe {output}")
     if as_json:
         for candidate, one in zip(candidates, figures, strict=True):

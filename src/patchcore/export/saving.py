@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +19,7 @@ from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import formats, parity
 from patchcore.export.graph import Graph
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
+from patchcore.files import appearing_folder
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
 from patchcore.model.signing import IN_FOLDER
@@ -88,7 +85,8 @@ def save(
     found = None if images is None else list(resolve(images, learning=True).samples)
     given = None if found is None else parity.chosen(*split(found, fitted)[::-1], static)
     trial = Trial.of(found, test, fitted, static) if precision == "int8" else None
-    with _appearing(Path(folder)) as place:
+    _check_place(Path(folder))
+    with appearing_folder(folder) as place:
         graph = _graph(detector, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
         program = formats.capture(graph, static)
@@ -209,26 +207,12 @@ def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
     (place / SUMS).write_text("".join(lines), "utf-8", newline="\n")
 
 
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, to be filled: it then takes the place of `folder`, or vanishes.
-
-    What may be there is nothing, an empty folder, or an export and nothing else, which it replaces. Errors: StoreError,
-    UsageError.
-    """
+def _check_place(folder: Path) -> None:
+    """That nothing is there, or an empty folder, or an export and nothing else. Errors: UsageError."""
     if not folder.resolve().parent.is_dir():
         raise UsageError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
     if (folder.exists() or folder.is_symlink()) and (other := _foreign(folder)):
         raise UsageError(f"{folder}: there is something else already ({other}). Give the path of a new folder.")
-    temporary = Path(tempfile.mkdtemp(dir=folder.resolve().parent, prefix=f".{folder.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _foreign(folder: Path) -> str:
@@ -245,9 +229,3 @@ def _foreign(folder: Path) -> str:
         return min(files - {*listed(folder), SUMS, IN_FOLDER}, default="")
     except Unlisted:
         return min(files)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

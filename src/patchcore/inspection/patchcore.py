@@ -253,7 +253,7 @@ class PatchCore(nn.Module):
         """What the model is made of, as `save_to_path` writes it. Errors: NotFittedError for an empty model."""
         self._loaded()
         aggregator, preprocessing, preadapt = self._stages()
-        return Parameters(
+        return Parameters.model_construct(
             backbone=getattr(self.backbone, "name", None),
             layers=tuple(self.layers_to_extract_from),
             input_shape=self.input_shape,

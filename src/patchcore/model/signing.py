@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchcore.errors import MissingExtraError, SignatureError, UsageError
+from patchcore.files import appearing
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -29,8 +30,6 @@ def sign(path: str | Path, key: str | Path) -> Path:
     Returns the path of the signature; one that was there is replaced. Errors: UsageError for a key that
     cannot be used, StoreError, MissingExtraError.
     """
-    from patchcore.model import store  # loads torch, which a check does without
-
     path, private = Path(path), private_key(key)
     files = _digests(path)
     document = {
@@ -39,8 +38,8 @@ def sign(path: str | Path, key: str | Path) -> Path:
         "signature": private.sign(_signed(files)).hex(),
     }
     target = signature_of(path)
-    with store.appearing(target) as temporary:
-        Path(temporary).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
+    with appearing(target) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
     return target
 
 

@@ -7,10 +7,7 @@ is the same file. `sha256` in it covers all tensors and all the rest of it.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +16,9 @@ from torch import Tensor
 
 from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import StoreError
+from patchcore.files import appearing
 from patchcore.model import signing
+from patchcore.model.version import __version__
 
 FORMAT = 2
 _KEY = "patchcore"
@@ -50,25 +49,6 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     with appearing(path) as temporary:
         save_file(stored, temporary, metadata={_KEY: _canonical(full)})
     return str(full["sha256"])
-
-
-@contextmanager
-def appearing(path: str | Path) -> Iterator[str]:
-    """The name of an empty file beside `path`, to be written: it then takes the place of `path`, or vanishes."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise StoreError(f"{path}: the folder {path.parent} does not exist. Create it first.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Tensor], Header]:
@@ -124,7 +104,8 @@ def field(path: str | Path, header: Header, name: str, parse: Callable[[Any], T]
 
 def versions() -> dict[str, str]:
     """The versions of what a score depends on."""
-    return {name: metadata.version(name) for name in ("patchcore", "numpy", "pillow", "timm", "torch", "torchvision")}
+    others = {name: metadata.version(name) for name in ("numpy", "pillow", "timm", "torch", "torchvision")}
+    return {"patchcore": __version__, **others}
 
 
 def _header(path: Path, text: str) -> Header:
@@ -148,9 +129,3 @@ def _canonical(header: Mapping[str, Any]) -> str:
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     return digest_of(tensors, _canonical({k: v for k, v in header.items() if k != "sha256"}).encode())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -15,6 +15,7 @@ from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError, ImageError, MissingExtraError, counted
+from patchcore.files import appearing
 from patchcore.maths import metrics
 from patchcore.measure.evaluation import Evaluation
 from patchcore.model import file, store
@@ -32,9 +33,9 @@ _MOST_NAMES = 500  # of images that could not be read
 
 def write(path: str | Path, page: str) -> None:
     """A page to a file, which appears whole or not at all. Errors: StoreError if its folder does not exist."""
-    with store.appearing(path) as temporary:
+    with appearing(path) as temporary:
         # A file name may hold bytes that are no text; they become question marks.
-        Path(temporary).write_bytes(page.encode("utf-8", "replace"))
+        temporary.write_bytes(page.encode("utf-8", "replace"))
 
 
 def render(
