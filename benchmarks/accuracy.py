@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy.py DATA [--recipes default,accurate] [--sets ...] [--seed 0] [--json FILE]
 
-DATA holds the sets in the MVTec AD layout (mvtec_transistor/transistor, magnetic_tile/magnetic_tile,
+DATA holds the datasets in the MVTec AD layout (mvtec_transistor/transistor, magnetic_tile/magnetic_tile,
 hazelnut_toy/hazelnut); ELPV comes from the PyPI package elpv-dataset.
-Each detector is fitted on 80 % of the good training images; the others set its threshold.
+Each detector is fitted on 80 % of the good training images; the other 20 % set its threshold.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ ABOUT = About(
     tree="kosNN/PartM.jpg, kosNN/PartM_label.bmp",
     reading="An image is good if its mask is all 0. There is no official split for learning from good images alone: "
     "half of the items (in the order of the SHA-1 of `0:kosNN`, 0 being the seed) are for training, all images of "
-    "the others for testing. No item is on both sides, and so the training items' defective images are left out.",
+    "the others for testing. No item is on both sides, so the defective images of training items are left out.",
     cite="Tabernik et al., Journal of Intelligent Manufacturing 31 (2020)",
 )
 

@@ -20,8 +20,8 @@ ABOUT = About(
     get="Clone the repository or download it as an archive (its name ends with a dot). 1 category.",
     tree="MT_{Blowhole,Break,Crack,Fray,Free,Uneven}/Imgs/STEM.{jpg,png}",
     reading="The PNG is the mask. MT_Free is good. There is no official split: 238 of its 952 images, listed in "
-    "magnetic_tile_test.txt of this package, are for testing. Images of one tile (found by correlating their fine "
-    "detail) are on one side. Four images of MT_Uneven whose masks are empty are left out.",
+    "magnetic_tile_test.txt of this package, are for testing. All images of one tile (found by correlating their fine "
+    "detail) are on the same side. Four images of MT_Uneven with empty masks are left out.",
     cite="Huang et al., The Visual Computer 36 (2020)",
 )
 

@@ -18,8 +18,8 @@ ABOUT = About(
     get="Download the archive from its page, unpack it. 5 categories.",
     tree="CATEGORY/train/good/*, CATEGORY/validation/good/*, CATEGORY/test/{good,logical_anomalies,"
     "structural_anomalies}/*, CATEGORY/ground_truth/KIND/STEM/*.png, CATEGORY/defects_config.json",
-    reading="Image level only. Its masks, several to an image, mark all places where something may be missing, and "
-    "are meant for the saturated metric of its paper (sPRO), not for pixel AUROC or AUPRO: they are left out. "
+    reading="Image level only. Its masks, several per image, mark all places where something may be missing. They are "
+    "meant for the saturated metric of its paper (sPRO), not for pixel AUROC or AUPRO, and are left out. "
     "validation/good is for `fit --calibration`.",
     cite="Bergmann et al., IJCV 130 (2022)",
 )

@@ -20,9 +20,9 @@ ABOUT = About(
     licence="CC BY 4.0",
     get="Download VisA.tar by the link on its page, unpack it. 12 objects.",
     tree="OBJECT/Data/Images/{Normal,Anomaly}/*.JPG, OBJECT/Data/Masks/Anomaly/*.png, split_csv/1cls.csv",
-    reading="The one-class split of split_csv/1cls.csv, which lies beside the objects and is in the page's repository, "
-    "too. Its masks number kinds of defect from 1: what is not 0 is defective. What its prepare_data.py writes is "
-    "in the MVTec AD layout, and is read as such.",
+    reading="The one-class split of split_csv/1cls.csv, which is beside the objects and also in the page's repository. "
+    "Its masks number kinds of defect from 1: every value other than 0 is defective. The output of its "
+    "prepare_data.py is in the MVTec AD layout, and is read as such.",
     cite="Zou et al., ECCV 2022",
 )
 
