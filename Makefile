@@ -3,7 +3,7 @@
 # make check  formatting, lint and types
 # make wheel  builds both distributions, and uses each wheel in a clean environment
 # make web    what the browser page needs, from npm
-# make docs   docs/reference from the code
+# make docs   docs/reference, and the drawing of the rooms, from the code
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -48,6 +48,7 @@ runtime/web/node_modules/.package-lock.json: runtime/web/package-lock.json
 
 docs: .venv/tested
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/rooms.py
 
 # pip, and not a faster installer: it takes the CPU and CUDA builds that the machine's own
 # configuration offers. constraints.txt pins what has been tested together.
