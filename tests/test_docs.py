@@ -83,8 +83,18 @@ def test_the_drawing_shows_imports_but_those_that_follow_from_others(tmp_path: P
         rooms["reduced"]({"a": {"b"}, "b": {"a"}})
 
 
+def test_what_make_quick_runs_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    listed = makefile.partition("QUICK :=")[2].partition("\n\n")[0].replace("\\", "").split()
+    assert len(listed) > 10
+    for name in listed:
+        file, _, test = name.partition("::")
+        text = (ROOT / file).read_text("utf-8")
+        assert not test or f"def {test}(" in text, name
+
+
 def test_every_link_between_the_documents_leads_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
