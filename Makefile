@@ -1,24 +1,57 @@
 # make demo   real solar cells, from images to verdicts, in a virtual environment of its own
-# make test   the whole suite, offline, after installing
+# make quick  a few tests of everything, in less than a minute after installing
+# make test   the whole suite, offline, after installing, and how much of src/ it runs
 # make check  formatting, lint and types
+# make hooks  checks of what changes, before each commit
 # make wheel  builds both distributions, and uses each wheel in a clean environment
 # make web    what the browser page needs, from npm
-# make docs   docs/reference from the code
+# make docs   docs/reference, and the drawing of the rooms, from the code
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check wheel web docs clean
+# The main path: a rule or property of each room, then fit, predict, save and load by every interface, one command
+# of each kind, and one export.
+QUICK := \
+  tests/test_imports.py::test_imports_point_from_faces_to_front_files_to_rooms_to_maths \
+  tests/test_imports.py::test_nothing_imports_a_face_but_the_face_itself \
+  tests/test_recipe.py \
+  tests/test_result.py \
+  tests/test_arguments.py \
+  tests/maths/test_axes.py \
+  tests/maths/test_embedding.py \
+  tests/maths/test_maps.py \
+  tests/maths/test_resize.py \
+  tests/maths/test_scoring.py \
+  tests/maths/test_thresholds.py \
+  tests/maths/test_tiling.py \
+  tests/maths/test_coreset.py::test_picks_are_those_of_the_plain_greedy \
+  tests/maths/test_neighbours.py::test_the_nearest_rows_are_those_of_brute_force \
+  tests/contract/test_interfaces.py::test_a_defect_scores_higher_than_a_good_part_and_the_map_shows_it \
+  tests/contract/test_interfaces.py::test_saved_and_loaded_it_gives_the_same_scores \
+  tests/cli/test_fit.py::test_fit_writes_the_detector_that_the_library_makes \
+  tests/cli/test_predict.py::test_every_image_gets_a_line_of_json \
+  tests/cli/test_export.py::test_a_detector_is_exported_and_verified
+
+.PHONY: demo quick test check hooks wheel web docs clean
 
 demo: .venv/installed
 	$(BIN)/python -m patchcore demo -o demo_out
 
+# GOMP_SPINCOUNT as the commands set it: docs/decisions/0006.
+quick: .venv/tested
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest $(QUICK)
+
 test: .venv/tested
-	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest  # as the commands do: docs/decisions/0006
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --cov
 
 check: .venv/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+hooks: .venv/tested
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pre-commit
+	$(BIN)/pre-commit install
 
 wheel: .venv/tested
 	rm -rf dist .wheel-env
@@ -48,6 +81,7 @@ runtime/web/node_modules/.package-lock.json: runtime/web/package-lock.json
 
 docs: .venv/tested
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/rooms.py
 
 # pip, and not a faster installer: it takes the CPU and CUDA builds that the machine's own
 # configuration offers. constraints.txt pins what has been tested together.

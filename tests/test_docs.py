@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -53,8 +54,47 @@ def test_the_reference_is_up_to_date() -> None:
     assert generate["run"](check=True) == [], "run `make docs`"
 
 
+def test_the_drawing_of_the_rooms_is_up_to_date() -> None:
+    rooms = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
+    assert rooms["run"](check=True) == [], "run `make docs`"
+
+
+def test_the_drawing_shows_imports_but_those_that_follow_from_others(tmp_path: Path) -> None:
+    rooms = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
+    package = tmp_path / "parts"
+    files = {
+        "__init__.py": "if TYPE_CHECKING:\n    from parts.engine import Engine\n",
+        "face/__init__.py": "",
+        "face/page.py": "def show():\n    from parts import Engine\n    from ..sums import add\n",
+        "engine.py": "import math\nimport parts.sums.add\nif TYPE_CHECKING:\n    from parts.face import page\n",
+        "sums/add.py": "from .zero import nought\n",
+        "sums/zero.py": "",
+    }
+    for name, text in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text, "utf-8")
+    graph = rooms["rooms"](package)
+    assert graph == {"face/": {"engine.py", "sums/"}, "engine.py": {"sums/"}, "sums/": set()}
+    graph = rooms["reduced"](graph)
+    assert graph == {"face/": {"engine.py"}, "engine.py": {"sums/"}, "sums/": set()}
+    assert rooms["rows_of"](graph) == {"face/": 0, "engine.py": 1, "sums/": 2}
+    ElementTree.fromstring(rooms["drawn"](graph))
+    with pytest.raises(SystemExit, match=r"circle: (a <- b <- a|b <- a <- b)\."):
+        rooms["reduced"]({"a": {"b"}, "b": {"a"}})
+
+
+def test_what_make_quick_runs_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    listed = makefile.partition("QUICK :=")[2].partition("\n\n")[0].replace("\\", "").split()
+    assert len(listed) > 10
+    for name in listed:
+        file, _, test = name.partition("::")
+        text = (ROOT / file).read_text("utf-8")
+        assert not test or f"def {test}(" in text, name
+
+
 def test_every_link_between_the_documents_leads_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

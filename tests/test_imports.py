@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -21,6 +22,7 @@ STRANGERS = {("backbones", "data"), ("backbones", "recipe"), ("memory", "data"),
              ("memory", "recipe"), ("verdict", "backbones"), ("data", "recipe")}  # fmt: skip
 
 
+@cache
 def modules():
     """Name and file of every module."""
     found = {}
@@ -52,15 +54,17 @@ def imported(name, path):
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@cache
 def edges():
     """Pairs of our own modules, the first of which imports the second."""
-    known = modules()
+    known, found = modules(), []
     for name, path in known.items():
         for target in imported(name, path):
             if target.split(".")[0] == "patchcore":
                 while target not in known:  # from patchcore.errors import DataError
                     target = target.rpartition(".")[0]
-                yield name, target
+                found.append((name, target))
+    return found
 
 
 def room(name):
