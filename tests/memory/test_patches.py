@@ -16,9 +16,9 @@ def patches(n, d=4, seed=0):
 def filled():
     """Three images on grids of their own."""
     store = PatchStore()
-    store.append(patches(6, seed=0), (2, 3))
-    store.append(patches(4, seed=1), (4, 1))
-    store.append(patches(2, seed=2), (1, 2))
+    store.append((patches(6, seed=0), (2, 3)))
+    store.append((patches(4, seed=1), (4, 1)))
+    store.append((patches(2, seed=2), (1, 2)))
     return store
 
 
@@ -55,7 +55,7 @@ def both(limit):
     stores = PatchStore(), PatchStore(limit)
     for store in stores:
         for seed in range(8):
-            store.append(patches(6, seed=seed).T.contiguous().T, (2, 3))  # as an embedding's channels lie
+            store.append((patches(6, seed=seed).T.contiguous().T, (2, 3)))  # as an embedding's channels lie
     return stores
 
 
@@ -100,7 +100,7 @@ def test_features_that_half_precision_cannot_hold_are_an_error(value):
     with pytest.raises(
         BackboneError, match=r"features up to 70000; half precision holds up to 65504.*Use a tap before"
     ):
-        store.append(large, (2, 3))
+        store.append((large, (2, 3)))
     # Nothing of the image was kept.
     assert store.grids == []
 
@@ -110,20 +110,20 @@ def test_features_that_are_no_numbers_are_an_error(value):
     broken = patches(6)
     broken[0, 0] = value
     with pytest.raises(BackboneError, match=f"features up to {value}"):
-        PatchStore().append(broken, (2, 3))
+        PatchStore().append((broken, (2, 3)))
 
 
 def test_the_largest_half_is_kept():
     store = PatchStore()
-    store.append(torch.full((1, 2), 65504.0), (1, 1))
+    store.append((torch.full((1, 2), 65504.0), (1, 1)))
     assert store.gather([0]).tolist() == [[65504.0, 65504.0]]
 
 
 def with_versions(limit=None):
     """Two images, the second with two changed versions, one of them on another grid."""
     store = PatchStore(limit)
-    store.append(patches(6, seed=0), (2, 3))
-    store.append(patches(2, seed=1), (2, 1), (patches(2, seed=2), (2, 1)), (patches(2, seed=3), (1, 2)))
+    store.append((patches(6, seed=0), (2, 3)))
+    store.append((patches(2, seed=1), (2, 1)), (patches(2, seed=2), (2, 1)), (patches(2, seed=3), (1, 2)))
     return store
 
 

@@ -385,11 +385,11 @@ def test_members_are_recipes_names_or_fields_on_a_base():
     assert Recipe(members=[Recipe(), Recipe(size=128)]).members == (Recipe(), Recipe(size=128))
 
 
-def test_parts_are_the_members_with_what_is_one_for_all_of_them():
-    assert [part.seed for part in TWO.parts] == [3, 3]
-    assert [part.false_reject_rate for part in TWO.parts] == [0.1, 0.1]
-    assert [part.ratio for part in TWO.parts] == [0.02, 0.05]
-    assert Recipe(size=128).parts == (Recipe(size=128),)
+def test_each_is_the_members_with_what_is_one_for_all_of_them():
+    assert [member.seed for member in TWO.each] == [3, 3]
+    assert [member.false_reject_rate for member in TWO.each] == [0.1, 0.1]
+    assert [member.ratio for member in TWO.each] == [0.02, 0.05]
+    assert Recipe(size=128).each == (Recipe(size=128),)
     assert TWO.map_options == Recipe().map_options
     assert Recipe(members=("lightning", "default")).map_options == Recipe.named("lightning").map_options
 
@@ -405,9 +405,9 @@ def test_an_ensemble_survives_json_and_files(tmp_path):
 
 def test_what_is_changed_in_an_ensemble_is_changed_in_each_member_unless_it_is_one_for_all():
     changed = TWO.replace(ratio=0.1, seed=7)
-    assert [part.ratio for part in changed.parts] == [0.1, 0.1]
+    assert [member.ratio for member in changed.each] == [0.1, 0.1]
     assert (changed.seed, changed.members[0].seed) == (7, 0)
-    assert TWO.set("size=64", "calibration_share=0.5").parts[1].size == 64
+    assert TWO.set("size=64", "calibration_share=0.5").each[1].size == 64
     assert TWO.set('members=["fast","default"]').members == (Recipe.named("fast"), Recipe())
 
 
@@ -438,9 +438,9 @@ def test_members_that_cannot_be_joined_say_why(fields, says):
     assert says in explained(**fields)
 
 
-def test_versions_to_remember_are_given_once_and_by_name():
+def test_augmentations_to_remember_are_given_once_and_by_name():
     assert Recipe().set('augment=["flip_h", "rotate_90"]').augment == ("flip_h", "rotate_90")
-    with pytest.raises(RecipeError, match="give each version once"):
+    with pytest.raises(RecipeError, match="give each augmentation once"):
         Recipe(augment=("flip_h", "flip_h"))
     with pytest.raises(RecipeError, match=r"augment.*flip_v"):
         Recipe(augment=("mirror",))

@@ -128,7 +128,8 @@ def _expand(images: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
         given = resolve(path)
         for sample in given.samples:
             found = Path(str(sample.image))
-            yield found, found.relative_to(path) if found.is_relative_to(path) else Path(found.name)
+            inside = not given.single and found.is_relative_to(path)
+            yield found, found.relative_to(path) if inside else Path(found.name)
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:

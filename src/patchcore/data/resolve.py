@@ -41,7 +41,7 @@ def resolve(images: Images, *, learning: bool = False) -> Given:
         path = layouts.located(images)
         layout = layouts.layout_of(path)
         if layout is None and not path.is_dir() and path.suffix.lower() != ".csv":
-            images = path  # reading it says so if there is no such file
+            images = images if isinstance(images, str) else path  # reading it says so if there is no such file
         else:
             images = _read(path, layout, learning)
     if isinstance(images, Dataset):

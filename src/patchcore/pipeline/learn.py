@@ -22,7 +22,7 @@ from patchcore.memory import index
 from patchcore.memory.bank import Bank
 from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
-from patchcore.pipeline.embed import Embedder, Patches
+from patchcore.pipeline.embed import Embedder, Grid, Patches
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
 from patchcore.pipeline.workers import Loaded, in_order, through
 from patchcore.recipe.fields import Recipe
@@ -161,24 +161,24 @@ def calibrate(
     """The members with the units of their scores, and the thresholds, from good images that the banks have not seen."""
 
     def patches(store: PatchStore, number: int) -> Tensor:
-        return store.of(number).to(device).float()
+        return store.of(number).to(device).float()  # here, not in a thread: they would share the store's file
 
-    def alone(number: int) -> list[Scored]:
+    def alone(one: Sequence[tuple[Tensor, Grid]]) -> list[Scored]:
         """An image against each member's bank."""
-        each = zip(members, good.stores, strict=True)
-        return [against(member, patches(store, number), store.grids[number]) for member, store in each]
+        return [against(member, *own) for member, own in zip(members, one, strict=True)]
 
-    scored = list(in_order(alone, held_out, threads))
+    each = ([(patches(store, number), store.grids[number]) for store in good.stores] for number in held_out)
+    scored = list(in_order(alone, each, threads))
     weighed = [replace(m, unit=unit) for m, unit in zip(members, _units(members, scored), strict=True)]
 
-    def score_and_maximum(one: tuple[int, list[Scored]]) -> tuple[float, float]:
-        number, each = one
-        found = joined(weighed, each, good.frames[number])
-        values = anomaly_map(weighed[0].recipe, found.scores, good.frames[number][0])
-        score = image_score(weighed[0], patches(good.stores[0], number), found)
-        return score, float(values[~values.isnan()].max())
+    def score_and_maximum(one: tuple[Tensor, list[Scored], list[Frame]]) -> tuple[float, float]:
+        first, own, frames = one
+        found = joined(weighed, own, frames)
+        values = anomaly_map(weighed[0].recipe, found.scores, frames[0])
+        return image_score(weighed[0], first, found), float(values[~values.isnan()].max())
 
-    both = list(in_order(score_and_maximum, zip(held_out, scored, strict=True), threads))
+    firsts = ((patches(good.stores[0], n), own, good.frames[n]) for n, own in zip(held_out, scored, strict=True))
+    both = list(in_order(score_and_maximum, firsts, threads))
     scores, maxima = [score for score, _ in both], [maximum for _, maximum in both]
     calibration = Calibration.fit(scores, maxima, recipe.false_reject_rate)
     log.log(logging.INFO if calibration.enough else logging.WARNING, calibration.summary())
