@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy.py DATA [--recipes default,accurate] [--sets ...] [--seed 0] [--json FILE]
 
-DATA holds the sets in the MVTec AD layout (mvtec_transistor/transistor, magnetic_tile/magnetic_tile,
+DATA holds the datasets in the MVTec AD layout (mvtec_transistor/transistor, magnetic_tile/magnetic_tile,
 hazelnut_toy/hazelnut); ELPV comes from the PyPI package elpv-dataset.
-Each detector is fitted on 80 % of the good training images; the others set its threshold.
+Each detector is fitted on 80 % of the good training images; the other 20 % set its threshold.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import torch
 from common import elpv_root, machine, write_json
 
 from patchcore import Detector, Recipe
-from patchcore.data import datasets
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Dataset
+from patchcore.measure.evaluation import evaluate
 
 LAYOUTS = {
     "transistor": "mvtec_transistor/transistor",
@@ -30,10 +31,10 @@ CELLS = {"ELPV mono": "mono", "ELPV poly": "poly"}
 COLUMNS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
 
 
-def dataset(data: Path, name: str) -> datasets.Dataset:
+def dataset(data: Path, name: str) -> Dataset:
     if name in LAYOUTS:
-        return datasets.detect(data / LAYOUTS[name])
-    return datasets.detect(elpv_root() / CELLS[name])
+        return detect(data / LAYOUTS[name])
+    return detect(elpv_root() / CELLS[name])
 
 
 def main() -> None:

@@ -2,17 +2,17 @@
 
     python benchmarks/against_anomalib.py [--peer PYTHON] [--backbones a,b] [--parts a,b] [--rounds 3] [--json FILE]
 
-`--peer` is the interpreter of an environment of its own (without it, only our side runs):
+`--peer` is the interpreter of a separate environment (without it, only our side runs):
     python -m venv peer && peer/bin/pip install torch==2.14.1 torchvision==0.29.1 && peer/bin/pip install anomalib==2.7.0
 
-Data: real solar cells (PyPI package elpv-dataset) at 224 px, 784 patches an image. EfficientNet-Lite0, 1 and 2
-have their ImageNet weights. Those of WideResNet50-2 cannot be had offline: its weights are random, with the batch
-statistics of 32 of the images. That fixes the cost of all dense work; what bounds rule out depends on the data,
-so what they leave is printed beside each time. `gaussian` is the worst case: isotropic noise of the same size as
-the WideResNet50-2 data, of which nothing can be ruled out.
+Data: real solar cells (PyPI package elpv-dataset) at 224 px, 784 patches per image. EfficientNet-Lite0, 1 and 2
+have their ImageNet weights. WideResNet50-2's are not available offline, so its weights are random, with the batch
+statistics of 32 of the images. That fixes the cost of all dense work. How many rows the bounds rule out depends on
+the data, so the number they leave is printed beside each time. `gaussian` is the worst case: isotropic noise of the
+same size as the WideResNet50-2 data, where the bounds rule nothing out.
 
-The peer's coreset is timed on 500 picks, each of which costs it the same, and extrapolated; its fit is the
-embedding of all images, measured, plus that. Our fit is a whole process: `patchcore fit`, from files.
+The peer's coreset is timed on 500 picks and extrapolated, because each pick costs the same. Its fit is the measured
+embedding of all images plus that. Our fit is a whole process: `patchcore fit`, from files.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from torch import Tensor
 
 from patchcore import Detector, Recipe
 from patchcore.backbones import build, engine
-from patchcore.calibration import Calibration
-from patchcore.data.datasets import samples
 from patchcore.data.images import read
-from patchcore.embedder import Embedder
+from patchcore.data.resolve import samples
 from patchcore.maths.coreset import k_center_greedy, select
 from patchcore.maths.neighbours import near_pairs, nearest
 from patchcore.memory.bank import Bank
+from patchcore.pipeline.embed import Embedder
+from patchcore.verdict.calibration import Calibration
 
-SIDE, SHARE, NEW = 224, 0.1, 8  # pixels, of the patches, images that the bank has not seen
+SIDE, SHARE, NEW = 224, 0.1, 8  # pixels; share of the patches in the bank; images that the bank has not seen
 AS_DEFAULT = {name: getattr(Recipe(), name) for name in ("projection", "projection_dims", "projection_from", "start")}
 PARTS = ("search", "image", "coreset", "fit")
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--backbones", default="efficientnet_lite0,wide_resnet50_2,gaussian")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--images", type=int, default=240)
-    parser.add_argument("--picks", type=int, default=500, help="picks that the peer's coreset is timed on")
+    parser.add_argument("--picks", type=int, default=500, help="number of picks for timing the peer's coreset")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -83,7 +83,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def in_turn(rounds: int, ours: Callable[[], float], peer: Callable[[], float] | None) -> dict[str, Any]:
-    """Both sides once a round, so that a busy machine slows both."""
+    """Run both sides once per round, so that a busy machine slows both."""
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     for _ in range(rounds):
         times["ours"].append(ours())
@@ -93,7 +93,7 @@ def in_turn(rounds: int, ours: Callable[[], float], peer: Callable[[], float] | 
 
 
 def timed(function: Callable[[], object], runs: int = 7) -> float:
-    """Seconds, the median of some runs after one that does not count."""
+    """Seconds: the median of some runs, after a warm-up run."""
     function()
     return summary([seconds(function) for _ in range(runs)])["median"]
 
@@ -121,7 +121,7 @@ class Cells:
         self.patches, self.queries = every[: -NEW * 784], every[-784:].float()
         rows = self.patches[k_center_greedy(self.patches, int(SHARE * len(self.patches)))].float()
         origins = torch.zeros(len(rows), 3, dtype=torch.int32)
-        self.detector.bank = self.bank = Bank(rows, origins, (), torch.ones(rows.shape[1]))
+        self.detector.bank = self.bank = Bank(rows, origins, torch.ones(rows.shape[1]))
         self.detector.calibration = Calibration.fit([1.0], [1.0], 0.05)
         if options.peer:
             torch.save(backbone.extractor.model.state_dict(), work / "weights.pt")
@@ -142,7 +142,7 @@ class Cells:
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
     def search(self) -> list[dict[str, Any]]:
-        """The nearest rows of one image's patches; also by FAISS's flat index, where it is installed."""
+        """Time the nearest rows of one image's patches; also with FAISS's flat index, if installed."""
 
         def ours() -> float:
             return timed(lambda: nearest(self.queries, self.bank.points))
@@ -179,7 +179,7 @@ class Cells:
         return [*rows, {"work": "search, peer FAISS flat", **flat}]
 
     def image(self) -> list[dict[str, Any]]:
-        """One decoded image to its score and map, with each engine that is installed."""
+        """Time one decoded image to its score and map, with each installed engine."""
         images = [read(path, path.name, 10**8) for path in self.images[-NEW:]]
 
         def look(image: Any) -> float:
@@ -206,7 +206,7 @@ class Cells:
         return rows
 
     def coreset(self) -> list[dict[str, Any]]:
-        """Exact, and as the default recipe selects."""
+        """Time the exact selection, and the default recipe's."""
         picks, size = len(self.bank.rows), tuple(self.patches.shape)
         peer = (lambda: self.of_peer(f"coreset:{self.options.picks}")["seconds"] * picks) if self.options.peer else None
 
@@ -227,7 +227,7 @@ class Cells:
         return rows
 
     def fit(self) -> list[dict[str, Any]]:
-        """A whole process that fits on all images."""
+        """Time a whole process that fits on all images."""
         folder = self.work / "good"
         folder.mkdir()
         for path in self.images[:-NEW]:
@@ -263,7 +263,7 @@ class Cells:
 
 
 class Gaussian:
-    """Isotropic noise: bounds rule nothing out, and the search must not lose by them."""
+    """Isotropic noise: bounds rule nothing out, and must not slow the search down."""
 
     def __init__(self, options: Any) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -272,8 +272,8 @@ class Gaussian:
         self.queries = torch.randn(784, 1536, generator=generator)
 
     def search(self) -> list[dict[str, Any]]:
-        """Against the plain search: a product of all coordinates, and its smallest value."""
-        bank = Bank(self.rows, torch.zeros(len(self.rows), 3, dtype=torch.int32), (), torch.ones(1536))
+        """Time the search against a plain one: a product of all coordinates, and its smallest value."""
+        bank = Bank(self.rows, torch.zeros(len(self.rows), 3, dtype=torch.int32), torch.ones(1536))
         centred, half = self.rows, self.rows.square().sum(1) / 2
 
         def plain() -> None:

@@ -1,9 +1,9 @@
-"""What another busy process costs, by how long OpenMP's waiting threads spin (GOMP_SPINCOUNT).
+"""The cost of another busy process, depending on how long OpenMP's waiting threads spin (GOMP_SPINCOUNT).
 
     python benchmarks/busy.py MODEL IMAGES [--counts default,10000,1000,100] [--rounds 3] [--json FILE]
 
-Predictions of one image at a time, and a selection of 2 % of 100,000 rows, each in a process of its own: alone, and beside a
-process that multiplies matrices on all cores. The settings take turns. Medians of the rounds.
+Times predictions of one image at a time, and a selection of 2 % of 100,000 rows, each in its own process: alone, and
+beside a process that multiplies matrices on all cores. The settings take turns. Prints medians of the rounds.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def nothing() -> Any:
 def predict(model: Path, images: Path) -> float:
     """Milliseconds for one image, from path to verdict and map: the median of 20."""
     from patchcore import Detector
-    from patchcore.data.datasets import images_in
+    from patchcore.data.sample import images_in
 
     detector, taken = Detector.load(model, device="cpu"), []
     paths = images_in(images, recursive=True)[:23]

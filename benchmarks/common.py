@@ -1,4 +1,4 @@
-"""What every benchmark reports beside its figures: machine, versions, spread."""
+"""Shared by the benchmarks: machine and versions, timing, spread, and their data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def summary(times: list[float]) -> dict[str, float]:
-    """Median, and the smallest and largest."""
+    """Median, minimum and maximum."""
     return {"median": statistics.median(times), "min": min(times), "max": max(times), "runs": len(times)}
 
 
@@ -29,7 +29,7 @@ def write_json(path: Path | None, data: dict[str, Any]) -> None:
 
 
 def elpv_root() -> Path:
-    """The folder with the images and labels.csv of the PyPI package elpv-dataset."""
+    """The folder of the PyPI package elpv-dataset that holds labels.csv and the images."""
     from patchcore.data.layouts import elpv
 
     folder = elpv.installed()
@@ -48,7 +48,7 @@ def embeddings(embedder: Any, images: list[Path]) -> Any:
     """The half-precision patches of all images, (N, D)."""
     import torch
 
-    from patchcore.data.datasets import samples
+    from patchcore.data.resolve import samples
 
     stream = embedder.stream(
         samples(images),
@@ -61,15 +61,15 @@ def embeddings(embedder: Any, images: list[Path]) -> Any:
 
 
 def calibrated_weights(name: str, side: int, folder: Path) -> Path:
-    """Random weights of a timm network (seed 0), with batch statistics of 32 real images: a file."""
+    """Write a weights file of a timm network: random weights (seed 0), with the batch statistics of 32 real images."""
     import timm
     import torch
     from safetensors.torch import save_file
 
     from patchcore import Recipe
     from patchcore.backbones import build
-    from patchcore.data.datasets import samples
-    from patchcore.embedder import Embedder
+    from patchcore.data.resolve import samples
+    from patchcore.pipeline.embed import Embedder
 
     recipe = Recipe(backbone=name, size=side, resize="stretch")
     embedder = Embedder(recipe, build(name, "random", recipe.taps, (side, side)), torch.device("cpu"))
@@ -78,7 +78,7 @@ def calibrated_weights(name: str, side: int, folder: Path) -> Path:
     model = timm.create_model(name, pretrained=False)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # a plain mean over what it sees
+            module.momentum = None  # a plain mean over the batches
             module.reset_running_stats()
     with torch.no_grad():
         model.train()(torch.stack([one.images[0] for one in framed]))

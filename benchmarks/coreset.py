@@ -3,7 +3,7 @@
     python benchmarks/coreset.py [--peer PYTHON] [--runs 3] [--json FILE]
 
 Data: 240 real solar cells, EfficientNet-Lite0, 224 px: 188,160 patches of 152 values; 10 % are picked.
-The other sides are timed on their first picks (every pick costs them the same) and extrapolated.
+The other methods are timed on their first picks and extrapolated, because every pick costs the same.
 
 `--peer` is the interpreter of an environment that has anomalib:
     python -m venv peer && peer/bin/pip install torch==2.14.1 torchvision==0.29.1 anomalib==2.7.0
@@ -24,8 +24,8 @@ from torch import Tensor
 
 from patchcore import Recipe
 from patchcore.backbones import build
-from patchcore.embedder import Embedder
 from patchcore.maths.coreset import k_center_greedy
+from patchcore.pipeline.embed import Embedder
 
 PEER = """
 import sys, time, torch, numpy as np
@@ -60,7 +60,7 @@ def tight_scan(x: Tensor, picks: int) -> list[int]:
 
 
 def obvious_loop(x: Tensor, picks: int) -> list[int]:
-    """The distance of every row to the last pick, as one would write it."""
+    """The straightforward version: the distance of every row to the last pick."""
     best, chosen = torch.full((len(x),), torch.inf), [0]
     for _ in range(picks - 1):
         best = torch.minimum(best, torch.linalg.norm(x - x[chosen[-1]], dim=1))
@@ -80,7 +80,7 @@ def main() -> None:
     x = half.float()
     picks = len(x) // 10
     times: dict[str, list[float]] = {}
-    for _ in range(options.runs):  # all sides in turn, so that a busy machine slows all of them
+    for _ in range(options.runs):  # in turn, so that a busy machine slows all of them
         times.setdefault("patchcore", []).append(seconds(lambda: k_center_greedy(half, picks)))
         times.setdefault("tight scan", []).append(seconds(lambda: tight_scan(x, 500)) / 499 * picks)
         times.setdefault("obvious loop", []).append(seconds(lambda: obvious_loop(x, 60)) / 59 * picks)

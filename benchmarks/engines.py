@@ -1,4 +1,4 @@
-"""How long the engines take to read the taps of one image, and how near they are to torch in fp32.
+"""Time of the engines to read the taps of one image, and their difference from torch in fp32.
 
 python benchmarks/engines.py [--threads 1] [--runs 15] [--json FILE]
 """
@@ -34,7 +34,7 @@ def measure(name: str, weights: str, side: int, threads: int, runs: int) -> dict
     first = {kind: seconds(partial(run, images)) for kind, run in functions.items()}
     times: dict[str, list[float]] = {kind: [] for kind in functions}
     for _ in range(runs):
-        for kind, run in functions.items():  # in turn, so that a busy machine is busy for all
+        for kind, run in functions.items():  # in turn, so that a busy machine slows all of them
             times[kind].append(seconds(partial(run, images)))
     return {
         kind: {

@@ -3,10 +3,10 @@
     python benchmarks/export_parity.py DATA WORK [--recipes default,fast,lightning,inspection]
         [--sets transistor,magnetic tile,ELPV mono] [--limit 120]
 
-DATA holds the sets as for accuracy.py. WORK keeps the fitted detectors, the exported folders and, one line for each
-recipe and set, the figures in parity.jsonl; what is there is not made again. `lightning` and `inspection` are fitted
-with the backbone efficientnet_lite0. Test images are drawn evenly, good and defective alike, and the same ONNX
-file is run by ONNX Runtime and by OpenVINO (in fp32, stated).
+DATA holds the datasets as for accuracy.py. WORK keeps the fitted detectors, the exported folders, and the figures in
+parity.jsonl, one line for each recipe and dataset; existing results are reused. `lightning` and `inspection` are
+fitted with the backbone efficientnet_lite0. Test images are sampled evenly, good and defective alike. ONNX Runtime
+and OpenVINO (set to fp32) run the same ONNX file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from patchcore import Detector, Recipe, export
 from patchcore.data.images import read
 
 LITE0 = {"lightning", "inspection"}
-BAND = 1e-4  # around the threshold, relative: the tolerance of a score
+BAND = 1e-4  # relative, around the threshold: the tolerance of a score
 
 
 def model(work: Path, data: Path, recipe: str, name: str) -> Detector:

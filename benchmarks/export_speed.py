@@ -1,16 +1,15 @@
-"""docs/export.md's speed table: one detector in every engine, and the peer's own OpenVINO export of the same model.
+"""docs/export.md's speed table: one detector in every engine, and the peer's OpenVINO export of the same model.
 
     python benchmarks/export_speed.py MODEL IMAGES WORK [--good DIR] [--peer PYTHON] [--threads 2] [--seconds 4] [--json FILE]
 
-MODEL is a detector file; IMAGES a folder of images of one size. WORK keeps the exported folders. Latency: one
-image after the other, from its pixels to score and heat map, the median, by the clock and in time of the processor,
-which a busy machine changes less. Throughput: images per second, as many
-requests at once as there are threads, each with one thread of its own.
+MODEL is a detector file; IMAGES a folder of images of one size. WORK keeps the exported folders. Latency is the
+median over single images, from pixels to score and heat map, in wall time and in CPU time, which a busy machine
+changes less. Throughput is images per second, with as many requests at once as there are threads, each on one thread.
 
-`--good`: good images, with which int8 is quantised and measured; without them it is left out.
+`--good`: good images to quantise int8 with and to measure it on; without them int8 is left out.
 `--peer` is the interpreter of an environment with anomalib 2.7.0, OpenVINO, onnx and onnxscript, for a model with the
 `lightning` recipe: it gets its weights, its bank and the same resize, crop and normalisation, exports itself with its
-own `to_openvino`, and is timed in the same way, in fp32, stated.
+own `to_openvino`, and is timed in the same way, set to fp32.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Looker = Callable[[Any], Any]
 
 
 def latency(look: Looker, images: list[Any], seconds: float) -> tuple[float, float]:
-    """Milliseconds of a clock, and of the processor, all threads together."""
+    """Milliseconds of wall time, and of CPU time over all threads."""
     look(images[0])
     times, processor, begin = [], [], time.perf_counter()
     while time.perf_counter() - begin < seconds or len(times) < 5:
@@ -134,7 +133,7 @@ def main() -> None:
 
 
 def prepare_peer(options: Any, detector: Detector, images: list[Any]) -> None:
-    """What the peer needs: weights, bank, images, and how they are resized."""
+    """Write the peer's input: weights, bank, images, and how they are resized."""
     assert detector.embedder is not None
     assert detector.bank is not None
     backbone, recipe = detector.embedder.backbone, detector.recipe

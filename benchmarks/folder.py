@@ -2,8 +2,8 @@
 
     python benchmarks/folder.py [--images 1000] [--recipe default] [--engine torch] [--rounds 3] [--json FILE]
 
-Stages, each over all images and as fast as it can be: decoding alone; network, search and scores alone, on
-images that are decoded already. Both on as many threads as the whole. Images: solar cells, 300 x 300.
+Stages, each over all images and at full speed: decoding alone; network, search and scores alone, on images that
+are already decoded. Both use as many threads as the whole. Images: solar cells, 300 x 300.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from common import machine, mono_cells, seconds, summary, write_json
 
 from patchcore import Detector, Recipe
-from patchcore.data.datasets import samples
-from patchcore.data.loading import in_order, load
+from patchcore.data.resolve import samples
+from patchcore.pipeline.workers import in_order, load
 
 
 def main() -> None:

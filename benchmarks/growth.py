@@ -2,12 +2,11 @@
 
     python benchmarks/growth.py [--images 240,1000,4000] [--memory 4GB] [--rows 2000,20000,200000] [--data DATA] [--plot FILE] [--json FILE]
 
-Fits: solar cells (PyPI package elpv-dataset; beyond its 2,624, mirrored ones), default recipe, each a process of
-its own. Memory is what its process tree holds of its own or shares, sampled every 20 ms; pages of mapped files,
-which the system can drop, do not count. `base` is the same for a fit of two images: interpreter and model.
+Fits: solar cells (PyPI package elpv-dataset; beyond its 2,624, mirrored copies), default recipe, each in its own
+process. Memory is the anonymous and shared memory of the process tree, sampled every 20 ms; pages of mapped files,
+which the system can drop, do not count. `base` is the memory of a fit of two images: interpreter and model.
 
-Predictions: mono cells, split as DATA/elpv/split.csv says; banks of so many rows by exact k-center, searched
-exactly and by IVF-PQ. Recall is the share of patches whose nearest row IVF-PQ finds.
+Predictions: ELPV mono; banks of --rows rows by exact k-center, searched exactly and by IVF-PQ. Recall is the share of patches whose nearest row IVF-PQ finds.
 """
 
 from __future__ import annotations
@@ -38,7 +37,11 @@ def main() -> None:
     parser.add_argument("--images", default="240,1000,4000")
     parser.add_argument("--memory", default="4GB")
     parser.add_argument("--rows", default="2000,20000,200000")
-    parser.add_argument("--data", type=Path, help="folder that holds elpv/split.csv; without it, fits only")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="also measure predictions, on ELPV mono from the installed package; without it, fits only",
+    )
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -107,7 +110,7 @@ def held(pid: int) -> int:
                 total += int(text.split()[1]) * 1024
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             total += held(int(child))
-    except (OSError, ProcessLookupError):  # it has just ended
+    except (OSError, ProcessLookupError):  # the process has just ended
         pass
     return total
 
@@ -121,7 +124,7 @@ def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
     scales = channel_scales(train.split(1 << 14))
     train = torch.cat([(block * scales).half() for block in train.split(1 << 14)])
     labels = [sample.kind != "good" for sample in found.test]
-    picks = k_center_greedy(train, max(sizes))  # the first of them are the picks of a smaller bank
+    picks = k_center_greedy(train, max(sizes))  # the first n picks are the bank of n rows
     print(
         f"{'rows':>8} {'search':>8} {'build s':>8} {'ms':>8} {'(min-max)':>15} {'AUROC':>7} {'recall':>7}  {'choice':12}"
     )
@@ -131,7 +134,7 @@ def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
         for search in ("exact", "ivf_pq"):
             if search == "ivf_pq" and size < 10_000:
                 continue
-            bank = Bank(train[picks[:size]].float(), torch.zeros(size, 3, dtype=torch.int32), (), scales, search)
+            bank = Bank(train[picks[:size]].float(), torch.zeros(size, 3, dtype=torch.int32), scales, search)
             begin = time.perf_counter()
             _ = bank.points if search == "exact" else bank.lists
             build = time.perf_counter() - begin

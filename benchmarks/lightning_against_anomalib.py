@@ -1,15 +1,15 @@
-"""patchcore.lightning against anomalib 2.7.0: the same weights, pixels and bank; the same scores?
+"""patchcore.lightning against anomalib 2.7.0: with the same weights, pixels and bank, are the scores the same?
 
     python benchmarks/lightning_against_anomalib.py DATA... [--peer PYTHON] [--ratio 0.1] [--limit 120] [--json FILE]
 
 DATA: folders in the MVTec AD layout. Our `Patchcore` is fitted by a stock Trainer, with the offline weights of
-EfficientNet-Lite0, on images of 256 x 256 pixels without a crop (anomalib 2.7.0 has none). Its weights, its
-bank and the test images as the network sees them go to the peer, which scores each by itself, as we do.
+EfficientNet-Lite0, on images of 256 x 256 pixels without a crop (anomalib 2.7.0 has none). The peer gets its weights,
+its bank and the test images as the network's input, and scores each image by itself, as our side does.
 
-`--peer` is the interpreter of an environment of its own (without it, only our side runs); nothing is installed:
+`--peer` is the interpreter of a separate environment (without it, only our side runs); the script installs nothing:
     python -m venv peer && peer/bin/pip install torch==2.14.1 torchvision==0.29.1 && peer/bin/pip install anomalib==2.7.0
 
-Differences are relative, the largest over all images; those of maps, over all pixels. `against_anomalib.py`
+Differences are the largest relative ones: of scores over all images, of maps over all pixels. `against_anomalib.py`
 compares speed.
 """
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--peer", help="interpreter of an environment that has anomalib")
     parser.add_argument("--ratio", type=float, default=0.1)
-    parser.add_argument("--limit", type=int, default=120, help="test images of a dataset, evenly chosen")
+    parser.add_argument("--limit", type=int, default=120, help="test images per dataset, evenly sampled")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(json.dumps(machine()))

@@ -1,9 +1,9 @@
 """The peer's side of against_anomalib.py and lightning_against_anomalib.py, for its own interpreter.
 
-    peer/bin/python benchmarks/peer_anomalib.py WORK BACKBONE LAYERS PART
+    peer/bin/python benchmarks/peer_anomalib.py WORK BACKBONE LAYERS TASK
 
-WORK holds what the other side has written: weights.pt, images.npy, embeddings.npy, bank.npy. One part
-is timed; one line of JSON is printed. `scores` also writes maps.npy.
+WORK holds the files written by the other side: weights.pt, images.npy, embeddings.npy, bank.npy. Times the work
+named by TASK and prints one line of JSON. `scores` also writes maps.npy.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def coreset(work: Path, picks: int) -> dict[str, float]:
 
 
 def every_score(made: PatchcoreModel, images: torch.Tensor, work: Path) -> dict[str, list[float]]:
-    """Each image by itself; the maps go to a file."""
+    """Score each image by itself; write the maps to a file."""
     scores, maps = [], []
     for image in images:
         found = made(image[None])
@@ -63,13 +63,13 @@ def every_score(made: PatchcoreModel, images: torch.Tensor, work: Path) -> dict[
 
 
 def main() -> None:
-    work, backbone, layers, part = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), sys.argv[4]
-    if part.startswith("coreset"):
-        print(json.dumps(coreset(work, int(part.partition(":")[2]))))
+    work, backbone, layers, task = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), sys.argv[4]
+    if task.startswith("coreset"):
+        print(json.dumps(coreset(work, int(task.partition(":")[2]))))
         return
     made = model(work, backbone, layers)
     images = torch.from_numpy(np.load(work / "images.npy"))
-    if part == "embed":  # the images of a fit, in the batches of its data loader
+    if task == "embed":  # the training images, in the batches of the peer's data loader
         made.train()
         made.feature_extractor.eval()
         begin = time.perf_counter()
@@ -81,9 +81,9 @@ def main() -> None:
     made.eval()
     made.memory_bank = torch.from_numpy(np.load(work / "bank.npy"))
     with torch.no_grad():
-        if part == "scores":
+        if task == "scores":
             result = every_score(made, images, work)
-        elif part == "image":
+        elif task == "image":
             scores = [float(made(image[None]).pred_score) for image in images[-8:]]
             result = {"seconds": seconds(lambda: made(images[-1:])), "scores": scores}
         else:

@@ -18,7 +18,7 @@ from anomalib.models import Patchcore
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize
 
-sys.modules["openvino_telemetry"] = None  # it would report to a server
+sys.modules["openvino_telemetry"] = None  # otherwise it reports to a server
 import openvino as ov  # noqa: E402
 
 

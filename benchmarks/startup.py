@@ -1,4 +1,4 @@
-"""How long `import patchcore` and `patchcore --help` take, each in a fresh process.
+"""Time of `import patchcore` and `patchcore --help`, each in a fresh process.
 
 python benchmarks/startup.py [--runs 15] [--json FILE]
 """

@@ -24,9 +24,9 @@ HEAD = "<!-- Written by docs/generate.py from the code: edit the docstrings, the
 
 API = {
     "patchcore": ["Detector", "Recipe", "Result"],
-    "patchcore.evaluation": ["evaluate", "Evaluation"],
-    "patchcore.calibration": ["Calibration"],
-    "patchcore.signing": ["sign", "check", "private_key", "public_key", "signature_of"],
+    "patchcore.measure.evaluation": ["evaluate", "Evaluation"],
+    "patchcore.verdict.calibration": ["Calibration"],
+    "patchcore.model.signing": ["sign", "check", "private_key", "public_key", "signature_of"],
     "patchcore_runtime": ["load", "Model", "Result", "verify", "Agreement"],
     "patchcore.export": ["save", "Saved"],
     "patchcore.report": ["render", "write", "Sources"],
@@ -46,7 +46,7 @@ API = {
         "Limits",
         "Choice",
     ],
-    "patchcore.data.datasets": ["detect", "Dataset", "Sample"],
+    "patchcore.data.resolve": ["detect", "Dataset", "Sample"],
     "patchcore.data.layouts": ["categories", "Category"],
     "patchcore.inspection": [
         "PatchCore",
@@ -67,7 +67,7 @@ API = {
     ],
     "patchcore.inspection.backbones": ["load"],
     "patchcore.inspection.datasets.mvtec": ["MVTecDataset", "DatasetSplit"],
-    "patchcore.maths.versions": ["changed"],
+    "patchcore.maths.augmentation": ["changed"],
     "patchcore.maths.coreset": [
         "k_center_greedy",
         "merged",
@@ -188,7 +188,7 @@ def datasets() -> str:
     from patchcore.data import layouts
 
     parts = [HEAD, f"# Datasets\n\n{inspect.getdoc(layouts)}\n\n`patchcore datasets` prints what follows.\n"]
-    for about in layouts.DATASETS:
+    for about, _ in layouts.datasets():
         folders = "\n".join(about.tree.split(", "))
         parts.append(
             f"\n## {about.title}\n\n- Source: <{about.source}>\n- Licence: {about.licence}.\n"

@@ -1,8 +1,8 @@
-"""Train and evaluate PatchCore on a class of a folder in the MVTec AD layout, as with patchcore-inspection.
+"""Train and evaluate PatchCore on one class of a folder in the MVTec AD layout, as in patchcore-inspection.
 
     python examples/mvtec_training.py MVTEC_FOLDER bottle --out models
 
-Without a network, EfficientNet-Lite0, whose weights are installed with patchcore, takes the place of WideResNet50:
+Offline, replace WideResNet50 by EfficientNet-Lite0, whose weights are installed with patchcore:
 
     python examples/mvtec_training.py tests/images hazelnut --out models --backbone efficientnet_lite0
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from patchcore.fitting import choose_device
+from patchcore.backbones.engines import choose_device
 from patchcore.inspection import ApproximateGreedyCoresetSampler, PatchCore, backbones, detector_of, metrics, utils
 from patchcore.inspection.datasets.mvtec import DatasetSplit, MVTecDataset
 
-LAYERS = {"efficientnet_lite0": ["blocks.2", "blocks.4"]}  # strides 8 and 16, as of a ResNet's layer2 and layer3
+LAYERS = {"efficientnet_lite0": ["blocks.2", "blocks.4"]}  # strides 8 and 16, like a ResNet's layer2 and layer3
 
 
 def arguments() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--backbone", default="wideresnet50")
     parser.add_argument("--weights", default="pretrained", help="pretrained, random, or a local file.")
     parser.add_argument("--layers", nargs="+", help="By default layer2 layer3.")
-    parser.add_argument("--percentage", type=float, default=0.1, help="Share of the patches that the bank keeps.")
+    parser.add_argument("--percentage", type=float, default=0.1, help="Share of the patches kept in the bank.")
     parser.add_argument("--resize", type=int, default=256)
     parser.add_argument("--imagesize", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=2)

@@ -24,6 +24,7 @@ from patchcore import (
     Detector,
     ImageError,
     NotFittedError,
+    Reading,
     Recipe,
     RecipeError,
     Result,
@@ -31,7 +32,8 @@ from patchcore import (
     UsageError,
     WeightsError,
 )
-from patchcore.data.datasets import samples
+from patchcore.data.sample import Sample
+from patchcore.pipeline.workers import load
 
 
 class Tiny(nn.Module):
@@ -88,7 +90,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def same_bank(a: Detector, b: Detector) -> bool:
-    return torch.equal(a.bank.rows, b.bank.rows) and torch.equal(a.bank.origins, b.bank.origins)
+    return torch.equal(a.fitted.members[0].bank.rows, b.fitted.members[0].bank.rows) and torch.equal(
+        a.fitted.members[0].bank.origins, b.fitted.members[0].bank.origins
+    )
 
 
 # What a user sees on real images
@@ -116,14 +120,18 @@ def test_the_images_that_set_the_threshold_pass_when_they_are_seen_again(hazelnu
     # Few are held out, so that the largest score sets it. Batches of another size round otherwise.
     images = sorted((hazelnut / "train/good").iterdir())
     detector = Detector(small_recipe.replace(calibration_share=0.3, seed=seed)).fit(images)
-    seen = {images[i] for i in detector.bank.origins[:, 0].tolist()}
+    seen = {images[i] for i in detector.fitted.members[0].bank.origins[:, 0].tolist()}
     held_out = [path for path in images if path not in seen]
-    assert len(held_out) == len(detector.calibration.scores)
-    again = [*detector.predict(held_out), *detector.predict(held_out, batch_size=5), *map(detector.predict, held_out)]
+    assert len(held_out) == len(detector.fitted.calibration.scores)
+    again = [
+        *detector.predict(held_out),
+        *detector.predict(held_out, reading=Reading(batch=5)),
+        *map(detector.predict, held_out),
+    ]
     assert {result.decision for result in again} == {"pass"}
     assert not any(result.mask.any() for result in again)
     # The margin for that is no more than an image's last digits.
-    assert max(result.score for result in again) == pytest.approx(detector.calibration.threshold, rel=2e-4)
+    assert max(result.score for result in again) == pytest.approx(detector.fitted.calibration.threshold, rel=2e-4)
 
 
 def test_map_and_mask_have_the_images_size_and_the_mask_is_the_map_over_its_threshold(detector, hazelnut):
@@ -155,8 +163,8 @@ def test_maps_of_whole_images_have_their_size_and_a_value_everywhere(size, field
 @pytest.mark.parametrize(("size", "grid"), [((16, 32), (4, 8)), ((32, 16), (8, 4)), ((100, 50), (8, 4))])
 def test_no_patch_of_a_letterbox_lies_in_its_padding(size, grid):
     detector = tiny(noise(6, *size), resize="letterbox", size=32, coreset="identity", calibration_share=0)
-    assert len(detector.bank.rows) == 6 * grid[0] * grid[1]
-    assert detector.bank.origins[:, 1:].amax(0).tolist() == [grid[0] - 1, grid[1] - 1]
+    assert len(detector.fitted.members[0].bank.rows) == 6 * grid[0] * grid[1]
+    assert detector.fitted.members[0].bank.origins[:, 1:].amax(0).tolist() == [grid[0] - 1, grid[1] - 1]
     assert detector.predict(noise(1, *size, seed=1)[0]).patch_scores.shape == grid
 
 
@@ -235,8 +243,8 @@ def test_the_same_images_in_any_form_give_the_same_bank(form, squares, from_path
     }[form]
     detector = Detector(small_recipe).fit(images)
     assert same_bank(detector, from_paths)
-    assert detector.fingerprint == from_paths.fingerprint
-    assert detector.calibration == from_paths.calibration
+    assert detector.fitted.fingerprint == from_paths.fitted.fingerprint
+    assert detector.fitted.calibration == from_paths.fitted.calibration
 
 
 def test_float_images_from_0_to_1_give_nearly_the_same_bank(squares, from_paths, small_recipe):
@@ -253,39 +261,39 @@ def test_fit_returns_the_detector(squares, small_recipe):
 
 def test_the_bank_keeps_a_share_of_the_patches_and_at_most_max_rows():
     # 16 held-in images of 8 x 8 patches.
-    held_in = 20 - len(tiny().calibration.scores)
-    assert len(tiny(ratio=0.1).bank.rows) == int(held_in * 64 * 0.1)
-    assert len(tiny(ratio=1).bank.rows) == held_in * 64
-    assert len(tiny(max_rows=7).bank.rows) == 7
+    held_in = 20 - len(tiny().fitted.calibration.scores)
+    assert len(tiny(ratio=0.1).fitted.members[0].bank.rows) == int(held_in * 64 * 0.1)
+    assert len(tiny(ratio=1).fitted.members[0].bank.rows) == held_in * 64
+    assert len(tiny(max_rows=7).fitted.members[0].bank.rows) == 7
 
 
 def test_every_bank_row_points_at_the_patch_it_came_from(detector, hazelnut):
     paths = sorted((hazelnut / "train/good").iterdir())
-    assert [Path(name).name for name in detector.bank.images] == [path.name for path in paths]
-    options = {"batch_size": 1, "threads": 1, "max_pixels": 10**8}
-    for number, one in enumerate(detector.embedder.stream(samples(paths), lambda one: one, **options)):
-        mine = detector.bank.origins[:, 0] == number
-        _, row, column = detector.bank.origins[mine].T.long()
-        patches = one.patches.unflatten(0, one.grid)[row, column] * detector.bank.scales
+    assert [Path(name).name for name in detector.fitted.images] == [path.name for path in paths]
+    for number, path in enumerate(paths):
+        (one,) = detector.embedders[0]([load(Sample(path.name, path), 10**8)])
+        mine = detector.fitted.members[0].bank.origins[:, 0] == number
+        _, row, column = detector.fitted.members[0].bank.origins[mine].T.long()
+        patches = one.values.unflatten(0, one.grid)[row, column] * detector.fitted.members[0].bank.scales
         # The bank holds half precision: 11 bits.
-        torch.testing.assert_close(detector.bank.rows[mine], patches, rtol=2**-10, atol=1e-3)
+        torch.testing.assert_close(detector.fitted.members[0].bank.rows[mine], patches, rtol=2**-10, atol=1e-3)
 
 
 def test_images_held_out_for_the_threshold_are_not_in_the_bank(detector):
-    in_bank = set(detector.bank.origins[:, 0].tolist())
-    assert len(in_bank) + len(detector.calibration.scores) == len(detector.bank.images)
-    assert len(detector.calibration.scores) >= 1
+    in_bank = set(detector.fitted.members[0].bank.origins[:, 0].tolist())
+    assert len(in_bank) + len(detector.fitted.calibration.scores) == len(detector.fitted.images)
+    assert len(detector.fitted.calibration.scores) >= 1
 
 
 def test_images_given_for_calibration_set_the_threshold_alone():
     images, held = noise(10), noise(30, seed=1)
     detector = tiny(images, calibration=held, coreset="identity", false_reject_rate=0.1)
-    assert set(detector.bank.origins[:, 0].tolist()) == set(range(10))
+    assert set(detector.fitted.members[0].bank.origins[:, 0].tolist()) == set(range(10))
     scores = sorted(result.score for result in detector.predict(held))
     # The ceil((30 + 1) * 0.9) = 28th smallest of 30 scores.
-    assert detector.calibration.threshold == pytest.approx(1.0001 * scores[27], rel=1e-5)
+    assert detector.fitted.calibration.threshold == pytest.approx(1.0001 * scores[27], rel=1e-5)
     maxima = sorted(result.map.max() for result in detector.predict(held))
-    assert detector.calibration.pixel_threshold == pytest.approx(1.0001 * maxima[27], rel=1e-5)
+    assert detector.fitted.calibration.pixel_threshold == pytest.approx(1.0001 * maxima[27], rel=1e-5)
 
 
 @pytest.mark.parametrize("form", ["array", "generator"])
@@ -308,11 +316,11 @@ def test_too_few_images_for_the_rate_is_said_plainly(caplog):
     with caplog.at_level(logging.INFO, "patchcore"):
         detector = tiny(noise(10), false_reject_rate=0.01)
     (record,) = [record for record in caplog.records if "Threshold" in record.message]
-    held = len(detector.calibration.scores)
+    held = len(detector.fitted.calibration.scores)
     assert record.levelno == logging.WARNING
     assert f"the largest score of only {held} held-out good image" in record.message
     assert "needs at least 99" in record.message
-    assert detector.calibration.threshold == pytest.approx(1.0001 * max(detector.calibration.scores))
+    assert detector.fitted.calibration.threshold == pytest.approx(1.0001 * max(detector.fitted.calibration.scores))
 
 
 def test_one_image_alone_gives_scores_but_no_verdict(caplog):
@@ -329,9 +337,9 @@ def test_one_image_alone_gives_scores_but_no_verdict(caplog):
 
 def test_two_images_leave_one_for_the_threshold():
     detector = tiny(noise(2))
-    assert len(detector.calibration.scores) == 1
-    assert len(set(detector.bank.origins[:, 0].tolist())) == 1
-    assert "keeps a false-reject rate of 0.5, not 0.05" in detector.calibration.summary()
+    assert len(detector.fitted.calibration.scores) == 1
+    assert len(set(detector.fitted.members[0].bank.origins[:, 0].tolist())) == 1
+    assert "keeps a false-reject rate of 0.5, not 0.05" in detector.fitted.calibration.summary()
 
 
 def test_changed_versions_are_remembered_as_images_of_their_own():
@@ -340,20 +348,20 @@ def test_changed_versions_are_remembered_as_images_of_their_own():
     augmented = tiny(images, augment=("flip_h", "rotate_90"), **fields)
     turned = [[one, one[:, ::-1], np.rot90(one)] for one in images]
     plain = tiny([np.ascontiguousarray(version) for one in turned for version in one], **fields)
-    assert torch.equal(augmented.bank.rows, plain.bank.rows)
-    assert torch.equal(augmented.bank.scales, plain.bank.scales)
-    number, row, column = plain.bank.origins.T
-    assert torch.equal(augmented.bank.origins, torch.stack([number // 3, row, column, number % 3], 1))
-    assert len(augmented.bank.images) == 3
+    assert torch.equal(augmented.fitted.members[0].bank.rows, plain.fitted.members[0].bank.rows)
+    assert torch.equal(augmented.fitted.members[0].bank.scales, plain.fitted.members[0].bank.scales)
+    number, row, column = plain.fitted.members[0].bank.origins.T
+    assert torch.equal(augmented.fitted.members[0].bank.origins, torch.stack([number // 3, row, column, number % 3], 1))
+    assert len(augmented.fitted.images) == 3
 
 
 def test_held_out_images_are_not_changed_and_their_versions_not_remembered():
     images = noise(6)
     detector = tiny(images, augment=("flip_v", "rotate_180"), coreset="identity")
-    held = set(range(6)) - set(detector.bank.origins[:, 0].tolist())
+    held = set(range(6)) - set(detector.fitted.members[0].bank.origins[:, 0].tolist())
     scores = [detector.predict(images[number]).score for number in sorted(held)]
     assert len(held) == 1
-    assert list(detector.calibration.scores) == pytest.approx(scores, rel=1e-3)  # held in half precision
+    assert list(detector.fitted.calibration.scores) == pytest.approx(scores, rel=1e-3)  # held in half precision
     assert min(scores) > 0
 
 
@@ -364,7 +372,7 @@ def test_a_mirrored_part_is_as_good_as_the_part_where_the_recipe_says_so():
     plain, augmented = (detector.predict(mirrored) for detector in detectors)
     assert plain.score > 0.1
     assert augmented.score == pytest.approx(0, abs=0.02)  # rows have half precision
-    rows = detectors[1].bank.origins[augmented.nearest_rows[..., 0]]
+    rows = detectors[1].fitted.members[0].bank.origins[augmented.nearest_rows[..., 0]]
     assert rows[3, 5].tolist() == [0, 3, 5, 1]
 
 
@@ -383,23 +391,23 @@ def test_a_detector_with_versions_reads_back(tmp_path):
     detector.save(tmp_path / "model")
     again = Detector.load(tmp_path / "model", backbone=Tiny())
     assert same_bank(detector, again)
-    assert again.bank.origins.shape[1] == 4
+    assert again.fitted.members[0].bank.origins.shape[1] == 4
     assert again.recipe.augment == ("flip_h",)
 
 
 def test_no_share_for_calibration_means_no_verdict():
     detector = tiny(calibration_share=0)
     assert detector.predict(noise(1)[0]).decision == "unsure"
-    assert set(detector.bank.origins[:, 0].tolist()) == set(range(20))
+    assert set(detector.fitted.members[0].bank.origins[:, 0].tolist()) == set(range(20))
 
 
 def test_the_limit_is_a_sample_that_follows_the_seed(folder):
-    names = [tiny(folder, limit=3, seed=seed).bank.images for seed in range(6)]
+    names = [tiny(folder, limit=3, seed=seed).fitted.images for seed in range(6)]
     assert all(len(chosen) == 3 for chosen in names)
     assert all(list(chosen) == sorted(chosen) for chosen in names)
     assert len(set(names)) > 1
-    assert tiny(folder, limit=3, seed=0).bank.images == names[0]
-    assert len(tiny(folder, limit=50).bank.images) == 5
+    assert tiny(folder, limit=3, seed=0).fitted.images == names[0]
+    assert len(tiny(folder, limit=50).fitted.images) == 5
 
 
 def test_a_second_fit_forgets_the_first():
@@ -407,8 +415,8 @@ def test_a_second_fit_forgets_the_first():
     detector.fit(noise(12, seed=2))
     fresh = tiny(noise(12, seed=2))
     assert same_bank(detector, fresh)
-    assert detector.calibration == fresh.calibration
-    assert detector.fingerprint == fresh.fingerprint
+    assert detector.fitted.calibration == fresh.fitted.calibration
+    assert detector.fitted.fingerprint == fresh.fitted.fingerprint
 
 
 def test_a_fit_that_fails_leaves_the_detector_as_it_was(tmp_path):
@@ -448,9 +456,9 @@ def test_a_bad_image_can_be_left_out_of_fit(folder):
     whole = tiny([path for path in sorted(folder.iterdir()) if path.name != "2.png"])
     (folder / "2.png").write_bytes(b"this is no image")
     errors = []
-    detector = tiny(folder, on_bad=errors.append)
+    detector = tiny(folder, reading=Reading(on_bad=errors.append))
     assert [error.name for error in errors] == ["2.png"]
-    assert detector.bank.images == ("0.png", "1.png", "3.png", "4.png")
+    assert detector.fitted.images == ("0.png", "1.png", "3.png", "4.png")
     assert same_bank(detector, whole)
 
 
@@ -461,15 +469,15 @@ def test_only_bad_images_is_an_error(folder):
         tiny(folder, on_bad=lambda error: None)
 
 
-def test_a_image_whose_values_do_not_fit_is_bad_like_one_that_cannot_be_read():
+def test_an_image_whose_values_do_not_fit_is_bad_like_one_that_cannot_be_read():
     errors = []
     floats = [image.astype(np.float32) for image in noise(4)]
     images = [*noise(4), floats[0]]
     with pytest.raises(ImageError, match="#4: a float image with values"):
         tiny(images)
-    detector = tiny(images, on_bad=errors.append)
+    detector = tiny(images, reading=Reading(on_bad=errors.append))
     assert [error.name for error in errors] == ["#4"]
-    assert len(detector.bank.images) == 4
+    assert len(detector.fitted.images) == 4
 
 
 def test_features_beyond_half_precision_are_refused():
@@ -487,7 +495,7 @@ def test_an_unknown_device_is_named():
 
 
 def test_a_detector_prints_what_it_is_in_a_line(tiny_detector):
-    rows = len(tiny_detector.bank.rows)
+    rows = len(tiny_detector.fitted.members[0].bank.rows)
     assert repr(tiny_detector) == f"Detector(backbone='module', device='cpu', {rows} bank rows)"
     unfitted = repr(Detector(device="cpu"))
     assert unfitted == "Detector(backbone='efficientnet_lite0', device='cpu', not fitted)"
@@ -533,7 +541,7 @@ def test_one_image_gives_one_result_and_several_give_a_list(tiny_detector, folde
     assert tiny_detector.predict([]) == []
 
 
-def test_every_form_of_a_image_gives_the_same_score(tiny_detector, folder):
+def test_every_form_of_an_image_gives_the_same_score(tiny_detector, folder):
     image = noise(1)[0]
     scores = [
         tiny_detector.predict(one).score
@@ -558,7 +566,7 @@ def test_images_together_score_as_they_do_alone(detector, hazelnut):
     paths = sorted((hazelnut / "test").rglob("*.jpg"))
     together = [result.score for result in detector.predict(paths)]
     assert together == pytest.approx([detector.predict(path).score for path in paths], rel=1e-5)
-    assert [r.score for r in detector.predict(paths, batch_size=3)] == pytest.approx(together, rel=1e-5)
+    assert [r.score for r in detector.predict(paths, reading=Reading(batch=3))] == pytest.approx(together, rel=1e-5)
 
 
 def test_images_of_different_sizes_can_be_in_one_list():
@@ -630,14 +638,15 @@ def test_a_bad_image_stops_predict_and_is_named(tiny_detector, folder):
 def test_predict_goes_on_past_a_bad_image_when_asked_to(tiny_detector, folder):
     (folder / "2.png").write_bytes(b"")
     errors = []
-    results = tiny_detector.predict(folder, on_bad=errors.append)
+    results = tiny_detector.predict(folder, reading=Reading(on_bad=errors.append))
     assert [Path(error.name).name for error in errors] == ["2.png"]
     assert [Path(result.name).name for result in results] == ["0.png", "1.png", "3.png", "4.png"]
 
 
 def test_a_single_bad_image_is_reported_too(tiny_detector, folder):
     errors = []
-    assert tiny_detector.predict(folder / "nowhere.png", on_bad=errors.append) is None
+    with pytest.raises(ImageError, match="no such file"):  # there is no other image to go on with
+        tiny_detector.predict(folder / "nowhere.png", reading=Reading(on_bad=errors.append))
     assert [error.reason for error in errors] == ["no such file."]
 
 
@@ -678,7 +687,7 @@ def test_grey_images_score_like_the_same_grey_in_rgb(tiny_detector):
     assert scores == [scores[0]] * 4
 
 
-def test_a_image_from_the_bank_itself_scores_next_to_nothing():
+def test_an_image_from_the_bank_itself_scores_next_to_nothing():
     images = noise(4)
     detector = tiny(images, coreset="identity", calibration_share=0)
     # The bank is in half precision; what is left of the distance is its rounding.
@@ -691,7 +700,7 @@ def test_results_name_the_bank_rows_that_each_patch_is_nearest_to():
     detector = tiny(images, coreset="identity", calibration_share=0)
     result = detector.predict(images[2])
     nearest = result.nearest_rows[..., 0]
-    origins = detector.bank.origins[nearest]
+    origins = detector.fitted.members[0].bank.origins[nearest]
     assert (origins[..., 0] == 2).all()
     assert origins[3, 5].tolist() == [2, 3, 5]
     assert result.patch_scores.shape == nearest.shape == (8, 8)
@@ -729,7 +738,7 @@ def test_another_seed_makes_another_bank(fields):
 
 
 def test_another_seed_holds_out_other_images():
-    held_in = {frozenset(tiny(seed=seed).bank.origins[:, 0].tolist()) for seed in range(4)}
+    held_in = {frozenset(tiny(seed=seed).fitted.members[0].bank.origins[:, 0].tolist()) for seed in range(4)}
     assert len(held_in) > 1
 
 
@@ -763,7 +772,7 @@ def test_results_agree_whatever_the_threads(by_threads, squares, tmp_path):
     others = [by_threads[2].predict(paths), Detector.load(tmp_path / "m", threads=2).predict(paths)]
     for detector in (*by_threads.values(), Detector.load(tmp_path / "m", threads=2)):
         others.append([detector.predict(path) for path in paths])
-        others.append(list(detector.stream(paths, batch_size=2)))
+        others.append(list(detector.stream(paths, reading=Reading(batch=2))))
         others.append(list(detector.predict(iter(paths))))
     for results in others:
         assert [result.score for result in results] == pytest.approx([one.score for one in expected], rel=1e-5)
@@ -840,7 +849,7 @@ def test_a_detector_that_has_just_been_loaded_may_be_used_by_threads_at_once(by_
         assert [result.score for result in results] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_image_whose_features_are_no_numbers_gets_no_verdict_and_changes_no_other():
+def test_an_image_whose_features_are_no_numbers_gets_no_verdict_and_changes_no_other():
     network = Means()
     network.cells = nn.Sequential(nn.AvgPool2d(4), Log())
     recipe = Recipe(taps=("cells",), size=32, resize="stretch", ratio=0.5, exposure="as_is")
@@ -870,8 +879,8 @@ class Log(nn.Module):
 def test_a_loaded_detector_gives_the_same_results(detector, model_file, hazelnut):
     loaded = Detector.load(model_file)
     assert loaded.recipe == detector.recipe
-    assert loaded.calibration == detector.calibration
-    assert loaded.bank.images == detector.bank.images
+    assert loaded.fitted.calibration == detector.fitted.calibration
+    assert loaded.fitted.images == detector.fitted.images
     for ours, theirs in zip(
         loaded.predict(hazelnut / "test/colour"), detector.predict(hazelnut / "test/colour"), strict=True
     ):
@@ -944,7 +953,7 @@ def test_a_detector_without_threshold_survives_save_and_load(tmp_path):
     detector.save(tmp_path / "m")
     loaded = Detector.load(tmp_path / "m", backbone=Tiny())
     assert loaded.predict(noise(1)[0]).decision == "unsure"
-    assert math.isnan(loaded.calibration.threshold)
+    assert math.isnan(loaded.fitted.calibration.threshold)
 
 
 def test_saving_into_a_missing_folder_says_so(tiny_detector, tmp_path):
@@ -957,7 +966,7 @@ def test_saving_leaves_one_file_and_replaces_an_older_one(name, tiny_detector, t
     (tmp_path / name).write_bytes(b"an older file")
     tiny_detector.save(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert Detector.load(tmp_path / name, backbone=Tiny()).bank is not None
+    assert Detector.load(tmp_path / name, backbone=Tiny()).fitted.rows > 0
 
 
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "torchvision:mobilenet_v3_small", "convnext_atto"])
@@ -982,4 +991,4 @@ def test_a_recipe_may_be_given_by_its_name():
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_of_no_images_is_wrong_usage(tiny_detector, size):
     with pytest.raises(UsageError, match=rf"batch_size is {size}; it must be at least 1"):
-        tiny_detector.predict(noise(2), batch_size=size)
+        tiny_detector.predict(noise(2), reading=Reading(batch=size))

@@ -54,7 +54,7 @@ def test_the_overlay_is_an_rgb_image_of_the_same_size(bad):
 
 
 @pytest.mark.parametrize("form", ["path", "string", "array", "grey", "float", "16 bit", "tensor", "pillow"])
-def test_every_form_of_a_image_can_be_drawn(form, detector, hazelnut):
+def test_every_form_of_an_image_can_be_drawn(form, detector, hazelnut):
     path = hazelnut / "test/colour/00.jpg"
     array = np.asarray(Image.open(path))
     image = {
@@ -75,7 +75,7 @@ def test_every_form_of_a_image_can_be_drawn(form, detector, hazelnut):
         assert (np.abs(overlay - expected).max(-1) > 2).mean() < 0.01
 
 
-def test_the_overlay_of_a_image_that_has_gone_says_so(detector, hazelnut, tmp_path):
+def test_the_overlay_of_an_image_that_has_gone_says_so(detector, hazelnut, tmp_path):
     path = tmp_path / "gone.jpg"
     path.write_bytes((hazelnut / "test/colour/00.jpg").read_bytes())
     result = detector.predict(path)

@@ -1,11 +1,11 @@
-"""Look at images with a model that tools/train.py has written.
+"""Score images with a model written by tools/train.py.
 
 python tools/inference.py --config results/patchcore/bottle/config.yaml \
     --weight_path results/patchcore/bottle/weights/model.ckpt --image_path parts --save_path overlays
 
 --image_path is an image, a folder, a video file or the number of a camera (until interrupted). Every overlay is
-written to --save_path as a PNG, with its normalised score: 0.5 is the threshold. The exit
-codes are those of `patchcore`: 2 for wrong usage. Needs `pip install 'patchcore[lightning]'`.
+written to --save_path as a PNG, with its normalised score: 0.5 is the threshold. Exit codes are
+those of `patchcore`: 2 for wrong usage. Needs `pip install 'patchcore[lightning]'`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from patchcore.errors import ImageError, PatchcoreError, UsageError, is_wrong_us
 
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", "--model_config_path", type=Path, required=True, help="YAML file of the training.")
+    parser.add_argument(
+        "--config", "--model_config_path", type=Path, required=True, help="YAML file of the training run."
+    )
     parser.add_argument("--weight_path", type=Path, required=True, help="Checkpoint or state dict.")
     parser.add_argument("--image_path", required=True, help="Image, folder, video, or a camera's number.")
     parser.add_argument("--save_path", type=Path, required=True, help="Folder for the overlays.")
-    parser.add_argument("--meta_data", type=Path, help="JSON file; by default what the checkpoint holds.")
-    parser.add_argument("--limit", type=int, help="Stop after so many images.")
+    parser.add_argument("--meta_data", type=Path, help="JSON file; by default the meta data in the checkpoint.")
+    parser.add_argument("--limit", type=int, help="Stop after this many images.")
     return parser.parse_args(argv)
 
 
 def stream(argv: list[str] | None = None) -> int:
-    """Every image of the source; 1 if one of them could not be read, else 0."""
+    """Score every image of --image_path. Return 1 if one could not be read, else 0."""
     from itertools import islice
 
     from patchcore.data.frames import frames
@@ -38,7 +40,7 @@ def stream(argv: list[str] | None = None) -> int:
     args = get_args(argv)
     for path in (args.weight_path, args.meta_data):
         if path is not None and not path.exists():
-            raise UsageError(f"{path} does not exist. Expected what tools/train.py has written.")
+            raise UsageError(f"{path} does not exist. Expected a file written by tools/train.py.")
     inferencer = TorchInferencer(args.config, args.weight_path, args.meta_data)
     status = 0
     try:
@@ -54,7 +56,7 @@ def stream(argv: list[str] | None = None) -> int:
 
 
 def infer(sample, inferencer, save_path: Path) -> None:
-    """One image: predict, label, write."""
+    """Predict one image, label its overlay and write it."""
     from PIL import Image
 
     from patchcore.inferencers import add_label

@@ -1,10 +1,10 @@
-"""Train a model by a configuration, and print the figures of the benchmark.
+"""Train a model from a configuration file, and print the benchmark figures.
 
 python tools/train.py --model patchcore
 python tools/train.py --model patchcore --config tools/config/wide_resnet50.yaml --data datasets/MVTec/bottle
 
-Without --config it takes tools/config/patchcore.yaml, which wants the category `bottle` of MVTec AD in
-datasets/MVTec, and needs no network. The exit codes are those of `patchcore`: 2 for wrong usage. Needs
+Without --config it uses tools/config/patchcore.yaml, which expects the category `bottle` of MVTec AD in
+datasets/MVTec, and works offline. Exit codes are those of `patchcore`: 2 for wrong usage. Needs
 `pip install 'patchcore[lightning]'`.
 """
 
@@ -23,9 +23,11 @@ CONFIGS = Path(__file__).resolve().parent / "config"
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="patchcore", help="Name of the model: patchcore.")
-    parser.add_argument("--config", "--model_config_path", type=Path, help="YAML file; by default tools/config's.")
-    parser.add_argument("--data", type=Path, help="Dataset, instead of the configuration's.")
-    parser.add_argument("--output", type=Path, help="Folder to write to, instead of the configuration's.")
+    parser.add_argument(
+        "--config", "--model_config_path", type=Path, help="YAML file; by default config/patchcore.yaml."
+    )
+    parser.add_argument("--data", type=Path, help="Dataset; overrides the configuration.")
+    parser.add_argument("--output", type=Path, help="Folder to write to; overrides the configuration.")
     parser.add_argument("--seed", type=int, help="By default the configuration's project.seed, or 42.")
     return parser.parse_args(argv)
 

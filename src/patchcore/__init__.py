@@ -7,57 +7,6 @@
 Importing this package loads neither torch nor a network; the names below do so when first used.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-from patchcore.errors import (
-    BackboneError,
-    DataError,
-    ExportError,
-    ImageError,
-    MissingExtraError,
-    NotFittedError,
-    PatchcoreError,
-    RecipeError,
-    StoreError,
-    UsageError,
-    WeightsError,
-)
-
-if TYPE_CHECKING:
-    from patchcore.detector import Detector
-    from patchcore.recipe import Recipe
-    from patchcore.result import Result
-
-__version__ = "0.1.0"
-__all__ = [
-    "BackboneError",
-    "DataError",
-    "Detector",
-    "ExportError",
-    "ImageError",
-    "MissingExtraError",
-    "NotFittedError",
-    "PatchcoreError",
-    "Recipe",
-    "RecipeError",
-    "Result",
-    "StoreError",
-    "UsageError",
-    "WeightsError",
-    "__version__",
-]
-
-_LAZY = {"Detector": "detector", "Recipe": "recipe", "Result": "result"}
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(import_module(f"patchcore.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'patchcore' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # the names are in __init__.pyi

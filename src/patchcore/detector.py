@@ -7,39 +7,53 @@ predict:  images -> taps -> embedding -> nearest bank rows -> patch scores -> im
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sized
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, overload
 
 import torch
 from torch import nn
 
-from patchcore import archive, ensemble, signing
 from patchcore.backbones import engines
-from patchcore.calibration import Calibration
-from patchcore.data import MAX_PIXELS, datasets
-from patchcore.data.loading import OnBad
-from patchcore.embedder import Embedded, Embedder
+from patchcore.backbones.registry import Backbone
+from patchcore.data.images import ImageLike
+from patchcore.data.reading import Reading
+from patchcore.data.resolve import Images, limited, resolve
+from patchcore.data.sample import Dataset, Sample
 from patchcore.errors import NotFittedError, UsageError
-from patchcore.fitting import choose_device, learn, spill_limit
-from patchcore.memory.bank import Bank
-from patchcore.recipe import Recipe
+from patchcore.memory.patches import spill_limit
+from patchcore.model import file
+from patchcore.model.fitted import Fitted
+from patchcore.pipeline.embed import Embedder, backbone_for
+from patchcore.pipeline.learn import learn
+from patchcore.pipeline.score import score
+from patchcore.pipeline.workers import Loaded, through
+from patchcore.recipe.fields import Recipe
 from patchcore.result import Result
-from patchcore.scores import image_score, patch_scores
 
-_BATCH = 8
+_BATCH = 8  # images in one pass on a device; on a CPU every thread takes one of its own
 
 
 class Detector:
-    """Finds defects in images of parts after seeing good ones.
+    """Finds defects in images of parts after seeing good ones. `predict` is thread-safe.
 
-    `recipe` is a Recipe or the name of one; `backbone` a network of the caller's own, which expects
-    ImageNet-normalised images and is changed: `fit` gives it hooks, puts it in evaluation mode and
-    switches its gradients off. `device` is `auto` or a torch device. `threads`: how many to use; as
-    many as torch has been told to if it is None. `predict` is thread-safe.
-    `engine` is what runs the network in `predict`, `torch` or `openvino` (on the CPU; needs
-    `patchcore[openvino]`); `precision` is `fp32` or `bf16`, with scores off by 1e-2 or so.
+    Args:
+        recipe: A Recipe, or the name of one.
+        backbone: A network of your own that expects ImageNet-normalised images. `fit` changes it: it adds hooks,
+            puts it in evaluation mode and switches its gradients off.
+        device: `auto` or a torch device.
+        threads: Threads to use; None: as many as torch uses.
+        engine: What runs the network in `predict`: `torch`, or `openvino` on a CPU (needs `patchcore[openvino]`).
+        precision: `fp32`, or `bf16`, which moves scores by about 1e-2.
+
+    Attributes:
+        recipe: Every choice that defines the detector.
+        fitted: What `fit` has learned, or `load` has read. Errors: NotFittedError.
+
+    >>> detector = Detector("fast").fit("tests/images/hazelnut/train/good")
+    >>> detector.predict("tests/images/hazelnut/test/colour/00.jpg").decision
+    'fail'
     """
 
     def __init__(
@@ -53,138 +67,170 @@ class Detector:
         precision: str = "fp32",
     ) -> None:
         recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
-        self.recipe = recipe.replace(**({} if backbone is None else {"backbone": "module"}))
-        self.device = choose_device(device)
+        self.recipe = recipe if backbone is None else recipe.replace(backbone="module")
+        self.device = engines.choose_device(device)
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}; it must be at least 1.")
         self.threads = threads
         engines.check(engine, precision, self.device)
         self.engine, self.precision = engine, precision
-        self.bank: Bank | None = None
-        self.calibration: Calibration | None = None
-        self.fingerprint = ""  # SHA-256 over the pixels of the training images, in order
-        self.network = backbone
-        self.embedder: Embedder | None = None
+        self._network = backbone
+        self._ready: tuple[Fitted, list[Embedder]] | None = None  # changes as a whole: others may be predicting
+
+    @classmethod
+    def of(
+        cls,
+        fitted: Fitted,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        engine: str = "torch",
+        precision: str = "fp32",
+    ) -> Detector:
+        """A detector from what another fit has learned; its tensors must be on `device`. Arguments as for Detector."""
+        detector = cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)
+        detector._ready = fitted, [detector._embedder(m.recipe, m.backbone) for m in fitted.members]
+        return detector
 
     def __repr__(self) -> str:
-        state = "not fitted" if self.bank is None else f"{len(self.bank.rows)} bank rows"
+        state = f"{self.fitted.rows} bank rows" if self._ready else "not fitted"
         return f"Detector(backbone={self.recipe.networks!r}, device='{self.device}', {state})"
 
     def __getstate__(self) -> NoReturn:
         raise UsageError("A Detector cannot be pickled or copied. Use save(path), and Detector.load(path) over there.")
 
+    @property
+    def fitted(self) -> Fitted:
+        """What `fit` has learned, or `load` has read. Errors: NotFittedError."""
+        return self._learned()[0]
+
+    @property
+    def embedders(self) -> list[Embedder]:
+        """What turns images into the patches of each member. Errors: NotFittedError."""
+        return self._learned()[1]
+
+    def _learned(self) -> tuple[Fitted, list[Embedder]]:
+        if self._ready is None:
+            raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
+        return self._ready
+
     def fit(
         self,
-        images: Any,
+        images: Images,
         *,
-        calibration: Any = None,
+        calibration: Images | None = None,
         limit: int | None = None,
         memory: int | str | None = None,
+        reading: Reading | None = None,
         progress: bool = False,
-        on_bad: OnBad | None = None,
-        max_pixels: int = MAX_PIXELS,
     ) -> Detector:
-        """Learn what good parts look like, and set the thresholds. Returns the detector itself.
+        """Learn what good parts look like, and set the thresholds. A second call forgets the first.
 
-        `images`: a folder, a dataset root, a CSV table, a list of paths, arrays (N, H, W, C),
-        tensors (N, C, H, W), a DataLoader or a generator. `calibration`: good images to set the
-        thresholds with; without it, `recipe.calibration_share` of the images is kept out of the
-        bank for that. `limit`: use at most so many images, drawn from the seed. `memory`: bytes, or
-        a text such as "2GB", that fitting may take beside the model; what does not fit goes to a
-        temporary file, and the result is the same. An image that cannot be read raises ImageError,
-        unless `on_bad` takes the error. A second call forgets the first. The network runs in torch,
-        fp32, whatever `engine` and `precision` are, so that neither bank nor thresholds depend on them.
-        Errors: DataError, BackboneError, UsageError.
+        The network runs in torch, fp32, whatever the engine is, so that neither bank nor thresholds depend on it.
+
+        Args:
+            images: A folder, dataset or CSV table (its good training images), a list of paths, arrays (N, H, W, C),
+                tensors (N, C, H, W), a DataLoader or a generator.
+            calibration: Good images to set the thresholds with. None: `recipe.calibration_share` of the images is
+                kept out of the bank for that.
+            limit: Use at most so many images, at random from the recipe's seed.
+            memory: Bytes, or a text such as "2GB", that fitting may take beside the model. What does not fit goes to
+                a temporary file; the result is the same.
+            reading: How images are read.
+            progress: Show progress bars.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            ImageError: An image cannot be used, unless `reading.on_bad` takes the error.
+            DataError, BackboneError, UsageError
         """
-        embedder = ensemble.embedder_for(self.recipe, self.network, self.embedder, self.device)
-        found = datasets.limited(datasets.samples(images), limit, self.recipe.seed)
-        options = {"on_bad": on_bad, "max_pixels": max_pixels, **self._workers()}
-        good = None if calibration is None else datasets.samples(calibration)
-        fitted = ensemble.learn if self.recipe.members else learn
-        learned = fitted(embedder, found, good, spill_limit(memory), progress, options)
-        # Only now: a fit that is interrupted leaves the detector as it was.
-        self.bank, self.calibration, self.fingerprint = learned
-        self.embedder = self._on_engine(embedder)
+        before = self._ready[1] if self._ready else []
+        backbones = [embedder.backbone for embedder in before] or [
+            backbone_for(one, self._network) for one in self.recipe.each
+        ]
+        embedders = [Embedder(one, own, self.device) for one, own in zip(self.recipe.each, backbones, strict=True)]
+        fitted = learn(
+            self.recipe,
+            embedders,
+            limited(resolve(images, learning=True).samples, limit, self.recipe.seed),
+            None if calibration is None else resolve(calibration, learning=True).samples,
+            memory=spill_limit(memory),
+            reading=self._reading(reading),
+            progress=progress,
+        )
+        if (self.engine, self.precision) != ("torch", "fp32"):
+            embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
+        self._ready = fitted, embedders  # only now: a fit that is interrupted leaves the detector as it was
         return self
 
-    def _workers(self) -> dict[str, Any]:
-        """On a CPU every image goes to a thread of its own; on another device, to a batch."""
-        threads = self.threads or torch.get_num_threads()
-        return {"batch_size": 1 if self.device.type == "cpu" else _BATCH, "threads": threads}
-
-    def _on_engine(self, embedder: Embedder) -> Embedder:
-        if (self.engine, self.precision) != ("torch", "fp32"):  # which it has already
-            for one in ensemble.members_of(embedder):
-                one.engine = engines.engine(one.backbone, self.engine, self.precision, self.device, self.threads)
-        return embedder
-
+    # For a type checker a path or an array is one image; where it holds several, `stream` has their type too.
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, images: ImageLike, *, reading: Reading | None = ..., progress: bool = ...
+    ) -> Result: ...
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, images: Iterator[object], *, reading: Reading | None = ..., progress: bool = ...
+    ) -> Iterator[Result]: ...
+    @overload
     def predict(
-        self,
-        images: Any,
-        *,
-        batch_size: int | None = None,
-        progress: bool = False,
-        on_bad: OnBad | None = None,
-        max_pixels: int = MAX_PIXELS,
-    ) -> Any:
+        self, images: Dataset | Iterable[object], *, reading: Reading | None = ..., progress: bool = ...
+    ) -> list[Result]: ...
+    def predict(
+        self, images: Images, *, reading: Reading | None = None, progress: bool = False
+    ) -> Result | list[Result] | Iterator[Result]:
         """One image -> Result. Several -> a list of them; a generator -> a generator of them.
 
-        Takes what `fit` takes; a folder means the images directly in it. `batch_size` is chosen
-        for the device; the images of a generator are never waited for: one is asked for when the
-        one before is done. An image that cannot be read raises ImageError, unless `on_bad` takes
-        the error and the others go on (one image then gives None). Errors: NotFittedError, ImageError.
+        Takes what `fit` takes. A path to a folder, dataset or table stands for all images in it, sub-folders and test
+        images included. The images of a generator are never waited for: one is asked for when the one before is done.
+
+        Raises:
+            ImageError: An image cannot be used. One of several is left out if `reading.on_bad` takes the error.
+            NotFittedError, DataError, UsageError
         """
-        many = isinstance(images, Sized | str | Path)
-        results = self.stream(images, batch_size=batch_size, progress=progress, on_bad=on_bad, max_pixels=max_pixels)
-        if datasets.is_one(images):
-            return next(results, None)
-        return list(results) if many else results
+        given = resolve(images)
+        reading = reading or Reading()
+        if given.single:
+            return next(self._stream(given.samples, replace(reading, on_bad=None), progress))
+        results = self._stream(given.samples, reading, progress)
+        return results if isinstance(images, Iterator) else list(results)
 
-    def stream(
-        self,
-        images: Any,
-        *,
-        batch_size: int | None = None,
-        progress: bool = False,
-        on_bad: OnBad | None = None,
-        max_pixels: int = MAX_PIXELS,
-    ) -> Iterator[Result]:
+    def stream(self, images: Images, *, reading: Reading | None = None, progress: bool = False) -> Iterator[Result]:
         """The results for several images, in order, as soon as they are there; otherwise as `predict`."""
-        if self.embedder is None or self.bank is None or self.calibration is None:
-            raise NotFittedError("This detector has no memory bank. Call fit, or use Detector.load(path).")
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
-        if isinstance(images, str | Path) and Path(images).is_dir():
-            images = datasets.images_in(Path(images))
-        found, options = datasets.samples(images), self._workers()
-        if not isinstance(found, list) or len(found) == 1:  # nothing to read ahead: all threads for one image
-            options = {"batch_size": 1, "threads": 0, "alone": self.threads}
-        if batch_size:
-            options["batch_size"] = batch_size
-        bar = "Looking at images" if progress else None
-        then = partial(self._result, bank=self.bank, calibration=self.calibration, max_pixels=max_pixels)
-        return self.embedder.stream(found, then, max_pixels=max_pixels, on_bad=on_bad, progress=bar, **options)
+        return self._stream(resolve(images).samples, reading or Reading(), progress)
 
-    def _result(self, one: Embedded, bank: Bank, calibration: Calibration, max_pixels: int) -> Result:
-        begin = time.perf_counter()
-        if isinstance(bank, ensemble.Banks):
-            score, scores, rows = ensemble.score(one, bank)
-        else:
-            scores, rows = patch_scores(self.recipe, bank, one.patches, one.grid)
-            score = image_score(self.recipe, bank, one.patches, scores, rows)
-        return Result(
-            sample=one.loaded.sample,
-            score=score,
-            threshold=calibration.threshold,
-            pixel_threshold=calibration.pixel_threshold,
-            patch_scores=scores,
-            nearest_rows=rows,
-            frame=one.frame,
-            map_options=self.recipe.map_options,
-            value_range=self.recipe.value_range,
-            max_pixels=max_pixels,
-            seconds=one.seconds + time.perf_counter() - begin,
-        )
+    def _stream(self, samples: Iterable[Sample], reading: Reading, progress: bool) -> Iterator[Result]:
+        fitted, embedders = self._learned()
+        calibration, recipe = fitted.calibration, fitted.members[0].recipe
+
+        def look(batch: Sequence[Loaded]) -> list[Result]:
+            """Decoded images -> patches of each member -> scores."""
+            each = zip(*(embedder(batch) for embedder in embedders), strict=True)
+            results = []
+            for loaded, patches in zip(batch, each, strict=True):
+                begin = time.perf_counter()
+                value, scored = score(fitted.members, patches)
+                results.append(
+                    Result(
+                        sample=loaded.sample,
+                        score=value,
+                        threshold=calibration.threshold,
+                        pixel_threshold=calibration.pixel_threshold,
+                        patch_scores=scored.scores,
+                        nearest_rows=scored.rows,
+                        frame=patches[0].frame,
+                        recipe=recipe,
+                        max_pixels=reading.max_pixels,
+                        seconds=sum(own.seconds for own in patches) + time.perf_counter() - begin,
+                    )
+                )
+            return results
+
+        ahead = isinstance(samples, list) and len(samples) > 1  # else all threads work on one image
+        title = "Looking at images" if progress else None
+        return through(look, samples, self._reading(reading), recipe.value_range, ahead=ahead, progress=title)
 
     def save(self, path: str | Path, *, weights: bool = True) -> str:
         """Write one file with all that `load` needs, whole or not at all; returns its SHA-256.
@@ -192,7 +238,7 @@ class Detector:
         `weights=False` leaves the backbone's weights out: the file then names them by their hash,
         and they must be found again when it is loaded. Errors: NotFittedError, StoreError.
         """
-        return archive.save(self, path, weights=weights)
+        return file.save(self.fitted, path, weights=weights)
 
     @classmethod
     def load(
@@ -209,18 +255,32 @@ class Detector:
     ) -> Detector:
         """A detector from its file. Nothing in the file is executed.
 
-        `backbone` is needed again where `fit` was given a network of the caller's own; `weights`
-        (a path) where it was saved without weights that came from a local file. `engine` and
-        `precision` need not be those of the fit. `require_signature`: file of the public key that must
-        have signed it. Errors: StoreError (SignatureError), WeightsError, UsageError.
+        Args:
+            path: The file.
+            device, threads, engine, precision: As for Detector; they need not be those of the fit.
+            backbone: The network, where `fit` was given one of your own.
+            weights: Local weights file, where the model was saved without weights that came from one.
+            require_signature: File of the public key that must have signed the model.
+
+        Raises:
+            StoreError (SignatureError), WeightsError, UsageError
         """
-        engines.check(engine, precision, choose_device(device))
-        if require_signature is not None:
-            signing.check(path, require_signature)
-        parts = archive.load(path, device=choose_device(device), network=backbone, weights=weights)
-        detector = cls(
-            parts.recipe, backbone=backbone, device=device, threads=threads, engine=engine, precision=precision
+        place = engines.choose_device(device)
+        engines.check(engine, precision, place)  # before the work
+        fitted = file.load(path, device=place, network=backbone, weights=weights, key=require_signature)
+        return cls.of(fitted, device=device, threads=threads, engine=engine, precision=precision)
+
+    def _reading(self, reading: Reading | None) -> Reading:
+        """Options with threads and batch as they suit this detector."""
+        reading = reading or Reading()
+        return replace(
+            reading,
+            threads=reading.threads or self.threads or torch.get_num_threads(),
+            batch=reading.batch or (1 if self.device.type == "cpu" else _BATCH),
         )
-        detector.embedder, detector.bank = detector._on_engine(parts.embedder), parts.bank
-        detector.calibration, detector.fingerprint = parts.calibration, parts.fingerprint
-        return detector
+
+    def _embedder(self, recipe: Recipe, backbone: Backbone) -> Embedder:
+        """What embeds for `predict`."""
+        return Embedder(
+            recipe, backbone, self.device, engine=self.engine, precision=self.precision, threads=self.threads
+        )

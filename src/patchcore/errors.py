@@ -19,9 +19,17 @@ Each message says what was got, what was expected, and what to do next.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
+_SHORT = reprlib.Repr()  # lists of lists of lists in a file could be written out without end
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 
 
 class PatchcoreError(Exception):
@@ -108,11 +116,12 @@ def counted(n: int, noun: str, plural: str = "") -> str:
     return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
 
 
-def explain_fields(wrong: Iterable[Mapping[str, Any]], about: Mapping[str, str]) -> str:
-    """One line per wrong field of a recipe: what was got, what it takes, what it is.
+def explain_fields(wrong: Iterable[Mapping[str, Any]], about: Mapping[str, str], where: str = "") -> str:
+    """One line per wrong field of a recipe, or key of the file or section `where`: got what, takes what, is what.
 
     `wrong`: what pydantic found, as `ValidationError.errors()` gives it; `about`: all fields.
     """
+    noun, start = ("key", f"{where}: there") if where else ("recipe field", "There")
     fields: dict[str, list[Mapping[str, Any]]] = {}
     for item in wrong:
         fields.setdefault(".".join(str(part) for part in item["loc"][:1]), []).append(item)
@@ -121,10 +130,35 @@ def explain_fields(wrong: Iterable[Mapping[str, Any]], about: Mapping[str, str])
         if not name:
             lines += [f"Recipe: {item['msg'].removeprefix('Value error, ')}." for item in items]
         elif items[0]["type"] == "extra_forbidden":
-            lines.append(f"There is no recipe field {name!r}.{nearest_name(name, about)}")
+            known = f" Known: {', '.join(about)}." if where else ""
+            lines.append(f"{start} is no {noun} {name!r}.{nearest_name(name, about)}{known}")
+        elif items[0]["type"] == "missing" and len(items[0]["loc"]) == 1:
+            lines.append(f"{start} is no {name!r}. {about[name]}".rstrip())
         else:
-            lines.append(f"Recipe field {name} got {_got_and_expected(items)}. {about[name]}")
+            subject = f"{where}: {name}" if where else f"Recipe field {name}"
+            lines.append(f"{subject} got {_got_and_expected(items)}. {about.get(name, '')}".rstrip())
     return "\n".join(lines)
+
+
+def validated(model: type[M], given: object, where: object, error: type[PatchcoreError] = UsageError) -> M:
+    """What was read, JSON as bytes or plain values, as a pydantic model.
+
+    `where`: the file or the section. What is wrong raises `error`, with a line for each key; what was expected of the
+    whole is the model's title.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate_json(given) if isinstance(given, bytes) else model.model_validate(given)
+    except ValidationError as failed:
+        about = {field.alias or name: field.description or "" for name, field in model.model_fields.items()}
+        wrong = failed.errors(include_url=False)
+    if wrong[0]["loc"]:
+        text = explain_fields(wrong, about, str(where))
+    else:
+        got = wrong[0]["msg"] if wrong[0]["type"] == "json_invalid" else f"got {_SHORT.repr(wrong[0]['input'])}"
+        text = f"{where}: {got}."
+    raise error(f"{text} Expected {model.model_config.get('title')}.")
 
 
 def _got_and_expected(items: Sequence[Mapping[str, Any]]) -> str:
@@ -132,7 +166,7 @@ def _got_and_expected(items: Sequence[Mapping[str, Any]]) -> str:
 
     A value of a right type, but out of range, says most; else the types are listed.
     """
-    of_value = [item for item in items if not item["type"].endswith(("_type", "_parsing", "_from_float"))]
+    of_value = [item for item in items if not item["type"].endswith(("_type", "_parsing", "_from_float", "too_short"))]
     told = of_value[:1] or [item for item in items if item["input"] == items[0]["input"]]
     reasons = [told[0]["msg"], *(item["msg"].removeprefix("Input should be ") for item in told[1:])]
-    return f"{told[0]['input']!r}: {'; or '.join(dict.fromkeys(reasons))}"
+    return f"{_SHORT.repr(told[0]['input'])}: {'; or '.join(dict.fromkeys(reasons))}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore import draw
-from patchcore.data.datasets import Sample
 from patchcore.data.images import read
-from patchcore.maths import maps
+from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.sample import Sample
 from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
+from patchcore.pipeline.score import anomaly_map
+from patchcore.recipe.fields import Recipe
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,19 +25,30 @@ class Result:
     """What a detector says about one image.
 
     The map and the mask are computed when they are first asked for, at the image's own size.
+
+    Attributes:
+        sample: The image as it was given, with what is known of it.
+        score: The raw image score, a distance between features; higher is more anomalous.
+        threshold: The image fails if and only if its score is greater. NaN if none could be set.
+        pixel_threshold: The same for values of the map.
+        patch_scores: (h, w), on the network's grid.
+        nearest_rows: (h, w, k), rows of the memory bank.
+        frame: Where the image lay in the network's input.
+        recipe: The recipe that made the score and makes the map.
+        max_pixels: Largest image to decode when the image is read again.
+        seconds: Time of network, search and scores; the image's share of its batch.
     """
 
-    sample: Sample  # the image as it was given, and what is known of it
-    score: float  # the raw image score; higher is more anomalous, in feature-space distance
-    threshold: float  # an image fails if and only if its score is greater; NaN if none could be set
-    pixel_threshold: float  # the same for values of the map
-    patch_scores: Tensor  # (h, w), on the network's grid
-    nearest_rows: Tensor  # (h, w, k), rows of the memory bank
-    frame: Frame  # where the image lay in the network's input
-    map_options: dict[str, Any]
-    value_range: tuple[float, float] | None
-    max_pixels: int
-    seconds: float = 0.0  # network, search and scores; the image's share of its batch
+    sample: Sample
+    score: float
+    threshold: float
+    pixel_threshold: float
+    patch_scores: Tensor
+    nearest_rows: Tensor
+    frame: Frame
+    recipe: Recipe
+    max_pixels: int = MAX_PIXELS
+    seconds: float = 0.0
 
     def __repr__(self) -> str:
         height, width = self.frame.source
@@ -65,7 +77,7 @@ class Result:
     @cached_property
     def map(self) -> NDArray[np.float32]:
         """The anomaly map (H, W), float32, at the image's size; NaN outside a crop."""
-        values = maps.anomaly_map(self.patch_scores, self.frame, **self.map_options)
+        values = anomaly_map(self.recipe, self.patch_scores, self.frame)
         return np.asarray(values.cpu().numpy(), dtype=np.float32)
 
     @cached_property
@@ -79,4 +91,4 @@ class Result:
         An image that was given as a path is read again. Errors: ImageError if it has gone.
         """
         pixels = read(self.sample.image, self.name, self.max_pixels)
-        return draw.overlay(draw.to_uint8(pixels, self.value_range), self.map, self.pixel_threshold)
+        return draw.overlay(draw.to_uint8(pixels, self.recipe.value_range), self.map, self.pixel_threshold)

@@ -181,7 +181,7 @@ def test_scores_in_bfloat16_are_near_those_of_single_precision(name, fitted, rea
 def test_fit_does_not_depend_on_the_engine(hazelnut, small_recipe, detector, tmp_path):
     other = Detector(small_recipe, engine="openvino", precision="bf16").fit(hazelnut / "train" / "good")
     assert other.save(tmp_path / "a.patchcore") == detector.save(tmp_path / "b.patchcore")
-    assert other.embedder.engine is not other.embedder.backbone.extractor  # from now on, the one asked for
+    assert other.embedders[0].engine is not other.embedders[0].backbone.extractor  # from now on, the one asked for
 
 
 @openvino

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from patchcore import BackboneError, Detector, Recipe, WeightsError
 from patchcore.backbones import build, listing
-from patchcore.backbones.registry import OFFLINE, offline_model
+from patchcore.backbones.registry import OFFLINE
+from patchcore.backbones.weight_files import offline_model
 
 # ImageNet classes that fit what is on each photograph; the network's first choice must be one of them.
 PHOTOGRAPHS = {

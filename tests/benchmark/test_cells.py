@@ -105,6 +105,27 @@ def test_what_changes_a_score_changes_the_key_and_nothing_else_does(tmp_path, ca
     assert len({one.key, *(other.key for other in others)}) == len(others) + 1
 
 
+def test_other_code_of_our_own_is_another_key(tmp_path, monkeypatch, cell):
+    from patchcore.benchmark import cells
+
+    def package(name, **files):
+        for file, content in files.items():
+            (tmp_path / name / "maths").mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / "maths" / f"{file}.py").write_text(content)
+        return tmp_path / name
+
+    def key(package):
+        monkeypatch.setattr(cells, "_PACKAGE", package)
+        return cell(tmp_path).key
+
+    ours = cell(tmp_path).key
+    assert ours == cell(tmp_path).key
+    one, moved = package("one", a="1", b="2"), package("moved", a="1", b="2")
+    others = [package("changed", a="1", b="3"), package("renamed", a="1", c="2"), package("joined", a="12", b="")]
+    assert key(one) == key(moved)
+    assert len({ours, key(one), *map(key, others)}) == len(others) + 2
+
+
 def test_weights_of_the_same_name_with_other_contents_are_another_key(tmp_path, cell):
     keys = set()
     for content in (b"a", b"b"):

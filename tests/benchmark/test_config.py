@@ -11,8 +11,8 @@ from patchcore.benchmark.config import read
 
 @pytest.fixture
 def write(tmp_path):
-    def write(**content):
-        (tmp_path / "bench.json").write_text(json.dumps(content), "utf-8")
+    def write(*whole, **content):
+        (tmp_path / "bench.json").write_text(json.dumps(whole[0] if whole else content), "utf-8")
         return tmp_path / "bench.json"
 
     return write
@@ -42,20 +42,24 @@ def test_data_alone_is_enough_as_a_path_or_a_list(write, tmp_path, category):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({}, "expected a JSON object with at least `data`, for example"),
+        ({}, "there is no 'data'. A path, a list.*Expected a JSON object with at least `data`, for example"),
+        ([], "bench.json: got .*Expected a JSON object with at least `data`, for example"),
         ({"data": [], "recipe": ["default"]}, "there is no key 'recipe'. Did you mean 'recipes'?"),
         ({"data": "nowhere"}, "data has 'nowhere'; expected the path of a folder or table that is there"),
-        ({"data": {"a": 3}}, "data has 3; expected the path"),
-        ({"data": [], "recipes": 3}, "recipes is 3; expected a list of texts"),
-        ({"data": [], "seeds": [-1]}, r"seeds is \[-1\]; expected a list of whole numbers"),
-        ({"data": [], "shots": [0]}, r"shots is \[0\]; expected a list of whole numbers from 1 on"),
-        ({"data": [], "shots": 4}, "shots is 4; expected a list of whole numbers from 1 on"),
-        ({"data": [], "seeds": [True]}, "expected a list of whole numbers"),
+        ({"data": {"a": 3}}, "data got 3: Input should be a valid string. A path, a list of paths"),
+        ({"data": [], "recipes": 3}, "recipes got 3: .*A list of texts"),
+        (
+            {"data": [], "seeds": [-1]},
+            "seeds got -1: Input should be greater than or equal to 0. A list of whole numbers",
+        ),
+        ({"data": [], "shots": [0]}, "shots got 0: .*A list of whole numbers from 1 on"),
+        ({"data": [], "shots": 4}, "shots got 4: .*A list of whole numbers from 1 on"),
+        ({"data": [], "seeds": [True]}, "seeds got True: Input should be a valid integer. A list of whole numbers"),
     ],
 )
 def test_what_is_wrong_is_said(write, content, said):
     with pytest.raises(UsageError, match=said):
-        read(write(**content))
+        read(write(content))
 
 
 PEER = {
@@ -77,16 +81,28 @@ def test_figures_of_others_are_read_with_their_source_and_date(write, tmp_path, 
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({k: v for k, v in PEER.items() if k != "source"}, "entry 2: there is no source. A figure of others needs"),
-        ({k: v for k, v in PEER.items() if k != "date"}, "entry 2: there is no date. A figure of others needs"),
-        (PEER | {"source": "  "}, "there is no source"),
-        (PEER | {"date": "last year"}, "date is 'last year'; expected a year, a month or a day, for example 2024-05"),
+        (
+            {k: v for k, v in PEER.items() if k != "source"},
+            "entry 2: there is no 'source'.*and a name, their source and their date",
+        ),
+        (
+            {k: v for k, v in PEER.items() if k != "date"},
+            "entry 2: there is no 'date'.*and a name, their source and their date",
+        ),
+        (PEER | {"source": "  "}, "source got '  ': .*their source and their date"),
+        (PEER | {"date": "last year"}, "date got 'last year': .*A year, a month or a day, for example 2024-05"),
         (PEER | {"year": 2024}, "there is no key 'year'"),
-        (PEER | {"figures": {}}, "expected metrics by category"),
+        (PEER | {"figures": {}}, "figures got {}: .*Metrics by category"),
         (PEER | {"figures": {"nuts/braun": {}}}, "'nuts/braun', which is not measured here. Did you mean 'nuts/brown'"),
-        (PEER | {"figures": {"nuts/brown": {"image_auroc": 99.1}}}, "image_auroc is 99.1; expected a share between 0"),
-        (PEER | {"figures": {"nuts/brown": {"milliseconds": 3}}}, "no metric 'milliseconds'.*another machine do not"),
-        ("SystemX", "'SystemX'; expected an object like"),
+        (
+            PEER | {"figures": {"nuts/brown": {"image_auroc": 99.1}}},
+            "nuts/brown: image_auroc got 99.1: .*A share between 0 and 1",
+        ),
+        (
+            PEER | {"figures": {"nuts/brown": {"milliseconds": 3}}},
+            "nuts/brown: there is no key 'milliseconds'.*Known: image_auroc.*another machine do not",
+        ),
+        ("SystemX", "got 'SystemX'. Expected an object with figures"),
     ],
 )
 def test_figures_of_others_that_nobody_could_check_are_refused(write, tmp_path, category, entry, said):
@@ -128,10 +144,13 @@ def test_no_data_is_said(write):
         read(write(data=[]))
 
 
-def test_what_is_no_json_is_said(tmp_path):
-    (tmp_path / "bench.json").write_text("data: nuts")
-    with pytest.raises(UsageError, match=r"bench\.json cannot be read: .* Expected JSON, for example"):
+@pytest.mark.parametrize("content", ["data: nuts", "[" * 1000, '{"data": ' + "[" * 1000 + "]" * 1000 + "}", "\udcff"])
+def test_what_is_no_json_is_said(tmp_path, content):
+    (tmp_path / "bench.json").write_text(content, "utf-8", "surrogateescape")
+    with pytest.raises(UsageError, match=r"bench\.json: Invalid JSON: .* Expected a JSON object with .*, for example"):
         read(tmp_path / "bench.json")
+    with pytest.raises(UsageError, match=r"gone\.json cannot be read: .* Expected JSON, for example"):
+        read(tmp_path / "gone.json")
 
 
 def test_a_category_of_elpv_is_no_folder(write):

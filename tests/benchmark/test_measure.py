@@ -8,8 +8,8 @@ import pytest
 from patchcore import DataError, Detector
 from patchcore.benchmark.cells import Options
 from patchcore.benchmark.measure import measure
-from patchcore.data.datasets import detect
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.measure.evaluation import evaluate
 
 
 def test_figures_are_those_of_a_fit_and_an_evaluation(tmp_path, category, cell):
@@ -19,9 +19,9 @@ def test_figures_are_those_of_a_fit_and_an_evaluation(tmp_path, category, cell):
     detector = Detector(one.recipe).fit(path)
     evaluation = evaluate(detector, detect(path).test)
     assert {name: row[name] for name in evaluation.figures()} == evaluation.figures()
-    assert row["bank_rows"] == len(detector.bank.rows)
+    assert row["bank_rows"] == len(detector.fitted.members[0].bank.rows)
     assert row["train_images"] == 6
-    assert row["calibration_images"] == len(detector.calibration.scores) == 1  # a fifth, rounded
+    assert row["calibration_images"] == len(detector.fitted.calibration.scores) == 1  # a fifth, rounded
     assert row["images"] == 4
     assert row["skipped"] == []
     detector.save(tmp_path / "model")

@@ -13,8 +13,8 @@ from cli_helpers import SMALL, lines
 from PIL import Image
 
 from patchcore import Detector, Recipe
-from patchcore.data.datasets import detect
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.measure.evaluation import evaluate
 
 EVALUATED = {
     "image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05", "images",

@@ -28,7 +28,7 @@ def test_the_demo_measures_real_cells_and_leaves_images(run, tmp_path):
     assert all(cell["label"] == "good" for cell in cells if cell["split"] == "train")
     assert {cell["label"] for cell in test} == {"good", "defect"}
     assert not {cell["path"] for cell in test} & {cell["path"] for cell in cells if cell["split"] == "train"}
-    assert len(Detector.load(out / "cells.patchcore").bank.images) == 20
+    assert len(Detector.load(out / "cells.patchcore").fitted.images) == 20
 
     for name in ("sheet.png", "scores.png"):
         with Image.open(out / name) as image:

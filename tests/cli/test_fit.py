@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from cli_helpers import SMALL, lines
 
-from patchcore import Detector, Recipe, store
+from patchcore import Detector, Recipe
+from patchcore.model import store
 
 KEYS = {
     "path",
@@ -50,10 +51,10 @@ def test_fit_writes_the_detector_that_the_library_makes(run, hazelnut, detector,
     assert row["path"] == str(out)
     assert row["images"] == 10
     assert row["skipped"] == []
-    assert row["bank_rows"] == len(detector.bank.rows)
-    assert row["threshold"] == detector.calibration.threshold
-    assert row["pixel_threshold"] == detector.calibration.pixel_threshold
-    assert row["calibration_images"] == len(detector.calibration.scores)
+    assert row["bank_rows"] == len(detector.fitted.members[0].bank.rows)
+    assert row["threshold"] == detector.fitted.calibration.threshold
+    assert row["pixel_threshold"] == detector.fitted.calibration.pixel_threshold
+    assert row["calibration_images"] == len(detector.fitted.calibration.scores)
     assert row["calibration_enough"] is False
     assert row["sha256"] == store.read(out)[1]["sha256"]
 
@@ -104,7 +105,7 @@ def test_defects_beside_good_images_are_not_learned_from(run, hazelnut, few, tmp
 
 def test_fit_of_a_data_set_root_learns_from_its_training_images_alone(run, hazelnut, tmp_path):
     assert run("fit", hazelnut, "-o", tmp_path / "m", *SMALL).exit_code == 0
-    names = Detector.load(tmp_path / "m").bank.images
+    names = Detector.load(tmp_path / "m").fitted.images
     assert len(names) == 10
     assert all(name.startswith("train/good/") for name in names)
 
@@ -129,7 +130,7 @@ def test_fit_leaves_bad_images_out_and_lists_them_when_told_to(run, few, tmp_pat
     assert "Left out 2 images that could not be read:" in done.stderr
     assert f"  {few / '01x.png'}: not an image" in done.stderr
     assert f"  {few / '02x.png'}: an empty file" in done.stderr
-    assert str(few) not in str(Detector.load(tmp_path / "m").bank.images)
+    assert str(few) not in str(Detector.load(tmp_path / "m").fitted.images)
 
 
 def test_fit_takes_a_limit_and_a_seed(run, hazelnut, tmp_path):
@@ -137,7 +138,7 @@ def test_fit_takes_a_limit_and_a_seed(run, hazelnut, tmp_path):
         done = run("fit", hazelnut, "-o", tmp_path / "m", *SMALL, "--limit", 3, *arguments)
         assert done.exit_code == 0
         detector = Detector.load(tmp_path / "m")
-        return detector.bank.images, detector.recipe.seed
+        return detector.fitted.images, detector.recipe.seed
 
     chosen = {seed: names("--seed", seed) for seed in (0, 1, 2)}
     assert all(len(images) == 3 for images, _ in chosen.values())
@@ -266,7 +267,7 @@ def test_paths_may_hold_spaces_and_any_letters(run, few, tmp_path):
     done = run("fit", folder, "-o", out, *SMALL, "--json")
     assert done.exit_code == 0
     assert lines(done.stdout)[0]["path"] == str(out)
-    assert "Nuß № 1.jpg" in Detector.load(out).bank.images
+    assert "Nuß № 1.jpg" in Detector.load(out).fitted.images
 
 
 def test_the_largest_image_can_be_set(run, few, tmp_path):
@@ -332,7 +333,7 @@ def test_a_limit_that_cannot_be_is_wrong_usage_and_no_image_is_read(arguments, m
 def test_memory_and_threads_do_not_change_the_file(run, few, tmp_path, monkeypatch):
     assert run("fit", few, "-o", tmp_path / "a", *SMALL, "--memory", "2GB", "--threads", 1).exit_code == 0
     assert run("fit", few, "-o", tmp_path / "b", *SMALL, "--threads", 2).exit_code == 0
-    monkeypatch.setattr("patchcore.fitting._LEAST_MEMORY", 1)
+    monkeypatch.setattr("patchcore.pipeline.learn._LEAST_MEMORY", 1)
     assert run("fit", few, "-o", tmp_path / "c", *SMALL, "--memory", 1).exit_code == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
@@ -342,7 +343,10 @@ def test_a_fit_that_is_killed_leaves_no_file_of_patches(hazelnut, tmp_path):
     # With next to no memory, so that all patches are in a file; large images, so that there is time.
     temp = tmp_path / "temp"
     temp.mkdir()
-    code = "import sys; from patchcore import fitting, cli; fitting._LEAST_MEMORY = 1; cli.main(sys.argv[1:])"
+    code = (
+        "import sys; from patchcore import cli; from patchcore.memory import patches; "
+        "patches._LEAST_MEMORY = 1; cli.main(sys.argv[1:])"
+    )
     command = [sys.executable, "-c", code, "fit", str(hazelnut), "-o", str(tmp_path / "m"), "--memory", "1"]
     command += ["--set=size=512", "--set=resize=stretch", "--set=ratio=0.9"]
     environment = {**os.environ, "TMPDIR": str(temp)}
@@ -401,8 +405,8 @@ def test_several_recipes_make_an_ensemble_in_one_file(run, few, hazelnut, tmp_pa
     )
     assert done.exit_code == 0, done.stderr
     recipe = Detector.load(out).recipe
-    assert [part.size for part in recipe.parts] == [96, 96]
-    assert [part.scaling for part in recipe.parts] == ["channel", "none"]
+    assert [part.size for part in recipe.each] == [96, 96]
+    assert [part.scaling for part in recipe.each] == ["channel", "none"]
     assert (recipe.seed, recipe.false_reject_rate) == (5, 0.2)
     (row,) = lines(done.stdout)
     (header,) = lines(run("info", out, "--json").stdout)
@@ -420,7 +424,7 @@ def test_an_ensemble_may_be_a_recipe_file(run, few, tmp_path):
     mine = tmp_path / "mine.json"
     mine.write_text(json.dumps({"members": ["fast", {"base": "fast", "size": 96}], "seed": 2}))
     assert run("fit", few, "-o", tmp_path / "two.patchcore", "--recipe", mine, "--seed", 4).exit_code == 0
-    assert [part.seed for part in Detector.load(tmp_path / "two.patchcore").recipe.parts] == [4, 4]
+    assert [part.seed for part in Detector.load(tmp_path / "two.patchcore").recipe.each] == [4, 4]
 
 
 def test_recipes_that_cannot_be_joined_say_why(run, few, tmp_path):

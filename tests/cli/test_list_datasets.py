@@ -7,14 +7,14 @@ import pytest
 from cli_helpers import SMALL, lines
 from PIL import Image
 
-from patchcore.data.datasets import detect
-from patchcore.data.layouts import DATASETS, elpv
+from patchcore.data.layouts import datasets as known, elpv
+from patchcore.data.resolve import detect
 
 
 def test_datasets_lists_source_licence_and_how_to_get_it(run):
     done = run("datasets")
     assert done.exit_code == 0
-    for about in DATASETS:
+    for about, _ in known():
         for text in (about.title, about.source, about.licence, about.get):
             assert text in done.stdout
     assert "plain folders" in done.stdout
@@ -22,7 +22,7 @@ def test_datasets_lists_source_licence_and_how_to_get_it(run):
 
 def test_datasets_as_json(run):
     rows = lines(run("datasets", "--json").stdout)
-    assert [row["name"] for row in rows] == [about.name for about in DATASETS]
+    assert [row["name"] for row in rows] == [about.name for about, _ in known()]
     for row in rows:
         assert set(row) == {"name", "title", "source", "licence", "get", "tree", "reading", "cite", "path"}
         expected = elpv.installed() if row["name"] == "elpv" else None

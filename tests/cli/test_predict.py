@@ -96,7 +96,7 @@ def test_verdicts_do_not_change_the_exit_code_unless_asked_to(run, model_file, p
     assert run("predict", model_file, bad, parts / "bad_text.png", "--fail-exit").exit_code == 1
 
 
-def test_a_image_that_is_not_there_is_reported(run, model_file, parts):
+def test_an_image_that_is_not_there_is_reported(run, model_file, parts):
     done = run("predict", model_file, parts / "nowhere.png", parts / "good00.jpg", "--json")
     assert done.exit_code == 1
     rows = {Path(row["path"]).name: row for row in lines(done.stdout)}
@@ -118,7 +118,7 @@ def test_no_table_is_shown_where_no_image_could_be_read(run, model_file, parts):
     assert "verdict" not in done.stderr
 
 
-def test_a_image_whose_values_do_not_fit_is_reported_like_the_others(run, model_file, parts):
+def test_an_image_whose_values_do_not_fit_is_reported_like_the_others(run, model_file, parts):
     tifffile.imwrite(parts / "float.tiff", np.full((64, 64), 300, np.float32))
     done = run("predict", model_file, parts / "float.tiff", parts / "good00.jpg", "--json")
     assert done.exit_code == 1

@@ -23,7 +23,7 @@ TAPS = {
 }
 GRID = torch.rand(2, 5, 6, generator=GENERATOR)
 FRAME = Frame((40, 48), (40, 48), (40, 48))
-BANK = Bank(ROWS, torch.zeros(400, 3, dtype=torch.int32), (), torch.ones(20))
+BANK = Bank(ROWS, torch.zeros(400, 3, dtype=torch.int32), torch.ones(20))
 SPARSE = {"method": "k_center", "projection": "sparse", "projection_dims": 128, "start": "random", "seed": 0}
 CELLS = {"pool": "mean", "merge": "concat", "patch_size": 1}
 

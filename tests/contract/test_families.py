@@ -94,7 +94,7 @@ def lightning_map(distances: Tensor, size: int) -> Tensor:
 def test_lightning_computes_what_anomalib_does(backbone, neighbours, train, new):
     detector = Detector(recipe_of("lightning", backbone, reweight_neighbours=neighbours)).fit(train)
     bank = in_half_precision(rows(lightning_embedding(taps_of(train, backbone))))
-    torch.testing.assert_close(detector.bank.rows, bank, rtol=2**-9, atol=1e-3)
+    torch.testing.assert_close(detector.fitted.members[0].bank.rows, bank, rtol=2**-9, atol=1e-3)
     embedding = lightning_embedding(taps_of(new, backbone))
     for result, one in zip(detector.predict(new), embedding, strict=True):
         score, distances = lightning_score(rows(one[None]), bank, neighbours)
@@ -133,7 +133,7 @@ def inspection_patches(taps: list[Tensor]) -> Tensor:
 def test_inspection_computes_what_patchcore_inspection_does(backbone, neighbours, train, new):
     detector = Detector(recipe_of("inspection", backbone, neighbours=neighbours)).fit(train)
     bank = in_half_precision(inspection_patches(taps_of(train, backbone)))
-    torch.testing.assert_close(detector.bank.rows, bank, rtol=2**-9, atol=1e-3)
+    torch.testing.assert_close(detector.fitted.members[0].bank.rows, bank, rtol=2**-9, atol=1e-3)
     patches = inspection_patches(taps_of(new, backbone)).double()
     squared = torch.cdist(patches, bank.double()).square().topk(neighbours, largest=False).values.mean(1)
     for result, scores in zip(detector.predict(new), squared.reshape(2, 28, 28), strict=True):
@@ -163,7 +163,7 @@ def test_images_are_resized_and_cut_as_torchvision_does(family, size):
     image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
     recipe = Recipe.named(family).replace(taps=("cells",), patch_size=1, pool="mean", merge="concat",
                                           coreset="identity", ratio=1.0)  # fmt: skip
-    bank = Detector(recipe, backbone=Means()).fit([image]).bank.rows
+    bank = Detector(recipe, backbone=Means()).fit([image]).fitted.members[0].bank.rows
     x = vision.resize(torch.from_numpy(image).permute(2, 0, 1), [256], antialias=True)
     x = vision.normalize(vision.center_crop(x, [224]), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     torch.testing.assert_close(bank, rows(nn.AvgPool2d(8)(x[None])), rtol=2e-3, atol=2e-3)

@@ -45,7 +45,7 @@ class OfDetector:
         return [result.map for result in self.model.predict(images)]
 
     def bank(self) -> Tensor:
-        return self.model.bank.rows
+        return self.model.fitted.members[0].bank.rows
 
     def moved(self, folder):
         self.model.save(folder / "a.patchcore")
@@ -150,7 +150,7 @@ def test_a_defect_scores_higher_than_a_good_part_and_the_map_shows_it(fitted, ne
     assert loud.max() > calm.max()
 
 
-def test_a_image_that_was_learned_scores_less_than_a_new_one(fitted, good, new):
+def test_an_image_that_was_learned_scores_less_than_a_new_one(fitted, good, new):
     assert max(fitted.scores(good)) < fitted.scores(new)[1]
 
 
@@ -165,9 +165,9 @@ def test_no_images_give_no_results(fitted):
 
 
 def test_predicting_leaves_the_bank_alone(fitted, new):
-    before = fitted.bank().clone()
+    before = fitted.fitted.members[0].bank().clone()
     fitted.scores(new)
-    assert torch.equal(fitted.bank(), before)
+    assert torch.equal(fitted.fitted.members[0].bank(), before)
 
 
 def test_predicting_before_fitting_says_what_to_do(empty, new):
@@ -210,7 +210,7 @@ def test_grey_images_count_as_images_with_three_equal_channels(fitted, new):
     assert fitted.scores(grey) == pytest.approx(fitted.scores(three), rel=1e-6)
 
 
-def test_a_image_of_another_size_is_scored_or_refused_by_name(fitted, new):
+def test_an_image_of_another_size_is_scored_or_refused_by_name(fitted, new):
     larger = [np.array(Image.fromarray(image).resize((192, 160))) for image in new]
     if isinstance(fitted, OfInspection):  # whose maps have the one size that it was told of
         with pytest.raises(PatchcoreError, match=rf"160.*192.*{SIDE}"):

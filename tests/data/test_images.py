@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from patchcore_runtime import ImageError as RuntimeImageError
-from patchcore_runtime import images as runtime
+from patchcore_runtime import ImageError as RuntimeImageError, images as runtime
 from PIL import Image, ImageFile
 
-from patchcore.data import MAX_PIXELS, images
+from patchcore.data import images
 from patchcore.data.images import EXTENSIONS, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import DataError, ImageError
 
 HEIGHT, WIDTH = 6, 9
@@ -465,7 +465,7 @@ def test_the_error_says_which_image_and_is_caught_as_bad_data(tmp_path):
 # ---- limits
 
 
-def test_a_image_above_the_limit_is_refused_before_it_is_decoded(tmp_path):
+def test_an_image_above_the_limit_is_refused_before_it_is_decoded(tmp_path):
     # A header that promises 10 gigapixels, with no data behind it.
     write_png(tmp_path / "a.png", np.zeros((1, 1), np.uint16), kind=0)
     data = bytearray((tmp_path / "a.png").read_bytes())
@@ -513,7 +513,7 @@ def test_images_are_decoded_side_by_side(tmp_path, monkeypatch):
             assert not pixels.any()
 
 
-def test_pillow_s_limit_is_back_before_a_image_is_decoded(tmp_path, monkeypatch):
+def test_pillow_s_limit_is_back_before_an_image_is_decoded(tmp_path, monkeypatch):
     # The limit belongs to the whole process: other threads rely on it while ours decode.
     seen = []
 

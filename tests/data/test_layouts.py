@@ -10,9 +10,9 @@ from PIL import Image
 
 from patchcore import Detector
 from patchcore.data import layouts
-from patchcore.data.datasets import detect, samples
 from patchcore.data.layouts import categories, elpv
 from patchcore.data.masks import read_mask
+from patchcore.data.resolve import detect, resolve
 from patchcore.errors import DataError
 
 SIZE = (6, 5)
@@ -273,7 +273,7 @@ def test_elpv_is_split_by_the_names_of_its_files(tmp_path, kind, train, test):
     assert [s.kind for s in found.test] == ["good", "defect", "defect"][: len(test)]
     assert found.train[0].image == root / train[0]
     # It is no folder, and still not taken for an image.
-    assert names(samples(root / kind)) == train
+    assert names(resolve(root / kind, learning=True).samples) == train
 
 
 @pytest.mark.skipif(elpv.installed() is None, reason="needs the package elpv-dataset")
@@ -483,10 +483,10 @@ def test_several_categories_at_once_are_an_error_that_names_them(everything):
 
 
 def test_every_layout_of_a_data_set_is_described():
-    described = {about.name for about in layouts.DATASETS}
-    assert len(described) == len(layouts.DATASETS)
-    assert {layout.dataset for layout in layouts.LAYOUTS if layout.dataset} <= described
-    for about in layouts.DATASETS:
+    described = {about.name for about, _ in layouts.datasets()}
+    assert len(described) == len(layouts.datasets())
+    assert {layout.dataset for layout in layouts.layouts() if layout.dataset} <= described
+    for about, _ in layouts.datasets():
         assert about.source.startswith(("http://", "https://"))
         assert all(vars(about).values())
 
@@ -501,7 +501,7 @@ def test_the_list_of_tiles_to_test_on_is_whole():
 
 def test_a_detector_fits_and_measures_such_a_tree(tmp_path, hazelnut, small_recipe):
     """Real photographs in the layouts of BTAD and VisA."""
-    from patchcore.evaluation import evaluate
+    from patchcore.measure.evaluation import evaluate
 
     good, bad = sorted((hazelnut / "train/good").iterdir()), sorted((hazelnut / "test/colour").iterdir())
     root = tmp_path / "01"

@@ -11,7 +11,6 @@ import torch
 from export_helpers import fitted, images
 
 from patchcore import Detector, Recipe, UsageError
-from patchcore.archive import parts_of
 from patchcore.export import sides
 from patchcore.export.formats import capture
 from patchcore.export.graph import OUTPUTS
@@ -21,7 +20,7 @@ SIZES = [(40, 48), (32, 32), (90, 25), (17, 200), (33, 31), (7, 5)]
 
 
 def program(detector: Detector, static: tuple[int, int] | None = None) -> Any:
-    captured = capture(_graph(parts_of(detector), half=False), static).module()
+    captured = capture(_graph(detector, half=False), static).module()
 
     def run(batch: np.ndarray, value_range: tuple[float, float] = (0, 255)) -> dict[str, np.ndarray]:
         with torch.no_grad():
@@ -97,8 +96,8 @@ def test_a_patch_that_the_bank_holds_is_at_no_distance() -> None:
     recipe = Recipe(**fields, ratio=1.0, calibration_share=0)
     detector = Detector(recipe, backbone=large_network()).fit(good)
     run = program(detector)
-    assert detector.bank is not None
-    lengths = detector.bank.rows.norm(dim=1)
+    assert detector.fitted.members[0].bank is not None
+    lengths = detector.fitted.members[0].bank.rows.norm(dim=1)
     assert lengths.mean() > 20
     assert run(np.stack(good))["patch_scores"].max() < 1e-3 * lengths.max()  # rows are kept in half precision
     check(detector, run, np.stack(good))

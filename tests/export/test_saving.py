@@ -26,6 +26,7 @@ from patchcore import (
 )
 from patchcore.data.sample import Sample
 from patchcore.export import formats, parity, saving
+from patchcore.files import appearing_folder
 
 pytest.importorskip("onnxscript")
 runtime = pytest.importorskip("patchcore_runtime")
@@ -68,8 +69,8 @@ def test_the_manifest_says_what_the_model_is(small: Detector, folder: Path) -> N
     sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text("utf-8").splitlines())
     assert set(sums) == files - {"SHA256SUMS"}
     assert sums["manifest.json"] == saving_sha256(folder / "manifest.json")
-    assert small.bank is not None
-    assert np.array_equal(np.load(folder / "origins.npy"), small.bank.origins)
+    assert small.fitted.members[0].bank is not None
+    assert np.array_equal(np.load(folder / "origins.npy"), small.fitted.members[0].bank.origins)
 
 
 def test_vectors_agree_and_hold_no_image_of_the_user_s(folder: Path) -> None:
@@ -231,7 +232,7 @@ def test_images_that_set_the_threshold_are_tested_with_before_those_that_are_rem
         parity.chosen(named("a", 3), [], (9, 8))
 
 
-def test_a_image_that_cannot_be_read_is_said_before_the_work(small: Detector, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_said_before_the_work(small: Detector, tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "a.png").write_text("Dear")
     with pytest.raises(ImageError, match=r"parts/a\.png: "):
@@ -255,6 +256,7 @@ def test_synthetic_images_come_from_the_seed_and_fit_the_range() -> None:
 def test_a_folder_that_is_an_export_is_replaced(tmp_path: Path) -> None:
     place = tmp_path / "exported"
     for text in ("old", "new"):
-        with saving._appearing(place) as temporary:
+        saving._check_place(place)
+        with appearing_folder(place) as temporary:
             saving._write_manifest(temporary, {"text": text})
     assert "new" in (place / "manifest.json").read_text()

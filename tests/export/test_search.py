@@ -25,7 +25,7 @@ def near_a_plane(count: int, seed: int, noise: float = 0.02) -> Tensor:
 
 
 def bank(rows: Tensor) -> Bank:
-    return Bank(rows, torch.full((len(rows), 3), -1, dtype=torch.int32), (), torch.ones(rows.shape[1]))
+    return Bank(rows, torch.full((len(rows), 3), -1, dtype=torch.int32), torch.ones(rows.shape[1]))
 
 
 def search(rows: Tensor, half: bool = True, **fields: object) -> Search:

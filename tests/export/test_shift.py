@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from export_helpers import images, labelled
 from sklearn.metrics import roc_auc_score
 
 from patchcore import Detector, ExportError, ImageError, UsageError, export
-from patchcore.archive import parts_of
 from patchcore.data.sample import Sample
 from patchcore.export.shift import Shift, Trial, split
 from patchcore.memory.bank import Bank
+from patchcore.model.fitted import Fitted, Member
+from patchcore.recipe import Recipe
+from patchcore.verdict.calibration import Calibration
 
 
 def shift(**fields: object) -> Shift:
@@ -49,10 +52,12 @@ def test_what_was_not_measured_is_said() -> None:
     assert "image AUROC 0.9800 before, 0.9730 after; threshold shift +4.0%" in str(shift())
 
 
-def bank(*remembered: str, unused: str) -> Bank:
+def bank(*remembered: str, unused: str) -> Fitted:
     names = (*remembered, unused)
     origins = torch.tensor([[number, 0, 0] for number in range(len(remembered))], dtype=torch.int32)
-    return Bank(torch.zeros(len(remembered), 4), origins, names, torch.ones(4))
+    backbone: Any = None  # is not looked at
+    member = Member(Recipe(), backbone, Bank(torch.zeros(len(remembered), 4), origins, torch.ones(4)))
+    return Fitted(Recipe(), (member,), Calibration.fit((), (), 0.05), names)
 
 
 def test_images_that_the_bank_remembers_are_no_measure() -> None:
@@ -68,14 +73,14 @@ def test_images_that_the_bank_remembers_are_no_measure() -> None:
 
 
 def test_without_good_images_that_are_new_it_is_refused(deep: Detector) -> None:
-    parts = parts_of(deep)
-    remembered = {deep.bank.images[i] for i in deep.bank.origins[:, 0].tolist()}  # type: ignore[union-attr]
+    learned = deep.fitted
+    remembered = {deep.fitted.images[i] for i in deep.fitted.members[0].bank.origins[:, 0].tolist()}
     given = [Sample(name, np.zeros((40, 48, 3), np.uint8)) for name in remembered]
     with pytest.raises(UsageError, match=rf"none: all {len(given)} given ones are in it. .*--test"):
-        Trial.of(given, None, parts, None)
+        Trial.of(given, None, learned, None)
     with pytest.raises(UsageError, match="not seen"):
-        Trial.of(given, [one for one in labelled() if one.kind == "spot"], parts, None)
-    trial = Trial.of(given, labelled(), parts, None)
+        Trial.of(given, [one for one in labelled() if one.kind == "spot"], learned, None)
+    trial = Trial.of(given, labelled(), learned, None)
     assert (len(trial.good), len(trial.labelled)) == (len(given), 12)
 
 
@@ -86,7 +91,7 @@ def test_the_figures_are_those_of_the_written_graph(deep: Detector, int8: export
     model = export.load(int8.folder, verify=True)
     before = [deep.predict(one.image).score for one in labelled()]
     after = [model.predict(one.image).score for one in labelled()]
-    held = [i for i in range(30) if i not in set(deep.bank.origins[:, 0].tolist())]  # type: ignore[union-attr]
+    held = [i for i in range(30) if i not in set(deep.fitted.members[0].bank.origins[:, 0].tolist())]
     own = [images(30)[i] for i in held]
     before += [deep.predict(one).score for one in own]
     after += [model.predict(one).score for one in own]
@@ -96,7 +101,7 @@ def test_the_figures_are_those_of_the_written_graph(deep: Detector, int8: export
     assert found.threshold == pytest.approx(largest)  # of 12 scores, the rank of 5 % is the largest
     assert found.largest == pytest.approx(max(abs(a - b) / b for a, b in zip(after, before, strict=True)))
     assert 0 < found.largest < 0.3
-    threshold = deep.calibration.threshold  # type: ignore[union-attr]
+    threshold = deep.calibration.threshold
     changed = sum((a > threshold) != (b > threshold) for a, b in zip(after, before, strict=True))
     assert found.verdicts_changed == changed
 
@@ -111,12 +116,12 @@ def test_the_manifest_keeps_the_shift_and_vectors_are_the_graph_s_own(deep: Dete
     assert export.verify(int8.folder).score < 1e-2
 
 
-def test_a_image_that_cannot_be_used_is_named_before_the_work(deep: Detector) -> None:
+def test_an_image_that_cannot_be_used_is_named_before_the_work(deep: Detector) -> None:
     given = [Sample(f"new/{number}", image) for number, image in enumerate(images(4))]
     with pytest.raises(ImageError, match=r"new/0: its size is 40 x 48; with --static all have to be 40 x 40"):
-        Trial.of(given, labelled(), parts_of(deep), (40, 40))
+        Trial.of(given, labelled(), deep.fitted, (40, 40))
     with pytest.raises(ImageError, match=r"gone: no such file"):
-        Trial.of(given, [*labelled(), Sample("gone", "gone", "spot")], parts_of(deep), None)
+        Trial.of(given, [*labelled(), Sample("gone", "gone", "spot")], deep.fitted, None)
 
 
 def test_beyond_a_limit_nothing_is_left(deep: Detector, tmp_path: Path) -> None:

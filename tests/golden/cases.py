@@ -62,13 +62,18 @@ def kept(results) -> dict:
     }
 
 
+def _thresholds(detector) -> list[float]:
+    calibration = detector.fitted.calibration
+    return [calibration.threshold, calibration.pixel_threshold]
+
+
 def of_recipe(name: str) -> dict:
     detector = Detector(RECIPES[name]()).fit(HAZELNUT / "train" / "good")
     with tempfile.TemporaryDirectory() as folder:
         detector.save(Path(folder) / "model", weights=False)
         tensors = load_file(Path(folder) / "model")
         found = {"bank": {name: digest(tensor.numpy()) for name, tensor in sorted(tensors.items())}}
-        found |= {"threshold": [detector.calibration.threshold, detector.calibration.pixel_threshold]}
+        found |= {"threshold": _thresholds(detector)}
         found |= kept(detector.predict([HAZELNUT / one for one in NEW]))
         if name in ENGINES:
             other = Detector.load(Path(folder) / "model", engine="openvino")

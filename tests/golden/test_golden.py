@@ -29,6 +29,6 @@ def test_results_are_what_they_were(name, recwarn):
 )
 def test_files_of_the_first_format_still_load(name, scores, threshold):
     detector = Detector.load(HERE / f"{name}.patchcore")
-    assert detector.calibration.threshold == threshold
+    assert detector.fitted.calibration.threshold == threshold
     results = detector.predict([HAZELNUT / one for one in NEW])
     assert [one.score for one in results] == pytest.approx(scores, rel=1e-4)

@@ -151,7 +151,9 @@ def test_what_cannot_be_loaded_says_so(inferencer, trained, tmp_path):
     with pytest.raises(UsageError, match="Did you mean 'meta_data_path'"):
         TorchInferencer(config, checkpoint, meta_data_pth="x")
     (tmp_path / "meta.json").write_text(json.dumps({"min": 1}))
-    with pytest.raises(DataError, match="not the meta data of a model"):
+    with pytest.raises(
+        DataError, match=r"json: there is no 'image_threshold'[\s\S]* Expected JSON with image_threshold, pixel"
+    ):
         TorchInferencer(config, checkpoint, tmp_path / "meta.json")
     with pytest.raises(ImageError, match="no such file"):
         inferencer.predict(tmp_path / "gone.png")
@@ -199,7 +201,7 @@ def test_a_score_is_not_clipped_so_that_defects_keep_their_order():
 
 
 @pytest.mark.parametrize("meta", [{}, {**META, "image_threshold": math.nan}, {k: META[k] for k in ("min", "max")}])
-def test_incomplete_meta_data_are_an_error_and_not_a_image_without_meaning(meta):
+def test_incomplete_meta_data_are_an_error_and_not_an_image_without_meaning(meta):
     with pytest.raises(UsageError, match=r"have no .*image_threshold.*Validate the model on good images"):
         Doubled(meta).predict(np.zeros((4, 6, 3), np.uint8))
 
@@ -208,6 +210,10 @@ def test_meta_data_of_a_file_or_none(tmp_path):
     assert Doubled(META)._load_meta_data() == {}
     (tmp_path / "meta.json").write_text(json.dumps(META))
     assert Doubled(META)._load_meta_data(tmp_path / "meta.json") == META
+    for content in ("[" * 1000, '{"min": ' + "[" * 1000 + "]" * 1000 + "}", "[]"):
+        (tmp_path / "meta.json").write_text(content)
+        with pytest.raises(DataError, match=r"meta\.json: .* Expected JSON with image_threshold, pixel"):
+            Doubled(META)._load_meta_data(tmp_path / "meta.json")
 
 
 # get_model
@@ -235,7 +241,7 @@ def test_a_wrong_configuration_says_so(tmp_path):
 # PreProcessor
 
 
-def test_a_image_is_resized_with_antialiasing_and_normalised(defect):
+def test_an_image_is_resized_with_antialiasing_and_normalised(defect):
     pixels = np.array(Image.open(defect))
     done = PreProcessor(image_size=(96, 64))(image=pixels)["image"]
     x = F.interpolate(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255, (96, 64), mode="bilinear", antialias=True)

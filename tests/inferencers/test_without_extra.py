@@ -16,6 +16,7 @@ import patchcore.inferencers as inferencers
 assert "torch" not in sys.modules
 import numpy as np
 assert inferencers.add_label(np.zeros((40, 60, 3), np.uint8), 0.4).shape == (40, 60, 3)
+assert inferencers.PreProcessor(image_size=8)(np.zeros((4, 6, 3), np.uint8))["image"].shape == (3, 8, 8)
 for name in ("TorchInferencer", "get_model", "train"):
     try:
         getattr(inferencers, name)

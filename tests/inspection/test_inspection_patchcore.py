@@ -117,7 +117,7 @@ def test_a_detector_with_the_recipe_inspection_is_the_same(k, network, hazelnut)
     sampler = ApproximateGreedyCoresetSampler(0.1, "cpu")
     model.load(network, ["low", "high"], "cpu", (3, 56, 56), 32, 24, anomaly_score_num_nn=k, featuresampler=sampler)
     model.fit([tensor(good)])
-    np.testing.assert_array_equal(model.anomaly_scorer.nn_method.rows(), detector.bank.rows)
+    np.testing.assert_array_equal(model.anomaly_scorer.nn_method.rows(), detector.fitted.members[0].bank.rows)
     scores, masks = model.predict(tensor(new))
     for score, mask, result in zip(scores, masks, detector.predict(new), strict=True):
         assert score == pytest.approx(result.score, rel=1e-5)

@@ -5,8 +5,8 @@ from PIL import Image
 from torchvision.transforms.v2 import Identity, Resize
 
 from patchcore import DataError, UsageError
-from patchcore.calibration import hold_out
 from patchcore.lightning import ImageDataModule
+from patchcore.verdict.calibration import hold_out
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as vision
 
 from patchcore import Detector, NotFittedError, Recipe, UsageError
-from patchcore.lightning import ImageDataModule, LearningType, Patchcore
-from patchcore.lightning import lightning_model as module
+from patchcore.lightning import ImageDataModule, LearningType, Patchcore, lightning_model as module
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -121,8 +120,8 @@ def test_it_computes_what_the_engine_does_with_the_recipe_lightning(run, squares
     model, _, _ = run
     recipe = Recipe.named("lightning").replace(backbone="efficientnet_lite0", taps=NETWORK["layers"])
     detector = Detector(recipe).fit(squares / "train" / "good")
-    torch.testing.assert_close(model.model.memory_bank, detector.bank.rows, rtol=2**-9, atol=1e-3)
-    assert float(model.image_threshold) == pytest.approx(detector.calibration.threshold, rel=1e-3)
+    torch.testing.assert_close(model.model.memory_bank, detector.fitted.members[0].bank.rows, rtol=2**-9, atol=1e-3)
+    assert float(model.image_threshold) == pytest.approx(detector.fitted.calibration.threshold, rel=1e-3)
     results = detector.predict([sample.image for sample in data.test])
     for i, result in enumerate(results):
         assert predictions["image_path"][i] == result.name
@@ -168,7 +167,7 @@ def test_a_checkpoint_holds_tensors_and_plain_values_and_brings_everything_back(
     def unreachable(*_):
         raise AssertionError("the weights are in the checkpoint")
 
-    monkeypatch.setattr("patchcore.backbones.registry.offline_model", unreachable)
+    monkeypatch.setattr("patchcore.backbones.weight_files.offline_model", unreachable)
     loaded = Patchcore.load_from_checkpoint(path)
     for (name, a), (_, b) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert torch.equal(a, b), name

@@ -79,7 +79,7 @@ def test_the_signature_is_the_documented_one():
     }
 
 
-def test_in_training_a_image_becomes_its_patches(model, images, embedding):
+def test_in_training_an_image_becomes_its_patches(model, images, embedding):
     patches = model.train()(images)
     expected = embedding.transpose(0, 2, 3, 1).reshape(-1, 152)
     assert patches.shape == (3 * 12 * 8, 152)

@@ -349,17 +349,26 @@ def test_defaults_of_the_hyperparameters():
 @pytest.mark.parametrize(
     ("hparams", "text"),
     [
-        ({**LITE, "bakbone": "x"}, "unknown name 'bakbone'. Did you mean 'backbone'"),
+        ({**LITE, "bakbone": "x"}, "Hyperparameters: there is no key 'bakbone'. Did you mean 'backbone'"),
         ({"layers": LAYERS}, "have no input_size"),
         ({"model": {"backbone": "resnet18"}}, "have no layers and no input_size"),
         (
             {"model": {**LITE, "num_neighbours": 3}},
-            "section model has an unknown name 'num_neighbours'. Did you mean 'num_n",
+            "Section model: there is no key 'num_neighbours'. Did you mean 'num_n",
         ),
-        (nested(aply=True), "section dataset.tiling has an unknown name 'aply'. Did you mean 'apply'"),
-        (nested(use_random_tiling=True), "dataset.tiling.use_random_tiling is True; only False"),
-        ({"model": {**LITE, "normalization_method": "cdf"}}, "normalization_method is 'cdf'; only 'min_max'"),
-        ({**LITE, "coreset_sampling_ratio": 0}, "coreset_sampling_ratio is 0; it must be above 0"),
+        (nested(aply=True), "Section dataset.tiling: there is no key 'aply'. Did you mean 'apply'"),
+        (nested(use_random_tiling=True), "Section dataset.tiling: use_random_tiling got True: Input should be False"),
+        (
+            {"model": {**LITE, "normalization_method": "cdf"}},
+            "Section model: normalization_method got 'cdf': Input should be 'min_max'",
+        ),
+        ({**LITE, "coreset_sampling_ratio": 0}, "coreset_sampling_ratio is 0.0; it must be above 0"),
+        (
+            {**LITE, "num_neighbors": "many"},
+            "Hyperparameters: num_neighbors got 'many': Input should be a valid integer",
+        ),
+        ({"model": "patchcore"}, "Section model: got 'patchcore'. Expected a dict"),
+        ({**nested(), "dataset": {"image_size": "big"}}, "Sections dataset and project: input_size got 'big'"),
     ],
 )
 def test_wrong_hyperparameters_say_what_was_meant(hparams, text):

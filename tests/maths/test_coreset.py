@@ -4,8 +4,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from patchcore.errors import RecipeError, UsageError
 from patchcore.maths import coreset, neighbours

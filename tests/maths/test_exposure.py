@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from patchcore.maths.exposure import FLOOR, LEVEL, SPREAD, even
 
@@ -41,7 +40,7 @@ def test_colours_keep_their_differences():
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
-def test_a_image_without_contrast_is_a_plain_grey(level):
+def test_an_image_without_contrast_is_a_plain_grey(level):
     noise = torch.randn(3, 9, 9, generator=torch.Generator().manual_seed(0)) * 1e-3
     assert float((even(torch.full((3, 9, 9), level)) - LEVEL).abs().max()) < 1e-5
     assert float((even(level + noise) - LEVEL).abs().max()) < 0.05

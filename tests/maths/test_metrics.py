@@ -2,8 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
@@ -182,7 +181,7 @@ def test_pixels_that_a_crop_hides_do_not_count():
     assert curve.overlap.tolist() == [1, 1]
 
 
-def test_a_image_without_a_mask_is_good_everywhere():
+def test_an_image_without_a_mask_is_good_everywhere():
     mask = np.array([[True, False]])
     values = [np.array([[3.0, 1.0]], np.float32), np.array([[2.0, 2.0]], np.float32)]
     curve = pixel_curve(values, [mask, None])

@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from patchcore.maths.scoring import image_score, patch_scores, reweighted_score, top_share_score
 from patchcore.memory.bank import Bank
@@ -29,7 +28,7 @@ def equation_7(patches, bank, b):
 
 
 def bank_of(rows):
-    return Bank(rows, torch.zeros(len(rows), 3, dtype=torch.int32), (), torch.ones(rows.shape[1]))
+    return Bank(rows, torch.zeros(len(rows), 3, dtype=torch.int32), torch.ones(rows.shape[1]))
 
 
 def scored(patches, bank):
@@ -116,7 +115,7 @@ def test_a_patch_score_is_the_mean_distance_to_its_neighbours():
     assert patch_scores(distances, "squared_l2").tolist() == [5.0, 4.0]
 
 
-def test_the_score_of_a_image_by_each_of_the_three_ways():
+def test_the_score_of_an_image_by_each_of_the_three_ways():
     patches, bank = 2 * normal(40, 6), normal(30, 6, seed=1)
     scores, rows = scored(patches, bank)
     ways = {

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from patchcore import UsageError
 from patchcore.maths.tiling import Merged, Tiling, merge, split
@@ -53,7 +52,7 @@ def test_tiles_cover_the_image_and_end_with_it(tiling):
 
 @settings(deadline=None)
 @given(tilings())
-def test_a_image_that_is_cut_and_merged_is_the_image(tiling):
+def test_an_image_that_is_cut_and_merged_is_the_image(tiling):
     image = noise(2, 3, *tiling.size)
     torch.testing.assert_close(merge(split(image, tiling), tiling), image, rtol=2e-6, atol=0)
 

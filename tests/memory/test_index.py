@@ -94,7 +94,7 @@ def test_without_faiss_the_extra_is_named(monkeypatch):
 
 def test_an_exact_bank_needs_no_faiss(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    bank = Bank(ROWS[:50], torch.zeros(50, 3, dtype=torch.int32), ("a",), torch.ones(134))
+    bank = Bank(ROWS[:50], torch.zeros(50, 3, dtype=torch.int32), torch.ones(134))
     assert bank.nearest(ROWS[:50], 1)[1][:, 0].tolist() == list(range(50))
 
 
@@ -123,7 +123,7 @@ def images(n, seed=0):
 
 def test_a_recipe_may_ask_for_it(tmp_path):
     approximate = Detector(RECIPE, backbone=Pairs()).fit(images(4))
-    assert len(approximate.bank.rows) == 10_800  # three of the images
+    assert len(approximate.fitted.members[0].bank.rows) == 10_800  # three of the images
     exact = Detector(RECIPE.replace(search="exact"), backbone=Pairs()).fit(images(4))
     before = torch.get_num_threads()
     new = images(3, seed=1)
@@ -137,7 +137,7 @@ def test_a_recipe_may_ask_for_it(tmp_path):
     assert torch.get_num_threads() == before
     approximate.save(tmp_path / "m")
     loaded = Detector.load(tmp_path / "m", backbone=Pairs())  # learns the codes again, and the same ones
-    assert loaded.bank.search == "ivf_pq"
+    assert loaded.fitted.members[0].bank.search == "ivf_pq"
     for one, again in zip(ours, loaded.predict(new), strict=True):
         assert one.score == again.score
         assert torch.equal(one.patch_scores, again.patch_scores)

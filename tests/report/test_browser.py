@@ -3,8 +3,8 @@
 import pytest
 from chromium import FOUND, Chromium
 
-from patchcore.data import datasets
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.measure.evaluation import evaluate
 from patchcore.report import Sources, render, write
 
 pytestmark = pytest.mark.skipif(FOUND is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
@@ -20,7 +20,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(detector, hazelnut, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "nuts & bolts #1.html"
-    found = datasets.detect(hazelnut)
+    found = detect(hazelnut)
     sources = Sources.of(found, hazelnut)
     write(path, render(detector, evaluate(detector, found.test), title="nuts.patchcore on hazelnut", sources=sources))
     return path

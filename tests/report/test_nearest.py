@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from patchcore import Detector
-from patchcore.data import datasets
-from patchcore.data.datasets import Dataset
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Dataset
 from patchcore.report import Sources
 from patchcore.report.images import hottest, nearest_good
 
@@ -27,8 +27,8 @@ def origin(detector, result):
     """Name, row and column of what the hottest patch was compared with."""
     row, column = hottest(result)
     number = int(result.nearest_rows[row, column, 0])
-    image, *cell = detector.bank.origins[number].tolist()
-    return detector.bank.images[image], cell
+    image, *cell = detector.fitted.members[0].bank.origins[number].tolist()
+    return detector.fitted.images[image], cell
 
 
 def shown(figure):
@@ -60,15 +60,20 @@ def test_it_is_found_and_is_the_surroundings_of_the_remembered_cell(detector, ha
     assert lines.min(0) == pytest.approx(np.clip(edges, 0, 200), abs=5)
 
 
+def changed(detector, *, images=None, **bank):
+    """A detector with other names of training images, or with another bank."""
+    fitted = detector.fitted
+    member = replace(fitted.members[0], bank=replace(fitted.members[0].bank, **bank))
+    return Detector.of(replace(fitted, members=(member,), images=fitted.images if images is None else images))
+
+
 def test_a_folder_may_lie_deeper_than_the_name_says(detector, hazelnut, result):
-    deeper = Detector(detector.recipe)
-    deeper.embedder, deeper.calibration = detector.embedder, detector.calibration
-    deeper.bank = replace(detector.bank, images=tuple(f"train/good/{name}" for name in detector.bank.images))
+    deeper = changed(detector, images=tuple(f"train/good/{name}" for name in detector.fitted.images))
     assert not nearest_good(deeper, result, Sources.of(Dataset(""), hazelnut / "train/good")).missing
 
 
 def test_a_data_set_root_knows_its_training_images_by_table(detector, hazelnut, result):
-    sources = Sources.of(datasets.detect(hazelnut / "train/good"), hazelnut / "train/good")
+    sources = Sources.of(detect(hazelnut / "train/good"), hazelnut / "train/good")
     assert not nearest_good(detector, result, sources).missing
 
 
@@ -76,7 +81,7 @@ def test_images_that_were_fitted_by_absolute_paths_are_found(hazelnut, small_rec
     rows = "".join(f"{path},good,train\n" for path in sorted((hazelnut / "train/good").iterdir())[:4])
     table = tmp_path / "nuts.csv"
     table.write_text(f"path,label,split\n{rows}{hazelnut / 'test/good/04.jpg'},good,test\n", "utf-8")
-    found = datasets.detect(table)
+    found = detect(table)
     detector = Detector(small_recipe).fit(found)
     result = detector.predict(hazelnut / "test/colour/00.jpg")
     assert not nearest_good(detector, result, Sources.of(found, table)).missing
@@ -98,7 +103,7 @@ def test_a_smaller_image_of_the_same_name_is_not_shown(hazelnut, small_recipe, t
     assert "is not the image" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
 
 
-def test_a_image_that_is_not_there_is_named_with_what_to_do(detector, result, origin, tmp_path):
+def test_an_image_that_is_not_there_is_named_with_what_to_do(detector, result, origin, tmp_path):
     figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
     assert figure.missing == f"Its image, {origin[0]}, was not found. Give the training folder: --good."
     assert "was not found" in nearest_good(detector, result, Sources()).missing
@@ -120,36 +125,32 @@ def test_a_name_cannot_lead_out_of_the_folders_or_to_other_files(name, tmp_path)
 
 
 def test_rows_of_unknown_origin_are_said(detector, result):
-    unknown = Detector(detector.recipe)
-    unknown.embedder, unknown.calibration = detector.embedder, detector.calibration
-    unknown.bank = replace(detector.bank, origins=detector.bank.origins * 0 - 1)
+    unknown = changed(detector, origins=detector.fitted.members[0].bank.origins * 0 - 1)
     assert "does not say which image" in nearest_good(unknown, result, Sources()).missing
 
 
-def test_a_patch_of_a_changed_version_is_shown_as_it_was_remembered(hazelnut, small_recipe, result):
+def test_a_patch_of_an_augmented_copy_is_shown_as_it_was_remembered(hazelnut, small_recipe, result):
     recipe = small_recipe.replace(augment=("rotate_90", "flip_h"), calibration_share=0, coreset="identity")
     folder = hazelnut / "train/good"
     detector = Detector(recipe).fit(folder, limit=1)
-    (name,) = detector.bank.images
+    (name,) = detector.fitted.images
     images = []
-    for version, said in enumerate(("", ", changed by rotate_90", ", changed by flip_h")):
-        row = int((detector.bank.origins == torch.tensor([0, 8, 4, version])).all(1).nonzero())
+    for copy, said in enumerate(("", ", changed by rotate_90", ", changed by flip_h")):
+        row = int((detector.fitted.members[0].bank.origins == torch.tensor([0, 8, 4, copy])).all(1).nonzero())
         compared = replace(result, nearest_rows=torch.full_like(result.nearest_rows, row))
         figure = nearest_good(detector, compared, Sources({}, (folder,)))
         assert figure.missing == ""
         assert figure.caption == f"Nearest good patch, in {name}{said}"
         images.append(shown(figure))
     # 16 x 16 cells; the close-up of row 8 and column 4 of the mirrored image is that of column 11, mirrored.
-    row = int((detector.bank.origins == torch.tensor([0, 8, 11, 0])).all(1).nonzero())
+    row = int((detector.fitted.members[0].bank.origins == torch.tensor([0, 8, 11, 0])).all(1).nonzero())
     compared = replace(result, nearest_rows=torch.full_like(result.nearest_rows, row))
     wanted = shown(nearest_good(detector, compared, Sources({}, (folder,))))[:, ::-1]
     assert np.median(np.abs(images[2] - wanted)) < 5
     assert np.median(np.abs(images[2] - images[0])) > 5
 
 
-def test_a_version_that_the_recipe_has_not_is_of_unknown_origin(detector, result):
-    unknown = Detector(detector.recipe)
-    unknown.embedder, unknown.calibration = detector.embedder, detector.calibration
-    origins = detector.bank.origins
-    unknown.bank = replace(detector.bank, origins=torch.cat([origins, torch.ones_like(origins[:, :1])], 1))
+def test_a_copy_that_the_recipe_does_not_make_is_of_unknown_origin(detector, result):
+    origins = detector.fitted.members[0].bank.origins
+    unknown = changed(detector, origins=torch.cat([origins, torch.ones_like(origins[:, :1])], 1))
     assert "does not say which image" in nearest_good(unknown, result, Sources()).missing

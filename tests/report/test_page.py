@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from patchcore import DataError, Detector, ImageError, StoreError
-from patchcore.data import datasets
-from patchcore.data.datasets import Sample
-from patchcore.evaluation import evaluate
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Sample
+from patchcore.measure.evaluation import evaluate
 from patchcore.report import Sources, render, write
 
 VOID = {"meta", "link", "img", "br", "rect", "line", "path", "polyline"}
@@ -76,8 +76,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def samples(hazelnut):
-    return datasets.detect(hazelnut).test
+def resolve(hazelnut):
+    return detect(hazelnut).test
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def evaluation(detector, samples):
 
 @pytest.fixture(scope="module")
 def sources(hazelnut):
-    return Sources.of(datasets.detect(hazelnut), hazelnut)
+    return Sources.of(detect(hazelnut), hazelnut)
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_the_tables_count_verdicts_by_class_and_by_kind(page, evaluation):
 
 def test_the_page_names_the_detector(page, detector, html):
     text = page.text()
-    assert detector.fingerprint in text
-    assert f"{len(detector.bank.rows)} patches of 152 values" in text
+    assert detector.fitted.fingerprint in text
+    assert f"{len(detector.fitted.members[0].bank.rows)} patches of 152 values" in text
     recipe = dict(page.rows("Every choice"))
     assert recipe["size"] == "128"
     assert set(recipe) == set(detector.recipe.to_dict())
@@ -308,7 +308,7 @@ def test_nothing_measured_is_an_error(detector, evaluation):
         render(detector, replace(evaluation, results=[]))
 
 
-def test_a_image_that_has_gone_since_is_said(detector, samples, tmp_path):
+def test_an_image_that_has_gone_since_is_said(detector, samples, tmp_path):
     path = tmp_path / "nut.jpg"
     path.write_bytes(Path(samples[0].image).read_bytes())
     evaluation = evaluate(detector, [Sample("nut", path, "colour")])
@@ -352,6 +352,6 @@ def test_the_curves_are_those_of_the_scores(page, detector, evaluation):
     assert {(46, 260), (46, 22), (326, 22)} <= drawn
     marker = next(e[1]["d"] for e in lines if e[1].get("class") == "marker")
     x, y = (float(v) for v in re.match(r"M([\d.]+) ([\d.]+)l", marker).groups())
-    threshold = detector.calibration.threshold
+    threshold = detector.fitted.calibration.threshold
     assert x == pytest.approx(46 + 280 * (good > threshold).mean())
     assert y + 7 == pytest.approx(260 - 238 * (bad > threshold).mean())

@@ -123,7 +123,7 @@ def test_an_array_that_cannot_be_used_is_refused(score, exported_openvino, tmp_p
     assert message in said
 
 
-def test_a_image_that_cannot_be_used_does_not_stop_the_others(score, exported_openvino, tmp_path):
+def test_an_image_that_cannot_be_used_does_not_stop_the_others(score, exported_openvino, tmp_path):
     vector = exported_openvino / "vectors" / "0_image.npy"
     rows, said, code = score(exported_openvino, tmp_path, tmp_path / "gone.ppm", vector)
     assert [row[0] for row in rows] == [str(vector)]

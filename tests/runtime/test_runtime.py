@@ -17,8 +17,8 @@ from patchcore_runtime import ExportError, ImageError, SignatureError, load, ver
 from PIL import Image
 
 import patchcore
-from patchcore import signing
 from patchcore.cli import main
+from patchcore.model import signing
 
 FORMATS = ("onnx", "openvino")
 ROOT = Path(patchcore_runtime.__file__).parent
@@ -115,12 +115,12 @@ def test_a_result_says_what_it_is(model, hazelnut):
         (np.full((4, 5), np.nan), "#0: a float image with NaN"),
     ],
 )
-def test_a_image_that_cannot_be_used_says_why(model, image, message):
+def test_an_image_that_cannot_be_used_says_why(model, image, message):
     with pytest.raises(ImageError, match=message):
         model.predict(image)
 
 
-def test_a_image_above_the_limit_is_refused(model, hazelnut):
+def test_an_image_above_the_limit_is_refused(model, hazelnut):
     with pytest.raises(ImageError, match="more than the limit of 1000"):
         model.predict(hazelnut / "test/colour/00.jpg", max_pixels=1000)
 
@@ -442,7 +442,7 @@ def test_a_wrong_command_line_is_told_from_a_folder_that_is_damaged(folder, tmp_
     assert "model.onnx: altered or damaged" in said[0]
 
 
-def test_a_folder_in_the_place_of_a_image_is_named_and_the_others_go_on(exported_onnx, hazelnut):
+def test_a_folder_in_the_place_of_an_image_is_named_and_the_others_go_on(exported_onnx, hazelnut):
     code, printed, _ = command(exported_onnx, hazelnut, hazelnut / "test/colour/00.jpg")
     first, second = map(json.loads, printed.splitlines())
     assert (code, first["error"]) == (1, f"{hazelnut}: a folder, where an image was expected.")

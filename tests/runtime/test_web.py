@@ -96,7 +96,7 @@ def same(got, expected):
 
 @pytest.mark.parametrize("name", ["train/good/00.jpg", "test/colour/00.jpg"])
 @pytest.mark.parametrize("kind", ["RGB", "L", "P", "turned"])
-def test_a_image_has_the_library_s_score(page, site, detector, hazelnut, name, kind):
+def test_an_image_has_the_library_s_score(page, site, detector, hazelnut, name, kind):
     path = site / f"{kind}-{Path(name).parent.name}.png"  # a name of its own: the browser may keep what it has read
     with Image.open(hazelnut / name) as image:
         exif = Image.Exif()

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from patchcore import Detector, UsageError
-from patchcore.data import datasets
+from patchcore import Detector, Reading, UsageError
+from patchcore.data.resolve import detect
 from patchcore.tuning import Candidate, cross_validate, gather
 
 
 @pytest.fixture(scope="module")
 def images(hazelnut):
-    found = datasets.detect(hazelnut)
+    found = detect(hazelnut)
     defects = [sample for sample in found.test if sample.kind != "good"][:2]
-    return gather(found.train[:6], defects, threads=1, max_pixels=10**8)
+    return gather(found.train[:6], defects, reading=Reading(threads=1))
 
 
 def test_every_fold_is_scored_by_a_detector_that_has_not_seen_it(images, small_recipe, tmp_path):
@@ -41,7 +41,7 @@ def test_every_fold_is_scored_by_a_detector_that_has_not_seen_it(images, small_r
 
 
 def test_without_defects_there_is_no_accuracy(images, small_recipe):
-    alone = gather(images.good[:4], [], threads=1, max_pixels=10**8)
+    alone = gather(images.good[:4], [], reading=Reading(threads=1))
     (one,) = cross_validate([Candidate("a", small_recipe, {})], alone, np.array([0, 0, 1, 1]))
     figures = one.figures(alone)
     assert figures.auroc is figures.auroc_low is figures.miss_rate is None

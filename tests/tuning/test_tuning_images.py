@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from patchcore import DataError, ImageError, UsageError
-from patchcore.data import datasets
+from patchcore import DataError, ImageError, Reading, UsageError
+from patchcore.data.resolve import detect
+from patchcore.data.sample import Dataset
 from patchcore.tuning import Images, defects_at, gather
 
 READING = {"threads": 2, "max_pixels": 10**8}
@@ -28,7 +28,7 @@ def images(folder, *names):
 
 
 def good_in(folder):
-    return datasets.detect(folder).train
+    return detect(folder).train
 
 
 @settings(max_examples=40, deadline=None)
@@ -64,10 +64,10 @@ def test_copies_and_images_of_one_part_are_one_unit(tmp_path):
     assert gather(good, [], r"part\d", **READING).units == found.units
 
 
-def test_a_table_says_which_part_a_image_shows(tmp_path):
+def test_a_table_says_which_part_an_image_shows(tmp_path):
     images(tmp_path, "a.png", "b.png", "c.png", "d.png")
     (tmp_path / "t.csv").write_text("path,label,part\na.png,good,one\nb.png,good,\nc.png,good,one\nd.png,bad,one\n")
-    found = datasets.detect(tmp_path / "t.csv")
+    found = detect(tmp_path / "t.csv")
     defects, _ = defects_at("test", tmp_path / "t.csv", found)
     gathered = gather(found.train, defects, **READING)
     assert (gathered.units, gathered.defective_units) == ([0, 1, 0], [0])
@@ -86,26 +86,26 @@ def test_a_part_that_is_not_in_every_good_name_is_said(tmp_path):
 def test_a_good_image_that_is_given_as_defective_is_refused(tmp_path):
     good = good_in(images(tmp_path / "good", "a.png", "b.png"))
     images(tmp_path / "bad", "x.png", "y.png=b.png")
-    defects, _ = defects_at(str(tmp_path / "bad"), tmp_path / "good", datasets.detect(tmp_path / "good"))
+    defects, _ = defects_at(str(tmp_path / "bad"), tmp_path / "good", detect(tmp_path / "good"))
     with pytest.raises(
         DataError, match=r"y\.png is given as defective, and has the same pixels as .*good image b\.png"
     ):
         gather(good, defects, **READING)
 
 
-def test_a_image_that_cannot_be_read_is_named_or_left_out(tmp_path):
+def test_an_image_that_cannot_be_read_is_named_or_left_out(tmp_path):
     images(tmp_path, "a.png", "b.png")
     (tmp_path / "c.png").write_bytes(b"this is no image")
     good = good_in(tmp_path)
     with pytest.raises(ImageError, match=r"c\.png"):
         gather(good, [], **READING)
     bad = []
-    assert len(gather(good, [], **READING, on_bad=bad.append).good) == 2
+    assert len(gather(good, [], reading=Reading(on_bad=bad.append, threads=2)).good) == 2
     assert [error.name for error in bad] == ["c.png"]
 
 
 def test_defects_of_the_test_split_have_to_be_asked_for_and_are_said_to_be_spent(hazelnut, tmp_path):
-    found = datasets.detect(hazelnut)
+    found = detect(hazelnut)
     for where in ("test", str(hazelnut / "test"), str(hazelnut / "test" / "colour"), str(hazelnut)):
         defects, notes = defects_at(where, hazelnut, found)
         assert {Path(sample.name).name for sample in defects} == {"00.jpg", "01.jpg", "02.jpg", "03.jpg"}
@@ -121,7 +121,7 @@ def test_defects_of_the_test_split_have_to_be_asked_for_and_are_said_to_be_spent
 
 def test_kinds_are_the_names_of_folders(tmp_path):
     images(tmp_path / "bad", "x.png", "scratch/y.png", "OK/z.png")
-    defects, notes = defects_at(str(tmp_path / "bad"), tmp_path, datasets.Dataset(""))
+    defects, notes = defects_at(str(tmp_path / "bad"), tmp_path, Dataset(""))
     assert [(Path(sample.name).name, sample.kind) for sample in defects] == [("y.png", "scratch"), ("x.png", "defect")]
     assert "1 image in folders of good ones left out" in notes[0]
 
@@ -129,7 +129,7 @@ def test_kinds_are_the_names_of_folders(tmp_path):
 def test_a_table_labels_its_defects(tmp_path):
     images(tmp_path, "x.png", "y.png")
     (tmp_path / "t.csv").write_text("path,label\nx.png,good\ny.png,scratch\n")
-    defects, _ = defects_at(str(tmp_path / "t.csv"), tmp_path, datasets.Dataset(""))
+    defects, _ = defects_at(str(tmp_path / "t.csv"), tmp_path, Dataset(""))
     assert [(Path(sample.name).name, sample.kind) for sample in defects] == [("y.png", "scratch")]
 
 
@@ -149,4 +149,4 @@ def test_what_holds_no_defects_is_said(tmp_path, hazelnut, where, error, said):
     (tmp_path / "empty").mkdir()
     places = {"GOOD": tmp_path / "good", "TABLE": tmp_path / "t.csv", "EMPTY": tmp_path / "empty"}
     with pytest.raises(error, match=said):
-        defects_at(str(places.get(where, where)), tmp_path / "good", datasets.detect(tmp_path / "good"))
+        defects_at(str(places.get(where, where)), tmp_path / "good", detect(tmp_path / "good"))

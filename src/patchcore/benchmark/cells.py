@@ -10,11 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from patchcore import __version__
-from patchcore.data import MAX_PIXELS, datasets
 from patchcore.data.layouts import categories
+from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.resolve import detect
 from patchcore.errors import DataError, UsageError
-from patchcore.recipe import Recipe
+from patchcore.recipe.fields import Recipe
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,17 @@ class Cell:
     def key(self) -> str:
         """A digest of all that the cell's scores depend on: what has the same key need not be run again.
 
-        Names, the images' names, kinds and sizes, the whole recipe with its weights, the engine, and the
-        version of patchcore; not where the data lie, nor threads.
+        Names, the images' names, kinds and sizes, the whole recipe with its weights, the engine, and
+        patchcore's own code; not where the data lie, nor threads.
         """
         options = asdict(self.options)
         of = {
             **self.names,
             "data": self.data,
             "fields": self.recipe.to_dict(),
-            "weights": [_content(one.weights) for one in self.recipe.parts],
+            "weights": [_content(one.weights) for one in self.recipe.each],
             "options": {name: value for name, value in options.items() if name not in ("threads", "memory")},
-            "version": __version__,
+            "code": _code(_PACKAGE),
         }
         return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -91,6 +93,16 @@ class Cell:
 def _content(weights: str) -> str:
     """The digest of a weights file; of weights that have a name, the name."""
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
+
+
+@cache
+def _code(package: Path) -> str:
+    """The digest of the sources of a package. A version does not do: an editable installation keeps its own."""
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def plan(
@@ -138,7 +150,7 @@ def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[
     found: dict[tuple[Source, int], int] = {}
     for source in sources if any(shots) else ():
         try:
-            had = len(datasets.detect(source.path).train)
+            had = len(detect(source.path).train)
         except (DataError, OSError):  # the cell's own process says what is wrong
             continue
         found |= {(source, n): had for n in shots if n is not None and had < n}
@@ -148,7 +160,7 @@ def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[
 def digest(path: Path) -> str:
     """What a category holds: its images' and masks' names, kinds and sizes in bytes; nothing if it is broken."""
     try:
-        found = datasets.detect(path)
+        found = detect(path)
     except (DataError, OSError):  # the cell's own process says what is wrong
         return ""
     parts = [

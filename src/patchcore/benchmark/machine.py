@@ -10,12 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 
 def machine() -> dict[str, Any]:
     """Processor, cores, threads, versions and date. No host names, no paths."""
     import torch
 
-    import patchcore
+    from patchcore import __version__
 
     named = _fields(Path("/proc/cpuinfo"))
     return {
@@ -23,7 +25,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "patchcore": patchcore.__version__,
+        "patchcore": __version__,
         **{name: metadata.version(name) for name in ("torch", "timm", "numpy")},
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -31,29 +33,28 @@ def machine() -> dict[str, Any]:
 
 def peak_memory() -> int | None:
     """The most bytes that this process has held so far; None where the system does not say."""
-    if text := _fields(Path("/proc/self/status")).get("VmHWM"):  # getrusage begins with what the parent held
-        return _bytes(text)
+    if text := _fields(Path("/proc/self/status")).get("VmHWM"):  # `1234 kB`; psutil does not read it, and
+        return int(text.split()[0]) * 1024  # getrusage begins with what the parent held
+    if peak := getattr(psutil.Process().memory_info(), "peak_wset", None):  # Windows
+        return int(peak)
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def held(pid: int) -> int:
-    """Bytes that a process holds now; 0 where the system does not say, or it has ended."""
-    return _bytes(_fields(Path(f"/proc/{pid}/status")).get("VmRSS", "0"))
+    """Bytes that a process holds now; 0 where it has ended."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
-def available_memory() -> int | None:
-    """Bytes that new processes can take; None where the system does not say."""
-    text = _fields(Path("/proc/meminfo")).get("MemAvailable")
-    return None if text is None else _bytes(text)
-
-
-def _bytes(text: str) -> int:
-    """`1234 kB`."""
-    return int(text.split()[0]) * 1024
+def available_memory() -> int:
+    """Bytes that new processes can take."""
+    return int(psutil.virtual_memory().available)
 
 
 def _fields(path: Path) -> dict[str, str]:

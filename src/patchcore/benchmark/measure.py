@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
-import tempfile
 import threading
 import time
 from dataclasses import asdict
@@ -18,9 +16,7 @@ from typing import Any
 
 from patchcore.benchmark.cells import Cell, Options, Source
 from patchcore.errors import DataError, ImageError, PatchcoreError
-from patchcore.recipe import Recipe
-
-TIMED = 25  # images, at most, that are looked at one by one
+from patchcore.recipe.fields import Recipe
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -36,15 +32,16 @@ def measure(cell: Cell) -> dict[str, Any]:
     import torch
 
     from patchcore.benchmark.machine import machine, peak_memory
-    from patchcore.data import datasets
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import detect
     from patchcore.detector import Detector
-    from patchcore.ensemble import banks_of
-    from patchcore.evaluation import evaluate
+    from patchcore.measure.cost import file_size, latency
+    from patchcore.measure.evaluation import evaluate
 
     options = cell.options
     if options.threads:
         torch.set_num_threads(options.threads)
-    found = datasets.detect(cell.source.path)
+    found = detect(cell.source.path)
     if not found.test:
         raise DataError(f"{cell.source.path}: {found.description}; there are no labelled images to test on.")
     skipped: list[str] = []
@@ -52,7 +49,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     def skip(error: ImageError) -> None:
         skipped.append(error.name)
 
-    reading: dict[str, Any] = {"on_bad": skip if options.skip_bad else None, "max_pixels": options.max_pixels}
+    reading = Reading(max_pixels=options.max_pixels, on_bad=skip if options.skip_bad else None)
     detector = Detector(
         cell.recipe,
         device=options.device,
@@ -61,45 +58,30 @@ def measure(cell: Cell) -> dict[str, Any]:
         precision=options.precision,
     )
     begin = time.perf_counter()
-    detector.fit(found, limit=cell.shots, memory=options.memory, **reading)
+    detector.fit(found, limit=cell.shots, memory=options.memory, reading=reading)
     fit_seconds = time.perf_counter() - begin
     fit_memory = peak_memory()
-    evaluation = evaluate(detector, found.test, **reading)
+    evaluation = evaluate(detector, found.test, reading=reading)
     seen = [result.sample for _, result in evaluation.results]
     if not seen:
         raise DataError(f"{cell.source.path}: none of the {len(skipped)} test images can be read: {skipped[0]}, ...")
-    with tempfile.TemporaryDirectory(prefix="patchcore-benchmark-") as folder:
-        detector.save(Path(folder) / "model")
-        size = (Path(folder) / "model").stat().st_size
-    assert detector.bank is not None
-    assert detector.calibration is not None
+    fitted = detector.fitted
     return {
         **evaluation.figures(),
         "skipped": skipped,
-        "train_images": len(detector.bank.images),
-        "calibration_images": len(detector.calibration.scores),
-        "bank_rows": sum(len(bank.rows) for bank in banks_of(detector.bank)),
+        "train_images": len(fitted.images),
+        "calibration_images": len(fitted.calibration.scores),
+        "bank_rows": fitted.rows,
         "fit_seconds": round(fit_seconds, 3),
-        "milliseconds": round(1000 * latency(detector, seen, options.max_pixels), 3),
+        "milliseconds": round(1000 * latency(detector, seen, reading), 3),
         "fit_memory_mb": _megabytes(fit_memory),
         "peak_memory_mb": _megabytes(peak_memory()),
-        "model_mb": _megabytes(size),
+        "model_mb": _megabytes(file_size(detector)),
         "device": str(detector.device),
         "engine": options.engine,
         "precision": options.precision,
         **machine(),
     }
-
-
-def latency(detector: Any, samples: list[Any], max_pixels: int) -> float:
-    """Median seconds from an image's path to its verdict and map, one image at a time, all threads for it."""
-    step = -(-len(samples) // TIMED)
-    times = []
-    for sample in samples[:1] + samples[::step]:  # the first one warms up
-        begin = time.perf_counter()
-        _ = detector.predict(sample.image, max_pixels=max_pixels).map
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
 
 
 def _megabytes(size: int | None) -> float | None:

@@ -14,7 +14,7 @@ from patchcore.benchmark.published import AVERAGE
 from patchcore.benchmark.runner import Outcome
 from patchcore.benchmark.tables import averages, compared, limits, of, split_of, values_of
 from patchcore.errors import MissingExtraError
-from patchcore.store import appearing
+from patchcore.files import appearing
 
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart, each
 # with a mark and a hatch of its own.

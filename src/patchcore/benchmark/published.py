@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from patchcore.errors import UsageError, nearest_name
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from patchcore.errors import UsageError, nearest_name, validated
 
 AVERAGE = "average"  # the category whose figures are means over categories
-METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
-_KEYS = ("name", "source", "date", "figures")
 _EXAMPLE = (
     '{"name": "SystemX", "source": "where it stands, and how it was measured", "date": "2024-05", '
     '"figures": {"DATASET/CATEGORY": {"image_auroc": 0.99}}}'
 )
+
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_Share = Annotated[float, Field(ge=0, le=1, description="A share between 0 and 1, for example 0.991.")]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        title=f"an object with figures, and a name, their source and their date, as all need them: {_EXAMPLE}",
+    )
+
+    name: _Text
+    source: _Text
+    date: str = Field(
+        pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$", description="A year, a month or a day, for example 2024-05."
+    )
+    figures: dict[str, dict[str, Any]] = Field(min_length=1, description="Metrics by category.")
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, title="shares alone: times and memory of another machine do not compare"
+    )
+
+    image_auroc: _Share = 0
+    image_ap: _Share = 0
+    image_f1_max: _Share = 0
+    pixel_auroc: _Share = 0
+    pixel_f1_max: _Share = 0
+    aupro_30: _Share = 0
+    aupro_05: _Share = 0
+
+
+METRICS = tuple(_Figures.model_fields)
 
 
 @dataclass(frozen=True)
@@ -32,40 +67,23 @@ class Published:
         return f"{self.name}: {self.source} ({self.date})"
 
 
-def read(path: Path, given: Any, places: Collection[tuple[str, str]]) -> tuple[Published, ...]:
+def read(path: Path, given: Sequence[object], places: Collection[tuple[str, str]]) -> tuple[Published, ...]:
     """The entries of `published` in a benchmark's file.
 
     `places`: datasets and categories of the benchmark; a dataset's `average` is one, too. Errors: UsageError,
     for an entry without source or date above all.
     """
-    if not isinstance(given, list):
-        raise UsageError(f"{path}: published is {given!r}; expected a list of objects like {_EXAMPLE}.")
     known = {*places, *((dataset, AVERAGE) for dataset, _ in places)}
     return tuple(_entry(f"{path}: published, entry {number}", one, known) for number, one in enumerate(given, 1))
 
 
-def _entry(where: str, given: Any, known: Collection[tuple[str, str]]) -> Published:
-    if not isinstance(given, dict):
-        raise UsageError(f"{where}: {given!r}; expected an object like {_EXAMPLE}.")
-    for key in given:
-        if key not in _KEYS:
-            raise UsageError(f"{where}: there is no key {key!r}.{nearest_name(key, _KEYS)} Known: {', '.join(_KEYS)}.")
-    for key in ("name", "source", "date"):
-        if not isinstance(given.get(key), str) or not given[key].strip():
-            raise UsageError(
-                f"{where}: there is no {key}. A figure of others needs a name, its source and its date: {_EXAMPLE}."
-            )
-    if not re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", given["date"]):
-        raise UsageError(f"{where}: date is {given['date']!r}; expected a year, a month or a day, for example 2024-05.")
-    figures = given.get("figures")
-    if not isinstance(figures, dict) or not figures or not all(isinstance(one, dict) for one in figures.values()):
-        raise UsageError(f"{where}: figures is {figures!r}; expected metrics by category, as in {_EXAMPLE}.")
-    return Published(
-        given["name"],
-        given["source"],
-        given["date"],
-        {_place(where, k, known): _figures(where, v) for k, v in figures.items()},
-    )
+def _entry(where: str, given: object, known: Collection[tuple[str, str]]) -> Published:
+    entry = validated(_Entry, given, where)
+    figures = {
+        _place(where, name, known): validated(_Figures, given, f"{where}: {name}").model_dump(exclude_unset=True)
+        for name, given in entry.figures.items()
+    }
+    return Published(entry.name, entry.source, entry.date, figures)
 
 
 def _place(where: str, text: str, known: Collection[tuple[str, str]]) -> tuple[str, str]:
@@ -76,15 +94,3 @@ def _place(where: str, text: str, known: Collection[tuple[str, str]]) -> tuple[s
             f"Known: {', '.join(sorted(names))}."
         )
     return names[text]
-
-
-def _figures(where: str, given: dict[str, Any]) -> dict[str, float]:
-    for metric, value in given.items():
-        if metric not in METRICS:
-            raise UsageError(
-                f"{where}: there is no metric {metric!r}.{nearest_name(metric, METRICS)} Known: {', '.join(METRICS)}. "
-                "(Times and memory of another machine do not compare.)"
-            )
-        if type(value) not in (int, float) or not 0 <= value <= 1:
-            raise UsageError(f"{where}: {metric} is {value!r}; expected a share between 0 and 1, for example 0.991.")
-    return given

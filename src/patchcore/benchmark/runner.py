@@ -136,19 +136,17 @@ def shared(options: Options, jobs: int) -> Options:
         return options
     import torch
 
-    threads, memory, available = options.threads, options.memory, available_memory()
-    if memory is None and available is not None:
-        memory = max(available // 2 // jobs, _LEAST)
-    return replace(options, threads=threads or max(1, torch.get_num_threads() // jobs), memory=memory)
+    threads = options.threads or max(1, torch.get_num_threads() // jobs)
+    memory = max(available_memory() // 2 // jobs, _LEAST) if options.memory is None else options.memory
+    return replace(options, threads=threads, memory=memory)
 
 
 def has_room(cell: Cell, running: Sequence[_Running], journal: Journal) -> bool:
     """Whether one more cell fits into memory beside those that run, once they have all grown to their peaks."""
-    available = available_memory()
-    if not running or available is None:
+    if not running:
         return True
     growth = sum(max(0, need(one.cell, journal) - held(one.process.pid)) for one in running)
-    return need(cell, journal) + growth <= available
+    return need(cell, journal) + growth <= available_memory()
 
 
 def need(cell: Cell, journal: Journal) -> int:

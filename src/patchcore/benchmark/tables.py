@@ -12,7 +12,7 @@ from patchcore.benchmark.journal import Row
 from patchcore.benchmark.published import AVERAGE, METRICS, Published
 from patchcore.benchmark.runner import Outcome
 from patchcore.errors import counted
-from patchcore.store import appearing
+from patchcore.files import appearing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +94,7 @@ def write_csv(outcome: Outcome, path: Path) -> None:
     rows = [*outcome.rows, *averages(outcome)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     columns = [*_NAMES, *(column for column in columns if column not in _NAMES)]
-    with appearing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with appearing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:
@@ -214,7 +214,7 @@ def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> N
     if outcome.errors:
         parts += ["\n## Not finished\n\n", *(f"- {_safe(str(cell))}: {_safe(why)}\n" for cell, why in outcome.errors)]
     with appearing(path) as temporary:
-        Path(temporary).write_text("".join(parts), "utf-8")
+        temporary.write_text("".join(parts), "utf-8")
 
 
 def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:

@@ -110,10 +110,9 @@ def benchmark(
     first five and error.
     """
     from patchcore.backbones import engines
-    from patchcore.benchmark import cells, plots, runner, tables
-    from patchcore.benchmark import config as files
+    from patchcore.backbones.engines import choose_device
+    from patchcore.benchmark import cells, config as files, plots, runner, tables
     from patchcore.cli.fit import COMPARED, read_recipes
-    from patchcore.fitting import choose_device
 
     if (config is None) == (not roots):
         raise UsageError("Give either CONFIG, a JSON file, or --data.")

@@ -9,14 +9,13 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from patchcore.data import MAX_PIXELS
+from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
 
 if TYPE_CHECKING:
@@ -94,10 +93,10 @@ class _DataPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not Path(value).exists():
-            from patchcore.data.layouts import layout_of
+            from patchcore.data.layouts import is_there, located
 
-            if layout_of(Path(value)):
-                return Path(value)
+            if is_there(path := located(value)):
+                return path
         return super().convert(value, param, ctx)
 
 
@@ -151,18 +150,6 @@ def print_json(data: dict[str, Any]) -> None:
     """One JSON object on one line of standard output; NaN becomes null, as JSON has none."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
     click.echo(json.dumps(clean, ensure_ascii=False))
-
-
-@contextmanager
-def whole_file(path: Any, mode: str = "w", **options: Any) -> Iterator[Any]:
-    """A file that appears when it is complete, or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open(mode, **options) as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class BadImages:

@@ -20,11 +20,9 @@ def datasets(as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from patchcore.data.layouts import DATASETS, elpv
+    from patchcore.data.layouts import datasets as known
 
-    here = {elpv.ABOUT.name: elpv.installed()}
-    for about in DATASETS:
-        path = here.get(about.name)
+    for about, path in known():
         if as_json:
             print_json({**asdict(about), "path": None if path is None else str(path)})
             continue

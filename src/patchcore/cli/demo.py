@@ -39,15 +39,15 @@ def demo(
     """
     from patchcore.cli.evaluate import show
     from patchcore.cli.fit import read_recipe
-    from patchcore.data import datasets
+    from patchcore.data.resolve import detect
     from patchcore.detector import Detector
-    from patchcore.evaluation import evaluate
+    from patchcore.measure.evaluation import evaluate
 
     images = _images()
     output.mkdir(parents=True, exist_ok=True)
     table = output / "cells.csv"
     _write_table(table, images, seed)
-    found = datasets.detect(table)
+    found = detect(table)
     say(f"Solar cells: {found.description}")
     detector = Detector(read_recipe([recipe_name], (), seed), device=device, threads=threads).fit(
         found, limit=limit, progress=True
@@ -93,8 +93,8 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
     """The clearest and the hardest cases of both kinds, each beside its heat map, which may hide what it marks."""
     from PIL import Image
 
-    from patchcore.data.datasets import GOOD
     from patchcore.data.images import read
+    from patchcore.data.sample import GOOD
     from patchcore.draw import sheet, to_uint8
 
     good = sorted((r for s, r in results if s.kind == GOOD), key=lambda r: r.score)
@@ -120,7 +120,7 @@ def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from patchcore.data.datasets import GOOD
+    from patchcore.data.sample import GOOD
 
     good = [r.score for s, r in results if s.kind == GOOD]
     bad = [r.score for s, r in results if s.kind != GOOD]

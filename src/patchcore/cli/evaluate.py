@@ -48,14 +48,15 @@ def evaluate(
     JSON keys: image_auroc, image_ap, image_f1_max, pixel_auroc, pixel_f1_max, aupro_30, aupro_05 (null where the data
     has no masks, or only one class), images, skipped, coverage, false_reject_rate, miss_rate (of this data).
     """
-    from patchcore.data import datasets
-    from patchcore.evaluation import evaluate as run
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import detect
+    from patchcore.measure.evaluation import evaluate as run
 
-    found = datasets.detect(data)
+    found = detect(data)
     say(f"{data}: {found.description}")
     detector = load(model)
     bad = BadImages()
-    evaluation = run(detector, found.test, progress=True, on_bad=bad if skip_bad else None, max_pixels=max_pixels)
+    evaluation = run(detector, found.test, reading=Reading(max_pixels, bad if skip_bad else None), progress=True)
     bad.report("Left out")
     show(evaluation)
     if as_json:

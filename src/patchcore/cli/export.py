@@ -98,9 +98,9 @@ def export(
     calibrated_on, good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing,
     largest. Pairs are before and after.
     """
-    from patchcore import signing
     from patchcore.detector import Detector
     from patchcore.export import save
+    from patchcore.model import signing
 
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
@@ -156,8 +156,9 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
 
     JSON keys: folder, images, score, map, decisions.
     """
-    from patchcore import export, signing
+    from patchcore import export
     from patchcore.errors import ExportError, UsageError
+    from patchcore.model import signing
 
     if not (folder / "manifest.json").is_file():
         raise UsageError(

@@ -78,10 +78,10 @@ def fit(
     JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
     calibration_enough, seconds, sha256.
     """
-    from patchcore import signing
-    from patchcore.data import datasets
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import detect
     from patchcore.detector import Detector
-    from patchcore.ensemble import banks_of
+    from patchcore.model import signing
 
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
@@ -90,7 +90,7 @@ def fit(
         raise UsageError(f"The folder {output.parent} does not exist. Create it first.")
     if not os.access(output.parent, os.W_OK):
         raise StoreError(f"The folder {output.parent} cannot be written to.")
-    found = datasets.detect(data)
+    found = detect(data)
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
     bad = BadImages()
@@ -99,36 +99,33 @@ def fit(
         calibration=calibration,
         memory=memory,
         limit=limit,
+        reading=Reading(max_pixels, bad if skip_bad else None),
         progress=True,
-        on_bad=bad if skip_bad else None,
-        max_pixels=max_pixels,
     )
     digest = detector.save(output, weights=not no_weights)
     if key:
         say(f"Signature: {signing.sign(output, key)}")
     seconds = time.perf_counter() - begin
     bad.report("Left out")
-    assert detector.bank is not None
-    assert detector.calibration is not None
-    rows = sum(len(bank.rows) for bank in banks_of(detector.bank))
+    fitted = detector.fitted
     say(
-        f"{output}: {counted(rows, 'patch', 'patches')} remembered, "
-        f"{counted(len(detector.bank.images), 'image')} read, "
+        f"{output}: {counted(fitted.rows, 'patch', 'patches')} remembered, "
+        f"{counted(len(fitted.images), 'image')} read, "
         f"in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
     )
-    if len(detector.bank.images) <= _FEW and recipe_names == ("default",):
+    if len(fitted.images) <= _FEW and recipe_names == ("default",):
         say(f"Up to some {_FEW} images, --recipe few_shot, which remembers more of each, often finds more defects.")
     if as_json:
         print_json(
             {
                 "path": str(output),
-                "images": len(detector.bank.images),
+                "images": len(fitted.images),
                 "skipped": [error.name for error in bad.errors],
-                "bank_rows": rows,
-                "threshold": detector.calibration.threshold,
-                "pixel_threshold": detector.calibration.pixel_threshold,
-                "calibration_images": len(detector.calibration.scores),
-                "calibration_enough": detector.calibration.enough,
+                "bank_rows": fitted.rows,
+                "threshold": fitted.calibration.threshold,
+                "pixel_threshold": fitted.calibration.pixel_threshold,
+                "calibration_images": len(fitted.calibration.scores),
+                "calibration_enough": fitted.calibration.enough,
                 "seconds": round(seconds, 3),
                 "sha256": digest,
             }
@@ -151,11 +148,11 @@ def read_recipes(names: Sequence[str], assignments: tuple[str, ...]) -> dict[str
 
 def read_recipe(names: Sequence[str], assignments: tuple[str, ...], seed: int | None) -> Any:
     """The recipe of a name or a file, or the ensemble of several, with fields set."""
-    from patchcore.recipe import Recipe
+    from patchcore.recipe.fields import Recipe
 
     recipe = Recipe.ensemble(*(Recipe.read(name) if name.endswith(".json") else Recipe.named(name) for name in names))
     recipe = recipe.set(*assignments)
-    for part in recipe.parts:
+    for part in recipe.each:
         if part.weights not in ("pretrained", "random") and not Path(part.weights).exists():
             raise UsageError(
                 f"weights is {part.weights!r}, and there is no such file. Expected pretrained, random, or the path of "

@@ -43,7 +43,7 @@ def import_inspection(
 
     JSON keys: path, backbone, bank_rows, neighbours, threshold, pixel_threshold, calibration_images, sha256.
     """
-    from patchcore.fitting import choose_device
+    from patchcore.backbones.engines import choose_device
     from patchcore.inspection import PatchCore, detector_of
 
     output = output or folder.with_name(f"{folder.resolve().name}.patchcore")
@@ -54,11 +54,10 @@ def import_inspection(
     model.load_from_path(folder, chosen, prepend=prepend, weights=weights or "pretrained")
     detector = detector_of(model, resize=resize, calibration=calibration)
     digest = detector.save(output)
-    assert detector.bank is not None
-    assert detector.calibration is not None
-    say(detector.calibration.summary())
+    fitted = detector.fitted
+    say(fitted.calibration.summary())
     say(
-        f"{output}: {counted(len(detector.bank.rows), 'patch', 'patches')} remembered, backbone "
+        f"{output}: {counted(fitted.rows, 'patch', 'patches')} remembered, backbone "
         f"{detector.recipe.backbone}, {detector.recipe.size} pixels cut to {detector.recipe.crop}, "
         f"{output.stat().st_size / 1e6:.1f} MB"
     )
@@ -67,11 +66,11 @@ def import_inspection(
             {
                 "path": str(output),
                 "backbone": detector.recipe.backbone,
-                "bank_rows": len(detector.bank.rows),
+                "bank_rows": fitted.rows,
                 "neighbours": detector.recipe.neighbours,
-                "threshold": detector.calibration.threshold,
-                "pixel_threshold": detector.calibration.pixel_threshold,
-                "calibration_images": len(detector.calibration.scores),
+                "threshold": fitted.calibration.threshold,
+                "pixel_threshold": fitted.calibration.pixel_threshold,
+                "calibration_images": len(fitted.calibration.scores),
                 "sha256": digest,
             }
         )

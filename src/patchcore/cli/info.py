@@ -28,11 +28,9 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     versions, search, weights_included. Of an ensemble, backbone, bank, search, and the unit of its scores, stand in
     members, one for each; bank then has all rows, and the images.
     """
-    from patchcore import signing, store
+    from patchcore.model import store
 
-    if require_signature:
-        signing.check(model, require_signature)
-    tensors, header = store.read(model)
+    tensors, header = store.read(model, require_signature)
     members = header.get("members") or [header]
     recipes = header["recipe"]["members"] or [header["recipe"]]
     for number, (member, recipe) in enumerate(zip(members, recipes, strict=True)):
@@ -101,7 +99,7 @@ def _threshold(calibration: dict[str, Any]) -> str:
 @command
 def recipes(as_json: bool) -> None:
     """List the named recipes. JSON keys: name, description, recipe."""
-    from patchcore.recipe import Recipe
+    from patchcore.recipe.fields import Recipe
 
     default = Recipe().to_dict()
     for name, description in Recipe.names().items():

@@ -20,9 +20,9 @@ from patchcore.cli.common import (
     max_pixels_option,
     print_json,
     say,
-    whole_file,
 )
-from patchcore.errors import DataError, UsageError
+from patchcore.errors import UsageError
+from patchcore.files import appearing
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -47,7 +47,6 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
     show_default=True,
     help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
 )
-@click.option("--recursive", is_flag=True, help="Look in sub-folders too.")
 @click.option("--fail-exit", is_flag=True, help="Exit with 3 if an image failed.")
 @max_pixels_option
 @detector_options
@@ -58,7 +57,6 @@ def predict(
     images: tuple[Path, ...],
     output: Path | None,
     map_format: Literal["tiff", "npy"],
-    recursive: bool,
     fail_exit: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
@@ -69,12 +67,13 @@ def predict(
     JSON keys per image: path (as given), score, normalised, threshold, decision, seconds; or path, error for an
     image that could not be read.
     """
-    from patchcore.data.datasets import Sample
+    from patchcore.data.reading import Reading
+    from patchcore.data.sample import Sample
 
     # One image of several that has gone is reported, and the others go on; none at all is a mistyped path.
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
-    paths = list(_expand(images, recursive))
+    paths = list(_expand(images))
     detector = load(model)
     failed = False
     rows: list[dict[str, Any]] = []
@@ -84,8 +83,7 @@ def predict(
     names = _file_names(paths)
     results = detector.stream(
         [Sample(str(path), path) for path, _ in paths],
-        on_bad=bad,
-        max_pixels=max_pixels,
+        reading=Reading(max_pixels, bad),
         progress=len(paths) > 1,
     )
     for result in results:
@@ -104,7 +102,10 @@ def predict(
         if output is not None:
             _write(result, output / names[result.name], map_format)
     if output is not None:
-        with whole_file(output / "results.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            appearing(output / "results.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.DictWriter(file, (*_COLUMNS, "files", "error"))
             writer.writeheader()
             writer.writerows(rows)
@@ -119,20 +120,15 @@ def predict(
         raise SystemExit(3)
 
 
-def _expand(images: tuple[Path, ...], recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """(image, its path relative to the folder it was found in)."""
-    from patchcore.data.datasets import images_in
+def _expand(images: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
+    """(image, its path relative to what it was found in)."""
+    from patchcore.data.resolve import resolve
 
     for path in images:
-        if not path.is_dir():
-            yield path, Path(path.name)
-            continue
-        try:
-            found = images_in(path, recursive)
-        except DataError as error:
-            images_in(path, recursive=True)  # where that finds none either, it says so
-            raise DataError(f"{error} --recursive looks in all of them.") from None
-        yield from ((one, one.relative_to(path)) for one in found)
+        given = resolve(path)
+        for sample in given.samples:
+            found = Path(str(sample.image))
+            yield found, found.relative_to(path) if found.is_relative_to(path) else Path(found.name)
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
@@ -156,19 +152,19 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
     from PIL import Image
 
     base.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(base.with_name(f"{base.name}_overlay.png"), "wb") as file:
-        result.overlay().save(file, "PNG")
+    with appearing(base.with_name(f"{base.name}_overlay.png")) as temporary:
+        result.overlay().save(temporary, "PNG")
     if map_format == "npy":
-        with whole_file(base.with_name(f"{base.name}_map.npy"), "wb") as file:
+        with appearing(base.with_name(f"{base.name}_map.npy")) as temporary, temporary.open("wb") as file:
             np.save(file, result.map)
         return
     unit = 65535 / (4 * result.pixel_threshold) if result.pixel_threshold > 0 else 1.0
     counts = (np.nan_to_num(result.map) * unit).round().clip(0, 65535).astype(np.uint16)
-    with whole_file(base.with_name(f"{base.name}_map.tiff"), "wb") as file:
+    with appearing(base.with_name(f"{base.name}_map.tiff")) as temporary:
         # In memory first: Pillow's TIFF writer does not take every file name that the system allows.
         encoded = io.BytesIO()
         Image.fromarray(counts).save(encoded, "TIFF", compression="tiff_deflate")
-        file.write(encoded.getvalue())
+        temporary.write_bytes(encoded.getvalue())
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

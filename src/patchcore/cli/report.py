@@ -62,20 +62,21 @@ def report(
     """
     from datetime import datetime, timezone
 
-    from patchcore import store
-    from patchcore.data import datasets
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import detect
     from patchcore.errors import UsageError
-    from patchcore.evaluation import evaluate
+    from patchcore.measure.evaluation import evaluate
+    from patchcore.model import store
     from patchcore.report import Sources, render, write
 
     if not output.parent.is_dir():  # said before the work, and not after it
         raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
-    found = datasets.detect(data)
-    sources = Sources.of(datasets.detect(good), good) if good else Sources.of(found, data)
+    found = detect(data)
+    sources = Sources.of(detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")
     detector = load(model)
     bad = BadImages()
-    evaluation = evaluate(detector, found.test, progress=True, on_bad=bad, max_pixels=max_pixels)
+    evaluation = evaluate(detector, found.test, reading=Reading(max_pixels, bad), progress=True)
     page = render(
         detector,
         evaluation,

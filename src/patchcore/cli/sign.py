@@ -26,7 +26,7 @@ def sign(model: Path, key: str) -> None:
 
     The passphrase of a key that has one is taken from the environment variable PATCHCORE_PASSPHRASE.
     """
-    from patchcore import signing, store
+    from patchcore.model import signing, store
 
     signing.private_key(key)
     if model.is_file():

@@ -23,9 +23,9 @@ from patchcore.cli.common import (
     print_json,
     say,
     threads_option,
-    whole_file,
 )
 from patchcore.errors import DataError, UsageError, counted
+from patchcore.files import appearing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -120,19 +120,18 @@ def tune(
     why, notes, needed_defective, needed_good, good, parts, defective, folds, seed, tolerance, path, skipped, and the
     machine. Limits are those of 95 %.
     """
-    import torch
-
     from patchcore import tuning
     from patchcore.backbones import engines
+    from patchcore.backbones.engines import choose_device
     from patchcore.benchmark.machine import machine
-    from patchcore.data import datasets
-    from patchcore.fitting import choose_device
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import detect
 
     candidates, keep = _candidates(recipes, assignments, output)
     if not output.parent.is_dir():  # said before the work, and not after it
         raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
     engines.check(engine, precision, choose_device(device))
-    found = datasets.detect(data)
+    found = detect(data)
     if not found.train:
         raise DataError(f"{data}: {found.description}; there are no good images to learn from.")
     shown, notes = tuning.defects_at(defects, data, found) if defects else ([], [])
@@ -142,9 +141,7 @@ def tune(
         found.train,
         shown,
         part,
-        threads=threads or torch.get_num_threads(),
-        max_pixels=max_pixels,
-        on_bad=bad if skip_bad else None,
+        reading=Reading(max_pixels, bad if skip_bad else None, threads),
     )
     bad.report("Left out")
     fold = images.folds(folds, seed)
@@ -166,7 +163,7 @@ def tune(
         threads=threads,
         engine=engine,
         precision=precision,
-        max_pixels=max_pixels,
+        reading=Reading(max_pixels),
         progress=True,
     )
     limits = tuning.Limits(max_ms, max_size, tolerance)
@@ -181,8 +178,8 @@ def tune(
         say(f"Note: {note}")
     chosen = next((one for one in candidates if one.name == choice.name), None)
     if chosen:
-        with whole_file(output, encoding="utf-8") as file:
-            file.write(json.dumps(chosen.file, indent=2) + "\n")
+        with appearing(output) as temporary:
+            temporary.write_text(json.dumps(chosen.file, indent=2) + "\n", "utf-8")
         say(f"Wrote {output}. Next: patchcore fit {data} -o model.patchcore --recipe {output}")
     if as_json:
         for candidate, one in zip(candidates, figures, strict=True):
@@ -216,7 +213,7 @@ def tune(
 def _candidates(recipes: str | None, assignments: tuple[str, ...], output: Path) -> tuple[list[Candidate], str]:
     """What is compared, and the name of the one that is kept without evidence."""
     from patchcore.cli.fit import COMPARED, read_recipes
-    from patchcore.recipe import Recipe
+    from patchcore.recipe.fields import Recipe
     from patchcore.tuning.candidates import Candidate, bases, recipe_file, variants
 
     names = listed(recipes, "--recipes") if recipes is not None else COMPARED

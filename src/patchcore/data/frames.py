@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchcore.data.datasets import Sample, images_in
+from patchcore.data.sample import Sample, images_in
 from patchcore.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from patchcore.data import MAX_PIXELS, deep_colour
+from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError
 
 ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
@@ -83,8 +83,8 @@ def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
                     f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is "
                     "what it should be, raise the limit (--max-pixels, or max_pixels=).",
                 )
-            if deep_colour.needed(image, path):
-                return _check_array(deep_colour.read(path, name, image), name)
+            if _is_deep(image, path):
+                return _check_array(_read_deep(path, name, image), name)
             return _from_pillow(image, name)
 
 
@@ -157,3 +157,47 @@ def _check_array(array: NDArray[Any], name: str, kind: Literal["an array", "a te
         if not np.isfinite(array).all():
             raise ImageError(name, "a float image with NaN or infinite values.")
     return array[..., :3] if array.shape[2] == 4 else array
+
+
+def _is_deep(image: Image.Image, path: Path) -> bool:
+    """Several channels of more than 8 bits, which Pillow would cut to 8."""
+    if image.format == "PNG":
+        depth, kind = _png_kind(path)
+        return depth == 16 and kind in (2, 4, 6)  # colour, grey + alpha, colour + alpha
+    bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)  # type: ignore[attr-defined]
+    return len(bits) > 1 and max(bits) > 8
+
+
+def _png_kind(path: Path) -> tuple[int, int]:
+    """Bit depth and colour type, from the header chunk."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24], header[25]
+
+
+def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
+    """A colour image of more than 8 bits a channel, (H, W, 1 or 3), uint16, upright. Errors: ImageError."""
+    import cv2
+
+    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
+        raise ImageError(
+            name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
+        )
+    array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ImageError(name, "damaged or truncated: it cannot be decoded.")
+    if array.ndim == 3:
+        array = array[..., 2::-1]  # from B, G, R, alpha
+    if image.format == "PNG":  # OpenCV orients TIFF itself
+        array = _orient(array, image.getexif().get(274, 1))
+        if _png_kind(path)[1] == 4:
+            array = array[..., :1]
+    return array
+
+
+def _orient(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply an EXIF orientation, 1 to 8."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)  # what follows is then the same as for 1 to 4
+    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
+    return array[::rows, ::columns]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.data import MAX_PIXELS
 from patchcore.data.images import read
+from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from patchcore.data.images import EXTENSIONS, ImageLike
 from patchcore.errors import DataError
@@ -14,8 +16,15 @@ _GOOD_FOLDERS = (GOOD, "ok")
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: `kind` is `good`, the name of a defect, or None where nobody has said; so is `part`, which item
-    it shows, where there may be several images of one."""
+    """One image with what is known of it.
+
+    Attributes:
+        name: What results and errors call it.
+        image: The image itself, or where it is.
+        kind: `good`, the name of a defect, or None if unknown.
+        mask: File of the ground-truth mask.
+        part: Which part the image shows, where several images may show one.
+    """
 
     name: str
     image: ImageLike
@@ -31,11 +40,24 @@ class Dataset:
     description: str
     train: list[Sample] = field(default_factory=list)
     test: list[Sample] = field(default_factory=list)
+    rest: list[Sample] = field(default_factory=list)  # neither: defective rows of a table's training split
+
+    @property
+    def every(self) -> list[Sample]:
+        """All images, each once."""
+        return list({sample.name: sample for sample in [*self.train, *self.test, *self.rest]}.values())
 
 
 def holds_good(folder: str) -> bool:
     """Whether a folder of that name says that its images are good."""
     return folder.lower() in _GOOD_FOLDERS
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The sub-folders, in order of name, without hidden ones; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def images_in(folder: Path, recursive: bool = False) -> list[Path]:
@@ -55,3 +77,9 @@ def images_in(folder: Path, recursive: bool = False) -> list[Path]:
         f"{none}; its sub-folders, which hold {len(deeper)}, were not searched. Give one that has some, for example "
         f"{deeper[0].parent}."
     )
+
+
+def uniform(seed: int, index: int, purpose: Literal["calibration", "limit", "fold"]) -> float:
+    """A random number in [0, 1) that depends on nothing but its arguments: images may come as a stream."""
+    digest = hashlib.blake2b(f"{purpose}:{seed}:{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

@@ -1,13 +1,14 @@
 """One graph: raw pixels in, scores, maps and verdict out.
 
 `Graph` does for a batch of images of one size what `Detector.predict` does for each of them, from
-the parts of a fitted detector. It is captured by `torch.export` with the images' height and width
+a fitted model. It is captured by `torch.export` with the images' height and width
 left open, so everything that depends on them, the frame and every matrix, is computed in the graph.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,11 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchcore.archive import Parts
 from patchcore.backbones import Extractor
 from patchcore.backbones.folding import folded
-from patchcore.embedder import Embedder
-from patchcore.ensemble import Banks, banks_of, members_of
 from patchcore.errors import UsageError
 from patchcore.export import sides
 from patchcore.export.network import Taps
@@ -30,7 +28,9 @@ from patchcore.maths import exposure
 from patchcore.maths.binning import average_bins
 from patchcore.maths.tiling import Tiling
 from patchcore.memory.bank import Bank
-from patchcore.recipe import Recipe
+from patchcore.model.fitted import Fitted
+from patchcore.pipeline.embed import Embedder
+from patchcore.recipe.fields import Recipe
 
 OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
 LARGEST_CELLS = 4096  # of a side of the window, where it depends on the image: what `torch.export` is promised
@@ -307,22 +307,20 @@ def _position(own: Tensor) -> Tensor:
 class Graph(nn.Module):
     """The whole detector as one graph (see the module). Errors: UsageError for a recipe that no graph can hold."""
 
-    def __init__(self, parts: Parts, half: bool = False) -> None:
+    def __init__(self, fitted: Fitted, embedders: Sequence[Embedder], half: bool = False) -> None:
         """`half`: bank rows are kept in half precision wherever that loses nothing, and made single when it runs."""
         super().__init__()
-        first = parts.recipe.parts[0]
+        first = fitted.members[0].recipe
         self.recipe = first
-        banks, embedders = banks_of(parts.bank), members_of(parts.embedder)
-        units = parts.bank.units if isinstance(parts.bank, Banks) else (1.0,)
-        self.units = units
+        self.units = [member.unit for member in fitted.members]
+        banks = [member.bank for member in fitted.members]
         self.members = nn.ModuleList(Embedding(one, bank) for one, bank in zip(embedders, banks, strict=True))
-        searches = [Search(bank, recipe, half) for bank, recipe in zip(banks, parts.recipe.parts, strict=True)]
+        searches = [Search(member.bank, member.recipe, half) for member in fitted.members]
         self.banks = nn.ModuleList(searches)
         self.axes = [one.axes for one in searches]
         self.score = ImageScore(banks[0], first)
-        self.threshold = parts.calibration.threshold
-        smoothing = parts.recipe.map_options
-        self.map_options = smoothing["sigma"], smoothing["upsample"], smoothing["border"]
+        self.threshold = fitted.calibration.threshold
+        self.map_options = first.sigma, first.upsample, first.map_border
         self.least = embedders[0].cell
 
     def forward(self, image: Tensor, value_range: Tensor) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchcore.backbones import Extractor
-from patchcore.backbones.taps import channels_last
+from patchcore.backbones.extractor import channels_last
 
 
 class _Skipped(nn.Module):

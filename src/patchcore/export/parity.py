@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.archive import Parts
 from patchcore.data.images import read
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
-from patchcore.ensemble import Banks, banks_of
 from patchcore.errors import DataError, ImageError
+from patchcore.model.fitted import Fitted
 
 if TYPE_CHECKING:
     from patchcore_runtime import Model
@@ -42,15 +41,14 @@ _SHAPES = (
 _REAL = 12  # of the given images, that are looked at
 
 
-def floor(parts: Parts) -> float:
+def floor(fitted: Fitted) -> float:
     """What a score may differ by however small it is: 1e-6 of the median good image's, or of the patches' length.
 
     Distances are differences of patches, and float32 holds no finer ones; they count where good images are all but
     the same, and their scores far smaller than their patches.
     """
-    scores, banks = parts.calibration.scores, banks_of(parts.bank)
-    units = parts.bank.units if isinstance(parts.bank, Banks) else (1.0,)
-    lengths = [float(one.rows.square().sum(1).mean().sqrt()) / unit for one, unit in zip(banks, units, strict=True)]
+    scores = fitted.calibration.scores
+    lengths = [float(one.bank.rows.square().sum(1).mean().sqrt()) / one.unit for one in fitted.members]
     return 1e-6 * max(statistics.median(scores) if scores else 0.0, *lengths)
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from patchcore import archive
-from patchcore.archive import Parts, parts_of
-from patchcore.data import datasets
+from patchcore.data.resolve import Images, resolve
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
-from patchcore.ensemble import banks_of
 from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import formats, parity
 from patchcore.export.graph import Graph
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
-from patchcore.signing import IN_FOLDER
+from patchcore.files import appearing_folder
+from patchcore.model import file
+from patchcore.model.fitted import Fitted
+from patchcore.model.signing import IN_FOLDER
 
 if TYPE_CHECKING:
     from patchcore_runtime import Agreement, Model
@@ -55,8 +51,8 @@ def save(
     precision: str = "fp32",
     static: tuple[int, int] | None = None,
     opset: int = formats.OPSET,
-    images: Any = None,
-    test: Any = None,
+    images: Images | None = None,
+    test: str | Path | Sequence[Sample] | None = None,
     max_auroc_drop: float | None = None,
     max_threshold_shift: float | None = None,
 ) -> Saved:
@@ -76,7 +72,7 @@ def save(
     ImageError, MissingExtraError, ExportError.
     """
     formats.check(format, precision, opset)
-    parts = parts_of(detector)
+    fitted = detector.fitted
     if (detector.engine, detector.precision) != ("torch", "fp32"):
         raise UsageError(
             "The self-test compares with torch in fp32. Load the detector without `engine` and `precision`."
@@ -86,17 +82,18 @@ def save(
     for_int8 = {"--test": test, "--max-auroc-drop": max_auroc_drop, "--max-threshold-shift": max_threshold_shift}
     if precision != "int8" and (unused := [name for name, value in for_int8.items() if value is not None]):
         raise UsageError(f"precision is {precision!r}, and {unused[0]} is for int8 only. Leave it out.")
-    found = None if images is None else list(datasets.samples(images))
-    given = None if found is None else parity.chosen(*split(found, parts.bank)[::-1], static)
-    trial = Trial.of(found, test, parts, static) if precision == "int8" else None
-    with _appearing(Path(folder)) as place:
-        graph = _graph(parts, half=format != "torch")
+    found = None if images is None else list(resolve(images, learning=True).samples)
+    given = None if found is None else parity.chosen(*split(found, fitted)[::-1], static)
+    trial = Trial.of(found, test, fitted, static) if precision == "int8" else None
+    _check_place(Path(folder))
+    with appearing_folder(folder) as place:
+        graph = _graph(detector, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
         program = formats.capture(graph, static)
-        made_up = parity.synthetic(parts.recipe.seed, parts.recipe.value_range, static)
+        made_up = parity.synthetic(fitted.recipe.seed, fitted.recipe.value_range, static)
         wanted = [parity.expected(detector, one) for one in made_up]
         axes = tuple(graph.axes)
-        manifest = {**_manifest(parts, format, precision, static, opset), "search_axes": list(axes)}
+        manifest = {**_manifest(fitted, format, precision, static, opset), "search_axes": list(axes)}
         first = "fp32" if trial else precision
         formats.write(program, place, format, precision, opset)
         del program
@@ -125,7 +122,7 @@ def save(
             manifest["quantised"] = shift.figures()
             wanted = _own(model, manifest, made_up)
         sizes = {one.name: one.stat().st_size for one in place.iterdir()}
-        origins = banks_of(parts.bank)[0].origins
+        origins = fitted.members[0].bank.origins
         np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
         parity.write_vectors(place / "vectors", made_up, wanted)
         _write_manifest(place, manifest)
@@ -150,13 +147,15 @@ def _own(model: Model, manifest: dict[str, Any], batches: list[parity.Batch]) ->
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _graph(parts: Parts, half: bool) -> Graph:
-    return Graph(parts, half).eval()
+def _graph(detector: Detector, half: bool) -> Graph:
+    return Graph(detector.fitted, detector.embedders, half).eval()
 
 
-def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int] | None, opset: int) -> dict[str, Any]:
-    recipe, calibration = parts.recipe, parts.calibration
-    about, limits = archive.header(parts), calibration.to_dict()
+def _manifest(
+    fitted: Fitted, format: str, precision: str, static: tuple[int, int] | None, opset: int
+) -> dict[str, Any]:
+    recipe, calibration = fitted.recipe, fitted.calibration
+    about, limits = file.header(fitted), calibration.to_dict()
     return {
         "format": FORMAT,
         "kind": "patchcore-export",
@@ -171,7 +170,7 @@ def _manifest(parts: Parts, format: str, precision: str, static: tuple[int, int]
         "pixel_threshold": limits["pixel_threshold"],
         "tolerance": parity.TOLERANCE[precision],
         "reference": "the machine that exported it" if precision == "int8" else "the library",  # whose the vectors are
-        "floor": parity.floor(parts),
+        "floor": parity.floor(fitted),
         "recipe": about["recipe"],
         "bank": about["bank"],
         "data": about["data"],
@@ -208,26 +207,12 @@ def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
     (place / SUMS).write_text("".join(lines), "utf-8", newline="\n")
 
 
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, to be filled: it then takes the place of `folder`, or vanishes.
-
-    What may be there is nothing, an empty folder, or an export and nothing else, which it replaces. Errors: StoreError,
-    UsageError.
-    """
+def _check_place(folder: Path) -> None:
+    """That nothing is there, or an empty folder, or an export and nothing else. Errors: UsageError."""
     if not folder.resolve().parent.is_dir():
         raise UsageError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
     if (folder.exists() or folder.is_symlink()) and (other := _foreign(folder)):
         raise UsageError(f"{folder}: there is something else already ({other}). Give the path of a new folder.")
-    temporary = Path(tempfile.mkdtemp(dir=folder.resolve().parent, prefix=f".{folder.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _foreign(folder: Path) -> str:
@@ -244,9 +229,3 @@ def _foreign(folder: Path) -> str:
         return min(files - {*listed(folder), SUMS, IN_FOLDER}, default="")
     except Unlisted:
         return min(files)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

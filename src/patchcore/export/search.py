@@ -9,7 +9,7 @@ from patchcore.errors import UsageError
 from patchcore.maths.neighbours import Points
 from patchcore.maths.precision import rounding
 from patchcore.memory.bank import Bank
-from patchcore.recipe import Recipe
+from patchcore.recipe.fields import Recipe
 
 _GROUP = 32  # rows whose lowest bound stands for all of them
 _GROUPS, _ROWS = 64, 128  # of a patch whose bounds leave more, all rows are looked at: that bounds the memory, too

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.archive import Parts
-from patchcore.data import datasets
+from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
-from patchcore.ensemble import banks_of
 from patchcore.errors import ExportError, ImageError, UsageError, counted
 from patchcore.export import parity, quantisation
 from patchcore.maths import metrics
 from patchcore.maths.thresholds import decide, fit_threshold
-from patchcore.memory.bank import Bank
+from patchcore.model.fitted import Fitted
 
 if TYPE_CHECKING:
     from patchcore_runtime import Model
@@ -113,7 +111,13 @@ class Trial:
     value_ranges: dict[str, list[float]]
 
     @classmethod
-    def of(cls, given: list[Sample] | None, test: Any, parts: Parts, static: tuple[int, int] | None) -> Trial:
+    def of(
+        cls,
+        given: list[Sample] | None,
+        test: str | Path | Sequence[Sample] | None,
+        fitted: Fitted,
+        static: tuple[int, int] | None,
+    ) -> Trial:
         """`test`: labelled samples, or a path to some. Errors: UsageError where there are too few; ImageError."""
         if not given:
             raise UsageError(
@@ -121,17 +125,17 @@ class Trial:
                 "(--images DIR; those of `fit` will do). Without any, take fp16, or fp32 with OpenVINO's bf16 hint "
                 "when it runs."
             )
-        good, new = split(given, parts.bank)
+        good, new = split(given, fitted)
         labelled = [replace(one, kind=GOOD) for one in new]
         if test is not None:
-            found = datasets.detect(test).test if isinstance(test, str | Path) else test
+            found = detect(test).test if isinstance(test, str | Path) else test
             labelled += [one for one in found if one.kind is not None]
         if not any(one.kind == GOOD for one in labelled):
             raise UsageError(
                 "precision='int8' is measured on good images that the bank has not seen, and there are none: "
                 f"all {len(given)} given ones are in it. Give others with them (--images), or labelled ones (--test)."
             )
-        trial = cls(good, labelled, static, parity.value_ranges(parts.recipe.value_range))
+        trial = cls(good, labelled, static, parity.value_ranges(fitted.recipe.value_range))
         for one in (*good, *labelled):
             trial._read(one)  # one that cannot be used is said before the work
         return trial
@@ -165,8 +169,8 @@ class Trial:
 
     def measure(self, detector: Detector, model: Model) -> Shift:
         """Scores of the labelled images by the library, before, and by the graph, after."""
-        assert detector.calibration is not None
-        rate, threshold = detector.calibration.false_reject_rate, detector.calibration.threshold
+        calibration = detector.fitted.calibration
+        rate, threshold = calibration.false_reject_rate, calibration.threshold
         bad, found = [], []
         for sample in self.labelled:
             pixels = self._read(sample)
@@ -198,15 +202,16 @@ class Trial:
         )
 
 
-def split(found: Sequence[Sample], bank: Bank) -> tuple[list[Sample], list[Sample]]:
+def split(found: Sequence[Sample], fitted: Fitted) -> tuple[list[Sample], list[Sample]]:
     """Good images into those to quantise with, and those to measure on, of which the bank has no row.
 
     A remembered image is no measure: it lies at a distance of nearly 0 before, and of the noise after.
     Images are known by their names; where the bank has seen none of them, every other one is measured on.
     """
     remembered: set[str] = set()
-    for own in banks_of(bank):
-        remembered.update(own.images[i] for i in own.origins[:, 0].unique().tolist() if 0 <= i < len(own.images))
+    for member in fitted.members:
+        numbers = member.bank.origins[:, 0].unique().tolist()
+        remembered.update(fitted.images[i] for i in numbers if 0 <= i < len(fitted.images))
     ends = {end for name in remembered for end in _ends(name)}
     seen, new = list[Sample](), list[Sample]()
     for one in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from patchcore.data.images import ImageLike, read
-from patchcore.errors import DataError, UsageError
+from patchcore.errors import DataError, UsageError, validated
 from patchcore.inferencers.visuals import superimpose_anomaly_map
 from patchcore.maths.thresholds import normalise_by_range
 
@@ -89,13 +89,19 @@ class Inferencer(ABC):
         return {} if path is None else read_meta_data(path)
 
 
+class _MetaData(BaseModel):
+    model_config = ConfigDict(title=f"JSON with {', '.join(META_DATA)}, as tools/train.py writes it")
+
+    image_threshold: float
+    pixel_threshold: float
+    min: float
+    max: float
+
+
 def read_meta_data(path: str | Path) -> dict[str, Any]:
     """The numbers of a meta data file. Errors: DataError."""
     try:
-        found = json.loads(Path(path).read_text("utf-8"))
-        return {name: float(found[name]) for name in META_DATA}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path}: not the meta data of a model ({type(error).__name__}: {error}). Expected JSON with "
-            f"{', '.join(META_DATA)}, as tools/train.py writes it."
-        ) from error
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}). Expected {_MetaData.model_config['title']}.") from error
+    return validated(_MetaData, content, path, DataError).model_dump()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patchcore.errors import MissingExtraError, UsageError, nearest_name
+from patchcore.files import appearing
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
 from patchcore.lightning import ImageDataModule
 
@@ -86,10 +86,12 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     name = str((sections.get("model") or {}).get("name", "patchcore"))
     folder = Path(output) if output is not None else Path(project.get("path", "results")) / name / root.resolve().name
     (folder / "weights").mkdir(parents=True, exist_ok=True)
-    _whole(folder / "weights" / "model.ckpt", lambda path: trainer.save_checkpoint(path, weights_only=True))
-    meta_data = json.dumps(get_model_metadata(model), indent=2, allow_nan=False)
-    _whole(folder / "meta_data.json", lambda path: path.write_text(meta_data + "\n", "utf-8"))
-    _whole(folder / "config.yaml", lambda path: path.write_text(OmegaConf.to_yaml(sections), "utf-8"))
+    with appearing(folder / "weights" / "model.ckpt") as temporary:
+        trainer.save_checkpoint(temporary, weights_only=True)
+    with appearing(folder / "meta_data.json") as temporary:
+        temporary.write_text(json.dumps(get_model_metadata(model), indent=2, allow_nan=False) + "\n", "utf-8")
+    with appearing(folder / "config.yaml") as temporary:
+        temporary.write_text(OmegaConf.to_yaml(sections), "utf-8")
     return Trained(folder, {key: float(value) for key, value in metrics.items()})
 
 
@@ -119,13 +121,3 @@ def _trainer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
                 f"The section trainer has {key!r}, which lightning.Trainer does not take.{nearest_name(key, known)}"
             )
     return dict(given)
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    """A file that appears when it is complete, or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

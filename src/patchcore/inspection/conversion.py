@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from patchcore import backbones
-from patchcore.backbones import Source
-from patchcore.calibration import Calibration
-from patchcore.data import datasets
+from patchcore.backbones import registry
+from patchcore.backbones.engines import choose_device
+from patchcore.backbones.registry import Source
+from patchcore.data.resolve import Images, resolve
 from patchcore.detector import Detector
-from patchcore.embedder import Embedder
 from patchcore.errors import UsageError
 from patchcore.inspection.backbones import NAMES
 from patchcore.inspection.patchcore import PatchCore
 from patchcore.memory.bank import Bank
-from patchcore.recipe import Recipe
+from patchcore.model.fitted import Fitted, Member
+from patchcore.recipe.fields import Recipe
+from patchcore.verdict.calibration import Calibration
 
 _RESIZE, _CROP = 256, 224  # what patchcore-inspection's datasets do by default
 
 
-def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Any = None) -> Detector:
+def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Images | None = None) -> Detector:
     """A detector with the bank of a fitted model, and its scores.
 
     `resize`: what the shorter side of an image was brought to before its centre was cut to the
@@ -50,14 +50,16 @@ def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Any
         patch_stride=made.patchstride,
         neighbours=made.neighbours,
     )
-    backbone = backbones.wrap(model.backbone, recipe.taps, recipe.window)
-    detector = Detector(recipe, backbone=None if source else model.backbone, device=str(model.device))
-    detector.embedder = Embedder(recipe, replace(backbone, source=source or backbone.source), detector.device)
+    device = choose_device(str(model.device))
+    backbone = registry.wrap(model.backbone, recipe.taps, recipe.window)
     unknown = torch.full((len(rows), 3), -1, dtype=torch.int32)
-    detector.bank = Bank(rows.to(detector.device), unknown, (), torch.ones(rows.shape[1], device=detector.device))
-    detector.calibration = Calibration.fit((), (), recipe.false_reject_rate)
-    if calibration is not None:
-        results = list(detector.stream(datasets.samples(calibration)))
-        maxima = [float(np.nanmax(result.map)) for result in results]
-        detector.calibration = Calibration.fit([r.score for r in results], maxima, recipe.false_reject_rate)
-    return detector
+    bank = Bank(rows.to(device), unknown, torch.ones(rows.shape[1], device=device))
+    member = Member(recipe, replace(backbone, source=source or backbone.source), bank)
+    fitted = Fitted(recipe, (member,), Calibration.fit((), (), recipe.false_reject_rate))
+    detector = Detector.of(fitted, device=str(device))
+    if calibration is None:
+        return detector
+    results = list(detector.stream(resolve(calibration, learning=True).samples))
+    maxima = [float(np.nanmax(result.map)) for result in results]
+    thresholds = Calibration.fit([r.score for r in results], maxima, recipe.false_reject_rate)
+    return Detector.of(replace(fitted, calibration=thresholds), device=str(device))

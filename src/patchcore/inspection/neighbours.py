@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from patchcore import store
 from patchcore.errors import MissingExtraError, NotFittedError, StoreError, UsageError
+from patchcore.files import appearing
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.memory.bank import MARGIN
+from patchcore.model import store
 
 Array = NDArray[Any]
 
@@ -150,8 +151,8 @@ class FaissNN(NearestNeighbours):
 
     def save(self, filename: str | Path) -> None:
         index = self._on_cpu()
-        with store.appearing(filename) as temporary:
-            _faiss().write_index(index, temporary)
+        with appearing(filename) as temporary:
+            _faiss().write_index(index, str(temporary))
 
     def load(self, filename: str | Path) -> None:
         """As for every search. A `.faiss` file is trusted input: FAISS was not made to read hostile ones."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, WeightsError, nearest_name
-from patchcore.fitting import spill_limit
 from patchcore.inspection import backbones
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
 from patchcore.inspection.embedding import Aggregator, Preprocessing
@@ -24,9 +24,8 @@ from patchcore.inspection.sampler import IdentitySampler
 from patchcore.inspection.scorer import NearestNeighbourScorer
 from patchcore.inspection.segmentor import RescaleSegmentor
 from patchcore.maths import binning
-from patchcore.maths.digest import digest_of
 from patchcore.maths.embedding import align, embed, patches_of
-from patchcore.memory.patches import PatchStore
+from patchcore.memory.patches import PatchStore, spill_limit
 
 Array = NDArray[Any]
 
@@ -199,7 +198,7 @@ class PatchCore(nn.Module):
         for images, _ in self._batches(training_data, "Reading good images"):
             rows, grids = self._patches(images)
             for own in rows.split(grids[0][0] * grids[0][1]):
-                patches.append(own, grids[0])
+                patches.append((own, grids[0]))
         if not patches.grids:
             raise DataError("There are no good images to learn from. Give a loader that has some.")
         kept = patches.gather(list(range(len(patches.grids))))
@@ -254,7 +253,7 @@ class PatchCore(nn.Module):
         """What the model is made of, as `save_to_path` writes it. Errors: NotFittedError for an empty model."""
         self._loaded()
         aggregator, preprocessing, preadapt = self._stages()
-        return Parameters(
+        return Parameters.model_construct(
             backbone=getattr(self.backbone, "name", None),
             layers=tuple(self.layers_to_extract_from),
             input_shape=self.input_shape,

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchcore import store
 from patchcore.errors import StoreError, UsageError
 from patchcore.inspection.neighbours import ExactNN, FaissNN, NearestNeighbours
 from patchcore.maths import scoring
 from patchcore.maths.binning import average_bins
+from patchcore.model import store
 
 log = logging.getLogger(__name__)
 Array = NDArray[Any]

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from patchcore import draw, store
+from patchcore import draw
 from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.errors import UsageError
+from patchcore.files import appearing
 
 Array = NDArray[Any]
 
@@ -70,7 +71,7 @@ def compute_and_store_final_results(
         raise UsageError(f"{len(row_names)} row_names for {len(results)} results.")
     means = [float(mean) for mean in np.mean(np.asarray(results, dtype=float), axis=0)]
     names = row_names or [f"Row {number}" for number in range(len(results))]
-    with store.appearing(Path(results_path) / "results.csv") as temporary, open(temporary, "w", newline="") as file:
+    with appearing(Path(results_path) / "results.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Row Names", *column_names])
         writer.writerows([name, *row] for name, row in zip(names, results, strict=True))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from patchcore.arguments import known_arguments
-from patchcore.maths import maps
+from patchcore.lightning.arguments import known_arguments
 from patchcore.maths.resize import Frame
-from patchcore.recipe import Recipe
+from patchcore.pipeline.score import anomaly_map
+from patchcore.recipe.fields import Recipe
 
 
 class AnomalyMapGenerator(nn.Module):
@@ -24,14 +24,14 @@ class AnomalyMapGenerator(nn.Module):
     def __init__(self, sigma: float = 4) -> None:
         super().__init__()
         self.sigma = sigma
-        self._options = {**Recipe.named("lightning").map_options, "sigma": float(sigma)}
+        self._recipe = Recipe.named("lightning").replace(sigma=float(sigma))
 
     def compute_anomaly_map(self, patch_scores: Tensor, image_size: Sequence[int] | None = None) -> Tensor:
         """Patch scores (B, 1, h, w) -> maps (B, 1, H, W) of `image_size`; on their own grid if it is None."""
         height, width = patch_scores.shape[-2:] if image_size is None else image_size
         frame = Frame((height, width), (height, width), (height, width))
         with torch.autocast(patch_scores.device.type, enabled=False):
-            return maps.anomaly_map(patch_scores.float(), frame, **self._options)
+            return anomaly_map(self._recipe, patch_scores.float(), frame)
 
     def forward(self, patch_scores: Tensor, image_size: Sequence[int] | None = None) -> Tensor:
         """As `compute_anomaly_map`."""

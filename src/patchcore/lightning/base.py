@@ -14,11 +14,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from patchcore.calibration import Calibration
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning import processes
 from patchcore.maths import metrics
-from patchcore.recipe import Recipe
+from patchcore.recipe.fields import Recipe
+from patchcore.verdict.calibration import Calibration
 
 if TYPE_CHECKING:  # mixed into Lightning modules; to a type checker they are such modules themselves
     _Module = LightningModule

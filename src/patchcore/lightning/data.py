@@ -13,14 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Transform
 
-from patchcore.arguments import known_arguments
-from patchcore.calibration import hold_out
-from patchcore.data import datasets
-from patchcore.data.datasets import GOOD, Sample
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.resolve import detect
+from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
+from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.torch_model import RECIPE
+from patchcore.verdict.calibration import hold_out
 
 
 class ImageDataset(Dataset[dict[str, Any]]):
@@ -87,7 +87,7 @@ class ImageDataModule(LightningDataModule):
         self.root = Path(root)
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
-        found = datasets.detect(self.root)
+        found = detect(self.root)
         kept, held_out = hold_out(len(found.train), calibration_share, seed)
         self.train = [found.train[i] for i in kept]
         self.calibration = [found.train[i] for i in held_out]

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize, Transform
 from typing_extensions import Self
 
-from patchcore.arguments import known_arguments
 from patchcore.errors import NotFittedError, UsageError
-from patchcore.fitting import choose, spill_limit
 from patchcore.lightning import processes
+from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.base import AnomalyModule, LearningType, MemoryBankMixin, as_batch
 from patchcore.lightning.sampling import check_ratio
 from patchcore.lightning.torch_model import RECIPE, PatchcoreModel, about_to_load
-from patchcore.memory.patches import PatchStore
+from patchcore.memory.patches import PatchStore, spill_limit
+from patchcore.pipeline.learn import choose
 
 
 class Patchcore(MemoryBankMixin, AnomalyModule):
@@ -125,7 +125,7 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
             if self._seen is None:
                 self._seen = PatchStore(spill_limit(self.memory))
             for one in patches.split(grid[0] * grid[1]):
-                self._seen.append(one, grid)
+                self._seen.append((one, grid))
         return patches
 
     def fit(self) -> None:
@@ -152,7 +152,7 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         def bank() -> Tensor:
             n = len(seen.grids)
             if n:
-                return choose(recipe, seen, list(range(n)), [f"#{i}" for i in range(n)], device, False).rows
+                return choose(recipe, seen, list(range(n)), device, False).rows
             if fitted:
                 return self.model.memory_bank
             raise NotFittedError(

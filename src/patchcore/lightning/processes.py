@@ -68,13 +68,13 @@ def gather(seen: PatchStore, into: PatchStore, where: list[int], device: torch.d
         _, grids, dimensions = parts[owner]
         h, w = grids[i]
         if rank == owner == 0:
-            into.append(seen.of(i), (h, w))
+            into.append((seen.of(i), (h, w)))
         elif rank == owner:  # as bytes, which every backend can send
             dist.send(seen.of(i).contiguous().view(torch.uint8).to(device), dst=0)
         elif rank == 0:
             block = torch.empty(h * w, dimensions, dtype=torch.float16, device=device).view(torch.uint8)
             dist.recv(block, src=owner)
-            into.append(block.cpu().view(torch.float16), (h, w))
+            into.append((block.cpu().view(torch.float16), (h, w)))
 
 
 def from_the_first(work: Callable[[], Tensor], device: torch.device) -> Tensor:

@@ -8,11 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from patchcore.arguments import known_arguments
 from patchcore.errors import UsageError
+from patchcore.lightning.arguments import known_arguments
 from patchcore.maths import coreset
 from patchcore.maths.neighbours import Points, nearest
-from patchcore.recipe import Recipe
+from patchcore.recipe.fields import Recipe
 
 
 def check_ratio(name: str, ratio: float) -> None:
@@ -64,8 +64,17 @@ class KCenterGreedy:
         `selected_idxs` are rows that count as picked already: they are not among the result.
         """
         if selected_idxs is None or not len(selected_idxs):
-            options = self._recipe.selection_options
-            new = picks = coreset.select(self.embedding, self.coreset_size, **options)
+            recipe = self._recipe
+            new = picks = coreset.select(
+                self.embedding,
+                self.coreset_size,
+                method=recipe.coreset,
+                projection=recipe.projection,
+                projection_dims=recipe.projection_dims,
+                projection_from=recipe.projection_from,
+                start=recipe.start,
+                seed=recipe.seed,
+            )
         else:
             taken = torch.as_tensor(selected_idxs, device=self.embedding.device)
             free = torch.ones(self.n_observations, dtype=torch.bool, device=taken.device)

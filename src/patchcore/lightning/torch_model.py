@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from patchcore import backbones
-from patchcore.arguments import known_arguments
-from patchcore.data.loading import in_order
 from patchcore.errors import NotFittedError, UsageError
 from patchcore.lightning.anomaly_map import AnomalyMapGenerator
+from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.sampling import KCenterGreedy
 from patchcore.maths import scoring
 from patchcore.maths.embedding import embed, patches_of, pool_mean
 from patchcore.memory.bank import Bank
-from patchcore.recipe import Recipe
+from patchcore.pipeline.workers import in_order
+from patchcore.recipe.fields import Recipe
 
 RECIPE = Recipe.named("lightning")
 _loading = ContextVar("_loading", default=False)
@@ -103,7 +103,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
                 with torch.autocast("cpu", dtype, enabled=autocast):
                     return self._embed(image)
 
-            return torch.cat(list(in_order(work, images.split(1), torch.get_num_threads())))
+            return torch.cat(list(in_order(work, images.split(1), None)))
         finally:  # Lightning warns of modules that are left in evaluation mode
             self.feature_extractor.train(self.training)
 
@@ -187,7 +187,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         version = version_of(rows)
         if self._searched is None or self._searched[0] is not rows or self._searched[1] != version:
             origins, scales = torch.zeros(len(rows), 3, dtype=torch.int32), torch.ones(rows.shape[1])
-            self._searched = (rows, version, Bank(rows.float(), origins, (), scales))
+            self._searched = (rows, version, Bank(rows.float(), origins, scales))
         return self._searched[2]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -15,26 +15,26 @@ from __future__ import annotations
 import warnings
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
 
-from patchcore.arguments import known_arguments
 from patchcore.backbones import taps_of
-from patchcore.errors import UsageError, nearest_name
+from patchcore.errors import UsageError, nearest_name, validated
+from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.lightning_model import Patchcore
-from patchcore.lightning.torch_model import RECIPE, about_to_load
-from patchcore.lightning.torch_model import PatchcoreModel as PatchcoreModelV1
-from patchcore.maths import maps
+from patchcore.lightning.torch_model import RECIPE, PatchcoreModel as PatchcoreModelV1, about_to_load
 from patchcore.maths.embedding import embed
 from patchcore.maths.resize import Frame
 from patchcore.maths.softmax_score import softmax_score
 from patchcore.maths.tiling import Tiling
+from patchcore.pipeline.score import anomaly_map
 
 __all__ = ["AnomalyMapGenerator", "DynamicBufferModule", "PatchcoreLightning", "PatchcoreModel"]
 
@@ -58,7 +58,7 @@ class AnomalyMapGenerator:
         self.input_size = sides("input_size", input_size)
         self.sigma = sigma
         self._frame = Frame(self.input_size, self.input_size, self.input_size)
-        self._options = {**RECIPE.map_options, "sigma": float(sigma)}
+        self._recipe = RECIPE.replace(sigma=float(sigma))
 
     def compute_anomaly_map(self, patch_scores: Scores, feature_map_shape: Sequence[int]) -> Tensor:
         """Distances (B*h*w, k), nearest first -> smoothed maps (B, 1, height, width) of the nearest one.
@@ -67,7 +67,7 @@ class AnomalyMapGenerator:
         cell's value is repeated over its pixels.
         """
         values, (width, height) = self._by_image(patch_scores, feature_map_shape)
-        return maps.anomaly_map(values[..., 0].unflatten(1, (1, height, width)), self._frame, **self._options)
+        return anomaly_map(self._recipe, values[..., 0].unflatten(1, (1, height, width)), self._frame)
 
     @staticmethod
     def compute_anomaly_score(patch_scores: Scores) -> Tensor:
@@ -278,38 +278,63 @@ class PatchcoreLightning(Patchcore):
         return dict(zip(META_DATA, map(float, buffers), strict=True))
 
 
-_MODEL = {
-    "backbone": "backbone",
-    "coreset_sampling_ratio": "coreset_sampling_ratio",
-    "input_size": "input_size",
-    "layers": "layers",
-    "num_neighbors": "num_neighbors",
-    "pre_trained": "pre_trained",
-}
-_TILING = {"apply": "apply_tiling", "stride": "tile_stride", "tile_size": "tile_size"}
-_FLAT = {name: name for name in (*_MODEL, *_TILING.values(), "seed")}
-# Of v0's files: what it names for its own tools, and what only the stated value can be had of.
-_NOT_FOR_THE_MODEL = {"early_stopping", "metric", "name", "threshold", "weight_file", "random_tile_count"}
-_ONLY = {
-    "normalization_method": (None, "min_max"),
-    "remove_border_count": (None, 0),
-    "use_random_tiling": (None, False),
-}
+_Sides = int | tuple[int, ...]
+
+
+class _Network(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), title="a dict of these")
+
+    backbone: str | None = None
+    coreset_sampling_ratio: float | None = None
+    input_size: _Sides | None = None
+    layers: tuple[str | int, ...] | None = None
+    num_neighbors: int | None = None
+    pre_trained: bool | str | None = None
+
+
+class _Flat(_Network):
+    apply_tiling: bool | None = None
+    tile_size: _Sides | None = None
+    tile_stride: _Sides | None = None
+    seed: int | None = None
+
+
+# Of v0's files also what it names for its own tools, and what only the stated value can be had of.
+_TOOLS: Any = Field(None, exclude=True)
+
+
+class _Model(_Network):
+    early_stopping: Any = _TOOLS
+    metric: Any = _TOOLS
+    name: Any = _TOOLS
+    threshold: Any = _TOOLS
+    weight_file: Any = _TOOLS
+    normalization_method: Literal["min_max"] | None = _TOOLS
+
+
+class _Tiling(BaseModel):
+    model_config = _Network.model_config
+
+    apply_tiling: bool | None = Field(None, alias="apply")
+    tile_size: _Sides | None = None
+    tile_stride: _Sides | None = Field(None, alias="stride")
+    random_tile_count: Any = _TOOLS
+    remove_border_count: Literal[0] | None = _TOOLS
+    use_random_tiling: Literal[False] | None = _TOOLS
 
 
 def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `PatchcoreModel`, and `coreset_sampling_ratio` and `seed`, as far as they are stated."""
     if "model" in hparams:
         dataset, project = hparams.get("dataset") or {}, hparams.get("project") or {}
-        settings = _named("model", hparams["model"] or {}, _MODEL)
-        settings |= _named("dataset.tiling", dataset.get("tiling") or {}, _TILING)
-        if settings.get("input_size") is None and dataset.get("image_size") is not None:
-            settings["input_size"] = dataset["image_size"]
-        if project.get("seed") is not None:
-            settings["seed"] = project["seed"]
+        settings = validated(_Model, hparams["model"] or {}, "Section model").model_dump(exclude_none=True)
+        tiling = validated(_Tiling, dataset.get("tiling") or {}, "Section dataset.tiling")
+        stated = {"input_size": dataset.get("image_size"), "seed": project.get("seed")}
+        rest = validated(_Flat, stated, "Sections dataset and project")
+        settings = {**rest.model_dump(exclude_none=True), **tiling.model_dump(exclude_none=True), **settings}
     else:
-        settings = _named("", hparams, _FLAT)
-    missing = [name for name in ("layers", "input_size") if settings.get(name) is None]
+        settings = validated(_Flat, hparams, "Hyperparameters").model_dump(exclude_none=True)
+    missing = [name for name in ("layers", "input_size") if name not in settings]
     if missing:
         raise UsageError(
             f"The hyperparameters have no {' and no '.join(missing)}; got {', '.join(hparams) or 'none'}. Give them "
@@ -318,17 +343,6 @@ def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(settings["input_size"], int):
         settings["input_size"] = (settings["input_size"],) * 2
     return settings
-
-
-def _named(section: str, given: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
-    """What a section states, by the names of the arguments. Errors: UsageError."""
-    for name, value in given.items():
-        if section and name in _ONLY and value not in _ONLY[name]:
-            raise UsageError(f"{section}.{name} is {value!r}; only {_ONLY[name][1]!r} can be had here.")
-        if name not in known and not (section and name in (*_NOT_FOR_THE_MODEL, *_ONLY)):
-            where = f"The section {section} has" if section else "The hyperparameters have"
-            raise UsageError(f"{where} an unknown name {name!r}.{nearest_name(name, known)} Known: {', '.join(known)}.")
-    return {known[name]: value for name, value in given.items() if name in known}
 
 
 def plain(value: Any) -> Any:

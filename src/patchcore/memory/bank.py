@@ -21,17 +21,17 @@ MARGIN = 1.5  # a new image's patches are farther from the rows than those from 
 class Bank:
     """The remembered patches.
 
-    `rows` (M, D) float32, whose values fit half precision unless they were imported; `origins` (M, 3)
-    int32: image, grid row and grid column of each row, -1 where unknown; (M, 4) where changed versions of images
-    are remembered too: last, the version, 0 for the image itself, n for the n-th of the recipe's `augment`, whose own
-    grid the place is on; `images`: the training
-    images' names, in order; `scales` (D,): what each value of a patch, remembered or new, is
-    multiplied by; `search`: exact or ivf_pq.
+    Attributes:
+        rows: (M, D) float32; values fit half precision unless the rows were imported.
+        origins: (M, 3) int32, the training image, grid row and grid column of each row; -1 where unknown. (M, 4) if
+            augmented copies are remembered too: last, 0 for the image itself or n for the n-th of `Recipe.augment`,
+            on whose own grid the place is.
+        scales: (D,), what each value of a patch is multiplied by, remembered or new.
+        search: How rows are found: `exact` or `ivf_pq`.
     """
 
     rows: Tensor
     origins: Tensor
-    images: tuple[str, ...]
     scales: Tensor
     search: str = "exact"
 

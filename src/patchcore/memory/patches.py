@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -9,9 +10,12 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import torch
+from pydantic import ByteSize, TypeAdapter, ValidationError
 from torch import Tensor
 
-from patchcore.errors import BackboneError
+from patchcore.errors import BackboneError, UsageError
+
+_LEAST_MEMORY = 500_000_000  # bytes
 
 Block: TypeAlias = Tensor | tuple[int, tuple[int, ...]]  # the patches, or where in the file they are, and their shape
 
@@ -26,17 +30,16 @@ class PatchStore:
     def __init__(self, limit: int | None = None) -> None:
         self.grids: list[tuple[int, int]] = []  # of each image: rows, columns
         self._limit = limit
-        self._blocks: list[tuple[Block, ...]] = []  # of each image and its changed versions, until they are gathered
+        self._blocks: list[tuple[Block, ...]] = []  # of each image and its augmented copies, until they are gathered
         self._shapes: list[tuple[tuple[int, int], ...]] = []  # their grids
         self._held = 0  # bytes in memory
         self._file: BinaryIO | None = None
 
-    def append(self, patches: Tensor, grid: tuple[int, int], *versions: tuple[Tensor, tuple[int, int]]) -> None:
-        """Add the (h*w, D) patches of one image, row by row, and those of its changed versions, if it has any."""
-        parts = ((patches, grid), *versions)
-        self._blocks.append(tuple(self._keep(own) for own, _ in parts))
-        self._shapes.append(tuple(shape for _, shape in parts))
-        self.grids.append(grid)
+    def append(self, *copies: tuple[Tensor, tuple[int, int]]) -> None:
+        """Add the patches (h*w, D) of one image, row by row, with their grid; then those of its augmented copies."""
+        self._blocks.append(tuple(self._keep(patches) for patches, _ in copies))
+        self._shapes.append(tuple(grid for _, grid in copies))
+        self.grids.append(copies[0][1])
 
     def _keep(self, patches: Tensor) -> Block:
         # Half precision is plenty for choosing and remembering; it is applied always, so that
@@ -90,7 +93,7 @@ class PatchStore:
     def gather(self, images: list[int], scales: Tensor | None = None) -> Tensor:
         """The patches (N, D) of some images, in that order, times `scales` (D,), half precision.
 
-        Those of an image's changed versions follow its own. Takes them out of the store, so that they are never held
+        Those of an image's augmented copies follow its own. Takes them out of the store, so that they are never held
         twice. If anything was spilled, the result too is in a file, and mapped.
         """
         n = sum(h * w for image in images for h, w in self._shapes[image])
@@ -105,19 +108,39 @@ class PatchStore:
         return rows
 
     def each(self, images: list[int]) -> Iterator[Tensor]:
-        """The patches that `gather(images)` gives, one image or version after the other."""
+        """The patches that `gather(images)` gives, one image or copy after the other."""
         return (self._read(block) for image in images for block in self._of(image))
 
     def origins_of(self, images: list[int]) -> Tensor:
         """Where each row that `gather(images)` gives comes from: (N, 3), int32: image, grid row, grid column.
 
-        If images have changed versions, (N, 4): last, the version, 0 for the image itself; the grid is its own.
+        If there are augmented copies, (N, 4): last, the copy, 0 for the image itself; the grid is its own.
         """
         parts = []
         for image in images:
-            for version, (h, w) in enumerate(self._shapes[image]):
+            for copy, (h, w) in enumerate(self._shapes[image]):
                 row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-                origin = [torch.full_like(row, image), row, column, torch.full_like(row, version)]
+                origin = [torch.full_like(row, image), row, column, torch.full_like(row, copy)]
                 parts.append(torch.stack(origin, -1).flatten(0, 1).int())
         origins = torch.cat(parts)
         return origins if any(len(self._shapes[image]) > 1 for image in images) else origins[:, :3].contiguous()
+
+
+def spill_limit(memory: int | str | None) -> int | None:
+    """How many bytes of patches may stay in memory if a fit may take `memory` in all.
+
+    The rest is for images that are being read and for choosing the bank. By default a fit may take half of the
+    machine's memory. Errors: UsageError.
+    """
+    if memory is None:
+        try:
+            memory = max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, _LEAST_MEMORY)
+        except (AttributeError, ValueError, OSError):  # Windows does not say
+            return None
+    try:
+        limit = TypeAdapter(ByteSize).validate_python(memory)
+    except ValidationError:
+        raise UsageError(f"memory is {memory!r}; expected a size, for example '2GB' or 2000000000 bytes.") from None
+    if limit < _LEAST_MEMORY:
+        raise UsageError(f"memory is {memory}; a fit needs at least {_LEAST_MEMORY // 10**6}MB beside the model.")
+    return limit // 3

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from patchcore import draw
-from patchcore.data import MAX_PIXELS
-from patchcore.data.datasets import Sample
 from patchcore.data.images import read
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import ImageError
-from patchcore.fitting import version_of
+from patchcore.maths.augmentation import augmented
 from patchcore.maths.places import cell_box
 from patchcore.maths.resize import Frame
+from patchcore.pipeline.workers import load
 from patchcore.report.sources import Sources
 from patchcore.result import Result
 
@@ -70,7 +71,7 @@ def _figures(
     detector: Detector, sample: Sample, result: Result, sources: Sources, max_pixels: int
 ) -> tuple[Figure, ...]:
     try:
-        pixels = draw.to_uint8(read(sample.image, result.name, max_pixels), result.value_range)
+        pixels = draw.to_uint8(read(sample.image, result.name, max_pixels), result.recipe.value_range)
     except ImageError as error:  # it has gone since it was measured
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
@@ -79,7 +80,7 @@ def _figures(
         alt = f"The image {result.name}, its labelled defect outlined, {100 * mask.mean():.1f} % of it."
         plain = _figure("Image, labelled defect outlined", draw.outlined(pixels, mask), alt)
     grid, cell = (int(result.patch_scores.shape[0]), int(result.patch_scores.shape[1])), hottest(result)
-    close = _close_up(pixels, cell, grid, result.frame, detector.recipe.patch_size)
+    close = _close_up(pixels, cell, grid, result.frame, result.recipe.patch_size)
     return (
         plain,
         _heat(pixels, result),
@@ -112,36 +113,37 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
     The training image is embedded again, and its patch compared with the bank's row: an image that only has the
     same name is not shown.
     """
-    caption, (bank, embedder) = "Nearest good patch", (detector.bank, detector.embedder)
-    assert bank is not None
-    assert embedder is not None
+    caption, fitted = "Nearest good patch", detector.fitted
+    member = fitted.members[0]
+    bank, recipe = member.bank, member.recipe
     number = int(result.nearest_rows[hottest(result)][0])
-    image, *cell, version = (*bank.origins[number].tolist(), 0)[:4]
-    if not (0 <= image < len(bank.images) and 0 <= version <= len(embedder.recipe.augment)):
+    image, *cell, copy = (*bank.origins[number].tolist(), 0)[:4]
+    if not (0 <= image < len(fitted.images) and 0 <= copy <= len(recipe.augment)):
         return Figure(caption, missing="The memory bank does not say which image it comes from.")
-    name = bank.images[image]
+    name = fitted.images[image]
     path = sources.find(name)
     if path is None:
         return Figure(caption, missing=f"Its image, {name}, was not found. Give the training folder: --good.")
     try:
-        sample = Sample(name, path)
-        (one,) = embedder.stream([sample], lambda one: one, batch_size=1, threads=0, max_pixels=max_pixels)
+        loaded = load(Sample(name, path), max_pixels, recipe.value_range)
+        embedder = detector.embedders[0]
+        one = embedder.augmented(loaded, recipe.augment[copy - 1]) if copy else embedder([loaded])[0]
     except ImageError as error:
         return Figure(caption, missing=f"Its image, {name}, can no longer be read: {error.reason}")
     where = f"in {name}"
-    if version:
-        one = version_of(embedder, one.loaded, how := embedder.recipe.augment[version - 1])
-        where += f", changed by {how}"
+    if copy:
+        where += f", changed by {recipe.augment[copy - 1]}"
     row, column = cell
     inside = row < one.grid[0] and column < one.grid[1]
     remembered = bank.rows[number]
     if inside:
-        patch = one.patches[row * one.grid[1] + column] * bank.scales
+        patch = one.values[row * one.grid[1] + column] * bank.scales
         inside = bool((patch - remembered).norm() <= _SAME * remembered.norm())
     if not inside:
         return Figure(caption, missing=f"{name} is not the image that was learned from: its patch is another one.")
-    pixels = draw.to_uint8(one.loaded.pixels, result.value_range)
-    close = _close_up(pixels, (row, column), one.grid, one.frame, detector.recipe.patch_size)
+    pixels = augmented(loaded.pixels, recipe.augment[copy - 1]) if copy else loaded.pixels
+    pixels = draw.to_uint8(pixels, recipe.value_range)
+    close = _close_up(pixels, (row, column), one.grid, one.frame, result.recipe.patch_size)
     return _figure(f"{caption}, {where}", close, f"Close-up of the nearest good patch, {where}.")
 
 

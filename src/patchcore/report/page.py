@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from patchcore import archive, store
-from patchcore.data import MAX_PIXELS
-from patchcore.data.datasets import GOOD, Sample
+from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError, ImageError, MissingExtraError, counted
-from patchcore.evaluation import Evaluation
+from patchcore.files import appearing
 from patchcore.maths import metrics
+from patchcore.measure.evaluation import Evaluation
+from patchcore.model import file, store
 from patchcore.report import charts, images
 from patchcore.report.sources import Sources
 from patchcore.result import Result
@@ -32,9 +33,9 @@ _MOST_NAMES = 500  # of images that could not be read
 
 def write(path: str | Path, page: str) -> None:
     """A page to a file, which appears whole or not at all. Errors: StoreError if its folder does not exist."""
-    with store.appearing(path) as temporary:
+    with appearing(path) as temporary:
         # A file name may hold bytes that are no text; they become question marks.
-        Path(temporary).write_bytes(page.encode("utf-8", "replace"))
+        temporary.write_bytes(page.encode("utf-8", "replace"))
 
 
 def render(
@@ -74,7 +75,6 @@ def render(
         ]
         for kind, found, wrong in (("defective", parts.hardest, _missed), ("good", parts.most_suspicious, _rejected))
     }
-    assert detector.calibration is not None
     page = environment.get_template("page.html").render(
         title=title,
         data=data,
@@ -84,7 +84,7 @@ def render(
         metrics=evaluation.metrics,
         missing=evaluation.missing(),
         coverage=evaluation.coverage,
-        calibration=detector.calibration,
+        calibration=detector.fitted.calibration,
         histogram=parts.histogram(),
         curves=parts.curves(),
         kinds=parts.kinds(),
@@ -245,7 +245,7 @@ def _scores(found: Sequence[tuple[Sample, Result]]) -> list[float]:
 
 def _about(detector: Detector) -> list[tuple[str, str]]:
     """What the detector is, as rows of a table."""
-    head = archive.header(archive.parts_of(detector))
+    head: dict[str, Any] = file.header(detector.fitted)
     rows = []
     for member in head.get("members") or [head]:
         source, bank = member["backbone"]["source"], member["bank"]
@@ -254,13 +254,13 @@ def _about(detector: Detector) -> list[tuple[str, str]]:
             ("Weights", f"{source['weights']}, licence {source['licence']}, SHA-256 {member['backbone']['sha256']}"),
             ("Memory bank", f"{counted(bank['rows'], 'patch', 'patches')} of {bank['dimensions']} values"),
         ]
-    assert detector.calibration is not None
+    calibration = detector.fitted.calibration
     return [
         *rows,
         ("Learned from", counted(head["data"]["images"], "image")),
         ("Fingerprint of these images (SHA-256)", head["data"]["sha256"]),
-        ("Threshold", _number(detector.calibration.threshold)),
-        ("Pixel threshold", _number(detector.calibration.pixel_threshold)),
+        ("Threshold", _number(calibration.threshold)),
+        ("Pixel threshold", _number(calibration.pixel_threshold)),
         ("Ran on", f"{detector.device}, {detector.engine}, {detector.precision}"),
     ]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
-from patchcore.data import datasets
-from patchcore.data.datasets import Dataset
 from patchcore.data.images import EXTENSIONS
+from patchcore.data.resolve import relative
+from patchcore.data.sample import GOOD, Dataset
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Sources:
     def of(cls, found: Dataset, root: Path) -> Sources:
         """The training images that `detect` found at a folder or table, and what else lies there."""
         paths = [(one.name, one.image) for one in found.train if isinstance(one.image, Path)]
-        names = datasets.relative([name for name, _ in paths])  # as `fit` names them
+        names = relative([name for name, _ in paths])  # as `fit` names them
         folder = root if root.is_dir() else root.parent
         known = {name: path for name, (_, path) in zip(names, paths, strict=True)}
-        return cls(known, (folder, folder / "train" / datasets.GOOD))
+        return cls(known, (folder, folder / "train" / GOOD))
 
     def find(self, name: str) -> Path | None:
         """The image of that name, if there is one; else one in a folder that only ends as the name does.

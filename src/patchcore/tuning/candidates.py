@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.errors import RecipeError
-from patchcore.recipe import Recipe
+from patchcore.recipe.fields import Recipe
 
 _ALL = ("value_range", "calibration_share", "false_reject_rate", "seed")  # beside `members`, for all of them
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,13 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from patchcore import silence
-from patchcore.benchmark.measure import latency
-from patchcore.data import MAX_PIXELS
+from patchcore.data.reading import Reading
 from patchcore.detector import Detector
-from patchcore.ensemble import banks_of
 from patchcore.errors import PatchcoreError, UsageError
-from patchcore.evaluation import evaluate
 from patchcore.maths.metrics import share_interval
 from patchcore.maths.ranking import auroc_interval, wins
+from patchcore.measure.cost import file_size, latency
+from patchcore.measure.evaluation import evaluate
 from patchcore.tuning.candidates import Candidate
 from patchcore.tuning.images import Images
 
@@ -110,7 +107,7 @@ def cross_validate(
     threads: int | None = None,
     engine: str = "torch",
     precision: str = "fp32",
-    max_pixels: int = MAX_PIXELS,
+    reading: Reading | None = None,
     progress: bool = False,
 ) -> list[Measured]:
     """Fit every candidate on all good images but one fold's, and score those and all defective ones; for each fold.
@@ -133,7 +130,7 @@ def cross_validate(
             for measured, detector in zip(found, detectors, strict=True):
                 bar.set_postfix_str(measured.candidate.name)
                 try:
-                    _one_fold(measured, detector, images, number, max_pixels)
+                    _one_fold(measured, detector, images, number, reading or Reading())
                 except PatchcoreError as error:
                     raise UsageError(
                         f"The recipe {measured.candidate.name!r} cannot be used here: {error} Mend it, or leave it out."
@@ -142,33 +139,28 @@ def cross_validate(
     return found
 
 
-def _one_fold(measured: Measured, detector: Detector, images: Images, number: int, max_pixels: int) -> None:
+def _one_fold(measured: Measured, detector: Detector, images: Images, number: int, reading: Reading) -> None:
     held = measured.fold == number
     learned = [sample for sample, out in zip(images.good, held, strict=True) if not out]
     begin = time.perf_counter()
-    detector.fit(learned, max_pixels=max_pixels)
+    detector.fit(learned, reading=reading)
     measured.fit_seconds.append(time.perf_counter() - begin)
     unseen = [sample for sample, out in zip(images.good, held, strict=True) if out]
-    results = [r for _, r in evaluate(detector, [*unseen, *images.defective], max_pixels=max_pixels).results]
+    results = [r for _, r in evaluate(detector, [*unseen, *images.defective], reading=reading).results]
     measured.good[held] = [r.score for r in results[: len(unseen)]]
     measured.rejected[held] = [r.decision == "fail" for r in results[: len(unseen)]]
     measured.defective[number] = [r.score for r in results[len(unseen) :]]
     measured.missed[number] = [r.decision == "pass" for r in results[len(unseen) :]]
-    measured.milliseconds.append(1000 * latency(detector, [*unseen, *images.defective], max_pixels))
+    measured.milliseconds.append(1000 * latency(detector, [*unseen, *images.defective], reading))
     measured.model_mb.append(_model_mb(detector, len(images.good) / len(learned)))
-    assert detector.calibration is not None
-    measured.calibration_images.append(len(detector.calibration.scores))
+    measured.calibration_images.append(len(detector.fitted.calibration.scores))
 
 
 def _model_mb(detector: Detector, more: float) -> float:
     """What the file takes, if there are so many times the images: the bank grows with them, as far as it may."""
-    assert detector.bank is not None
-    with tempfile.TemporaryDirectory(prefix="patchcore-tune-") as folder:
-        path = Path(folder) / "model"
-        detector.save(path)
-        size = path.stat().st_size
-    grown = 0.0
-    for bank, recipe in zip(banks_of(detector.bank), detector.recipe.parts, strict=True):
-        rows = min(len(bank.rows) * more, max(recipe.max_rows, len(bank.rows)))
+    size, grown = file_size(detector), 0.0
+    for member in detector.fitted.members:
+        bank, most = member.bank, member.recipe.max_rows
+        rows = min(len(bank.rows) * more, max(most, len(bank.rows)))
         grown += (rows / len(bank.rows) - 1) * sum(tensor.nbytes for tensor in bank.tensors().values())
     return (size + grown) / 1e6

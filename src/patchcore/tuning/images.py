@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from patchcore.data import datasets
-from patchcore.data.datasets import GOOD, Dataset, Sample, draw
 from patchcore.data.layouts import layout_of
-from patchcore.data.loading import OnBad, in_order, load
-from patchcore.data.sample import holds_good
+from patchcore.data.reading import Reading
+from patchcore.data.resolve import detect
+from patchcore.data.sample import GOOD, Dataset, Sample, holds_good, images_in, uniform
 from patchcore.errors import DataError, ImageError, UsageError, counted
+from patchcore.pipeline.workers import in_order, load
 
 TEST = "test"  # instead of a folder of defects: those of the dataset's own test split
 
@@ -46,7 +46,7 @@ class Images:
                 "needs at least one part. Give more good images, or fewer folds."
             )
         filled, fold_of = np.zeros(count, int), np.zeros(len(sizes), int)
-        for unit in sorted(range(len(sizes)), key=lambda one: (-sizes[one], draw(seed, one, "fold"))):
+        for unit in sorted(range(len(sizes)), key=lambda one: (-sizes[one], uniform(seed, one, "fold"))):
             fold_of[unit] = filled.argmin()
             filled[fold_of[unit]] += sizes[unit]
         return fold_of[self.units]
@@ -64,13 +64,13 @@ def defects_at(where: str, data: Path, found: Dataset) -> tuple[list[Sample], li
         if not defects:
             raise DataError(f"{data}: {found.description}; there are no defective images to test on.")
     elif layout_of(Path(where)):
-        there = datasets.detect(where)
+        there = detect(where)
         defects = [replace(sample, name=f"{where}/{sample.name}") for sample in there.test if sample.kind != GOOD]
         if not defects:
             raise DataError(f"{where}: {there.description}; expected defective images.")
     elif Path(where).is_dir():
         root = Path(where)
-        paths = datasets.images_in(root, recursive=True)
+        paths = images_in(root, recursive=True)
         shown = [path for path in paths if not any(map(holds_good, path.relative_to(root).parts[:-1]))]
         left_out = len(paths) - len(shown)
         defects = [Sample(str(path), path, _kind(path.relative_to(root))) for path in shown]
@@ -106,9 +106,7 @@ def gather(
     defective: Iterable[Sample],
     part: str | None = None,
     *,
-    threads: int,
-    max_pixels: int,
-    on_bad: OnBad | None = None,
+    reading: Reading,
 ) -> Images:
     """Read all images once: bad ones are named before the work begins, and copies are found.
 
@@ -116,8 +114,8 @@ def gather(
     image shows; a defective image without a match is a part of its own. Without it, what the dataset says.
     Errors: ImageError, DataError, UsageError.
     """
-    good, good_digests = _readable(good, threads, max_pixels, on_bad)
-    defective, digests = _readable([replace(one, mask=None) for one in defective], threads, max_pixels, on_bad)
+    good, good_digests = _readable(good, reading)
+    defective, digests = _readable([replace(one, mask=None) for one in defective], reading)
     known = dict(zip(good_digests, good, strict=True))
     for sample, digest in zip(defective, digests, strict=True):
         if digest in known:
@@ -134,27 +132,25 @@ def gather(
     )
 
 
-def _readable(
-    samples: Iterable[Sample], threads: int, max_pixels: int, on_bad: OnBad | None
-) -> tuple[list[Sample], list[bytes]]:
+def _readable(samples: Iterable[Sample], reading: Reading) -> tuple[list[Sample], list[bytes]]:
     """The samples that can be read, and the digests of their pixels."""
 
     def digest(sample: Sample) -> bytes | ImageError:
         try:
-            return load(sample, max_pixels).digest
+            return load(sample, reading.max_pixels).digest
         except ImageError as error:
-            return error.at(sample.image)
+            return error
 
     samples = list(samples)
     kept, digests = [], []
-    for sample, one in zip(samples, in_order(digest, samples, threads), strict=True):
+    for sample, one in zip(samples, in_order(digest, samples, reading.threads), strict=True):
         if isinstance(one, bytes):
             kept.append(sample)
             digests.append(one)
-        elif on_bad is None:
+        elif reading.on_bad is None:
             raise one
         else:
-            on_bad(one)
+            reading.on_bad(one)
     return kept, digests
 
 

@@ -1,22 +1,22 @@
-"""Public datasets are read as they come; each layout has a file in `patchcore.data.layouts`.
+"""Layouts: public datasets are read as published, each by a file of this folder.
 
 `patchcore fit` and `patchcore evaluate` take one category, for example `MVTec/bottle`, `VisA/candle` or
-`BTAD/01`: the folder that has the folders listed below in it. A path that holds several is an error that
-names them; `patchcore.data.layouts.categories` lists them, for a dataset and for a folder of
-datasets. Half a dataset is an error that says what is there and what was expected: nothing is taken for
-good that may not be.
+`BTAD/01`: the folder that contains the folders listed below. A path that holds several categories is an
+error that names them; `patchcore.data.layouts.categories` lists them, for a dataset and for a folder of
+datasets. An incomplete dataset is an error that says what was found and what was expected, so that no
+defective image is taken for a good one.
 
-Nothing is downloaded, and nothing is copied: get a dataset from its page, and read its licence there.
-What stands here was found in public copies of those pages, in READMEs of the archives and in the
-documentation of anomalib, in November 2026.
+Nothing is downloaded or copied: get a dataset from its page, and read its licence there. The facts below
+come from public copies of those pages, from READMEs in the archives and from the documentation of
+anomalib, as of November 2026.
 
-In a mask, what is above half of the range of the file's type is defective; where nothing is, the file
-numbers kinds of defect, and what is not 0 is defective. Pixel figures need a mask for every defective
-image; without, `evaluate` gives the image figures alone.
+In a mask, a value above half of the range of the file's type is defective. If there is none, the file
+numbers kinds of defect, and every value other than 0 is defective. Pixel metrics need a mask for every
+defective image; otherwise `evaluate` gives the image metrics alone.
 
 Data of your own: a folder of good images, the MVTec AD layout (masks and even `test` may be missing;
 a mask may also be called `STEM.png`), or a CSV table with the columns `path`, `label`, `mask`, `split`
-and `part` (which item an image shows: `patchcore tune` keeps those of one together).
+and `part` (which part an image shows: `patchcore tune` keeps all images of one part together).
 """
 
 from __future__ import annotations
@@ -24,51 +24,56 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import NamedTuple
 
-from patchcore.data.layouts import (
-    btad,
-    elpv,
-    kolektor,
-    magnetic_tile,
-    mvtec_ad,
-    mvtec_ad2,
-    mvtec_loco,
-    table,
-    visa,
-)
-from patchcore.data.layouts.tree import About, folders_in
-from patchcore.data.sample import Dataset
+from patchcore.data.sample import Dataset, folders_in
 from patchcore.errors import DataError
 
-DATASETS: tuple[About, ...] = (
-    mvtec_ad.ABOUT,
-    mvtec_ad2.ABOUT,
-    mvtec_loco.ABOUT,
-    visa.ABOUT,
-    btad.ABOUT,
-    mvtec_ad.MPDD,
-    kolektor.ABOUT,
-    magnetic_tile.ABOUT,
-    elpv.ABOUT,
-)
-
+_INSTALLED = "installed:"
 _DEPTH = 3  # a folder of datasets, a dataset, a category
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A shape of folders and files.
+class About:
+    """A public dataset: where it comes from, on which terms, and what is read of it."""
 
-    `holds`: whether a path is one category in this shape, whole or half; `read`: reads it, or says what
-    is missing. `dataset`: the dataset that alone has it, if any; `single`: whether that is one category.
+    name: str
+    title: str
+    source: str  # its public page
+    licence: str
+    get: str  # how to get it; nothing here does that by itself
+    tree: str  # the folders as they come
+    reading: str  # what is taken to train and to test on
+    cite: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A shape of folders and files. A module of this folder that has one, `LAYOUT`, is found and used.
+
+    Attributes:
+        order: Layouts are tried in this order: a special case of another one comes before it.
+        holds: Whether a path is one category in this shape, whole or half.
+        read: Reads it, or says what is missing.
+        about: The public datasets that come in this shape.
+        dataset: The dataset that alone has it, if any.
+        single: Whether that dataset is one category.
+        categories: The categories at a dataset's root that are no folders of their own.
+        installed: The dataset's root, where a package has installed it.
     """
 
+    order: int
     holds: Callable[[Path], bool]
     read: Callable[[Path], Dataset]
+    about: tuple[About, ...] = ()
     dataset: str | None = None
     single: bool = False
+    categories: Callable[[Path], list[Path]] = lambda root: []
+    installed: Callable[[], Path | None] = lambda: None
 
 
 class Category(NamedTuple):
@@ -79,29 +84,51 @@ class Category(NamedTuple):
     path: Path
 
 
-# Tried in this order: a layout that is a special case of another stands before it.
-LAYOUTS = (
-    Layout(table.holds, table.read),
-    Layout(elpv.holds, elpv.read, elpv.ABOUT.name),
-    Layout(kolektor.holds, kolektor.read, kolektor.ABOUT.name, single=True),
-    Layout(magnetic_tile.holds, magnetic_tile.read, magnetic_tile.ABOUT.name, single=True),
-    Layout(visa.holds, visa.read, visa.ABOUT.name),
-    Layout(btad.holds, btad.read, btad.ABOUT.name),
-    Layout(mvtec_ad2.holds, mvtec_ad2.read, mvtec_ad2.ABOUT.name),
-    Layout(mvtec_loco.holds, mvtec_loco.read, mvtec_loco.ABOUT.name),
-    Layout(mvtec_ad.holds, mvtec_ad.read),
-)
+@cache
+def layouts() -> tuple[Layout, ...]:
+    """All layouts, in the order in which they are tried. A new one is a new file in this folder, and nothing else."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+    found: list[Layout] = [module.LAYOUT for module in modules if hasattr(module, "LAYOUT")]
+    return tuple(sorted(found, key=lambda layout: layout.order))
+
+
+def datasets() -> list[tuple[About, Path | None]]:
+    """The public datasets that are read as they come, and where those are that a package has installed."""
+    found = [(about, layout.installed()) for layout in layouts() for about in layout.about]
+    return sorted(found, key=lambda one: one[0].name)
+
+
+def located(place: str | os.PathLike[str]) -> Path:
+    """The path of a place; `installed:NAME`, or `installed:NAME/CATEGORY`, is that of a dataset in a package.
+
+    Errors: DataError if there is no such dataset, or it is not installed.
+    """
+    name, slash, category = os.fspath(place).removeprefix(_INSTALLED).partition("/")
+    if not os.fspath(place).startswith(_INSTALLED):
+        return Path(place)
+    known = {about.name: (about, root) for about, root in datasets() if about.get.startswith("pip ")}
+    if name not in known:
+        raise DataError(f"{place}: no package brings a dataset {name!r}. Known: {', '.join(known)}.")
+    about, root = known[name]
+    if root is None:
+        raise DataError(f"{place}: not installed. {about.get}")
+    return root / category if slash else root
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path names something: a file, a folder, or a category that is no folder of its own."""
+    return path.exists() or layout_of(path) is not None
 
 
 def layout_of(path: Path) -> Layout | None:
     """The layout of one category at a path, or None: also for a plain folder, and for a folder of categories."""
-    return next((layout for layout in LAYOUTS if layout.holds(path)), None)
+    return next((layout for layout in layouts() if layout.holds(path)), None)
 
 
 def categories(root: str | Path) -> list[Category]:
     """The categories at a path: itself, those of a dataset, or those of several datasets in one folder.
 
-    The name of the dataset is that of DATASETS where its layout is its alone; in the MVTec AD layout,
+    The name of the dataset is that of `patchcore datasets` where its layout is its alone; in the MVTec AD layout,
     which many share, it is the folder that the categories lie in. A half category is listed too: reading
     it says what is missing. Nothing but names of files and folders is looked at. Errors: DataError.
     """
@@ -126,5 +153,6 @@ def _walk(path: Path, depth: int) -> Iterator[Category]:
         dataset = layout.dataset or (named if path.is_file() else whole.parent.name)
         yield Category(dataset, dataset if layout.single else named, path)
     elif depth:
-        for part in [*elpv.parts(path), *folders_in(path)]:
-            yield from _walk(part, depth - 1)
+        inner = [category for one in layouts() for category in one.categories(path)]
+        for category in [*inner, *folders_in(path)]:
+            yield from _walk(category, depth - 1)

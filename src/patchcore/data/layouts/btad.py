@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts, labelled, require, training
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts, labelled, require, training
 from patchcore.data.sample import GOOD, Dataset
 
 ABOUT = About(
@@ -30,3 +31,6 @@ def read(path: Path) -> Dataset:
     train = training(path, path / "train" / "ok")
     test = labelled(path, [path / "test" / "ko", path / "test" / "ok"], path / "ground_truth", good="ok")
     return Dataset(f"{ABOUT.title}, {counts(train, test)}", train, test)
+
+
+LAYOUT = Layout(5, holds, read, (ABOUT,), ABOUT.name)

@@ -10,7 +10,8 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted
 
@@ -25,8 +26,8 @@ ABOUT = About(
     tree="labels.csv, images/cellNNNN.png",
     reading="Image level: it has no masks. Give ROOT/mono or ROOT/poly, where ROOT holds labels.csv. A defect "
     "probability of 0 is good, 1 a defect; 1/3 and 2/3 are left out. There is no official split: a good cell is for "
-    "testing if the SHA-1 of its file's name, as a number, leaves less than 30 when divided by "
-    "100. Cells of one module can be on both sides.",
+    "testing if the SHA-1 of its file name, as an integer modulo 100, is less than 30. Cells of one module can be "
+    "on both sides.",
     cite="Buerhop-Lutz et al., EU PVSEC 2018; Deitsch et al., Solar Energy 185 (2019); Deitsch et al., MVA 32 (2021)",
 )
 
@@ -88,3 +89,6 @@ def read(path: Path) -> Dataset:
         digest = hashlib.sha1(Path(name).name.encode(), usedforsecurity=False).hexdigest()
         (test if not good or int(digest, 16) % 100 < 30 else train).append(sample)
     return Dataset(f"{ABOUT.title}, {path.name}, {counts(train, test)}, at image level", train, test)
+
+
+LAYOUT = Layout(1, holds, read, (ABOUT,), ABOUT.name, categories=parts, installed=installed)

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 from patchcore.data.images import read as read_image
-from patchcore.data.layouts.tree import About, counts, folders_in
-from patchcore.data.sample import GOOD, Dataset, Sample
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts
+from patchcore.data.sample import GOOD, Dataset, Sample, folders_in
 from patchcore.errors import DataError, counted
 
 _SEED = 0
@@ -22,7 +23,7 @@ ABOUT = About(
     tree="kosNN/PartM.jpg, kosNN/PartM_label.bmp",
     reading="An image is good if its mask is all 0. There is no official split for learning from good images alone: "
     "half of the items (in the order of the SHA-1 of `0:kosNN`, 0 being the seed) are for training, all images of "
-    "the others for testing. No item is on both sides, and so the training items' defective images are left out.",
+    "the others for testing. No item is on both sides, so the defective images of training items are left out.",
     cite="Tabernik et al., Journal of Intelligent Manufacturing 31 (2020)",
 )
 
@@ -75,3 +76,6 @@ def _images(root: Path, item: Path) -> list[Sample]:
     if not found:
         raise DataError(f"{item}: half a dataset ({ABOUT.title}). Expected Part0.jpg and so on; found none.")
     return found
+
+
+LAYOUT = Layout(2, holds, read, (ABOUT,), ABOUT.name, single=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts, require
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts, require
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted
 
@@ -19,8 +20,8 @@ ABOUT = About(
     get="Clone the repository or download it as an archive (its name ends with a dot). 1 category.",
     tree="MT_{Blowhole,Break,Crack,Fray,Free,Uneven}/Imgs/STEM.{jpg,png}",
     reading="The PNG is the mask. MT_Free is good. There is no official split: 238 of its 952 images, listed in "
-    "magnetic_tile_test.txt of this package, are for testing. Images of one tile (found by correlating their fine "
-    "detail) are on one side. Four images of MT_Uneven whose masks are empty are left out.",
+    "magnetic_tile_test.txt of this package, are for testing. All images of one tile (found by correlating their fine "
+    "detail) are on the same side. Four images of MT_Uneven with empty masks are left out.",
     cite="Huang et al., The Visual Computer 36 (2020)",
 )
 
@@ -64,3 +65,6 @@ def _images(root: Path, kind: str) -> list[Sample]:
     if not found:
         raise DataError(f"{folder}: half a dataset ({ABOUT.title}). Expected images, *.jpg; found none.")
     return found
+
+
+LAYOUT = Layout(3, holds, read, (ABOUT,), ABOUT.name, single=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts, folders_in, labelled, require, training
-from patchcore.data.sample import GOOD, Dataset
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts, labelled, require, training
+from patchcore.data.sample import GOOD, Dataset, folders_in
 
 _TREE = "CATEGORY/train/good/*, CATEGORY/test/KIND/*, CATEGORY/ground_truth/KIND/STEM_mask.png"
 _READING = "The split is the dataset's own; test/good is good, every other folder in test a kind of defect."
@@ -46,3 +47,6 @@ def read(path: Path) -> Dataset:
     train = training(path, path / "train" / GOOD)
     test = labelled(path, folders_in(path / "test"), path / "ground_truth")
     return Dataset(f"MVTec AD layout, {counts(train, test)}", train, test)
+
+
+LAYOUT = Layout(8, holds, read, (ABOUT, MPDD))

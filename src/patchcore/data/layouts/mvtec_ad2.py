@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts, labelled, require, training, unused
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts, labelled, require, training, unused
 from patchcore.data.sample import GOOD, Dataset
 
 ABOUT = About(
@@ -34,3 +35,6 @@ def read(path: Path) -> Dataset:
     test = labelled(path, [public / "bad", public / GOOD], public / "ground_truth")
     rest = unused(path, f"validation/{GOOD}", "test_private", "test_private_mixed")
     return Dataset(f"{ABOUT.title}, {counts(train, test)}{rest}", train, test)
+
+
+LAYOUT = Layout(6, holds, read, (ABOUT,), ABOUT.name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore.data.layouts.tree import About, counts, labelled, require, training, unused
+from patchcore.data.layouts import About, Layout
+from patchcore.data.layouts.tree import counts, labelled, require, training, unused
 from patchcore.data.sample import GOOD, Dataset
 
 _KINDS = ("logical_anomalies", "structural_anomalies")
@@ -17,8 +18,8 @@ ABOUT = About(
     get="Download the archive from its page, unpack it. 5 categories.",
     tree="CATEGORY/train/good/*, CATEGORY/validation/good/*, CATEGORY/test/{good,logical_anomalies,"
     "structural_anomalies}/*, CATEGORY/ground_truth/KIND/STEM/*.png, CATEGORY/defects_config.json",
-    reading="Image level only. Its masks, several to an image, mark all places where something may be missing, and "
-    "are meant for the saturated metric of its paper (sPRO), not for pixel AUROC or AUPRO: they are left out. "
+    reading="Image level only. Its masks, several per image, mark all places where something may be missing. They are "
+    "meant for the saturated metric of its paper (sPRO), not for pixel AUROC or AUPRO, and are left out. "
     "validation/good is for `fit --calibration`.",
     cite="Bergmann et al., IJCV 130 (2022)",
 )
@@ -35,3 +36,6 @@ def read(path: Path) -> Dataset:
     test = labelled(path, [path / "test" / name for name in names], None)
     rest = unused(path, f"validation/{GOOD}")
     return Dataset(f"{ABOUT.title}, {counts(train, test)}, at image level{rest}", train, test)
+
+
+LAYOUT = Layout(7, holds, read, (ABOUT,), ABOUT.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from patchcore.data.layouts import Layout
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted, nearest_name
 
@@ -33,8 +34,7 @@ def read(path: Path) -> Dataset:
     for column in columns:
         if column not in _COLUMNS and (meant := nearest_name(column, _COLUMNS - set(columns))):
             raise DataError(f"{path}: there is a column {column!r}.{meant}")
-    train, test = [], []
-    left_out = 0
+    train, test, rest = [], [], []
     for number, row in lines:
         split, label = (row.get("split") or "").strip(), (row.get("label") or "").strip()
         if "split" in columns and split not in ("train", "test"):
@@ -50,6 +50,12 @@ def read(path: Path) -> Dataset:
             train.append(sample)
         if split != "train" and kind is not None:
             test.append(sample)
-        left_out += split == "train" and kind not in (GOOD, None)
-    without = f", {counted(left_out, 'training row')} left out for a label other than {GOOD!r}" if left_out else ""
-    return Dataset(f"CSV table, {len(train)} good to train on, {len(test)} labelled to test on{without}", train, test)
+        if split == "train" and kind not in (GOOD, None):
+            rest.append(sample)
+    without = f", {counted(len(rest), 'training row')} left out for a label other than {GOOD!r}" if rest else ""
+    return Dataset(
+        f"CSV table, {len(train)} good to train on, {len(test)} labelled to test on{without}", train, test, rest
+    )
+
+
+LAYOUT = Layout(0, holds, read)

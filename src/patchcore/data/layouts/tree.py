@@ -3,33 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from patchcore.data.images import EXTENSIONS
 from patchcore.data.sample import GOOD, Sample, images_in
 from patchcore.errors import DataError, counted
-
-
-@dataclass(frozen=True)
-class About:
-    """A public dataset: where it comes from, on which terms, and what is read of it."""
-
-    name: str
-    title: str
-    source: str  # its public page
-    licence: str
-    get: str  # how to get it; nothing here does that by itself
-    tree: str  # the folders as they come
-    reading: str  # what is taken to train and to test on
-    cite: str
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """The sub-folders, in order of name, without hidden ones; none if there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def require(root: Path, title: str, *wanted: str) -> None:

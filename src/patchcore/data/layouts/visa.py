@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from patchcore.data.layouts import table
-from patchcore.data.layouts.tree import About, counts, require
+from patchcore.data.layouts import About, Layout, table
+from patchcore.data.layouts.tree import counts, require
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, nearest_name
 
@@ -20,9 +20,9 @@ ABOUT = About(
     licence="CC BY 4.0",
     get="Download VisA.tar by the link on its page, unpack it. 12 objects.",
     tree="OBJECT/Data/Images/{Normal,Anomaly}/*.JPG, OBJECT/Data/Masks/Anomaly/*.png, split_csv/1cls.csv",
-    reading="The one-class split of split_csv/1cls.csv, which lies beside the objects and is in the page's repository, "
-    "too. Its masks number kinds of defect from 1: what is not 0 is defective. What its prepare_data.py writes is "
-    "in the MVTec AD layout, and is read as such.",
+    reading="The one-class split of split_csv/1cls.csv, which is beside the objects and also in the page's repository. "
+    "Its masks number kinds of defect from 1: every value other than 0 is defective. The output of its "
+    "prepare_data.py is in the MVTec AD layout, and is read as such.",
     cite="Zou et al., ECCV 2022",
 )
 
@@ -66,3 +66,6 @@ def read(path: Path) -> Dataset:
         elif good:
             train.append(sample)
     return Dataset(f"{ABOUT.title}, {counts(train, test)}", train, test)
+
+
+LAYOUT = Layout(4, holds, read, (ABOUT,), ABOUT.name)

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from patchcore.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
-from patchcore.data import datasets
-from patchcore.data.datasets import GOOD, Sample
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.resolve import detect
+from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import resize as frames
 
@@ -87,7 +87,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         }
 
     def _samples(self, classname: str) -> list[Sample]:
-        found = datasets.detect(self.source / classname)
+        found = detect(self.source / classname)
         if self.split is DatasetSplit.TEST:
             return found.test
         kept = int(len(found.train) * self.train_val_split)

@@ -1,0 +1,35 @@
+"""Reading: how images are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from patchcore.errors import ImageError, UsageError
+
+MAX_PIXELS = 100_000_000
+OnBad = Callable[[ImageError], object]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read, for every method that reads some.
+
+    Attributes:
+        max_pixels: Largest image to decode, height times width. A larger one raises ImageError.
+        on_bad: Called with the error of an image that cannot be used; the others go on. None raises it.
+        threads: Threads that read and compute. None: as many as the detector was given.
+        batch: Images in one pass through the network. None: 1 on a CPU, where every thread takes an image of its
+            own, and 8 on other devices.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    on_bad: OnBad | None = None
+    threads: int | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "threads", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1.")

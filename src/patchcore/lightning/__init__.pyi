@@ -1,0 +1,11 @@
+from .anomaly_map import AnomalyMapGenerator as AnomalyMapGenerator
+from .components import (
+    AnomalyModule as AnomalyModule,
+    DynamicBufferMixin as DynamicBufferMixin,
+    KCenterGreedy as KCenterGreedy,
+    LearningType as LearningType,
+    MemoryBankMixin as MemoryBankMixin,
+)
+from .data import ImageDataModule as ImageDataModule
+from .lightning_model import Patchcore as Patchcore
+from .torch_model import PatchcoreModel as PatchcoreModel

@@ -1,0 +1,1 @@
+"""Measure: how good a detector is, and what it costs."""

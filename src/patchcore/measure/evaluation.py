@@ -1,0 +1,106 @@
+"""Evaluation: a detector against labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
+from patchcore.data.sample import GOOD, Sample
+from patchcore.detector import Detector
+from patchcore.errors import DataError
+from patchcore.maths import metrics
+from patchcore.maths.metrics import PixelCurve
+from patchcore.result import Result
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a run (None where the data cannot give one) and the results behind them."""
+
+    metrics: dict[str, float | None]
+    results: list[tuple[Sample, Result]]
+    coverage: float  # the smallest share of an image that was looked at
+    pixel_curve: PixelCurve | None = None  # thinned, for drawing
+
+    def confusion(self) -> dict[str, dict[str, int]]:
+        """Verdicts per kind of image."""
+        table: dict[str, dict[str, int]] = {}
+        for sample, result in self.results:
+            row = table.setdefault(str(sample.kind), {"pass": 0, "unsure": 0, "fail": 0})
+            row[result.decision] += 1
+        return dict(sorted(table.items(), key=lambda item: (item[0] != GOOD, item[0])))
+
+    def missing(self) -> list[str]:
+        """Why figures are None, for people; nothing if none is."""
+        defects = [sample for sample, _ in self.results if sample.kind != GOOD]
+        masks = sum(sample.mask is not None for sample in defects)
+        why = []
+        if self.metrics["image_auroc"] is None:
+            why.append("No image figures: they need good and defective images, and there is only one of the two.")
+        if masks < len(defects):
+            why.append(
+                f"No pixel figures: they need a mask for every defective image; {masks} of {len(defects)} have one."
+            )
+        elif not defects:
+            why.append("No pixel figures: they need defective images with masks.")
+        return why
+
+    def figures(self) -> dict[str, Any]:
+        """The metrics, and what else is said of a run, under the keys that the commands document.
+
+        `images`, `coverage`; `false_reject_rate`, the share of good images that fail, and `miss_rate`, of
+        defective ones that pass; None where there are none, or no threshold.
+        """
+        confusion = self.confusion()
+        good = confusion.pop(GOOD, {})
+        defects = {verdict: sum(row[verdict] for row in confusion.values()) for verdict in ("pass", "unsure", "fail")}
+        return {
+            **self.metrics,
+            "images": len(self.results),
+            "coverage": self.coverage,
+            "false_reject_rate": _share(good, "fail"),
+            "miss_rate": _share(defects, "pass"),
+        }
+
+
+def _share(row: dict[str, int], verdict: str) -> float | None:
+    """The share of a verdict; None where there is none, for want of images or of a threshold."""
+    total = sum(row.values())
+    return row[verdict] / total if total > row.get("unsure", 0) else None
+
+
+def evaluate(
+    detector: Detector,
+    samples: Iterable[Sample],
+    *,
+    reading: Reading | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Image and pixel metrics over labelled samples.
+
+    Pixel metrics are at the masks' own size, and need a mask for every defective image; in a good
+    one every pixel counts as good. What a crop hides is left out. Errors: DataError, ImageError.
+    """
+    samples = [sample for sample in samples if sample.kind is not None]
+    if not samples:
+        raise DataError(
+            "There are no labelled images to evaluate on. Expected test/<kind> folders, or a CSV table with a "
+            "label column."
+        )
+    reading = reading or Reading()
+    results = [(result.sample, result) for result in detector.stream(samples, reading=reading, progress=progress)]
+    measured = metrics.image_metrics([r.score for _, r in results], [s.kind != GOOD for s, _ in results])
+    masked = all(sample.mask is not None for sample, _ in results if sample.kind != GOOD)
+    curve = None
+    if masked and any(sample.mask for sample, _ in results):
+        masks = [
+            read_mask(sample.mask, result.frame.source, reading.max_pixels) if sample.mask else None
+            for sample, result in results
+        ]
+        curve = metrics.pixel_curve((result.map for _, result in results), masks)
+    measured |= metrics.pixel_metrics(curve)
+    coverage = min((r.coverage for _, r in results), default=1.0)
+    return Evaluation(measured, results, coverage, curve and curve.thinned())

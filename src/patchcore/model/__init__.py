@@ -1,0 +1,1 @@
+"""Model: what a fit has learned, as a value and as a file."""

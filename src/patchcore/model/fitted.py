@@ -1,0 +1,48 @@
+"""Fitted: what a fit has learned, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from patchcore.backbones.registry import Backbone
+from patchcore.memory.bank import Bank
+from patchcore.recipe.fields import Recipe
+from patchcore.verdict.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Member:
+    """One recipe with its backbone, its memory bank and the unit of its patch scores.
+
+    Patch scores of several members are divided by their `unit` before they are averaged; of one alone it is 1.
+    """
+
+    recipe: Recipe
+    backbone: Backbone
+    bank: Bank
+    unit: float = 1.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit has learned.
+
+    Attributes:
+        recipe: The whole recipe.
+        members: One for each recipe whose scores are joined; usually one. The first says how image scores and maps
+            are made, and its bank is the one whose rows results name.
+        calibration: The thresholds and the scores that set them.
+        images: Names of the training images, in order; the banks' origins count in them.
+        fingerprint: SHA-256 over the pixels of the training images, in order.
+    """
+
+    recipe: Recipe
+    members: tuple[Member, ...]
+    calibration: Calibration
+    images: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all banks together."""
+        return sum(len(member.bank.rows) for member in self.members)

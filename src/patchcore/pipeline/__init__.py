@@ -1,0 +1,1 @@
+"""Pipeline: the way of an image to patches, scores and, for good ones, into the memory bank."""

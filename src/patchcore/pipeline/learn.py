@@ -1,0 +1,198 @@
+"""Learning: good images to memory banks and thresholds."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from patchcore.data.reading import Reading
+from patchcore.data.resolve import relative
+from patchcore.data.sample import Sample
+from patchcore.errors import DataError
+from patchcore.maths import coreset
+from patchcore.maths.resize import Frame
+from patchcore.maths.scaling import channel_scales, score_unit, spread_unit
+from patchcore.memory import index
+from patchcore.memory.bank import Bank
+from patchcore.memory.patches import PatchStore
+from patchcore.model.fitted import Fitted, Member
+from patchcore.pipeline.embed import Embedder, Patches
+from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
+from patchcore.pipeline.workers import Loaded, in_order, through
+from patchcore.recipe.fields import Recipe
+from patchcore.verdict.calibration import Calibration, hold_out
+
+log = logging.getLogger(__name__)
+
+
+def learn(
+    recipe: Recipe,
+    embedders: Sequence[Embedder],
+    samples: Iterable[Sample],
+    calibration: Iterable[Sample] | None,
+    *,
+    memory: int | None,
+    reading: Reading,
+    progress: bool,
+) -> Fitted:
+    """Images -> taps -> embedding -> patches -> coreset -> banks -> thresholds.
+
+    `memory`: bytes of patches to keep in memory; the rest goes to a file. Errors: DataError.
+    """
+    title = "Reading good images" if progress else None
+    read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
+    share = recipe.calibration_share if calibration is None else 0.0
+    kept, held_out = hold_out(len(read.names), share, recipe.seed)
+    banks = [choose(e.recipe, own, kept, e.device, progress) for e, own in zip(embedders, read.stores, strict=True)]
+    members = [Member(e.recipe, e.backbone, bank) for e, bank in zip(embedders, banks, strict=True)]
+    good = read
+    if calibration is not None:
+        title = "Calibrating" if progress else None
+        good = Remembered.of(embedders, calibration, memory, reading, title, learned=set(read.digests))
+        held_out = list(range(len(good.names)))
+    members, thresholds = calibrate(recipe, members, good, held_out, embedders[0].device, reading.threads)
+    return Fitted(recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint)
+
+
+@dataclass
+class Remembered:
+    """Images whose patches are in stores, one store for each member."""
+
+    stores: list[PatchStore]
+    names: list[str] = field(default_factory=list)
+    frames: list[list[Frame]] = field(default_factory=list)  # of each image, one for each member
+    digests: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        embedders: Sequence[Embedder],
+        samples: Iterable[Sample],
+        memory: int | None,
+        reading: Reading,
+        progress: str | None,
+        *,
+        augment: bool = False,
+        learned: Container[bytes] = (),
+    ) -> Remembered:
+        """Read images and keep their patches; with `augment`, those of the augmented copies that a recipe asks for.
+
+        Errors: DataError for an image whose digest is among those of the `learned` ones: a threshold from the training
+        images would be far too low, since the bank holds each of them at a distance of nearly 0.
+        """
+
+        def work(batch: list[Loaded]) -> list[tuple[str, bytes, list[list[Patches]]]]:
+            """Name and digest of each image, and each member's patches of it and of its augmented copies."""
+            each = [embedder(batch) for embedder in embedders]
+            found = []
+            for number, one in enumerate(batch):
+                copies = [[e.augmented(one, how) for how in e.recipe.augment if augment] for e in embedders]
+                patches = [[own[number], *more] for own, more in zip(each, copies, strict=True)]
+                found.append((one.sample.name, one.digest, patches))
+            return found
+
+        limit = None if memory is None else memory // len(embedders)
+        read = cls([PatchStore(limit) for _ in embedders])
+        for name, digest, found in through(work, samples, reading, embedders[0].recipe.value_range, progress=progress):
+            if digest in learned:
+                raise DataError(
+                    f"{name}: this calibration image is among the training images too, so its score says "
+                    "nothing about new parts. Calibrate with other good images, or leave `calibration` out: a share "
+                    "of the training images is then held out."
+                )
+            for store, own in zip(read.stores, found, strict=True):
+                store.append(*((patches.values, patches.grid) for patches in own))
+            read.frames.append([own[0].frame for own in found])
+            read.names.append(name)
+            read.digests.append(digest)
+        return read
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the pixels of the images, in order."""
+        return hashlib.sha256(b"".join(self.digests)).hexdigest()
+
+
+def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.device, progress: bool) -> Bank:
+    """The bank: the coreset of the patches of the images that were kept, which leave the store."""
+    if not kept:
+        raise DataError("There are no good images to learn from. Give a folder, table or list that has some.")
+    scales = channel_scales(patches.each(kept)) if recipe.scaling == "channel" else None
+    origins = patches.origins_of(kept)
+    rows = patches.gather(kept, scales)
+    if not patches.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none
+        rows = rows.to(device)
+    n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
+    if recipe.search == "ivf_pq":  # refused before the work, not by the first search
+        index.check(len(rows) if recipe.coreset == "identity" else n_rows)
+    with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
+        chosen = coreset.select(
+            rows,
+            n_rows,
+            method=recipe.coreset,
+            projection=recipe.projection,
+            projection_dims=recipe.projection_dims,
+            projection_from=recipe.projection_from,
+            start=recipe.start,
+            seed=recipe.seed,
+            on_progress=lambda count: bar.update(count - bar.n),
+            empty=patches.empty,
+        )
+    if recipe.neighbours > n_rows:
+        log.warning("neighbours is %d, more than the %d rows of the bank.", recipe.neighbours, n_rows)
+    scales = torch.ones(rows.shape[1]) if scales is None else scales
+    return Bank(rows[chosen].float().to(device), origins[chosen.cpu()], scales.to(device), recipe.search)
+
+
+def calibrate(
+    recipe: Recipe,
+    members: Sequence[Member],
+    good: Remembered,
+    held_out: Sequence[int],
+    device: torch.device,
+    threads: int | None,
+) -> tuple[list[Member], Calibration]:
+    """The members with the units of their scores, and the thresholds, from good images that the banks have not seen."""
+
+    def patches(store: PatchStore, number: int) -> Tensor:
+        return store.of(number).to(device).float()
+
+    def alone(number: int) -> list[Scored]:
+        """An image against each member's bank."""
+        each = zip(members, good.stores, strict=True)
+        return [against(member, patches(store, number), store.grids[number]) for member, store in each]
+
+    scored = list(in_order(alone, held_out, threads))
+    weighed = [replace(m, unit=unit) for m, unit in zip(members, _units(members, scored), strict=True)]
+
+    def score_and_maximum(one: tuple[int, list[Scored]]) -> tuple[float, float]:
+        number, each = one
+        found = joined(weighed, each, good.frames[number])
+        values = anomaly_map(weighed[0].recipe, found.scores, good.frames[number][0])
+        score = image_score(weighed[0], patches(good.stores[0], number), found)
+        return score, float(values[~values.isnan()].max())
+
+    both = list(in_order(score_and_maximum, zip(held_out, scored, strict=True), threads))
+    scores, maxima = [score for score, _ in both], [maximum for _, maximum in both]
+    calibration = Calibration.fit(scores, maxima, recipe.false_reject_rate)
+    log.log(logging.INFO if calibration.enough else logging.WARNING, calibration.summary())
+    return weighed, calibration
+
+
+def _units(members: Sequence[Member], scored: Sequence[list[Scored]]) -> list[float]:
+    """What each member's patch scores are divided by, so that they can be averaged."""
+    if len(members) == 1:
+        return [1.0]
+    if scored:
+        return [score_unit(one.scores for one in own) for own in zip(*scored, strict=True)]
+    log.warning(
+        "No good image was held out, so the members' scores are joined by how far their bank rows spread, which is "
+        "coarse. Hold some out (calibration_share), or give others: calibration=, or --calibration DIR."
+    )
+    return [spread_unit(m.bank.rows, m.recipe.distance == "squared_l2") for m in members]

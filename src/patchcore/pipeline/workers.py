@@ -1,0 +1,136 @@
+"""Workers: threads that go through images, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from patchcore.data.images import Pixels, read, to_tensor
+from patchcore.data.reading import Reading
+from patchcore.data.sample import Sample
+from patchcore.errors import ImageError
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A decoded image; `value_range` is the recipe's."""
+
+    sample: Sample
+    pixels: Pixels
+    value_range: tuple[float, float] | None = None
+
+    @cached_property
+    def image(self) -> Tensor:
+        """(C, H, W) float32 in [0, 1]. Errors: ImageError for values out of range."""
+        return to_tensor(self.pixels, self.sample.name, self.value_range)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the pixels."""
+        digest = hashlib.sha256(f"{self.pixels.shape}{self.pixels.dtype}".encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.digest()
+
+
+def load(sample: Sample, max_pixels: int, value_range: tuple[float, float] | None = None) -> Loaded:
+    """Decode an image. Errors: ImageError, which says where the file lies."""
+    try:
+        return Loaded(sample, read(sample.image, sample.name, max_pixels), value_range)
+    except ImageError as error:
+        raise error.at(sample.image) from error.__cause__
+
+
+def through(
+    work: Callable[[list[Loaded]], Sequence[B]],
+    samples: Iterable[Sample],
+    reading: Reading,
+    value_range: tuple[float, float] | None,
+    *,
+    ahead: bool = True,
+    progress: str | None = None,
+) -> Iterator[B]:
+    """What `work` makes of batches of decoded images, in order: one result for each image that can be used.
+
+    `reading` states threads and batch. Without `ahead` no image is asked for before the one before it is done.
+    """
+
+    def of_batch(batch: list[Sample]) -> tuple[Sequence[B], list[ImageError]]:
+        loaded, bad = list[Loaded](), list[ImageError]()
+        for sample in batch:
+            try:
+                one = load(sample, reading.max_pixels, value_range)
+                _ = one.image  # refused here, if at all, and not within a batch
+                loaded.append(one)
+            except ImageError as error:
+                bad.append(error.at(sample.image))
+        return work(loaded) if loaded else (), bad
+
+    total = len(samples) if isinstance(samples, list) else None
+    with tqdm(total=total, desc=progress, unit="image", disable=progress is None) as bar:
+        batches = _batches(iter(samples), reading.batch or 1)
+        for results, bad in in_order(of_batch, batches, reading.threads, ahead=ahead):
+            for error in bad:
+                if reading.on_bad is None:
+                    raise error
+                reading.on_bad(error)
+            yield from results
+            bar.update(len(results) + len(bad))
+
+
+def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
+    while batch := list(islice(samples, size)):
+        yield batch
+
+
+def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *, ahead: bool = True) -> Iterator[B]:
+    """What `work` makes of each item, in the items' order, by threads that run ahead a little.
+
+    Each item goes to one thread, and what a thread computes is not spread over others: that keeps every core busy
+    without two of them ever waiting for each other, and results do not depend on the number of threads. (Decoders
+    and torch release the interpreter while they work.) Without `ahead` the caller does the work, item by item, and
+    each computation is spread over `threads`, or over as many as the caller has set if that is None.
+    """
+    items = iter(items)
+    if not ahead:
+        for item in items:
+            with _openmp().limit(limits=threads):
+                result = work(item)
+            yield result
+        return
+    threads = threads or torch.get_num_threads()
+    pool, waiting = ThreadPoolExecutor(threads, "patchcore", _on_one_core), deque[Future[B]]()
+    try:
+        while True:
+            for item in islice(items, 2 * threads - len(waiting)):
+                waiting.append(pool.submit(work, item))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:  # not waited for: a generator that was left behind may be collected by one of these threads
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _on_one_core() -> None:
+    torch.get_num_threads()  # torch sets the number in every new thread, once, when it is first asked to do something
+    _openmp().limit(limits=1)
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """Sets the calling thread's number of OpenMP threads, and nobody else's."""
+    return ThreadpoolController().select(user_api="openmp")

@@ -1,0 +1,1 @@
+"""Verdict: from a score to a decision."""

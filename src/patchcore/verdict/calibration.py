@@ -1,0 +1,90 @@
+"""Calibration: the scores of good images that set the thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from patchcore.data.sample import uniform
+from patchcore.errors import counted
+from patchcore.maths.thresholds import fit_threshold, needed_scores
+
+# Thresholds stand so much above the score that sets them, as a share of it. An image's score moves in its last
+# digits: 3e-5 between fitting, which keeps patches in half precision, and predicting; 1e-5 between engines. Without
+# the margin the very image that sets the threshold may fail when it is seen again.
+MARGIN = 1e-4
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The thresholds, and what they were set from. Defective images never take part."""
+
+    scores: tuple[float, ...]  # of good images that the bank has not seen
+    map_maxima: tuple[float, ...]  # the highest value of each of their maps
+    false_reject_rate: float
+    threshold: float  # NaN without scores
+    pixel_threshold: float
+    enough: bool  # whether there were enough scores for the rate
+
+    @classmethod
+    def fit(cls, scores: Sequence[float], map_maxima: Sequence[float], rate: float) -> Calibration:
+        """The thresholds that good images set, `MARGIN` above the scores that `fit_threshold` names."""
+        (threshold, enough), (pixel_threshold, _) = (fit_threshold(values, rate) for values in (scores, map_maxima))
+        raised = 1 + MARGIN
+        return cls(tuple(scores), tuple(map_maxima), rate, threshold * raised, pixel_threshold * raised, enough)
+
+    def summary(self) -> str:
+        """One sentence for people: how the threshold was set, and what it is worth."""
+        images, rate = counted(len(self.scores), "held-out good image"), f"{self.false_reject_rate:.3g}"
+        if not self.scores:
+            return (
+                "No good image was left to set a threshold with: every verdict will be 'unsure'. Fit on more "
+                "images, or give other good ones to set it: calibration=, or --calibration DIR."
+            )
+        if self.enough:
+            return f"Threshold {self.threshold:.6g}, from {images}; false-reject rate {rate}."
+        return (
+            f"Threshold {self.threshold:.6g}: the largest score of only {images}, which keeps a false-reject rate of "
+            f"{1 / (len(self.scores) + 1):.3g}, not {rate}: that needs at least "
+            f"{needed_scores(self.false_reject_rate)}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "scores": list(self.scores),
+            "map_maxima": list(self.map_maxima),
+            "false_reject_rate": self.false_reject_rate,
+            "threshold": None if math.isnan(self.threshold) else self.threshold,
+            "pixel_threshold": None if math.isnan(self.pixel_threshold) else self.pixel_threshold,
+            "enough": self.enough,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Calibration:
+        def number(value: float | None) -> float:
+            return math.nan if value is None else value
+
+        return cls(
+            tuple(data["scores"]),
+            tuple(data["map_maxima"]),
+            data["false_reject_rate"],
+            number(data["threshold"]),
+            number(data["pixel_threshold"]),
+            data["enough"],
+        )
+
+
+def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which of n images make the bank, and which are held out to set the threshold.
+
+    Those with the lowest random numbers, from the seed and the image's position alone, are held
+    out: the share of n, rounded. At least one image is in the bank and, from two on, at least one
+    is held out, unless the share is 0.
+    """
+    if n < 2 or share == 0:
+        return list(range(n)), []
+    count = min(max(1, round(share * n)), n - 1)
+    held = set(sorted(range(n), key=lambda index: uniform(seed, index, "calibration"))[:count])
+    return [i for i in range(n) if i not in held], sorted(held)
