@@ -12,18 +12,18 @@ BIN := .venv/bin
 # The main path: a rule or property of each room, then fit, predict, save and load by every interface, one command
 # of each kind, and one export.
 QUICK := \
-  tests/test_imports.py::test_imports_point_from_faces_to_front_files_to_rooms_to_maths \
+  tests/test_imports.py::test_imports_point_from_faces_to_the_detector_along_the_pipeline_to_maths \
   tests/test_imports.py::test_nothing_imports_a_face_but_the_face_itself \
-  tests/test_recipe.py \
+  tests/recipe/test_recipe.py \
   tests/test_result.py \
-  tests/test_arguments.py \
-  tests/maths/test_axes.py \
+  tests/lightning/test_arguments.py \
+  tests/maths/test_axes.py::test_short_forms_are_never_farther_apart_than_their_points \
   tests/maths/test_embedding.py \
   tests/maths/test_maps.py \
   tests/maths/test_resize.py \
   tests/maths/test_scoring.py \
   tests/maths/test_thresholds.py \
-  tests/maths/test_tiling.py \
+  tests/maths/test_tiling.py::test_an_image_that_is_cut_and_merged_is_the_image \
   tests/maths/test_coreset.py::test_picks_are_those_of_the_plain_greedy \
   tests/maths/test_neighbours.py::test_the_nearest_rows_are_those_of_brute_force \
   tests/contract/test_interfaces.py::test_a_defect_scores_higher_than_a_good_part_and_the_map_shows_it \
@@ -42,7 +42,7 @@ quick: .venv/tested
 	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest $(QUICK)
 
 test: .venv/tested
-	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --cov
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --cov=src/patchcore
 
 check: .venv/tested
 	$(BIN)/ruff check .
