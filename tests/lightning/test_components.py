@@ -40,7 +40,7 @@ def test_all_names_are_there_and_others_are_not():
     for name in patchcore.lightning.__all__:
         assert getattr(patchcore.lightning, name).__name__ == name
     assert dir(patchcore.lightning) == sorted(patchcore.lightning.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'PatchCore'"):
+    with pytest.raises(AttributeError, match=r"No patchcore\.lightning attribute PatchCore"):
         _ = patchcore.lightning.PatchCore
 
 
