@@ -110,7 +110,8 @@ def benchmark(
     first five and error.
     """
     from patchcore.backbones import engines
-    from patchcore.benchmark import cells, config as files, plots, runner, tables
+    from patchcore.benchmark import cells, plots, runner, tables
+    from patchcore.benchmark import config as files
     from patchcore.cli.fit import COMPARED, read_recipes
     from patchcore.fitting import choose_device
 
