@@ -7,7 +7,8 @@ import pytest
 from cli_helpers import SMALL, lines
 from PIL import Image
 
-from patchcore.data.layouts import datasets as known, elpv
+from patchcore.data.layouts import datasets as known
+from patchcore.data.layouts import elpv
 from patchcore.data.resolve import detect
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from patchcore_runtime import ImageError as RuntimeImageError, images as runtime
+from patchcore_runtime import ImageError as RuntimeImageError
+from patchcore_runtime import images as runtime
 from PIL import Image, ImageFile
 
 from patchcore.data import images

@@ -4,7 +4,8 @@ import faiss
 import inspection_golden as golden
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchcore import MissingExtraError, NotFittedError, StoreError, UsageError
 from patchcore.inspection import ApproximateFaissNN, ExactNN, FaissNN, NearestNeighbourScorer

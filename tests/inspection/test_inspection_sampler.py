@@ -2,7 +2,8 @@ import inspection_golden as golden
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchcore import UsageError
 from patchcore.inspection import (

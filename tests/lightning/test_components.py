@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from torch import nn
@@ -40,7 +41,7 @@ def test_all_names_are_there_and_others_are_not():
     for name in patchcore.lightning.__all__:
         assert getattr(patchcore.lightning, name).__name__ == name
     assert dir(patchcore.lightning) == sorted(patchcore.lightning.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'PatchCore'"):
+    with pytest.raises(AttributeError, match=r"No patchcore\.lightning attribute PatchCore"):
         _ = patchcore.lightning.PatchCore
 
 

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as vision
 
 from patchcore import Detector, NotFittedError, Recipe, UsageError
-from patchcore.lightning import ImageDataModule, LearningType, Patchcore, lightning_model as module
+from patchcore.lightning import ImageDataModule, LearningType, Patchcore
+from patchcore.lightning import lightning_model as module
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

@@ -4,7 +4,8 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 

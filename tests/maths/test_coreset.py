@@ -4,7 +4,8 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchcore.errors import RecipeError, UsageError
 from patchcore.maths import coreset, neighbours

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchcore.maths.scoring import image_score, patch_scores, reweighted_score, top_share_score
 from patchcore.memory.bank import Bank

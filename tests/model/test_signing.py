@@ -8,7 +8,8 @@ import sys
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patchcore import Detector
 from patchcore.errors import MissingExtraError, SignatureError, StoreError, UsageError

@@ -3,7 +3,8 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchcore.errors import PatchcoreError, RecipeError
 from patchcore.recipe import Recipe

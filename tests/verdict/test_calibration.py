@@ -2,7 +2,8 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchcore.verdict.calibration import Calibration, hold_out
 

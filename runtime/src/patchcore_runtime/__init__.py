@@ -10,10 +10,7 @@ from patchcore_runtime.errors import ExportError, ImageError, SignatureError
 from patchcore_runtime.model import Model, Result, load
 from patchcore_runtime.vectors import Agreement, verify
 
-try:
-    __version__ = metadata.version("patchcore-runtime")
-except metadata.PackageNotFoundError:  # run from its sources
-    __version__ = "0+unknown"
+__version__ = next((one.version for one in metadata.distributions(name="patchcore-runtime")), "0+unknown")
 __all__ = [
     "Agreement",
     "ExportError",

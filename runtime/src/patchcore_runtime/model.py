@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore_runtime import folder as folders, images, signing
+from patchcore_runtime import folder as folders
+from patchcore_runtime import images, signing
 from patchcore_runtime.engines import Arrays, engine
 from patchcore_runtime.errors import ExportError, ImageError
 

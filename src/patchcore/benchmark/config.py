@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from patchcore.benchmark.cells import Source, sources
-from patchcore.benchmark.published import Published, read as read_published
+from patchcore.benchmark.published import Published
+from patchcore.benchmark.published import read as read_published
 from patchcore.data.layouts import elpv, layout_of
 from patchcore.errors import UsageError, validated
 

@@ -7,8 +7,6 @@ from importlib import import_module
 
 import click
 
-from patchcore import __version__
-
 _COMMANDS = {  # name: (module, one line of help)
     "fit": ("fit", "Learn from good images and write a detector."),
     "predict": ("predict", "Look at images and give verdicts."),
@@ -53,8 +51,19 @@ class _Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the version. To find it takes longer than help may take, so only where it is asked for."""
+    if asked and not ctx.resilient_parsing:
+        from patchcore import __version__
+
+        click.echo(f"patchcore, version {__version__}")
+        ctx.exit()
+
+
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="patchcore")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
 def main() -> None:
     """Find defects in images of parts after seeing only good ones.
 

@@ -111,7 +111,8 @@ def benchmark(
     """
     from patchcore.backbones import engines
     from patchcore.backbones.engines import choose_device
-    from patchcore.benchmark import cells, config as files, plots, runner, tables
+    from patchcore.benchmark import cells, plots, runner, tables
+    from patchcore.benchmark import config as files
     from patchcore.cli.fit import COMPARED, read_recipes
 
     if (config is None) == (not roots):

@@ -29,7 +29,8 @@ from patchcore.errors import UsageError, nearest_name, validated
 from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.lightning_model import Patchcore
-from patchcore.lightning.torch_model import RECIPE, PatchcoreModel as PatchcoreModelV1, about_to_load
+from patchcore.lightning.torch_model import RECIPE, about_to_load
+from patchcore.lightning.torch_model import PatchcoreModel as PatchcoreModelV1
 from patchcore.maths.embedding import embed
 from patchcore.maths.resize import Frame
 from patchcore.maths.softmax_score import softmax_score

@@ -1,8 +1,5 @@
-"""The version, as it was installed."""
+"""The version, as it was installed; unknown where the package is run from its sources."""
 
 from importlib import metadata
 
-try:
-    __version__ = metadata.version("patchcore")
-except metadata.PackageNotFoundError:  # run from its sources
-    __version__ = "0+unknown"
+__version__ = next((one.version for one in metadata.distributions(name="patchcore")), "0+unknown")
