@@ -27,7 +27,6 @@ Header = dict[str, Any]
 T = TypeVar("T")
 
 
-
 def _from_1(header: Header) -> Header:
     """Format 1 said pictures where format 2 says images."""
     for part in ("bank", "data"):

@@ -24,6 +24,7 @@ from patchcore.detector import Detector
 from patchcore.ensemble import banks_of
 from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import formats, parity
+from patchcore.export.capturing import capture
 from patchcore.export.graph import Graph
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
 from patchcore.signing import IN_FOLDER
@@ -92,7 +93,7 @@ def save(
     with _appearing(Path(folder)) as place:
         graph = _graph(parts, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
-        program = formats.capture(graph, static)
+        program = capture(graph, static)
         made_up = parity.synthetic(parts.recipe.seed, parts.recipe.value_range, static)
         wanted = [parity.expected(detector, one) for one in made_up]
         axes = tuple(graph.axes)
