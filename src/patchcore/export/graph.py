@@ -50,7 +50,9 @@ class ImageScore(nn.Module):
             return scores.amax(1)
         if self.kind == "top_share":
             cells = scores.shape[1]
-            return mean_of_highest(scores, as_size(share_of(whole(cells), self.share), cells))
+            known = isinstance(cells, int)
+            kept = share_of(cells, self.share) if known else as_size(share_of(whole(cells), self.share), cells)
+            return mean_of_highest(scores, kept)
         top = scores.argmax(1, keepdim=True)
         row = rows[..., 0].flatten(1).gather(1, top)[:, 0]
         patch = patches.flatten(1, 2).gather(1, top[..., None].expand(-1, 1, patches.shape[3]))[:, 0]
