@@ -218,7 +218,7 @@ class Cells:
         if size[1] >= self.recipe.projection_from:
 
             def default() -> float:
-                return seconds(lambda: select(self.patches, picks, **Recipe().selection_options))
+                return seconds(lambda: select(self.patches, picks, method="k_center", seed=0, **AS_DEFAULT))
 
             rows.append({"work": "coreset, default recipe", **in_turn(self.options.rounds, default, None)})
             if peer:

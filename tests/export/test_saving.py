@@ -26,6 +26,7 @@ from patchcore import (
 )
 from patchcore.data.sample import Sample
 from patchcore.export import formats, parity, saving
+from patchcore.export.capturing import LOUD
 from patchcore.files import appearing_folder
 
 pytest.importorskip("onnxscript")
@@ -136,7 +137,7 @@ def test_half_precision_keeps_what_it_would_spoil(tmp_path: Path) -> None:
     import onnxruntime
 
     module, x = Constants(), torch.ones(3, 40)
-    with silence.logs_and_warnings(*formats._LOUD):
+    with silence.logs_and_warnings(*LOUD):
         made = torch.onnx.export(module, (x,), dynamo=True, input_names=["x"], verbose=False)
     formats._halve(made.model)
     made.save(tmp_path / "half.onnx", external_data=False)

@@ -18,6 +18,15 @@ def test_mean_and_spread_are_those_of_the_whole_image():
     np.testing.assert_allclose(even(image), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_of_a_part_that_is_shown_it_is_that_of_the_part_alone(level):
+    batch = torch.full((2, 3, 24, 30), level)
+    batch[..., :17, :23] = torch.stack([images(0), images(1) * 0.5])
+    shown = (torch.arange(24) < 17)[:, None] & (torch.arange(30) < 23)
+    expected = even(batch[..., :17, :23])
+    torch.testing.assert_close(even(batch, shown)[..., :17, :23], expected, atol=1e-6, rtol=0)
+
+
 def test_each_image_of_a_batch_is_taken_by_itself():
     batch = torch.stack([images(0), images(1) * 0.5])
     torch.testing.assert_close(even(batch), torch.stack([even(one) for one in batch]))

@@ -6,7 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore.maths.thresholds import decide, fit_threshold, needed_scores, normalise, normalise_by_range
+from patchcore.maths.thresholds import (
+    DECISIONS,
+    decide,
+    fit_threshold,
+    needed_scores,
+    normalise,
+    normalise_by_range,
+    verdict,
+)
 
 positive = st.floats(1e-6, 1e6)
 
@@ -124,3 +132,12 @@ def test_normalising_by_a_range_has_its_half_at_the_threshold():
 
 def test_a_range_of_nothing_keeps_the_order():
     assert normalise_by_range(torch.tensor([1.0, 2.0, 4.0]), 2.0, 3.0, 3.0).tolist() == [-0.5, 0.5, 2.5]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, math.nan])
+def test_of_many_scores_each_has_the_verdict_and_the_scale_of_one_alone(threshold):
+    scores = torch.tensor([0.0, 0.25, 0.5, 0.75, math.inf, math.nan])
+    found = [DECISIONS[number] for number in verdict(scores, threshold).tolist()]
+    assert found == [decide(score, threshold) for score in scores.tolist()]
+    expected = torch.tensor([normalise(score, threshold) for score in scores.tolist()])
+    torch.testing.assert_close(normalise(scores, threshold), expected, equal_nan=True)

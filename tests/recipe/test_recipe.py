@@ -391,8 +391,6 @@ def test_each_is_the_members_with_what_is_one_for_all_of_them():
     assert [member.false_reject_rate for member in TWO.each] == [0.1, 0.1]
     assert [member.ratio for member in TWO.each] == [0.02, 0.05]
     assert Recipe(size=128).each == (Recipe(size=128),)
-    assert TWO.map_options == Recipe().map_options
-    assert Recipe(members=("lightning", "default")).map_options == Recipe.named("lightning").map_options
 
 
 def test_an_ensemble_survives_json_and_files(tmp_path):

@@ -10,16 +10,15 @@ from typing import Any
 import torch
 
 from patchcore import silence
-from patchcore.errors import ExportError, MissingExtraError, UsageError
-from patchcore.export import sides
-from patchcore.export.graph import OUTPUTS, Graph
+from patchcore.errors import MissingExtraError, UsageError
+from patchcore.export.capturing import LOUD
+from patchcore.export.graph import OUTPUTS
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 PRECISIONS = ("fp32", "fp16", "int8")
 OPSET = 18  # the first one with all that the graph needs
 
 _NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "torch": ()}
-_LOUD = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")  # while a graph is captured
 _HALF_MOST = 65504.0  # its largest number
 _HALF_FROM = 1024  # tensors of fewer values than this stay as they are: they are no part of the size
 
@@ -45,31 +44,11 @@ def check(format: str, precision: str, opset: int) -> None:
         raise MissingExtraError("patchcore-runtime", "export", "The self-test of an export")
 
 
-@torch.inference_mode(False)
-@torch.no_grad()
-def capture(graph: Graph, static: tuple[int, int] | None) -> torch.export.ExportedProgram:
-    """The graph with its batch, height, width and channels left open; height and width not if `static`."""
-    open_ = torch.export.Dim.DYNAMIC
-    height, width = static or (70, 90)
-    example = (torch.rand(2, height, width, 3), torch.tensor([0.0, 1.0]))
-    free = {} if static else {1: open_, 2: open_}
-    try:
-        with silence.logs_and_warnings(*_LOUD), sides.constants():
-            graph(*example)
-            return torch.export.export(graph, example, dynamic_shapes=({0: open_, 3: open_, **free}, None))
-    except UsageError:
-        raise
-    except Exception as error:  # capturing has many
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        way = "Use another backbone." if static else "Give the images' size (--static H W), or use another backbone."
-        raise ExportError(f"No graph can be made of this detector: {reason} {way}") from error
-
-
 def write(program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int) -> None:
     """Write the graph's file or files. For int8 they are in fp32 still, the ONNX file among them: see `quantise`."""
     path = folder / FORMATS[format]
     if format == "torch":
-        with silence.logs_and_warnings(*_LOUD):
+        with silence.logs_and_warnings(*LOUD):
             torch.export.save(program, path)
         return
     onnx_path = folder / FORMATS["onnx"]
@@ -93,7 +72,7 @@ def quantise(folder: Path, format: str, change: Callable[[Path], object]) -> Non
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, precision: str, opset: int) -> None:
     names = {"image": {0: "batch", 1: "height", 2: "width", 3: "channels"}, "value_range": None}
-    with silence.logs_and_warnings(*_LOUD):
+    with silence.logs_and_warnings(*LOUD):
         made: Any = torch.onnx.export(
             program,
             dynamo=True,

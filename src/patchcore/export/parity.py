@@ -15,6 +15,7 @@ from patchcore.data.images import read
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError, ImageError
+from patchcore.maths.thresholds import DECISIONS
 from patchcore.model.fitted import Fitted
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ TOLERANCE = {
     "int8": {"score": 1e-2, "map": 3e-2},  # of the quantised graph against itself, where it was exported
 }
 _RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
-DECISIONS = ("pass", "unsure", "fail")
 
 # Of the synthetic batches: images, height, width, channels, dtype. Larger and smaller than what networks
 # see, lying, upright and square, grey and colour, alone and five at a time.

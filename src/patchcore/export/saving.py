@@ -17,6 +17,7 @@ from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import formats, parity
+from patchcore.export.capturing import capture
 from patchcore.export.graph import Graph
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
 from patchcore.files import appearing_folder
@@ -89,7 +90,7 @@ def save(
     with appearing_folder(folder) as place:
         graph = _graph(detector, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
-        program = formats.capture(graph, static)
+        program = capture(graph, static)
         made_up = parity.synthetic(fitted.recipe.seed, fitted.recipe.value_range, static)
         wanted = [parity.expected(detector, one) for one in made_up]
         axes = tuple(graph.axes)

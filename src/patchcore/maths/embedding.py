@@ -38,8 +38,11 @@ def pool_bins(features: Tensor, patch_size: int, bins: int, stride: int = 1) -> 
 
 def align(features: Tensor, grid: tuple[int, int], mode: Align) -> Tensor:
     """Bring (B, C, h, w) to another grid, pixel centres at half integers."""
-    if features.shape[-2:] == grid:
-        return features
+    return features if features.shape[-2:] == grid else resampled(features, grid, mode)
+
+
+def resampled(features: Tensor, grid: tuple[int, int], mode: Align) -> Tensor:
+    """As `align`, whether the grid is another or not."""
     corners = False if mode == "bilinear" else None
     return F.interpolate(features, grid, mode=mode, align_corners=corners)
 

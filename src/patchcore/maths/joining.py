@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from patchcore.maths.resize import Frame
+from patchcore.maths.sizes import Size, Whole, precision, whole
 
-Side = tuple[int, int, int, int]  # along one side: cells, pixels they cover, pixels of the whole image, offset
+Side = tuple[Size, Size, Size, Whole]  # along one side: cells, pixels they cover, pixels of the whole image, offset
 
 
 def join(scores: Sequence[Tensor], frames: Sequence[Frame], units: Sequence[float]) -> Tensor:
@@ -19,12 +20,17 @@ def join(scores: Sequence[Tensor], frames: Sequence[Frame], units: Sequence[floa
     `frames`: where the image lay when each was made. A cell that a frame does not show, because it
     crops more than the first, is the mean of the others.
     """
-    target = [_side(scores[0], frames[0], axis) for axis in (0, 1)]
-    total, seen = torch.zeros_like(scores[0]), torch.zeros_like(scores[0])
-    for values, frame, unit in zip(scores, frames, units, strict=True):
-        rows, columns = (side_matrix(_side(values, frame, axis), target[axis]).to(values) for axis in (0, 1))
-        total += rows @ (values / unit) @ columns.T
-        seen += rows.sum(1)[:, None] * columns.sum(1)
+    sides = [tuple(_side(values, frame, axis) for axis in (0, 1)) for values, frame in zip(scores, frames, strict=True)]
+    return joined(scores, [[side_matrix(*pair) for pair in zip(own, sides[0], strict=True)] for own in sides], units)
+
+
+def joined(scores: Sequence[Tensor], matrices: Sequence[Sequence[Tensor]], units: Sequence[float]) -> Tensor:
+    """The mean (..., h, w) of scores (..., h_i, w_i) in their units, each brought to one grid by its two matrices."""
+    total, seen = torch.zeros(()), torch.zeros(())
+    for values, own, unit in zip(scores, matrices, units, strict=True):
+        rows, columns = (matrix.to(values) for matrix in own)
+        total = total + rows @ (values / unit) @ columns.T
+        seen = seen + rows.sum(1)[:, None] * columns.sum(1)
     return total / seen
 
 
@@ -35,19 +41,27 @@ def _side(scores: Tensor, frame: Frame, axis: int) -> Side:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # what is cached must serve every caller
 def side_matrix(source: Side, target: Side) -> Tensor:
+    """What `join_matrix` makes of sizes that are known."""
+    return join_matrix(source, target)
+
+
+def join_matrix(source: Side, target: Side) -> Tensor:
     """(target cells, source cells): linear interpolation along one side, antialiased, through the image.
 
     Rows sum to 1, or are 0 where the source does not show the centre of the target's cell.
     """
-    if source == target:
-        return torch.eye(source[0])
-    cells, inside, resized, offset = target
+    index, others, dtype = torch.arange(target[0]), torch.arange(source[0]), precision(source, target)
+    if source is target or (dtype == torch.float64 and source == target):
+        return (index[:, None] == index).float()
+    cells, inside, resized, offset = (whole(size).to(dtype) for size in target)
     step = inside / cells / resized  # from cell to cell, as a share of the image
-    centres = (torch.arange(cells, dtype=torch.float64) + 0.5) * step - offset / resized
-    cells, inside, resized, offset = source
+    centres = (index.to(dtype) + 0.5) * step - offset / resized
+    cells, inside, resized, offset = (whole(size).to(dtype) for size in source)
     centres = (centres * resized + offset) * cells / inside  # in cells of the source, from its edge
-    stretch = max(1.0, step * resized * cells / inside)
-    apart = (centres[:, None] - torch.arange(cells, dtype=torch.float64) - 0.5).abs() / stretch
+    stretch = (step * resized * cells / inside).clamp(min=1)
+    apart = (centres[:, None] - others.to(dtype) - 0.5).abs() / stretch
     weights = (1 - apart).clamp(min=0)
-    weights[(centres < 0) | (centres > cells)] = 0
+    slack = 0 if dtype == torch.float64 else 1e-4  # a centre on the very edge may seem to lie beyond it
+    shown = (centres >= -slack) & (centres <= cells + slack)
+    weights = torch.where(shown[:, None], weights, 0.0)
     return (weights / weights.sum(1, keepdim=True).clamp(min=1e-9)).float()

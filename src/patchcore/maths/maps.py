@@ -14,37 +14,49 @@ import torch
 from torch import Tensor
 
 from patchcore.maths.resize import Frame, resize_matrix
+from patchcore.maths.sizes import Size, Whole, at_least, precision, whole
 
 Upsample = Literal["bilinear", "nearest"]
 Border = Literal["mirror", "symmetric"]
 
 
-def upsample_matrix(n_in: int, n_out: int, mode: Upsample) -> Tensor:
+def upsample_matrix(n_in: Size, n_out: Size, mode: Upsample) -> Tensor:
     """(n_out, n_in), pixel centres at half integers; `nearest` takes cell floor(i * n_in / n_out)."""
     if mode == "bilinear":
         return resize_matrix(n_in, n_out, "bilinear")
-    source = (torch.arange(n_out) * n_in) // n_out
-    return torch.nn.functional.one_hot(source, n_in).float()
+    source = torch.arange(n_out) * whole(n_in) // whole(n_out)
+    return (source[:, None] == torch.arange(n_in)).float()
 
 
-def gaussian_matrix(n: int, sigma: float, border: Border) -> Tensor:
+def gaussian_matrix(n: Size, sigma: float, border: Border) -> Tensor:
     """(n, n): a Gaussian of `sigma` pixels, cut at 4 sigma (33 taps for 4) and normalised.
 
     At the border the signal is reflected: `symmetric` repeats the outermost pixel
     (d c b a | a b c d), `mirror` does not (d c b | a b c d). Reflections repeat on short signals.
     """
     if sigma == 0:
-        return torch.eye(n)
-    radius = int(4 * sigma + 0.5)
+        return upsample_matrix(n, n, "nearest")
+    radius, size, dtype = int(4 * sigma + 0.5), whole(n), precision(n)
     offsets = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
-    kernel /= kernel.sum()
-    period = max(1, 2 * n if border == "symmetric" else 2 * n - 2)
-    folded = (torch.arange(n)[:, None] + offsets) % period  # n, taps
+    kernel = (kernel / kernel.sum()).to(dtype)
     repeat = 1 if border == "symmetric" else 0
-    folded = torch.where(folded >= n, period - repeat - folded, folded)
-    matrix = torch.zeros(n, n, dtype=torch.float64)
-    return matrix.scatter_add_(1, folded, kernel.expand(n, -1)).float()
+    period = at_least(1, 2 * (size - 1 + repeat))
+    folded = (torch.arange(n)[:, None] + offsets + radius * period) % period  # n, taps
+    folded = torch.where(folded >= size, period - repeat - folded, folded)
+    return torch.zeros(n, n, dtype=dtype).scatter_add(1, folded, kernel.expand(n, -1)).float()
+
+
+def window_matrix(cells: Size, inside: Size, sigma: float, upsample: Upsample, border: Border) -> Tensor:
+    """(inside, cells): along one side, from grid cells to smoothed pixels of the window that they cover."""
+    return gaussian_matrix(inside, sigma, border) @ upsample_matrix(cells, inside, upsample)
+
+
+def image_matrix(inside: Size, resized: Size, source: Size, offset: Whole) -> Tensor:
+    """(source, inside): along one side, from pixels of the window to the image's own; NaN where it shows none."""
+    back = resize_matrix(resized, source, "bilinear").index_select(1, torch.arange(inside) - offset)
+    sums = back.sum(1, keepdim=True)
+    return torch.where(sums > 0.501, back / sums, torch.nan)
 
 
 @lru_cache(maxsize=256)
@@ -57,25 +69,11 @@ def side_matrix(
     The cells cover the `inside` pixels of the window; smoothing happens there, in window pixels.
     Source pixels that the window does not show are NaN.
     """
-    window = gaussian_matrix(inside, sigma, border) @ upsample_matrix(cells, inside, upsample)
-    back = resize_matrix(resized, source, "bilinear")[:, -offset : inside - offset]
-    shown = back.sum(1, keepdim=True)
-    return torch.where(shown > 0.501, (back / shown) @ window, torch.nan)
+    return image_matrix(inside, resized, source, offset) @ window_matrix(cells, inside, sigma, upsample, border)
 
 
 def anomaly_map(scores: Tensor, frame: Frame, *, sigma: float, upsample: Upsample, border: Border) -> Tensor:
     """Patch scores on their grid (..., h, w) -> maps (..., H, W) at the size of the source image."""
-    rows, columns = (
-        side_matrix(
-            scores.shape[axis - 2],
-            frame.inside[axis],
-            frame.resized[axis],
-            frame.source[axis],
-            frame.offset[axis],
-            sigma,
-            upsample,
-            border,
-        ).to(scores)
-        for axis in (0, 1)
-    )
+    sides = zip(scores.shape[-2:], frame.inside, frame.resized, frame.source, frame.offset, strict=True)
+    rows, columns = (side_matrix(*side, sigma, upsample, border).to(scores) for side in sides)
     return rows @ scores @ columns.T

@@ -9,32 +9,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from patchcore.maths.sizes import Size, Whole, half, precision, rounded, rounded_root, smallest, whole
+
 Kernel = Literal["bilinear", "bicubic"]
 
 _BLOCK = 32  # output rows per product: few enough to skip most zeros, enough to fill the cores
 
 
-@lru_cache(maxsize=512)
-@torch.inference_mode(False)  # what is cached must serve every caller
-def resize_matrix(n_in: int, n_out: int, kernel: Kernel) -> Tensor:
-    """The (n_out, n_in) matrix that resizes one side of an image, rows summing to 1.
+def resize_matrix(n_in: Size, n_out: Size, kernel: Kernel, start: Whole = 0, count: Size | None = None) -> Tensor:
+    """The (n_out, n_in) matrix that resizes one side of an image, rows summing to 1; of it, `count` rows from `start`.
 
     Pixel centres are at half integers. When shrinking, the kernel is stretched by the scale, which
     is what antialiasing means here; the weights are those of Pillow and of
     `torch.nn.functional.interpolate(antialias=True)` (bicubic with a = -0.5). Float32, on the CPU.
     """
-    scale = n_in / n_out
-    stretch = max(scale, 1.0)
-    centres = (torch.arange(n_out, dtype=torch.float64) + 0.5) * scale
-    pixels = torch.arange(n_in, dtype=torch.float64) + 0.5
-    x = ((pixels[None] - centres[:, None]) / stretch).abs()
+    # Distances in halves of a pixel, of one grid and the other: whole numbers, exact until they are divided.
+    n, out = whole(n_in), whole(n_out)
+    rows = torch.arange(n_out if count is None else count, dtype=torch.int64) + start
+    pixels = torch.arange(n_in, dtype=torch.int64)
+    apart = ((2 * pixels + 1)[None] * out - ((2 * rows + 1) * n)[:, None]).abs()
+    dtype = precision(n_in, n_out, start)
+    x = apart.to(dtype) / (2 * torch.maximum(n, out)).to(dtype)
     if kernel == "bilinear":
         weights = (1 - x).clamp(min=0)
     else:
@@ -45,7 +46,7 @@ def resize_matrix(n_in: int, n_out: int, kernel: Kernel) -> Tensor:
 
 
 @lru_cache(maxsize=512)
-@torch.inference_mode(False)
+@torch.inference_mode(False)  # what is cached must serve every caller
 def _bands(n_in: int, n_out: int, kernel: Kernel) -> tuple[tuple[int, int, Tensor], ...]:
     """The rows of `resize_matrix` in blocks, each cut to the columns that are not all zero."""
     bands = []
@@ -94,28 +95,19 @@ class Frame:
         return (self.inside[0] * self.inside[1]) / (self.resized[0] * self.resized[1])
 
 
-def _rounded(a: int, b: int) -> int:
-    """round(a / b), halves up, at least 1: in whole numbers, which an exported graph repeats exactly."""
-    return max(1, (2 * a + b) // (2 * b))
-
-
-def _rounded_root(a: int, b: int) -> int:
-    """round(sqrt(a / b)), halves up, at least 1."""
-    return max(1, (math.isqrt(4 * a // b) + 1) // 2)
-
-
 def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] | None, multiple: int) -> Frame:
     """The shorter side brought to `short`, then the centre cut to `crop`.
 
     Without a crop the whole image is kept at its own proportions, each side rounded to a
     `multiple` of pixels, so that the network's grid has whole cells.
     """
+    shorter = smallest(*source)
     if crop is None:
-        h, w = (_rounded(side * short, min(source) * multiple) * multiple for side in source)
+        h, w = (rounded(side * short, shorter * multiple) * multiple for side in source)
         return Frame(source, (h, w), (h, w))
     # The longer side is cut to whole pixels, as torchvision's Resize does; both families use it.
-    h, w = (short if side == min(source) else int(side * short / min(source)) for side in source)
-    return Frame(source, (h, w), crop, (-round((h - crop[0]) / 2), -round((w - crop[1]) / 2)))
+    h, w = (side * short // shorter for side in source)
+    return Frame(source, (h, w), crop, (-half(h - crop[0]), -half(w - crop[1])))
 
 
 def area_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) -> Frame:
@@ -125,7 +117,9 @@ def area_frame(source: tuple[int, int], size: tuple[int, int], multiple: int) ->
     images of other shapes keep the scale of their details, and cost the same.
     """
     area, cell = size[0] * size[1], multiple * multiple
-    h, w = (_rounded_root(area * a, b * cell) * multiple for a, b in (source, source[::-1]))
+    common = math.gcd(area, cell)  # an engine may compute in 32 bits
+    share, cells = area // common, cell // common
+    h, w = (rounded_root(share * a, cells * b) * multiple for a, b in (source, source[::-1]))
     return Frame(source, (h, w), (h, w))
 
 
@@ -135,8 +129,11 @@ def letterbox_frame(source: tuple[int, int], size: tuple[int, int], multiple: in
     Each side is rounded to a `multiple` of pixels (the cell of the network's grid), so that no
     cell holds both image and padding: padding can then be left out exactly.
     """
-    fits, side = min(zip(size, source, strict=True), key=lambda pair: Fraction(*pair))
-    h, w = (min(_rounded(a * fits, side * multiple) * multiple, b) for a, b in zip(source, size, strict=True))
+    sides = list(zip(source, size, strict=True))
+    h, w = (
+        smallest(most, *(rounded(side * fits, own * multiple) * multiple for own, fits in sides))
+        for side, most in sides
+    )
     return Frame(source, (h, w), size)
 
 

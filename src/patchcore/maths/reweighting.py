@@ -31,9 +31,21 @@ def reweighted_score(scores: Tensor, patches: Tensor, rows: Tensor, bank: Rows, 
     top = scores.argmax()
     if neighbours <= 1:
         return scores[top]
-    row = rows[top]
-    _, around = bank.nearest(bank.rows[row][None], neighbours)
-    others = around[0][around[0] != row][: neighbours - 1]  # a twin of m* may be listed before it
-    members = torch.cat([row[None], others])
-    distances = squared(bank.rows[members], patches[top]).sqrt()
-    return (1 - torch.softmax(distances, 0)[0]) * scores[top]
+    around = neighbourhoods(bank, rows[top][None], neighbours)[0]
+    return reweighted(scores[top], patches[top], bank.rows[around])
+
+
+def neighbourhoods(bank: Rows, rows: Tensor, count: int) -> Tensor:
+    """Of bank rows with these numbers (n,), each and the rows nearest to it, `count` in all: (n, count)."""
+    _, near = bank.nearest(bank.rows[rows], count)
+    own = near == rows[:, None]
+    # A twin may be listed in a row's place: then the last one is left out.
+    place = torch.where(own.any(1), own.int().argmax(1), near.shape[1] - 1)
+    others = torch.arange(near.shape[1], device=near.device) != place[:, None]
+    return torch.cat([rows[:, None], near[others].unflatten(0, (len(rows), -1))], 1)
+
+
+def reweighted(score: Tensor, patch: Tensor, around: Tensor) -> Tensor:
+    """Eq. 7 for p* (..., D) of score s* (...), from m* and the rows nearest to it (..., b, D)."""
+    distances = squared(around, patch[..., None, :]).sqrt()
+    return (1 - torch.softmax(distances, -1)[..., 0]) * score

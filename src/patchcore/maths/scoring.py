@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from patchcore.maths.reweighting import Rows, reweighted_score
+from patchcore.maths.sizes import Size, share_of
 
 __all__ = ["Distance", "ImageScore", "Rows", "image_score", "patch_scores", "reweighted_score", "top_share_score"]
 
@@ -21,7 +22,12 @@ def patch_scores(distances: Tensor, distance: Distance) -> Tensor:
 
 def top_share_score(scores: Tensor, share: float) -> Tensor:
     """The mean of the highest `share` of the patch scores (N,), at least one of them."""
-    return scores.topk(max(1, round(share * len(scores)))).values.mean()
+    return mean_of_highest(scores, share_of(len(scores), share))
+
+
+def mean_of_highest(scores: Tensor, count: Size) -> Tensor:
+    """Of scores (..., N), the mean of the `count` highest (...)."""
+    return scores.topk(count, -1).values.mean(-1)
 
 
 def image_score(

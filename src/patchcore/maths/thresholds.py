@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
 Decision = Literal["pass", "unsure", "fail"]
+DECISIONS: tuple[Decision, ...] = ("pass", "unsure", "fail")
+N = TypeVar("N", float, Tensor)
 
 
 def fit_threshold(scores: Sequence[float], false_reject_rate: float) -> tuple[float, bool]:
@@ -33,15 +35,18 @@ def needed_scores(false_reject_rate: float) -> int:
     return math.ceil(round(1 / false_reject_rate - 1, 9)) if false_reject_rate > 0 else 0
 
 
+def verdict(score: N, threshold: float) -> N:
+    """The number of the decision in `DECISIONS`, of one score or of each in a tensor (see `decide`)."""
+    return 1 + 1 * (score > threshold) - 1 * (score <= threshold)
+
+
 def decide(score: float, threshold: float) -> Decision:
     """`fail` if and only if score > threshold; `unsure` where no threshold could be set or the score is NaN."""
-    if math.isnan(threshold) or math.isnan(score):
-        return "unsure"
-    return "fail" if score > threshold else "pass"
+    return DECISIONS[int(verdict(score, threshold))]
 
 
-def normalise(score: float, threshold: float) -> float:
-    """A score on a scale where 0 is no distance at all and 0.5 is the threshold; 1 is twice it.
+def normalise(score: N, threshold: float) -> N:
+    """A score, or each in a tensor, on a scale where 0 is no distance at all and 0.5 is the threshold; 1 is twice it.
 
     Strictly increasing in the score and not clipped, so that extreme defects keep their order.
     """
