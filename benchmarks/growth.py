@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 from patchcore import Detector, Recipe
 from patchcore.maths.coreset import k_center_greedy
-from patchcore.maths.scaling import channel_scales
+from patchcore.maths.embedding import channel_scales
 from patchcore.memory.bank import Bank
 
 

@@ -10,7 +10,7 @@ import torch
 
 from patchcore import inspection, lightning
 from patchcore.lightning import v0
-from patchcore.maths import binning, coreset, embedding, maps, scoring, softmax_score
+from patchcore.maths import coreset, embedding, maps, scoring, softmax_score
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank
@@ -60,7 +60,7 @@ def eq7():
 
 
 def binned():
-    stack = binning.unfold(TAPS["blocks.2"], 3, 1).transpose(1, 2).unflatten(2, (6, 3, 3))
+    stack = embedding.unfold(TAPS["blocks.2"], 3, 1).transpose(1, 2).unflatten(2, (6, 3, 3))
     return stack.flatten(0, 1)
 
 
@@ -132,15 +132,15 @@ TABLE = {
     # patchcore-inspection
     "PatchMaker.patchify": (
         lambda: inspection.PatchMaker(3, 1).patchify(TAPS["blocks.2"]).flatten(2).transpose(1, 2),
-        lambda: binning.unfold(TAPS["blocks.2"], 3, 1),
+        lambda: embedding.unfold(TAPS["blocks.2"], 3, 1),
     ),
     "Preprocessing": (
         lambda: inspection.Preprocessing([6], 16)([binned()]),
-        lambda: binning.average_bins(binned().flatten(1), 16)[:, None],
+        lambda: embedding.average_bins(binned().flatten(1), 16)[:, None],
     ),
     "Aggregator": (
         lambda: inspection.Aggregator(7)(PATCHES.view(60, 2, 10)),
-        lambda: binning.average_bins(PATCHES, 7),
+        lambda: embedding.average_bins(PATCHES, 7),
     ),
     "NearestNeighbourScorer.predict": (
         lambda: scorer().predict([PATCHES.numpy()])[:2],

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 from scipy.spatial.distance import cdist
 
 from patchcore import BackboneError, NotFittedError, UsageError, WeightsError
-from patchcore.backbones.registry import offline_model
+from patchcore.backbones.weight_files import offline_model
 from patchcore.lightning import PatchcoreModel
 
 LAYERS = ("blocks.2", "blocks.4")

@@ -4,8 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore.maths.axes import best_axes, principal_axes
-from patchcore.maths.neighbours import Points
+from patchcore.maths.neighbours import Points, best_axes, principal_axes
 
 
 def normal(n, d, seed=0):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchcore.maths.exposure import FLOOR, LEVEL, SPREAD, even
+from patchcore.maths.resize import FLOOR, LEVEL, SPREAD, even
 
 
 def images(seed=0, shape=(3, 17, 23)):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from patchcore.maths.scaling import channel_scales, score_unit, spread_unit
+from patchcore.maths.embedding import channel_scales
+from patchcore.maths.joining import score_unit, spread_unit
 
 
 def features(*shape, seed=0):

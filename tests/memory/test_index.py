@@ -8,8 +8,7 @@ import torch
 
 from patchcore import Detector, MissingExtraError, Recipe, UsageError
 from patchcore.maths.neighbours import Points, nearest
-from patchcore.memory.bank import Bank
-from patchcore.memory.index import IvfPq
+from patchcore.memory.bank import Bank, IvfPq
 
 faiss = pytest.importorskip("faiss")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,7 @@ from torch import Tensor
 
 from patchcore.data import layouts
 from patchcore.data.images import ImageLike
-from patchcore.data.layouts import folder
-from patchcore.data.sample import Dataset, Sample, uniform
+from patchcore.data.sample import GOOD, Dataset, Sample, folders_in, holds_good, images_in, uniform
 from patchcore.errors import DataError, UsageError, counted
 
 Images: TypeAlias = "ImageLike | Dataset | Iterable[object]"
@@ -90,7 +90,53 @@ def _read(path: Path, layout: layouts.Layout | None, learning: bool) -> Dataset:
             f"{path} holds {counted(len(within), 'category', 'categories')} ({names}); "
             f"give one of them, for example {within[0].path}."
         )
-    return folder.read(path, all_good=learning)
+    return _folder(path, learning)
+
+
+def _folder(path: Path, all_good: bool) -> Dataset:
+    """The images of a folder and its sub-folders; as good ones, unless nobody says so.
+
+    Errors: DataError if there are none, or not all of them can be good.
+    """
+    found = images_in(path, recursive=True)
+    names = [one.relative_to(path) for one in found]
+    if not all_good:
+        where, kind = counted(len(found), "image"), None
+    else:
+        where, kind = f"{_where(path, names)} taken as good", GOOD
+    samples = [Sample(name.as_posix(), one, kind) for name, one in zip(names, found, strict=True)]
+    return Dataset(f"folder, {where}", samples)
+
+
+def _where(root: Path, images: list[Path]) -> str:
+    """How many images there are, and in which sub-folders. DataError if not all of them can be good ones."""
+    places: dict[Path, Counter[str]] = {}  # folder: how many in each of its sub-folders; "": in none of them
+    for image in images:
+        parts = (*image.parts[:-1], "")
+        for depth, part in enumerate(parts):
+            places.setdefault(root.joinpath(*parts[:depth]), Counter())[part] += 1
+    for folder, found in places.items():
+        if any(map(holds_good, folder.relative_to(root).parts)):  # good, whatever its own sub-folders are called
+            continue
+        good = [one for one in folders_in(folder) if holds_good(one.name)]  # also a link, which is not followed
+        if good and not all(map(holds_good, found)):
+            kinds = _some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
+            whole = f", or {folder.parent}, the dataset that holds it" * bool(layouts.layout_of(folder.parent))
+            raise DataError(
+                f"{folder} has a sub-folder {good[0].name}, and other images beside it ({kinds}): they cannot all be "
+                f"taken as good. Give the good ones alone, {good[0]}{whole}."
+            )
+    direct = places[root].pop("", 0)
+    total, within = counted(len(images), "image"), places[root]
+    if not within:
+        return total
+    names = f"{counted(len(within), 'sub-folder')} ({_some(within)})"
+    return f"{total}, {len(images) - direct} of them in {names}," if direct else f"{total} in {names}"
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:most] + ["..."] * (len(names) > most))
 
 
 def _unpack(images: Iterable[object]) -> Iterator[Sample]:

@@ -17,8 +17,7 @@ from patchcore.export.frames import Side, join_matrix, side_matrix, window_matri
 from patchcore.export.members import Embedding
 from patchcore.export.search import Search
 from patchcore.maths import joining
-from patchcore.maths.reweighting import neighbourhoods, reweighted
-from patchcore.maths.scoring import mean_of_highest
+from patchcore.maths.scoring import mean_of_highest, neighbourhoods, reweighted
 from patchcore.maths.sizes import share_of, whole
 from patchcore.maths.thresholds import normalise, verdict
 from patchcore.memory.bank import Bank

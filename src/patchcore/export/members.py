@@ -9,14 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchcore.backbones import Extractor
-from patchcore.backbones.folding import folded
+from patchcore.backbones.engines import folded
 from patchcore.errors import UsageError
 from patchcore.export.frames import Side, sides_of
 from patchcore.export.network import Taps
 from patchcore.maths import tiling
-from patchcore.maths.binning import average_bins
-from patchcore.maths.embedding import pool_mean, resampled
-from patchcore.maths.exposure import even
+from patchcore.maths.embedding import average_bins, pool_mean, resampled
+from patchcore.maths.resize import even
 from patchcore.memory.bank import Bank
 from patchcore.pipeline.embed import Embedder
 

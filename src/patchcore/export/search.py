@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.errors import UsageError
-from patchcore.maths.neighbours import Points
-from patchcore.maths.precision import rounding
+from patchcore.maths.neighbours import Points, rounding
 from patchcore.memory.bank import Bank
 from patchcore.recipe.fields import Recipe
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.errors import UsageError
-from patchcore.maths.binning import average_bins
+from patchcore.maths.embedding import average_bins
 
 
 class MeanMapper(nn.Module):

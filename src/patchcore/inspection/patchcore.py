@@ -23,7 +23,7 @@ from patchcore.inspection.parameters import Parameters
 from patchcore.inspection.sampler import IdentitySampler
 from patchcore.inspection.scorer import NearestNeighbourScorer
 from patchcore.inspection.segmentor import RescaleSegmentor
-from patchcore.maths import binning
+from patchcore.maths import embedding
 from patchcore.maths.embedding import align, embed, patches_of
 from patchcore.memory.patches import PatchStore, spill_limit
 
@@ -49,14 +49,14 @@ class PatchMaker:
         """
         if features.ndim != 4:
             raise UsageError(f"features has shape {tuple(features.shape)}; expected (B, C, h, w).")
-        unfolded = binning.unfold(features, self.patchsize, self.stride)
+        unfolded = embedding.unfold(features, self.patchsize, self.stride)
         shape = (features.shape[1], self.patchsize, self.patchsize)
         patches = unfolded.transpose(1, 2).unflatten(2, shape)
         return (patches, list(self.grid(features))) if return_spatial_info else patches
 
     def grid(self, features: Tensor) -> tuple[int, int]:
         """The (rows, columns) of the patches of (B, C, h, w)."""
-        return binning.grid_of((features.shape[2], features.shape[3]), self.patchsize, self.stride)
+        return embedding.grid_of((features.shape[2], features.shape[3]), self.patchsize, self.stride)
 
     def unpatch_scores(self, x: Any, batchsize: int) -> Any:
         """(B * patches, ...) -> (B, patches, ...), NumPy or torch."""

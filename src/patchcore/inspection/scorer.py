@@ -15,7 +15,7 @@ from torch import Tensor
 from patchcore.errors import StoreError, UsageError
 from patchcore.inspection.neighbours import ExactNN, FaissNN, NearestNeighbours
 from patchcore.maths import scoring
-from patchcore.maths.binning import average_bins
+from patchcore.maths.embedding import average_bins
 from patchcore.model import store
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from patchcore.errors import UsageError
-from patchcore.maths.neighbours import Points, near_pairs, squared
-from patchcore.maths.precision import rounding
+from patchcore.maths.neighbours import Points, near_pairs, rounding, squared
 
 Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]

@@ -1,15 +1,36 @@
-"""From the taps of a backbone to one embedding: pool neighbourhoods, align grids, merge."""
+"""From the taps of a backbone to one embedding: pool neighbourhoods, average into bins, align grids, merge."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from patchcore.maths.binning import bin_channels, grid_of, unfold
+
+def grid_of(size: tuple[int, int], patch_size: int, stride: int) -> tuple[int, int]:
+    """The (rows, columns) of neighbourhoods on a map of (h, w) cells, zero-padded by half a neighbourhood."""
+    padding = (patch_size - 1) // 2
+    h, w = ((side + 2 * padding - patch_size) // stride + 1 for side in size)
+    return h, w
+
+
+def unfold(features: Tensor, patch_size: int, stride: int) -> Tensor:
+    """(B, C, h, w) -> (B, C*p*p, h'*w'): the zero-padded neighbourhood of each cell, channel by channel."""
+    return F.unfold(features, patch_size, padding=(patch_size - 1) // 2, stride=stride)
+
+
+def average_bins(values: Tensor, bins: int) -> Tensor:
+    """(N, L) -> (N, bins): each row cut into parts of equal length, which may share an element, and averaged."""
+    return F.adaptive_avg_pool1d(values[None], bins)[0]
+
+
+def bin_channels(values: Tensor, bins: int) -> Tensor:
+    """The same over the channels: (B, C, N) -> (B, bins, N)."""
+    return F.adaptive_avg_pool1d(values.transpose(1, 2), bins).transpose(1, 2)
+
 
 Pool = Literal["mean", "bins"]
 Merge = Literal["concat", "bins"]
@@ -81,3 +102,21 @@ def embed(
 def patches_of(embedding: Tensor) -> Tensor:
     """(B, D, h, w) -> (B*h*w, D): image by image, row by row."""
     return embedding.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def channel_scales(blocks: Iterable[Tensor]) -> Tensor:
+    """One over the standard deviation of each of the D values over patches: (D,), float32.
+
+    The patches come in blocks (n, D); in one pass, in float64, by merging the blocks' moments. A
+    value that hardly varies is not blown up: deviations count as at least 1 % of the largest.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for block in blocks:
+        values = block.double()
+        own, n = values.mean(0), len(values)
+        squares = squares + (values - own).square().sum(0) + (own - mean).square() * (count * n / (count + n))
+        mean = mean + (own - mean) * (n / (count + n))
+        count += n
+    deviation = (squares / count).sqrt()
+    floor = 0.01 * deviation.max()
+    return (1 / deviation.clamp(min=floor if floor > 0 else 1.0)).float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import torch
@@ -65,3 +65,20 @@ def join_matrix(source: Side, target: Side) -> Tensor:
     shown = (centres >= -slack) & (centres <= cells + slack)
     weights = torch.where(shown[:, None], weights, 0.0)
     return (weights / weights.sum(1, keepdim=True).clamp(min=1e-9)).float()
+
+
+def score_unit(scores: Iterable[Tensor]) -> float:
+    """What one stands for when scores of several banks are joined: the standard deviation of these.
+
+    `scores`: patch scores, of any shape, of good images that the bank has not seen. Their mean is
+    left where it is: it would move all joined scores alike, and 0 is to stay no distance at all.
+    """
+    values = torch.cat([one.flatten() for one in scores]).double()
+    deviation = float(values.std(correction=0))
+    return deviation if deviation > 0 else float(values.mean()) or 1.0
+
+
+def spread_unit(rows: Tensor, squared: bool) -> float:
+    """The same without such images, much coarser: how far bank rows (M, D) are from their mean."""
+    length = (rows - rows.mean(0)).norm(dim=1).square().mean()
+    return float(length if squared else length.sqrt()) or 1.0

@@ -11,14 +11,88 @@ coordinate. The plain search is the case of all axes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from patchcore.maths.axes import TWO_STAGES, best_axes, principal_axes
-from patchcore.maths.precision import fastest_number, rounding
+
+def fastest_number(device: torch.device) -> torch.dtype:
+    """bfloat16 on a processor that multiplies in it, else float32."""
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return torch.bfloat16 if known.get("avx512_bf16") or known.get("amx_bf16") else torch.float32
+
+
+def rounding(terms: int) -> float:
+    """The relative error of a squared distance that comes from a float32 product of so many terms.
+
+    A dot product of n terms is off by at most n units in the last place of |a||b|, in any order of
+    summation; a squared distance needs three of them, and some steps before. The unit is larger
+    where the caller has allowed float32 products in fewer bits.
+    """
+    return 2.0 * (terms + 8) * 2.0 ** -_bits()
+
+
+def _bits() -> int:
+    """How many bits of a float32 the products keep."""
+    try:
+        return {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
+    except RuntimeError:  # set for some kind of device on its own, which torch does not put into one word
+        cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+        return min({"tf32": 11, "bf16": 8}.get(p, 24) for p in (cpu, torch.backends.cuda.matmul.fp32_precision))
+
+
+TWO_STAGES = 512  # values of a point from which a second bound, along all axes, saves measuring
+_NUMBERS = (16, 24, 32, 48, 64, 96, 128)  # of axes to choose from
+
+
+def principal_axes(centred: Tensor, n: int = max(_NUMBERS)) -> Tensor:
+    """About the first n principal axes of centred points (M, D), as orthonormal columns (D, n).
+
+    Subspace iteration on a few thousand of the points: any axes give true bounds, so there is no
+    need for more.
+    """
+    some = centred[:: -(-len(centred) // 4096)]
+    covariance = some.T @ some
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.randn(len(covariance), min(n + 8, len(covariance)), generator=generator).to(some)
+    for _ in range(4):
+        axes = torch.linalg.qr(covariance @ axes).Q
+    return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
+
+
+def best_axes(
+    centred: Tensor, vectors: Tensor, share: float = 0.0, number: torch.dtype = torch.float32, margin: float = 1.0
+) -> int:
+    """How many of the axes (D, a) make the cheapest search among centred points (M, D); 0 is plain.
+
+    By a count of the work, not by a clock, so that one machine always decides the same: on some of
+    the points, the pairs that bounds would leave to measure, if the answer were at `margin` times the
+    squared distance of their nearest other point (at 1 time where a second bound takes what the first
+    leaves). `share` of the squared lengths is the slack of a bound, and `number` what it is multiplied
+    in. The weights of the parts are measured figures.
+    """
+    m, d = centred.shape
+    sample = centred[:: -(-m // 64)]
+    own = torch.arange(len(sample), device=centred.device)
+    apart = torch.cdist(sample, centred)
+    apart[own, own * -(-m // 64)] = torch.inf
+    limits = (margin if d < TWO_STAGES else 1.0) * apart.amin(1).square()[:, None]
+    short, full = sample @ vectors, centred @ vectors
+    costs = {0: m * (d + 8.0)}
+    for n in [n for n in _NUMBERS if n < d]:
+        a, b = (
+            torch.cat([s[:, :n], (x.square().sum(1) - s[:, :n].square().sum(1)).clamp(min=0).sqrt()[:, None]], 1)
+            for x, s in ((sample, short), (centred, full))
+        )
+        bounds = torch.cdist(a, b).square() - share * (a.square().sum(1)[:, None] + b.square().sum(1))
+        left = float((bounds <= limits).sum(1).double().mean())
+        dear = d if d < TWO_STAGES else vectors.shape[1]
+        costs[n] = m * (n * (0.25 if number == torch.bfloat16 else 1) + 9) + n * d + left * 100 * (dear + 100)
+    return min(costs, key=costs.__getitem__)
+
 
 _CELLS = 1 << 21  # bounds at a time: 8 MB stay in the cache
 _GROUP = 64  # points whose lowest bound stands for all of them

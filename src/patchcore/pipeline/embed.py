@@ -18,8 +18,7 @@ from patchcore.errors import RecipeError, UsageError
 from patchcore.maths import resize
 from patchcore.maths.augmentation import Augmentation, augmented
 from patchcore.maths.embedding import embed, patches_of
-from patchcore.maths.exposure import even
-from patchcore.maths.resize import Frame
+from patchcore.maths.resize import Frame, even
 from patchcore.pipeline.workers import Loaded
 from patchcore.recipe.fields import Recipe, sides
 

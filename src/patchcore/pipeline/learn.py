@@ -16,10 +16,10 @@ from patchcore.data.resolve import relative
 from patchcore.data.sample import Sample
 from patchcore.errors import DataError
 from patchcore.maths import coreset
+from patchcore.maths.embedding import channel_scales
+from patchcore.maths.joining import score_unit, spread_unit
 from patchcore.maths.resize import Frame
-from patchcore.maths.scaling import channel_scales, score_unit, spread_unit
-from patchcore.memory import index
-from patchcore.memory.bank import Bank
+from patchcore.memory.bank import Bank, check_ivf_pq
 from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder, Grid, Patches
@@ -130,7 +130,7 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
         rows = rows.to(device)
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
     if recipe.search == "ivf_pq":  # refused before the work, not by the first search
-        index.check(len(rows) if recipe.coreset == "identity" else n_rows)
+        check_ivf_pq(len(rows) if recipe.coreset == "identity" else n_rows)
     with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
         chosen = coreset.select(
             rows,
