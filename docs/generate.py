@@ -187,7 +187,10 @@ def datasets() -> str:
     """The page of the datasets, from what their readers say of themselves."""
     from patchcore.data import layouts
 
-    parts = [HEAD, f"# Datasets\n\n{inspect.getdoc(layouts)}\n\n`patchcore datasets` prints what follows.\n"]
+    parts = [
+        HEAD,
+        f"# Datasets\n\n{( 'datasets.head.md').read_text('utf-8').strip()}\n\n`patchcore datasets` prints what follows.\n",
+    ]
     for about, _ in layouts.datasets():
         folders = "\n".join(about.tree.split(", "))
         parts.append(

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from patchcore import draw
+from patchcore.cli import sheet
 
 GREY = np.full((60, 80, 3), 120, np.uint8)
 
@@ -121,8 +122,8 @@ def test_every_depth_is_shown_in_8_bit_rgb(pixels, value_range, expected):
 
 def test_a_sheet_holds_every_image_in_rows():
     images = [(f"image {n}", Image.new("RGB", (100, 50), (0, 0, 255))) for n in range(5)]
-    one_row = draw.sheet(images[:3], 3, tile=100)
-    two_rows = draw.sheet(images, 3, tile=100)
+    one_row = sheet.sheet(images[:3], 3, tile=100)
+    two_rows = sheet.sheet(images, 3, tile=100)
     assert one_row.width == two_rows.width > 300
     assert two_rows.height > one_row.height + 100
     blue = (np.asarray(two_rows) == (0, 0, 255)).all(-1)
@@ -132,7 +133,7 @@ def test_a_sheet_holds_every_image_in_rows():
 
 
 def test_the_legend_has_the_overlay_s_colours_and_marks_the_threshold():
-    shown = np.asarray(draw.legend())
+    shown = np.asarray(sheet._legend())
     width = shown.shape[1]
     grey = np.full((shown.shape[0], width, 3), 150, np.uint8)
     for share in (0.5, 0.9, 1.5, 1.9):
@@ -147,8 +148,8 @@ def test_the_legend_has_the_overlay_s_colours_and_marks_the_threshold():
 
 def test_a_sheet_with_heat_has_the_legend_above_the_images():
     images = [("", Image.new("RGB", (100, 100), (0, 0, 255)))] * 4
-    page, plain = (np.asarray(draw.sheet(images, 4, tile=100, heat=heat)) for heat in (True, False))
-    legend = np.asarray(draw.legend())
+    page, plain = (np.asarray(sheet.sheet(images, 4, tile=100, legend=heat)) for heat in (True, False))
+    legend = np.asarray(sheet._legend())
     top = next(row for row in range(60) if np.array_equal(page[row : row + 34, 10 : 10 + legend.shape[1]], legend))
     blue = np.flatnonzero((page == (0, 0, 255)).all(-1).any(1))
     assert top + 34 <= blue[0]
@@ -157,12 +158,12 @@ def test_a_sheet_with_heat_has_the_legend_above_the_images():
 
 def test_a_sheet_with_a_title_is_higher():
     images = [("", Image.new("RGB", (100, 100)))]
-    assert draw.sheet(images, 1, title="Nuts").height > draw.sheet(images, 1).height
+    assert sheet.sheet(images, 1, title="Nuts").height > sheet.sheet(images, 1).height
 
 
 def test_a_sheet_shrinks_large_images_and_leaves_them_unchanged_themselves():
     large = Image.new("RGB", (1000, 500), (255, 0, 0))
-    page = draw.sheet([("", large)], 1, tile=100)
+    page = sheet.sheet([("", large)], 1, tile=100)
     assert page.width < 200
     assert (np.asarray(page) == (255, 0, 0)).all(-1).sum() == 100 * 50
     assert large.size == (1000, 500)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from patchcore import inspection, lightning
+from patchcore.inspection import sampler
 from patchcore.lightning import v0
 from patchcore.maths import coreset, embedding, maps, scoring, softmax_score
 from patchcore.maths.neighbours import Points, nearest
@@ -152,7 +153,7 @@ TABLE = {
     ),
     "GreedyCoresetSampler": (
         lambda: inspection.GreedyCoresetSampler(0.1, "cpu", 8).run(ROWS),
-        lambda: greedy(coreset.farthest_from_mean),
+        lambda: greedy(sampler.farthest_from_mean),
     ),
     "ApproximateGreedyCoresetSampler": (
         lambda: inspection.ApproximateGreedyCoresetSampler(0.1, "cpu", 10, 8).run(ROWS),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from patchcore import Detector
 from patchcore.errors import MissingExtraError, SignatureError, StoreError, UsageError
-from patchcore.model import signing
+from patchcore.model import signature, signing
 
 # RFC 8032, section 7.1, test 1.
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -78,15 +78,15 @@ def test_signing_changes_nothing_in_the_file(signed, model_file):
 
 
 def test_a_signature_is_the_same_every_time(signed, keys):
-    first = signing.signature_of(signed).read_bytes()
+    first = signature.signature_of(signed).read_bytes()
     signing.sign(signed, keys / "private.pem")
-    assert signing.signature_of(signed).read_bytes() == first
+    assert signature.signature_of(signed).read_bytes() == first
     assert json.loads(first)["public_key"] == PUBLIC
 
 
 def test_the_signature_is_that_of_the_documented_bytes(signed):
     # docs/decisions/0011-signatures.md, with sha256sum and without a line of ours.
-    document = json.loads(signing.signature_of(signed).read_text())
+    document = json.loads(signature.signature_of(signed).read_text())
     digest = subprocess.run(["sha256sum", signed], capture_output=True, text=True, check=True).stdout.split()[0]
     message = f'{{"files":{{".":"{digest}"}},"patchcore":1}}'.encode()
     key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(PUBLIC))
@@ -95,13 +95,13 @@ def test_the_signature_is_that_of_the_documented_bytes(signed):
 
 def test_a_file_may_be_renamed_with_its_signature(signed, keys):
     moved = signed.with_name("bolts.patchcore")
-    signing.signature_of(signed).rename(signing.signature_of(moved))
+    signature.signature_of(signed).rename(signature.signature_of(moved))
     signed.rename(moved)
-    signing.check(moved, keys / "public.pem")
+    signature.check(moved, keys / "public.pem")
 
 
 def test_a_folder_may_be_moved(export, keys):
-    signing.check(export.rename(export.with_name("elsewhere")), keys / "public.pem")
+    signature.check(export.rename(export.with_name("elsewhere")), keys / "public.pem")
 
 
 # ---- what is detected
@@ -116,7 +116,7 @@ def test_one_changed_bit_anywhere_is_detected(place, bit, tmp_path_factory, keys
     data[place % len(data)] ^= 1 << bit
     path.write_bytes(data)
     with pytest.raises(SignatureError, match=r"m: changed after signing\. Copy it again"):
-        signing.check(path, keys / "public.pem")
+        signature.check(path, keys / "public.pem")
 
 
 @pytest.mark.parametrize("where", [0.0, 0.001, 0.5, 0.999])
@@ -145,25 +145,25 @@ def test_a_model_altered_with_its_own_hash_made_right_is_detected(signed, keys, 
 
 def test_an_altered_list_of_hashes_is_detected(signed, keys):
     signed.write_bytes(b"other")
-    signature = signing.signature_of(signed)
+    signature = signature.signature_of(signed)
     document = json.loads(signature.read_text())
-    document["files"] = {".": signing._sha256(signed)}
+    document["files"] = {".": signature._sha256(signed)}
     signature.write_text(json.dumps(document))
     with pytest.raises(SignatureError, match=r"\.sig: not a signature by the key that it names: it was altered"):
-        signing.check(signed, keys / "public.pem")
+        signature.check(signed, keys / "public.pem")
 
 
 def test_a_signature_by_another_key_is_none(signed, keys):
     with pytest.raises(SignatureError, match=rf"signed with another key \(its public half is {PUBLIC[:16]}"):
-        signing.check(signed, keys / "other_public.pem")
+        signature.check(signed, keys / "other_public.pem")
 
 
 def test_a_signature_that_only_claims_to_be_by_the_key_is_none(signed, keys):
     signing.sign(signed, keys / "other_private.pem")
-    signature = signing.signature_of(signed)
+    signature = signature.signature_of(signed)
     signature.write_text(json.dumps({**json.loads(signature.read_text()), "public_key": PUBLIC}))
     with pytest.raises(SignatureError, match="not a signature by the key that it names"):
-        signing.check(signed, keys / "public.pem")
+        signature.check(signed, keys / "public.pem")
 
 
 def test_a_file_without_a_signature_says_so(model_file, keys):
@@ -173,7 +173,7 @@ def test_a_file_without_a_signature_says_so(model_file, keys):
 
 def test_a_file_that_is_not_there_says_so(keys, tmp_path):
     with pytest.raises(SignatureError, match=r"gone: no such file"):
-        signing.check(tmp_path / "gone", keys / "public.pem")
+        signature.check(tmp_path / "gone", keys / "public.pem")
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_a_file_that_is_not_there_says_so(keys, tmp_path):
      '{"files": {}, "public_key": "", "signature": "xyz"}', '{"files": {}, "public_key": "", "signature": 3}'],
 )  # fmt: skip
 def test_a_damaged_signature_says_so(signed, keys, text):
-    signing.signature_of(signed).write_bytes(text.encode("utf-8", "surrogatepass"))
+    signature.signature_of(signed).write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(SignatureError, match=r"nuts\.patchcore\.sig: not a signature, or a damaged one"):
-        signing.check(signed, keys / "public.pem")
+        signature.check(signed, keys / "public.pem")
 
 
 def test_it_is_a_store_error():
@@ -205,19 +205,19 @@ def test_it_is_a_store_error():
     ],
 )
 def test_what_happened_to_a_folder_is_said_with_the_file(export, keys, change, message):
-    signing.check(export, keys / "public.pem")
+    signature.check(export, keys / "public.pem")
     change(export)
     with pytest.raises(SignatureError, match=message):
-        signing.check(export, keys / "public.pem")
+        signature.check(export, keys / "public.pem")
 
 
 def test_a_file_is_not_taken_for_a_folder_of_one(export, keys, tmp_path):
     # The signature of a folder, beside a file with the contents of one of its files.
     path = tmp_path / "m"
     path.write_bytes(b"graph")
-    shutil.copy(signing.signature_of(export), signing.signature_of(path))
+    shutil.copy(signature.signature_of(export), signature.signature_of(path))
     with pytest.raises(SignatureError):
-        signing.check(path, keys / "public.pem")
+        signature.check(path, keys / "public.pem")
 
 
 # ---- keys
@@ -234,7 +234,7 @@ OF_KEYS = {
 def test_what_is_no_key_says_what_is_and_how_to_make_it(kind, signed, tmp_path):
     key, message = OF_KEYS[kind]
     path = tmp_path / "key.pem"
-    for use, pem in ((signing.sign, private_pem), (signing.check, public_pem)):
+    for use, pem in ((signing.sign, private_pem), (signature.check, public_pem)):
         path.write_bytes(key if isinstance(key, bytes) else pem(key))
         with pytest.raises(UsageError, match=rf"key\.pem: .*{message} (private|public) key in PEM\. .*openssl genpkey"):
             use(signed, path)
@@ -244,11 +244,11 @@ def test_the_halves_of_a_pair_are_not_mixed_up(signed, keys):
     with pytest.raises(UsageError, match="a public key; expected an Ed25519 private key"):
         signing.sign(signed, keys / "public.pem")
     with pytest.raises(UsageError, match="a private key; expected an Ed25519 public key"):
-        signing.check(signed, keys / "private.pem")
+        signature.check(signed, keys / "private.pem")
 
 
 def test_a_key_that_is_not_there_says_how_to_make_one(signed, tmp_path):
-    for use in (signing.sign, signing.check):
+    for use in (signing.sign, signature.check):
         with pytest.raises(UsageError, match=r"gone\.pem: the key cannot be read \(No such file.*openssl genpkey"):
             use(signed, tmp_path / "gone.pem")
 
@@ -257,18 +257,18 @@ def test_a_passphrase_comes_from_the_environment(signed, keys, tmp_path, monkeyp
     key = ed25519.Ed25519PrivateKey.from_private_bytes(SECRET)
     path = tmp_path / "locked.pem"
     path.write_bytes(private_pem(key, serialization.BestAvailableEncryption("Tür 7".encode())))
-    expected = signing.signature_of(signed).read_bytes()
-    signing.signature_of(signed).unlink()
+    expected = signature.signature_of(signed).read_bytes()
+    signature.signature_of(signed).unlink()
     monkeypatch.delenv("PATCHCORE_PASSPHRASE", raising=False)
     with pytest.raises(UsageError, match=r"with a passphrase\. Put it into the environment variable PATCHCORE_PASS"):
         signing.sign(signed, path)
     monkeypatch.setenv("PATCHCORE_PASSPHRASE", "wrong")
     with pytest.raises(UsageError, match="does not open this private key"):
         signing.sign(signed, path)
-    assert not signing.signature_of(signed).exists()
+    assert not signature.signature_of(signed).exists()
     monkeypatch.setenv("PATCHCORE_PASSPHRASE", "Tür 7")
     signing.sign(signed, path)
-    assert signing.signature_of(signed).read_bytes() == expected
+    assert signature.signature_of(signed).read_bytes() == expected
     signing.sign(signed, keys / "private.pem")  # one without a passphrase does not mind
 
 
@@ -279,19 +279,19 @@ def test_keys_that_openssl_makes_work(signed, tmp_path):
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
     subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
     signing.sign(signed, private)
-    signing.check(signed, public)
+    signature.check(signed, public)
 
 
 def test_without_the_library_the_extra_is_named(signed, keys, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
-    for use, key in ((signing.sign, "private.pem"), (signing.check, "public.pem")):
+    for use, key in ((signing.sign, "private.pem"), (signature.check, "public.pem")):
         with pytest.raises(MissingExtraError, match=r"'cryptography'.*pip install 'patchcore\[sign\]'"):
             use(signed, keys / key)
 
 
 def test_checking_a_signature_loads_neither_torch_nor_safetensors(signed, keys):
     code = (
-        "import sys; from patchcore import signing; signing.check(*sys.argv[1:]); "
+        "import sys; from patchcore import signing; signature.check(*sys.argv[1:]); "
         "assert not {'torch', 'safetensors', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, signed, keys / "public.pem"], check=True)

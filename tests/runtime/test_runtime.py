@@ -18,7 +18,7 @@ from PIL import Image
 
 import patchcore
 from patchcore.cli import main
-from patchcore.model import signing
+from patchcore.model import signature
 
 FORMATS = ("onnx", "openvino")
 ROOT = Path(patchcore_runtime.__file__).parent
@@ -138,7 +138,7 @@ def test_the_vectors_agree_here(exported_onnx, exported_openvino):
 def rehashed(folder):
     """Make the list of hashes right again, as somebody would who alters both."""
     names = [line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
-    lines = [f"{signing._sha256(folder / name)}  {name}\n" for name in names if (folder / name).exists()]
+    lines = [f"{signature._sha256(folder / name)}  {name}\n" for name in names if (folder / name).exists()]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
@@ -241,7 +241,7 @@ def test_a_graph_outside_the_folder_is_refused(folder):
     shutil.copy(folder / "model.onnx", folder.parent / "other.onnx")
     altered(folder, graph="../other.onnx")
     with (folder / "SHA256SUMS").open("a") as file:
-        file.write(f"{signing._sha256(folder.parent / 'other.onnx')}  ../other.onnx\n")
+        file.write(f"{signature._sha256(folder.parent / 'other.onnx')}  ../other.onnx\n")
     rehashed(folder)
     with pytest.raises(ExportError, match="Export again"):
         load(folder)
@@ -317,7 +317,7 @@ def test_both_packages_refuse_the_same_folders(folder, keys, spoil, key, message
     with pytest.raises(SignatureError, match=message):
         load(folder, require_signature=keys / key)
     with pytest.raises(patchcore.errors.SignatureError, match=message):
-        signing.check(folder, keys / key)
+        signature.check(folder, keys / key)
 
 
 def test_verify_checks_the_signature_first(folder, keys):
@@ -344,7 +344,7 @@ def test_a_folder_that_was_not_signed_is_refused_but_loads_without_the_demand(fo
 def test_a_list_of_hashes_made_right_again_is_detected(folder, keys):
     (folder / "model.onnx").write_bytes(b"another graph")
     signature = json.loads((folder / "signature.json").read_text())
-    signature["files"]["model.onnx"] = signing._sha256(folder / "model.onnx")
+    signature["files"]["model.onnx"] = signature._sha256(folder / "model.onnx")
     (folder / "signature.json").write_text(json.dumps(signature))
     with pytest.raises(SignatureError, match="not a signature by the key that it names"):
         load(folder, require_signature=keys / "public.pem")

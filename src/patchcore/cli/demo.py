@@ -93,9 +93,10 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
     """The clearest and the hardest cases of both kinds, each beside its heat map, which may hide what it marks."""
     from PIL import Image
 
+    from patchcore.cli.sheet import sheet
     from patchcore.data.images import read
     from patchcore.data.sample import GOOD
-    from patchcore.draw import sheet, to_uint8
+    from patchcore.draw import to_uint8
 
     good = sorted((r for s, r in results if s.kind == GOOD), key=lambda r: r.score)
     bad = sorted((r for s, r in results if s.kind != GOOD), key=lambda r: r.score)
@@ -112,7 +113,7 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
             images.append((title, plain))
             images.append((f"{result.decision}\nnormalised score {result.normalised:.2f}", result.overlay()))
     heading = "Solar cells: heat where the image differs from every good one"
-    sheet(images, 8, title=heading, tile=160, heat=True).save(path)
+    sheet(images, 8, title=heading, tile=160, legend=True).save(path)
 
 
 def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:

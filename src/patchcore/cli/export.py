@@ -100,12 +100,12 @@ def export(
     """
     from patchcore.detector import Detector
     from patchcore.export import save
-    from patchcore.model import signing
+    from patchcore.model import signature, signing
 
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
     instead = ", in the place of the export that was there" if (output / "manifest.json").is_file() else ""
-    was_signed = (output / signing.IN_FOLDER).is_file()
+    was_signed = (output / signature.IN_FOLDER).is_file()
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
     saved = save(
         detector,
@@ -158,14 +158,14 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
     """
     from patchcore import export
     from patchcore.errors import ExportError, UsageError
-    from patchcore.model import signing
+    from patchcore.model import signature
 
     if not (folder / "manifest.json").is_file():
         raise UsageError(
             f"{folder}: expected a folder that `patchcore export` has written, with a manifest.json in it."
         )
     if require_signature:
-        signing.check(folder, require_signature)
+        signature.check(folder, require_signature)
     load, run = export.load, export.verify
     import patchcore_runtime
 

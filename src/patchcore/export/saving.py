@@ -23,7 +23,7 @@ from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, T
 from patchcore.files import appearing_folder
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
-from patchcore.model.signing import IN_FOLDER
+from patchcore.model.signature import IN_FOLDER
 
 if TYPE_CHECKING:
     from patchcore_runtime import Agreement, Model

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from patchcore import draw
 from patchcore.maths.thresholds import decide
@@ -33,4 +33,19 @@ def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> N
 def add_label(prediction: NDArray[np.uint8], scores: float) -> NDArray[np.uint8]:
     """A copy of an image (H, W, 3) with its normalised score, and the verdict, in the top left corner."""
     text = f"score {scores:.2f}: {decide(scores, THRESHOLD)}"
-    return np.array(draw.labelled(Image.fromarray(prediction), text))
+    return np.array(_labelled(Image.fromarray(prediction), text))
+
+
+def _labelled(image: Image.Image, text: str) -> Image.Image:
+    """A copy of an image with a line of text in its top left corner, on white; it shrinks to fit."""
+    image = image.copy()
+    draw = ImageDraw.Draw(image)
+    size = max(10, image.height // 20)
+    font = ImageFont.load_default(size)
+    while size > 6 and draw.textlength(text, font) > 0.95 * image.width:
+        size -= 1
+        font = ImageFont.load_default(size)
+    _, _, right, bottom = draw.textbbox((size // 3, size // 5), text, font=font)
+    draw.rectangle((0, 0, right + size // 3, bottom + size // 3), fill="white")
+    draw.text((size // 3, size // 5), text, fill="black", font=font)
+    return image

@@ -86,7 +86,7 @@ class GreedyCoresetSampler(BaseSampler):
             )
 
     def _start(self, x: Tensor, seed: int) -> int | Tensor:
-        return coreset.farthest_from_mean(x)
+        return farthest_from_mean(x)
 
 
 class ApproximateGreedyCoresetSampler(GreedyCoresetSampler):
@@ -123,3 +123,13 @@ class RandomSampler(BaseSampler):
 def _at_least_one(name: str, value: int) -> None:
     if value < 1:
         raise UsageError(f"{name} is {value}; it must be at least 1.")
+
+
+def farthest_from_mean(x: Tensor) -> int:
+    """The row of x (N, D) that is farthest from the rows' mean, the lowest index on ties.
+
+    It is also the one with the largest sum of squared distances to all rows, which is N times its
+    squared distance to the mean plus the same for every row: what a full distance matrix would tell.
+    """
+    mean = torch.stack([block.double().sum(0) for block in x.split(1 << 14)]).sum(0) / len(x)
+    return int(torch.cat([(block.double() - mean).square().sum(1) for block in x.split(1 << 14)]).argmax())

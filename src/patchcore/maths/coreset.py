@@ -219,16 +219,6 @@ def mean_distances(x: Tensor, points: int, seed: int) -> Tensor:
     return torch.cat([torch.cdist(block.double(), drawn).mean(1) for block in x.split(_BLOCK)])
 
 
-def farthest_from_mean(x: Tensor) -> int:
-    """The row of x (N, D) that is farthest from the rows' mean, the lowest index on ties.
-
-    It is also the one with the largest sum of squared distances to all rows, which is N times its
-    squared distance to the mean plus the same for every row: what a full distance matrix would tell.
-    """
-    mean = torch.stack([block.double().sum(0) for block in x.split(_BLOCK)]).sum(0) / len(x)
-    return int(torch.cat([(block.double() - mean).square().sum(1) for block in x.split(_BLOCK)]).argmax())
-
-
 def select(
     x: Tensor,
     n_picks: int,

@@ -17,7 +17,7 @@ from torch import Tensor
 from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import StoreError
 from patchcore.files import appearing
-from patchcore.model import signing
+from patchcore.model import signature
 from patchcore.model.version import __version__
 
 FORMAT = 2
@@ -67,7 +67,7 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
     try:
         content = path.read_bytes()
         if key is not None:
-            signing.check(path, key, content)
+            signature.check(path, key, content)
         tensors = load(content)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file.") from None

@@ -1,23 +1,4 @@
-"""Layouts: public datasets are read as published, each by a file of this folder.
-
-`patchcore fit` and `patchcore evaluate` take one category, for example `MVTec/bottle`, `VisA/candle` or
-`BTAD/01`: the folder that contains the folders listed below. A path that holds several categories is an
-error that names them; `patchcore.data.layouts.categories` lists them, for a dataset and for a folder of
-datasets. An incomplete dataset is an error that says what was found and what was expected, so that no
-defective image is taken for a good one.
-
-Nothing is downloaded or copied: get a dataset from its page, and read its licence there. The facts below
-come from public copies of those pages, from READMEs in the archives and from the documentation of
-anomalib, as of November 2026.
-
-In a mask, a value above half of the range of the file's type is defective. If there is none, the file
-numbers kinds of defect, and every value other than 0 is defective. Pixel metrics need a mask for every
-defective image; otherwise `evaluate` gives the image metrics alone.
-
-Data of your own: a folder of good images, the MVTec AD layout (masks and even `test` may be missing;
-a mask may also be called `STEM.png`), or a CSV table with the columns `path`, `label`, `mask`, `split`
-and `part` (which part an image shows: `patchcore tune` keeps all images of one part together).
-"""
+"""Layouts: public datasets are read as published, each by a file of this folder (docs/datasets.md)."""
 
 from __future__ import annotations
 
