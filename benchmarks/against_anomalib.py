@@ -30,16 +30,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import calibrated_weights, embeddings, machine, mono_cells, seconds, summary, write_json
+from common import as_seen, calibrated_weights, embeddings, machine, mono_cells, seconds, summary, write_json
 from torch import Tensor
 
 from patchcore import Detector, Recipe
-from patchcore.backbones import build, engine
+from patchcore.backbones import build
 from patchcore.data.images import read
-from patchcore.data.resolve import samples
 from patchcore.maths.coreset import k_center_greedy, select
 from patchcore.maths.neighbours import near_pairs, nearest
 from patchcore.memory.bank import Bank
+from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder
 from patchcore.verdict.calibration import Calibration
 
@@ -114,20 +114,19 @@ class Cells:
         self.recipe = Recipe.named("lightning").replace(
             size=SIDE, resize="stretch", crop=None, backbone=name, weights=weights, ratio=SHARE, **AS_DEFAULT
         )
-        self.detector = Detector(self.recipe)
         backbone = build(name, weights, self.recipe.taps, (SIDE, SIDE))
-        self.detector.embedder = embedder = Embedder(self.recipe, backbone, self.detector.device)
+        embedder = Embedder(self.recipe, backbone, torch.device("cpu"))
         every = embeddings(embedder, self.images)
         self.patches, self.queries = every[: -NEW * 784], every[-784:].float()
         rows = self.patches[k_center_greedy(self.patches, int(SHARE * len(self.patches)))].float()
         origins = torch.zeros(len(rows), 3, dtype=torch.int32)
-        self.detector.bank = self.bank = Bank(rows, origins, torch.ones(rows.shape[1]))
-        self.detector.calibration = Calibration.fit([1.0], [1.0], 0.05)
+        self.bank = Bank(rows, origins, torch.ones(rows.shape[1]))
+        member = Member(self.recipe, backbone, self.bank)
+        self.fitted = Fitted(self.recipe, (member,), Calibration.fit([1.0], [1.0], 0.05))
         if options.peer:
             torch.save(backbone.extractor.model.state_dict(), work / "weights.pt")
-            images = [embedder._framed(sample, 10**8).images[0] for sample in samples(self.images)]
             for file, tensor in (
-                ("images", torch.stack(images)),
+                ("images", as_seen(embedder, self.images)),
                 ("embeddings", self.patches),
                 ("queries", self.queries),
                 ("bank", rows),
@@ -182,27 +181,23 @@ class Cells:
         """Time one decoded image to its score and map, with each installed engine."""
         images = [read(path, path.name, 10**8) for path in self.images[-NEW:]]
 
-        def look(image: Any) -> float:
-            result = self.detector.predict(image)
-            _ = result.map
-            return result.score
-
-        theirs = self.of_peer("image") if self.options.peer else None
-        embedder = self.detector.embedder
-        assert embedder is not None
-        torch_engine, rows = embedder.engine, []
+        theirs, rows = self.of_peer("image") if self.options.peer else None, []
         for name, precision in (("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")):
             if name == "openvino" and find_spec("openvino") is None:
                 continue
-            default = (name, precision) == ("torch", "fp32")
-            embedder.engine = torch_engine if default else engine(embedder.backbone, name, precision, embedder.device)
+            detector = Detector.of(self.fitted, device="cpu", engine=name, precision=precision)
+
+            def look(image: Any, detector: Detector = detector) -> float:
+                result = detector.predict(image)
+                _ = result.map
+                return result.score
+
             peer = (lambda: self.of_peer("image")["seconds"]) if theirs else None
             times = in_turn(self.options.rounds, lambda: timed(lambda: look(images[-1])), peer)
             rows.append({"work": f"one image, {name} {precision}", **times})
             if theirs:
                 scores = torch.tensor([look(image) for image in images])
                 rows[-1]["note"] = f"scores differ by {worst(scores, torch.tensor(theirs['scores'])):.0e}"
-        embedder.engine = torch_engine
         return rows
 
     def coreset(self) -> list[dict[str, Any]]:

@@ -48,16 +48,24 @@ def embeddings(embedder: Any, images: list[Path]) -> Any:
     """The half-precision patches of all images, (N, D)."""
     import torch
 
-    from patchcore.data.resolve import samples
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import resolve
+    from patchcore.pipeline.workers import through
 
-    stream = embedder.stream(
-        samples(images),
-        lambda one: one.patches.half(),
-        batch_size=1,
-        threads=torch.get_num_threads(),
-        max_pixels=10**8,
-    )
-    return torch.cat(list(stream))
+    def half(batch: Any) -> Any:
+        return [one.values.half() for one in embedder(batch)]
+
+    return torch.cat(list(through(half, resolve(images).samples, Reading(), None)))
+
+
+def as_seen(embedder: Any, images: list[Path]) -> Any:
+    """The images as the network sees them, (N, 3, H, W)."""
+    import torch
+
+    from patchcore.data.sample import Sample
+    from patchcore.pipeline.workers import load
+
+    return torch.stack([embedder._placed(load(Sample(path.name, path), 10**8))[0][1] for path in images])
 
 
 def calibrated_weights(name: str, side: int, folder: Path) -> Path:
@@ -68,12 +76,11 @@ def calibrated_weights(name: str, side: int, folder: Path) -> Path:
 
     from patchcore import Recipe
     from patchcore.backbones import build
-    from patchcore.data.resolve import samples
     from patchcore.pipeline.embed import Embedder
 
     recipe = Recipe(backbone=name, size=side, resize="stretch")
     embedder = Embedder(recipe, build(name, "random", recipe.taps, (side, side)), torch.device("cpu"))
-    framed = [embedder._framed(sample, 10**8) for sample in samples(mono_cells()[:32])]
+    seen = as_seen(embedder, mono_cells()[:32])
     torch.manual_seed(0)
     model = timm.create_model(name, pretrained=False)
     for module in model.modules():
@@ -81,7 +88,7 @@ def calibrated_weights(name: str, side: int, folder: Path) -> Path:
             module.momentum = None  # a plain mean over the batches
             module.reset_running_stats()
     with torch.no_grad():
-        model.train()(torch.stack([one.images[0] for one in framed]))
+        model.train()(seen)
     path = folder / f"{name}.safetensors"
     save_file(model.state_dict(), path)
     return path

@@ -94,8 +94,7 @@ def main() -> None:
             models = engines(folder(options.work, recipe, name, detector))
             test = dataset(options.data, name).test
             chosen = test[:: max(1, len(test) // options.limit)][: options.limit]
-            assert detector.bank is not None
-            row = {"recipe": recipe, "set": name, "rows": len(detector.bank.rows), "machine": machine()}
+            row = {"recipe": recipe, "set": name, "rows": detector.fitted.rows, "machine": machine()}
             row |= measure(detector, models, chosen)
             done.append(row)
             with journal.open("a", encoding="utf-8") as file:

@@ -134,11 +134,10 @@ def main() -> None:
 
 def prepare_peer(options: Any, detector: Detector, images: list[Any]) -> None:
     """Write the peer's input: weights, bank, images, and how they are resized."""
-    assert detector.embedder is not None
-    assert detector.bank is not None
-    backbone, recipe = detector.embedder.backbone, detector.recipe
+    member = detector.fitted.members[0]
+    backbone, recipe = member.backbone, detector.recipe
     torch.save(backbone.extractor.model.state_dict(), options.work / "weights.pt")
-    torch.save(detector.bank.rows, options.work / "bank.pt")
+    torch.save(member.bank.rows, options.work / "bank.pt")
     np.save(options.work / "images.npy", np.stack(images))
     about = {
         "backbone": backbone.source.architecture.removeprefix("timm:"),

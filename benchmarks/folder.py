@@ -16,7 +16,7 @@ import torch
 from common import machine, mono_cells, seconds, summary, write_json
 
 from patchcore import Detector, Recipe
-from patchcore.data.resolve import samples
+from patchcore.data.resolve import resolve
 from patchcore.pipeline.workers import in_order, load
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     cells, threads = mono_cells(), torch.get_num_threads()
     detector = Detector(Recipe.named(options.recipe), engine=options.engine).fit(cells[:240])
-    found = samples(cells[: options.images])
+    found = list(resolve(cells[: options.images]).samples)
     decoded = [one.pixels for one in in_order(lambda sample: load(sample, 10**8), found, threads)]
     work = {
         "decode": lambda: list(in_order(lambda sample: load(sample, 10**8).pixels.shape, found, threads)),

@@ -17,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accuracy import dataset
-from common import elpv_root, machine, summary, write_json
+from common import elpv_root, embeddings, machine, summary, write_json
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -118,9 +119,8 @@ def held(pid: int) -> int:
 def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
     found = dataset(data, "ELPV mono")
     detector = Detector(Recipe(ratio=0.001)).fit(found)  # for its network and its calibration
-    assert detector.embedder is not None
-    every = {"batch_size": 1, "threads": torch.get_num_threads(), "max_pixels": 10**8}
-    train = torch.cat(list(detector.embedder.stream(found.train, lambda one: one.patches.half(), **every)))
+    member = detector.fitted.members[0]
+    train = embeddings(detector.embedders[0], [sample.image for sample in found.train])
     scales = channel_scales(train.split(1 << 14))
     train = torch.cat([(block * scales).half() for block in train.split(1 << 14)])
     labels = [sample.kind != "good" for sample in found.test]
@@ -138,7 +138,7 @@ def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
             begin = time.perf_counter()
             _ = bank.points if search == "exact" else bank.lists
             build = time.perf_counter() - begin
-            detector.bank = bank
+            detector = Detector.of(replace(detector.fitted, members=(replace(member, bank=bank),)))
             results = list(detector.stream(found.test))
             alone = [detector.predict(sample.image).seconds for sample in found.test[:25]]
             scores = [result.score for result in results]

@@ -23,10 +23,11 @@ OUT = Path(__file__).parent / "reference"
 HEAD = "<!-- Written by docs/generate.py from the code: edit the docstrings, then run `make docs`. -->\n\n"
 
 API = {
-    "patchcore": ["Detector", "Recipe", "Result"],
+    "patchcore": ["Detector", "Recipe", "Result", "Reading", "Sample", "Dataset"],
     "patchcore.measure.evaluation": ["evaluate", "Evaluation"],
     "patchcore.verdict.calibration": ["Calibration"],
-    "patchcore.model.signing": ["sign", "check", "private_key", "public_key", "signature_of"],
+    "patchcore.model.signing": ["sign", "private_key"],
+    "patchcore.model.signature": ["check", "public_key", "signature_of"],
     "patchcore_runtime": ["load", "Model", "Result", "verify", "Agreement"],
     "patchcore.export": ["save", "Saved"],
     "patchcore.report": ["render", "write", "Sources"],
@@ -46,7 +47,7 @@ API = {
         "Limits",
         "Choice",
     ],
-    "patchcore.data.resolve": ["detect", "Dataset", "Sample"],
+    "patchcore.data.resolve": ["detect"],
     "patchcore.data.layouts": ["categories", "Category"],
     "patchcore.inspection": [
         "PatchCore",
@@ -187,10 +188,8 @@ def datasets() -> str:
     """The page of the datasets, from what their readers say of themselves."""
     from patchcore.data import layouts
 
-    parts = [
-        HEAD,
-        f"# Datasets\n\n{( 'datasets.head.md').read_text('utf-8').strip()}\n\n`patchcore datasets` prints what follows.\n",
-    ]
+    head = Path(__file__).with_name("datasets.head.md").read_text("utf-8").strip()
+    parts = [HEAD, f"# Datasets\n\n{head}\n\n`patchcore datasets` prints what follows.\n"]
     for about, _ in layouts.datasets():
         folders = "\n".join(about.tree.split(", "))
         parts.append(

@@ -145,10 +145,10 @@ def test_a_model_altered_with_its_own_hash_made_right_is_detected(signed, keys, 
 
 def test_an_altered_list_of_hashes_is_detected(signed, keys):
     signed.write_bytes(b"other")
-    signature = signature.signature_of(signed)
-    document = json.loads(signature.read_text())
+    place = signature.signature_of(signed)
+    document = json.loads(place.read_text())
     document["files"] = {".": signature._sha256(signed)}
-    signature.write_text(json.dumps(document))
+    place.write_text(json.dumps(document))
     with pytest.raises(SignatureError, match=r"\.sig: not a signature by the key that it names: it was altered"):
         signature.check(signed, keys / "public.pem")
 
@@ -160,8 +160,8 @@ def test_a_signature_by_another_key_is_none(signed, keys):
 
 def test_a_signature_that_only_claims_to_be_by_the_key_is_none(signed, keys):
     signing.sign(signed, keys / "other_private.pem")
-    signature = signature.signature_of(signed)
-    signature.write_text(json.dumps({**json.loads(signature.read_text()), "public_key": PUBLIC}))
+    place = signature.signature_of(signed)
+    place.write_text(json.dumps({**json.loads(place.read_text()), "public_key": PUBLIC}))
     with pytest.raises(SignatureError, match="not a signature by the key that it names"):
         signature.check(signed, keys / "public.pem")
 

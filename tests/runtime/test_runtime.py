@@ -343,9 +343,9 @@ def test_a_folder_that_was_not_signed_is_refused_but_loads_without_the_demand(fo
 
 def test_a_list_of_hashes_made_right_again_is_detected(folder, keys):
     (folder / "model.onnx").write_bytes(b"another graph")
-    signature = json.loads((folder / "signature.json").read_text())
-    signature["files"]["model.onnx"] = signature._sha256(folder / "model.onnx")
-    (folder / "signature.json").write_text(json.dumps(signature))
+    document = json.loads((folder / "signature.json").read_text())
+    document["files"]["model.onnx"] = signature._sha256(folder / "model.onnx")
+    (folder / "signature.json").write_text(json.dumps(document))
     with pytest.raises(SignatureError, match="not a signature by the key that it names"):
         load(folder, require_signature=keys / "public.pem")
 
