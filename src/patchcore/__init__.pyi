@@ -1,5 +1,12 @@
 from .data.reading import Reading as Reading
-from .data.sample import Dataset as Dataset, Sample as Sample
+from .data.resolve import (
+    Images as Images,
+    detect as detect,
+)
+from .data.sample import (
+    Dataset as Dataset,
+    Sample as Sample,
+)
 from .detector import Detector as Detector
 from .errors import (
     BackboneError as BackboneError,
@@ -10,10 +17,22 @@ from .errors import (
     NotFittedError as NotFittedError,
     PatchcoreError as PatchcoreError,
     RecipeError as RecipeError,
+    SignatureError as SignatureError,
     StoreError as StoreError,
     UsageError as UsageError,
     WeightsError as WeightsError,
 )
+from .measure.evaluation import (
+    Evaluation as Evaluation,
+    evaluate as evaluate,
+)
+from .model.fitted import (
+    Fitted as Fitted,
+    Member as Member,
+)
+from .model.signature import check_signature as check_signature
+from .model.signing import sign as sign
 from .model.version import __version__ as __version__
 from .recipe import Recipe as Recipe
 from .result import Result as Result
+from .verdict.calibration import Calibration as Calibration

@@ -97,11 +97,11 @@ def test_a_file_may_be_renamed_with_its_signature(signed, keys):
     moved = signed.with_name("bolts.patchcore")
     signature.signature_of(signed).rename(signature.signature_of(moved))
     signed.rename(moved)
-    signature.check(moved, keys / "public.pem")
+    signature.check_signature(moved, keys / "public.pem")
 
 
 def test_a_folder_may_be_moved(export, keys):
-    signature.check(export.rename(export.with_name("elsewhere")), keys / "public.pem")
+    signature.check_signature(export.rename(export.with_name("elsewhere")), keys / "public.pem")
 
 
 # ---- what is detected
@@ -116,7 +116,7 @@ def test_one_changed_bit_anywhere_is_detected(place, bit, tmp_path_factory, keys
     data[place % len(data)] ^= 1 << bit
     path.write_bytes(data)
     with pytest.raises(SignatureError, match=r"m: changed after signing\. Copy it again"):
-        signature.check(path, keys / "public.pem")
+        signature.check_signature(path, keys / "public.pem")
 
 
 @pytest.mark.parametrize("where", [0.0, 0.001, 0.5, 0.999])
@@ -150,12 +150,12 @@ def test_an_altered_list_of_hashes_is_detected(signed, keys):
     document["files"] = {".": signature._sha256(signed)}
     place.write_text(json.dumps(document))
     with pytest.raises(SignatureError, match=r"\.sig: not a signature by the key that it names: it was altered"):
-        signature.check(signed, keys / "public.pem")
+        signature.check_signature(signed, keys / "public.pem")
 
 
 def test_a_signature_by_another_key_is_none(signed, keys):
     with pytest.raises(SignatureError, match=rf"signed with another key \(its public half is {PUBLIC[:16]}"):
-        signature.check(signed, keys / "other_public.pem")
+        signature.check_signature(signed, keys / "other_public.pem")
 
 
 def test_a_signature_that_only_claims_to_be_by_the_key_is_none(signed, keys):
@@ -163,7 +163,7 @@ def test_a_signature_that_only_claims_to_be_by_the_key_is_none(signed, keys):
     place = signature.signature_of(signed)
     place.write_text(json.dumps({**json.loads(place.read_text()), "public_key": PUBLIC}))
     with pytest.raises(SignatureError, match="not a signature by the key that it names"):
-        signature.check(signed, keys / "public.pem")
+        signature.check_signature(signed, keys / "public.pem")
 
 
 def test_a_file_without_a_signature_says_so(model_file, keys):
@@ -173,7 +173,7 @@ def test_a_file_without_a_signature_says_so(model_file, keys):
 
 def test_a_file_that_is_not_there_says_so(keys, tmp_path):
     with pytest.raises(SignatureError, match=r"gone: no such file"):
-        signature.check(tmp_path / "gone", keys / "public.pem")
+        signature.check_signature(tmp_path / "gone", keys / "public.pem")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_file_that_is_not_there_says_so(keys, tmp_path):
 def test_a_damaged_signature_says_so(signed, keys, text):
     signature.signature_of(signed).write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(SignatureError, match=r"nuts\.patchcore\.sig: not a signature, or a damaged one"):
-        signature.check(signed, keys / "public.pem")
+        signature.check_signature(signed, keys / "public.pem")
 
 
 def test_it_is_a_store_error():
@@ -205,10 +205,10 @@ def test_it_is_a_store_error():
     ],
 )
 def test_what_happened_to_a_folder_is_said_with_the_file(export, keys, change, message):
-    signature.check(export, keys / "public.pem")
+    signature.check_signature(export, keys / "public.pem")
     change(export)
     with pytest.raises(SignatureError, match=message):
-        signature.check(export, keys / "public.pem")
+        signature.check_signature(export, keys / "public.pem")
 
 
 def test_a_file_is_not_taken_for_a_folder_of_one(export, keys, tmp_path):
@@ -217,7 +217,7 @@ def test_a_file_is_not_taken_for_a_folder_of_one(export, keys, tmp_path):
     path.write_bytes(b"graph")
     shutil.copy(signature.signature_of(export), signature.signature_of(path))
     with pytest.raises(SignatureError):
-        signature.check(path, keys / "public.pem")
+        signature.check_signature(path, keys / "public.pem")
 
 
 # ---- keys
@@ -234,7 +234,7 @@ OF_KEYS = {
 def test_what_is_no_key_says_what_is_and_how_to_make_it(kind, signed, tmp_path):
     key, message = OF_KEYS[kind]
     path = tmp_path / "key.pem"
-    for use, pem in ((signing.sign, private_pem), (signature.check, public_pem)):
+    for use, pem in ((signing.sign, private_pem), (signature.check_signature, public_pem)):
         path.write_bytes(key if isinstance(key, bytes) else pem(key))
         with pytest.raises(UsageError, match=rf"key\.pem: .*{message} (private|public) key in PEM\. .*openssl genpkey"):
             use(signed, path)
@@ -244,11 +244,11 @@ def test_the_halves_of_a_pair_are_not_mixed_up(signed, keys):
     with pytest.raises(UsageError, match="a public key; expected an Ed25519 private key"):
         signing.sign(signed, keys / "public.pem")
     with pytest.raises(UsageError, match="a private key; expected an Ed25519 public key"):
-        signature.check(signed, keys / "private.pem")
+        signature.check_signature(signed, keys / "private.pem")
 
 
 def test_a_key_that_is_not_there_says_how_to_make_one(signed, tmp_path):
-    for use in (signing.sign, signature.check):
+    for use in (signing.sign, signature.check_signature):
         with pytest.raises(UsageError, match=r"gone\.pem: the key cannot be read \(No such file.*openssl genpkey"):
             use(signed, tmp_path / "gone.pem")
 
@@ -279,19 +279,19 @@ def test_keys_that_openssl_makes_work(signed, tmp_path):
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
     subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
     signing.sign(signed, private)
-    signature.check(signed, public)
+    signature.check_signature(signed, public)
 
 
 def test_without_the_library_the_extra_is_named(signed, keys, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
-    for use, key in ((signing.sign, "private.pem"), (signature.check, "public.pem")):
+    for use, key in ((signing.sign, "private.pem"), (signature.check_signature, "public.pem")):
         with pytest.raises(MissingExtraError, match=r"'cryptography'.*pip install 'patchcore\[sign\]'"):
             use(signed, keys / key)
 
 
 def test_checking_a_signature_loads_neither_torch_nor_safetensors(signed, keys):
     code = (
-        "import sys; from patchcore import signing; signature.check(*sys.argv[1:]); "
+        "import sys; from patchcore import signing; signature.check_signature(*sys.argv[1:]); "
         "assert not {'torch', 'safetensors', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, signed, keys / "public.pem"], check=True)

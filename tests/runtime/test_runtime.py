@@ -317,7 +317,7 @@ def test_both_packages_refuse_the_same_folders(folder, keys, spoil, key, message
     with pytest.raises(SignatureError, match=message):
         load(folder, require_signature=keys / key)
     with pytest.raises(patchcore.errors.SignatureError, match=message):
-        signature.check(folder, keys / key)
+        signature.check_signature(folder, keys / key)
 
 
 def test_verify_checks_the_signature_first(folder, keys):

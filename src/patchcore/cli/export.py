@@ -165,7 +165,7 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
             f"{folder}: expected a folder that `patchcore export` has written, with a manifest.json in it."
         )
     if require_signature:
-        signature.check(folder, require_signature)
+        signature.check_signature(folder, require_signature)
     load, run = export.load, export.verify
     import patchcore_runtime
 

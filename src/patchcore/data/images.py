@@ -18,7 +18,7 @@ from torch import Tensor
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError
 
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"
+ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.generic] | Tensor"
 Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})

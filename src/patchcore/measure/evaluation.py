@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import Reading
@@ -48,7 +47,7 @@ class Evaluation:
             why.append("No pixel figures: they need defective images with masks.")
         return why
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, float | None]:
         """The metrics, and what else is said of a run, under the keys that the commands document.
 
         `images`, `coverage`; `false_reject_rate`, the share of good images that fail, and `miss_rate`, of

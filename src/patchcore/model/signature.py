@@ -21,7 +21,7 @@ _LONGEST = 1_000_000  # bytes of a signature file; it is not trusted when it is 
 MAKE_KEYS = "openssl genpkey -algorithm ed25519 -out KEY, then openssl pkey -in KEY -pubout -out PUBLIC_KEY"
 
 
-def check(path: str | Path, key: str | Path, content: bytes | None = None) -> None:
+def check_signature(path: str | Path, key: str | Path, content: bytes | None = None) -> None:
     """Check that a file or folder is what the owner of the public key in the file `key` has signed.
 
     `content`: the bytes of a file that has been read; what is checked is then what is used, and not the file again.

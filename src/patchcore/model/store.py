@@ -67,7 +67,7 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
     try:
         content = path.read_bytes()
         if key is not None:
-            signature.check(path, key, content)
+            signature.check_signature(path, key, content)
         tensors = load(content)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file.") from None

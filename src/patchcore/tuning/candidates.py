@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from patchcore.errors import RecipeError
 from patchcore.recipe.fields import Recipe
 
@@ -21,7 +23,7 @@ class Candidate:
 
     name: str
     recipe: Recipe
-    file: dict[str, Any]
+    file: dict[str, JsonValue]
 
 
 def variants(assignments: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
@@ -58,7 +60,7 @@ def bases(name: str) -> list[str]:
     return [one if isinstance(one, str) else one.get("base", "default") for one in members]
 
 
-def recipe_file(recipe: Recipe, base: Sequence[str]) -> dict[str, Any]:
+def recipe_file(recipe: Recipe, base: Sequence[str]) -> dict[str, JsonValue]:
     """What a recipe file says: `base`, and what differs from it; of an ensemble, that of each member."""
     if len(base) == 1 and recipe == Recipe.named(base[0]):
         return {"base": base[0]}

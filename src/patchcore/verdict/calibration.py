@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue, TypeAdapter
 
 from patchcore.data.sample import uniform
 from patchcore.errors import counted
@@ -51,29 +52,15 @@ class Calibration:
             f"{needed_scores(self.false_reject_rate)}."
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "scores": list(self.scores),
-            "map_maxima": list(self.map_maxima),
-            "false_reject_rate": self.false_reject_rate,
-            "threshold": None if math.isnan(self.threshold) else self.threshold,
-            "pixel_threshold": None if math.isnan(self.pixel_threshold) else self.pixel_threshold,
-            "enough": self.enough,
-        }
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Plain JSON values; None where there is no threshold."""
+        fields = TypeAdapter(Calibration).dump_python(self, mode="json")
+        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in fields.items()}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Calibration:
-        def number(value: float | None) -> float:
-            return math.nan if value is None else value
-
-        return cls(
-            tuple(data["scores"]),
-            tuple(data["map_maxima"]),
-            data["false_reject_rate"],
-            number(data["threshold"]),
-            number(data["pixel_threshold"]),
-            data["enough"],
-        )
+    def from_dict(cls, data: Mapping[str, JsonValue]) -> Calibration:
+        """What `to_dict` gives. Errors: ValueError."""
+        return TypeAdapter(cls).validate_python({k: math.nan if v is None else v for k, v in data.items()})
 
 
 def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
