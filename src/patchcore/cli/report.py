@@ -10,6 +10,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    check_output,
     command,
     detector_options,
     existing_path,
@@ -64,12 +65,10 @@ def report(
 
     from patchcore import store
     from patchcore.data import datasets
-    from patchcore.errors import UsageError
     from patchcore.evaluation import evaluate
     from patchcore.report import Sources, render, write
 
-    if not output.parent.is_dir():  # said before the work, and not after it
-        raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
+    check_output(output)
     found = datasets.detect(data)
     sources = Sources.of(datasets.detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")
