@@ -22,10 +22,7 @@ def appearing(path: str | Path) -> Iterator[Path]:
 
     Errors: StoreError, before anything is written, where the folder does not exist or `path` is no regular file.
     """
-    target = _place(path)
-    if target.exists() and not target.is_file():
-        kind = "a folder" if target.is_dir() else "a device, pipe or socket"
-        raise StoreError(f"{path}: {kind}; expected the path of a file, new or to be replaced. Give another path.")
+    target = check(path)
     temporary = _beside(target)
     try:
         temporary.touch(exist_ok=False)  # by O_EXCL: nobody else's file, and no link
@@ -68,6 +65,15 @@ def appearing_folder(path: str | Path) -> Iterator[Path]:
     finally:
         if target.exists():
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def check(path: str | Path) -> Path:
+    """Where a file that is written at a path ends up; for use before long work, too. Errors: StoreError."""
+    target = _place(path)
+    if target.exists() and not target.is_file():
+        kind = "a folder" if target.is_dir() else "a device, pipe or socket"
+        raise StoreError(f"{path}: {kind}; expected the path of a file, new or to be replaced. Give another path.")
+    return target
 
 
 def _place(path: str | Path) -> Path:

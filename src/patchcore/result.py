@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from patchcore import draw
 from patchcore.data.images import read
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.sample import Sample
@@ -18,6 +17,7 @@ from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
 from patchcore.pipeline.score import anomaly_map
 from patchcore.recipe.fields import Recipe
+from patchcore.verdict import draw
 
 
 @dataclass(frozen=True, eq=False, repr=False)

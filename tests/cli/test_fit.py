@@ -243,6 +243,14 @@ def test_a_missing_output_folder_is_said_before_any_work(run, few, tmp_path):
     assert "Reading good images" not in done.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="/dev/null is POSIX's")
+def test_a_device_as_output_is_refused_before_any_work(run, few):
+    done = run("fit", few, "-o", "/dev/null", *SMALL)
+    assert done.exit_code == 1
+    assert "/dev/null: a device, pipe or socket; expected the path of a file" in done.stderr
+    assert "Reading good images" not in done.stderr
+
+
 @pytest.mark.parametrize("data", ["nowhere", "empty", "set"])
 def test_data_that_cannot_be_used_is_named(data, run, hazelnut, tmp_path):
     (tmp_path / "empty").mkdir()

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
 
-from patchcore import draw
 from patchcore.backbones import weight_files
 from patchcore.errors import DataError, ImageError, NotFittedError, StoreError, UsageError
 from patchcore.inferencers import (
@@ -27,6 +26,7 @@ from patchcore.inferencers import (
     superimpose_anomaly_map,
 )
 from patchcore.lightning.v0 import PatchcoreLightning
+from patchcore.verdict import draw
 
 META = {"image_threshold": 4.0, "pixel_threshold": 5.0, "min": 1.0, "max": 6.0}
 

@@ -13,9 +13,10 @@ from sklearn.metrics import f1_score, roc_auc_score
 from torchvision import models
 from torchvision.transforms.v2 import functional as vision
 
-from patchcore import BackboneError, DataError, UsageError, WeightsError, draw
+from patchcore import BackboneError, DataError, UsageError, WeightsError
 from patchcore.inspection import backbones, metrics, utils
 from patchcore.inspection.datasets.mvtec import DatasetSplit, MVTecDataset
+from patchcore.verdict import draw
 
 # MVTecDataset
 

@@ -305,10 +305,10 @@ def test_a_part_of_the_header_is_parsed():
 
 
 @pytest.mark.parametrize("header", [{}, {"bank": {}}, {"bank": {"rows": "many"}}, {"bank": None}])
-def test_a_part_that_cannot_be_parsed_says_which_version_can(header):
+def test_a_field_that_cannot_be_parsed_says_which_version_can(header):
     header = {**header, "versions": {"patchcore": "0.0.7"}}
     with pytest.raises(
-        StoreError, match=r"a: the part 'bank' of its header cannot be used.*patchcore 0\.0\.7; use that"
+        StoreError, match=r"a: the field 'bank' of its header cannot be used.*patchcore 0\.0\.7; use that"
     ):
         store.field("a", header, "bank", lambda data: int(data["rows"]))
 

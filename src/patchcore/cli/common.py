@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from patchcore import files
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
 
@@ -150,6 +151,13 @@ def print_json(data: dict[str, Any]) -> None:
     """One JSON object on one line of standard output; NaN becomes null, as JSON has none."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
     click.echo(json.dumps(clean, ensure_ascii=False))
+
+
+def check_output(output: Path) -> None:
+    """That a file can be written there: said before the work, and not after it. Errors: UsageError, StoreError."""
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
+    files.check(output)
 
 
 class BadImages:

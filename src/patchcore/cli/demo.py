@@ -96,7 +96,7 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
     from patchcore.cli.sheet import sheet
     from patchcore.data.images import read
     from patchcore.data.sample import GOOD
-    from patchcore.draw import to_uint8
+    from patchcore.verdict.draw import to_uint8
 
     good = sorted((r for s, r in results if s.kind == GOOD), key=lambda r: r.score)
     bad = sorted((r for s, r in results if s.kind != GOOD), key=lambda r: r.score)

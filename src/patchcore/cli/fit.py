@@ -12,6 +12,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    check_output,
     command,
     data_path,
     device_option,
@@ -86,8 +87,7 @@ def fit(
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
     recipe = read_recipe(recipe_names, assignments, seed)
-    if not output.parent.is_dir():
-        raise UsageError(f"The folder {output.parent} does not exist. Create it first.")
+    check_output(output)
     if not os.access(output.parent, os.W_OK):
         raise StoreError(f"The folder {output.parent} cannot be written to.")
     found = detect(data)

@@ -10,6 +10,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    check_output,
     command,
     detector_options,
     existing_path,
@@ -64,13 +65,11 @@ def report(
 
     from patchcore.data.reading import Reading
     from patchcore.data.resolve import detect
-    from patchcore.errors import UsageError
     from patchcore.measure.evaluation import evaluate
     from patchcore.model import store
     from patchcore.report import Sources, render, write
 
-    if not output.parent.is_dir():  # said before the work, and not after it
-        raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
+    check_output(output)
     found = detect(data)
     sources = Sources.of(detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")

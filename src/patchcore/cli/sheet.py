@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from patchcore.draw import heat
+from patchcore.verdict.draw import heat
 
 
 def sheet(

@@ -12,6 +12,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    check_output,
     command,
     data_path,
     device_option,
@@ -128,8 +129,7 @@ def tune(
     from patchcore.data.resolve import detect
 
     candidates, keep = _candidates(recipes, assignments, output)
-    if not output.parent.is_dir():  # said before the work, and not after it
-        raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
+    check_output(output)
     engines.check(engine, precision, choose_device(device))
     found = detect(data)
     if not found.train:

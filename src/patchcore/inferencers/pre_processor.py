@@ -10,10 +10,10 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
 
+from patchcore.arguments import known_arguments
 from patchcore.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.data.images import ImageLike, read, to_tensor
 from patchcore.errors import UsageError
-from patchcore.lightning.arguments import known_arguments
 
 
 class PreProcessor:

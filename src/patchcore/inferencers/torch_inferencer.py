@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchcore.arguments import known_arguments
 from patchcore.data.images import ImageLike
 from patchcore.errors import NotFittedError, StoreError, UsageError
 from patchcore.inferencers.base import Inferencer, read_meta_data
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
 from patchcore.inferencers.pre_processor import PreProcessor
-from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.torch_model import about_to_load
 from patchcore.lightning.v0 import PatchcoreLightning
 from patchcore.maths.resize import resize

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from patchcore import draw
 from patchcore.maths.thresholds import decide
+from patchcore.verdict import draw
 
 THRESHOLD = 0.5  # of a normalised score or map
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from patchcore import draw
 from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.errors import UsageError
 from patchcore.files import appearing
+from patchcore.verdict import draw
 
 Array = NDArray[Any]
 

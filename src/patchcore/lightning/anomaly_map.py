@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from patchcore.lightning.arguments import known_arguments
+from patchcore.arguments import known_arguments
 from patchcore.maths.resize import Frame
 from patchcore.pipeline.score import anomaly_map
 from patchcore.recipe.fields import Recipe

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Transform
 
+from patchcore.arguments import known_arguments
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
-from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.torch_model import RECIPE
 from patchcore.verdict.calibration import hold_out
 

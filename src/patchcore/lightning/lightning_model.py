@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize, Transform
 from typing_extensions import Self
 
+from patchcore.arguments import known_arguments
 from patchcore.errors import NotFittedError, UsageError
 from patchcore.lightning import processes
-from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.base import AnomalyModule, LearningType, MemoryBankMixin, as_batch
 from patchcore.lightning.sampling import check_ratio
 from patchcore.lightning.torch_model import RECIPE, PatchcoreModel, about_to_load

@@ -8,8 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from patchcore.arguments import known_arguments
 from patchcore.errors import UsageError
-from patchcore.lightning.arguments import known_arguments
 from patchcore.maths import coreset
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.recipe.fields import Recipe

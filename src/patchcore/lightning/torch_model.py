@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from patchcore import backbones
+from patchcore.arguments import known_arguments
 from patchcore.errors import NotFittedError, UsageError
 from patchcore.lightning.anomaly_map import AnomalyMapGenerator
-from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.sampling import KCenterGreedy
 from patchcore.maths import scoring

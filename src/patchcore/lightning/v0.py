@@ -24,9 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
 
+from patchcore.arguments import known_arguments
 from patchcore.backbones import taps_of
 from patchcore.errors import UsageError, nearest_name, validated
-from patchcore.lightning.arguments import known_arguments
 from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.lightning_model import Patchcore
 from patchcore.lightning.torch_model import RECIPE, about_to_load

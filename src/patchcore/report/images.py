@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from patchcore import draw
 from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import MAX_PIXELS
@@ -23,6 +22,7 @@ from patchcore.maths.resize import Frame
 from patchcore.pipeline.workers import load
 from patchcore.report.sources import Sources
 from patchcore.result import Result
+from patchcore.verdict import draw
 
 _SIDE, _CLOSE = 320, 200  # longest sides of images and of close-ups, in pixels
 _AROUND = 11  # cells that a close-up shows, in either direction

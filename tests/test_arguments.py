@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from patchcore import UsageError
-from patchcore.lightning.arguments import known_arguments
+from patchcore.arguments import known_arguments
 
 
 class Box:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchcore import draw
 from patchcore.cli import sheet
+from patchcore.verdict import draw
 
 GREY = np.full((60, 80, 3), 120, np.uint8)
 
