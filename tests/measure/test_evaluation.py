@@ -16,7 +16,7 @@ IMAGE, PIXEL = {"image_auroc", "image_ap", "image_f1_max"}, {"pixel_auroc", "pix
 
 
 @pytest.fixture(scope="module")
-def resolve(hazelnut) -> list[Sample]:
+def samples(hazelnut) -> list[Sample]:
     return detect(hazelnut).test
 
 

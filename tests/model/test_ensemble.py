@@ -62,10 +62,10 @@ def test_every_member_remembers_what_it_would_alone(fitted, alone):
         assert torch.equal(bank.rows, other.fitted.members[0].bank.rows)
         assert torch.equal(bank.origins, other.fitted.members[0].bank.origins)
     assert fitted.fitted.images == alone[0].fitted.images
-    assert fitted.fitted.fingerprint == alone[0].fingerprint
+    assert fitted.fitted.fingerprint == alone[0].fitted.fingerprint
 
 
-def test_each_member_remembers_the_changed_versions_that_it_asks_for(train):
+def test_each_member_remembers_the_augmented_copies_that_it_asks_for(train):
     images, fields = train[:3], {"calibration_share": 0.3, "seed": 3}
     parts = ({**A, "augment": ("flip_h",)}, B)
     fitted = Detector(Recipe(members=parts, **fields), threads=2).fit(images)

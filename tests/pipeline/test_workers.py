@@ -12,7 +12,7 @@ from patchcore.errors import ImageError
 from patchcore.pipeline.workers import in_order, load
 
 
-@pytest.mark.parametrize("threads", [0, 1, 2, 7])
+@pytest.mark.parametrize("threads", [None, 1, 2, 7])
 def test_results_come_in_order(threads):
     def work(number):
         time.sleep(0.002 * (number % 3 == 0))
@@ -21,12 +21,12 @@ def test_results_come_in_order(threads):
     assert list(in_order(work, range(50), threads)) == [number * number for number in range(50)]
 
 
-@pytest.mark.parametrize("threads", [0, 3])
+@pytest.mark.parametrize("threads", [None, 3])
 def test_no_items_give_no_results(threads):
     assert list(in_order(str, [], threads)) == []
 
 
-@pytest.mark.parametrize("threads", [0, 3])
+@pytest.mark.parametrize("threads", [None, 3])
 def test_an_error_comes_after_the_results_before_it_and_ends_the_work(threads):
     stream = in_order(lambda number: 1 / number, [4, 2, 0, 1], threads)
     assert [next(stream), next(stream)] == [0.25, 0.5]
@@ -45,7 +45,7 @@ def test_an_endless_stream_is_read_only_a_little_ahead():
 
 def test_without_threads_nothing_is_asked_for_before_the_one_before_is_done():
     taken = count()
-    stream = in_order(lambda number: number, taken, 0)
+    stream = in_order(lambda number: number, taken, 2, ahead=False)
     assert list(islice(stream, 4)) == [0, 1, 2, 3]
     assert next(taken) == 4
 
@@ -56,7 +56,7 @@ def test_nothing_is_done_before_the_first_result_is_asked_for():
     assert next(taken) == 0
 
 
-@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("threads", [None, 2])
 def test_an_error_of_the_caller_s_own_generator_comes_through(threads):
     def broken():
         yield 0
@@ -78,7 +78,7 @@ def test_a_worker_computes_on_one_thread_and_the_caller_s_setting_stays():
 
 def test_the_caller_s_own_work_is_limited_only_while_it_runs():
     before = torch.get_num_threads()
-    stream = in_order(lambda _: torch.get_num_threads(), range(2), 0, alone=before + 1)
+    stream = in_order(lambda _: torch.get_num_threads(), range(2), before + 1, ahead=False)
     assert next(stream) == before + 1
     assert torch.get_num_threads() == before
 

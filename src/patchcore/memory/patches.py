@@ -21,15 +21,15 @@ Block: TypeAlias = Tensor | tuple[int, tuple[int, ...]]  # the patches, or where
 
 
 class PatchStore:
-    """Patches in half precision, with the image and the grid cell that each comes from.
+    """Patches, in half precision unless stated, with the image and the grid cell that each comes from.
 
     Those of the first images are kept in memory, up to `limit` bytes, and the rest in a file. The
     file has no name: when the process ends, however it ends, it is gone (on Windows: when it closes).
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, dtype: torch.dtype = torch.float16) -> None:
         self.grids: list[tuple[int, int]] = []  # of each image: rows, columns
-        self._limit = limit
+        self._limit, self._dtype = limit, dtype
         self._blocks: list[tuple[Block, ...]] = []  # of each image and its augmented copies, until they are gathered
         self._shapes: list[tuple[tuple[int, int], ...]] = []  # their grids
         self._held = 0  # bytes in memory
@@ -44,7 +44,7 @@ class PatchStore:
     def _keep(self, patches: Tensor) -> Block:
         # Half precision is plenty for choosing and remembering; it is applied always, so that
         # where the patches are kept can never change which ones are chosen.
-        block = patches.to("cpu", torch.float16).contiguous()
+        block = patches.to("cpu", self._dtype).contiguous()
         if not torch.isfinite(block).all():
             raise BackboneError(
                 f"The backbone gives features up to {float(patches.abs().max()):g}; half precision holds up to "
@@ -79,7 +79,8 @@ class PatchStore:
             return block
         assert self._file is not None
         self._file.seek(block[0])
-        values = np.fromfile(self._file, np.float16, block[1][0] * block[1][1])
+        kind = np.float16 if self._dtype == torch.float16 else np.float32
+        values = np.fromfile(self._file, kind, block[1][0] * block[1][1])
         return torch.from_numpy(values).view(block[1])
 
     def empty(self, n: int, d: int, dtype: torch.dtype) -> Tensor:

@@ -98,7 +98,8 @@ class Remembered:
             return found
 
         limit = None if memory is None else memory // len(embedders)
-        read = cls([PatchStore(limit) for _ in embedders])
+        kind = torch.float16 if augment else torch.float32  # of a bank; what is scored alone is as in `predict`
+        read = cls([PatchStore(limit, kind) for _ in embedders])
         for name, digest, found in through(work, samples, reading, embedders[0].recipe.value_range, progress=progress):
             if digest in learned:
                 raise DataError(
