@@ -29,13 +29,12 @@ def resize_matrix(n_in: Size, n_out: Size, kernel: Kernel, start: Whole = 0, cou
     is what antialiasing means here; the weights are those of Pillow and of
     `torch.nn.functional.interpolate(antialias=True)` (bicubic with a = -0.5). Float32, on the CPU.
     """
-    # Distances in halves of a pixel, of one grid and the other: whole numbers, exact until they are divided.
-    n, out = whole(n_in), whole(n_out)
-    rows = torch.arange(n_out if count is None else count, dtype=torch.int64) + start
-    pixels = torch.arange(n_in, dtype=torch.int64)
-    apart = ((2 * pixels + 1)[None] * out - ((2 * rows + 1) * n)[:, None]).abs()
-    dtype = precision(n_in, n_out, start)
-    x = apart.to(dtype) / (2 * torch.maximum(n, out)).to(dtype)
+    # Distances are whole multiples of half a pixel, of one grid and the other: exact until they are divided.
+    n, out, dtype = whole(n_in), whole(n_out), precision(n_in, n_out, start)
+    exact = torch.int64 if dtype == torch.float32 else dtype  # float32 holds whole numbers up to 2**24 only
+    rows = ((2 * (torch.arange(n_out if count is None else count) + start) + 1) * n).to(exact)
+    pixels = ((2 * torch.arange(n_in) + 1) * out).to(exact)
+    x = (pixels - rows[:, None]).abs().to(dtype) / (2 * torch.maximum(n, out)).to(dtype)
     if kernel == "bilinear":
         weights = (1 - x).clamp(min=0)
     else:
