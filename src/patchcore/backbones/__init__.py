@@ -1,4 +1,4 @@
-"""Images to taps: which networks there are, their weights, and how their features are read."""
+"""Backbones: which networks there are, their weights, and how their features are read."""
 
 from patchcore.backbones.engines import Engine, engine, taps_of
 from patchcore.backbones.extractor import Extractor

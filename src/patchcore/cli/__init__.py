@@ -1,4 +1,4 @@
-"""The command line. Each command is in the file of its group and loads the engine when it runs."""
+"""Commands: each is in the file of its group and loads the engine when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detectors as folders that run without patchcore: one graph for ONNX Runtime, OpenVINO or torch.
+"""Export: detectors as folders that run without patchcore, one graph for ONNX Runtime, OpenVINO or torch.
 
     from patchcore import export
     export.save(detector, "exported", format="onnx")

@@ -1,4 +1,4 @@
-"""The inferencers of anomalib v0, and what its training and inference tools call.
+"""Inferencers: those of anomalib v0, and what its training and inference tools call.
 
     from patchcore.inferencers import TorchInferencer
     inferencer = TorchInferencer("results/config.yaml", "results/weights/model.ckpt", "results/meta_data.json")

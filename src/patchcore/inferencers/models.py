@@ -13,7 +13,8 @@ try:
 except ImportError:
     raise MissingExtraError("omegaconf", "lightning", "patchcore.inferencers") from None
 
-from patchcore.lightning.v0 import PatchcoreLightning, plain
+from patchcore.lightning.hyperparameters import plain
+from patchcore.lightning.v0 import PatchcoreLightning
 
 MODELS = {"patchcore": PatchcoreLightning}
 Config = Any  # a path, a dict, a Namespace or an OmegaConf object

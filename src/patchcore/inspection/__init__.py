@@ -1,4 +1,4 @@
-"""The interface of patchcore-inspection on our engine: change `patchcore` to `patchcore.inspection` in an import.
+"""Inspection: the interface of patchcore-inspection on our engine. Import `patchcore.inspection` for `patchcore`.
 
     from patchcore.inspection import PatchCore, ApproximateGreedyCoresetSampler, backbones
 
@@ -16,7 +16,8 @@ from patchcore.inspection.common import (
     RescaleSegmentor,
 )
 from patchcore.inspection.conversion import detector_of
-from patchcore.inspection.patchcore import PatchCore, PatchMaker
+from patchcore.inspection.patch_maker import PatchMaker
+from patchcore.inspection.patchcore import PatchCore
 from patchcore.inspection.sampler import (
     ApproximateGreedyCoresetSampler,
     BaseSampler,

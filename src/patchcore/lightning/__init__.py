@@ -1,4 +1,4 @@
-"""The interface of anomalib v1's PatchCore, on this package's engine.
+"""Lightning: the interface of anomalib v1's PatchCore, on this package's engine.
 
     from lightning import Trainer
     from patchcore.lightning import Patchcore, ImageDataModule

@@ -13,21 +13,20 @@ eq. 7, results are tuples, and large images can be read in tiles.
 from __future__ import annotations
 
 import warnings
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
 
 from patchcore.arguments import known_arguments
 from patchcore.backbones import taps_of
-from patchcore.errors import UsageError, nearest_name, validated
+from patchcore.errors import UsageError, nearest_name
 from patchcore.lightning.buffers import DynamicBufferMixin
+from patchcore.lightning.hyperparameters import plain, settings_of, sides
 from patchcore.lightning.lightning_model import Patchcore
 from patchcore.lightning.torch_model import RECIPE, about_to_load
 from patchcore.lightning.torch_model import PatchcoreModel as PatchcoreModelV1
@@ -277,99 +276,6 @@ class PatchcoreLightning(Patchcore):
         """`image_threshold`, `pixel_threshold`, and `min` and `max` of the maps; NaN before validation."""
         buffers = (self.image_threshold, self.pixel_threshold, self.map_min, self.map_max)
         return dict(zip(META_DATA, map(float, buffers), strict=True))
-
-
-_Sides = int | tuple[int, ...]
-
-
-class _Network(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), title="a dict of these")
-
-    backbone: str | None = None
-    coreset_sampling_ratio: float | None = None
-    input_size: _Sides | None = None
-    layers: tuple[str | int, ...] | None = None
-    num_neighbors: int | None = None
-    pre_trained: bool | str | None = None
-
-
-class _Flat(_Network):
-    apply_tiling: bool | None = None
-    tile_size: _Sides | None = None
-    tile_stride: _Sides | None = None
-    seed: int | None = None
-
-
-# Of v0's files also what it names for its own tools, and what only the stated value can be had of.
-_TOOLS: Any = Field(None, exclude=True)
-
-
-class _Model(_Network):
-    early_stopping: Any = _TOOLS
-    metric: Any = _TOOLS
-    name: Any = _TOOLS
-    threshold: Any = _TOOLS
-    weight_file: Any = _TOOLS
-    normalization_method: Literal["min_max"] | None = _TOOLS
-
-
-class _Tiling(BaseModel):
-    model_config = _Network.model_config
-
-    apply_tiling: bool | None = Field(None, alias="apply")
-    tile_size: _Sides | None = None
-    tile_stride: _Sides | None = Field(None, alias="stride")
-    random_tile_count: Any = _TOOLS
-    remove_border_count: Literal[0] | None = _TOOLS
-    use_random_tiling: Literal[False] | None = _TOOLS
-
-
-def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `PatchcoreModel`, and `coreset_sampling_ratio` and `seed`, as far as they are stated."""
-    if "model" in hparams:
-        dataset, project = hparams.get("dataset") or {}, hparams.get("project") or {}
-        settings = validated(_Model, hparams["model"] or {}, "Section model").model_dump(exclude_none=True)
-        tiling = validated(_Tiling, dataset.get("tiling") or {}, "Section dataset.tiling")
-        stated = {"input_size": dataset.get("image_size"), "seed": project.get("seed")}
-        rest = validated(_Flat, stated, "Sections dataset and project")
-        settings = {**rest.model_dump(exclude_none=True), **tiling.model_dump(exclude_none=True), **settings}
-    else:
-        settings = validated(_Flat, hparams, "Hyperparameters").model_dump(exclude_none=True)
-    missing = [name for name in ("layers", "input_size") if name not in settings]
-    if missing:
-        raise UsageError(
-            f"The hyperparameters have no {' and no '.join(missing)}; got {', '.join(hparams) or 'none'}. Give them "
-            "flat, {'layers': ['layer2', 'layer3'], 'input_size': (224, 224)}, or in a section `model`."
-        )
-    if isinstance(settings["input_size"], int):
-        settings["input_size"] = (settings["input_size"],) * 2
-    return settings
-
-
-def plain(value: Any) -> Any:
-    """Dicts, Namespaces and OmegaConf objects, at any depth, as dicts and lists."""
-    if type(value).__module__.partition(".")[0] == "omegaconf":
-        from omegaconf import OmegaConf
-
-        value = OmegaConf.to_container(value, resolve=True)
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
-
-
-def sides(name: str, value: Any) -> tuple[int, int]:
-    """(height, width) of two numbers in whatever holds them. Errors: UsageError."""
-    try:
-        height, width = (int(side) for side in value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} is {value!r}; expected (height, width) in pixels.") from None
-    if height < 1 or width < 1:
-        raise UsageError(f"{name} is {value!r}; both sides must be at least 1.")
-    return height, width
 
 
 def as_float(scores: Scores) -> Tensor:

@@ -1,1 +1,1 @@
-"""Pure functions of tensors: no files, no state, no device chosen."""
+"""Maths: pure functions of tensors. No files, no state, no device chosen."""

@@ -1,1 +1,1 @@
-"""What is remembered of the training images."""
+"""Memory: what is remembered of the training images."""

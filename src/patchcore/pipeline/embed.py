@@ -20,7 +20,8 @@ from patchcore.maths.augmentation import Augmentation, augmented
 from patchcore.maths.embedding import embed, patches_of
 from patchcore.maths.resize import Frame, even
 from patchcore.pipeline.workers import Loaded
-from patchcore.recipe.fields import Recipe, sides
+from patchcore.recipe.fields import Recipe
+from patchcore.recipe.rules import sides
 
 Grid = tuple[int, int]
 

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from patchcore.errors import RecipeError, explain_fields, nearest_name
 from patchcore.maths.augmentation import Augmentation
+from patchcore.recipe import rules
+from patchcore.recipe.rules import OF_ALL, sides
 
 Positive = Annotated[int, Field(gt=0)]
 Tap = Annotated[int, Field(gt=0)] | str
-_OF_ALL = ("members", "value_range", "calibration_share", "false_reject_rate", "seed")  # what members do not choose
 
 
 class Recipe(BaseModel):
@@ -46,7 +47,6 @@ class Recipe(BaseModel):
         description="Pixel values that stand for black and white. None: 0-255 for uint8, 0-65535 for uint16, "
         "0-1 for float. State it for 12-bit images in 16-bit files, and for other float images.",
     )
-
     interpolation: Literal["weights", "bilinear", "bicubic"] = Field(
         default="weights",
         description="Kernel of the resize, always antialiased: what the weights were trained with, or stated.",
@@ -112,7 +112,6 @@ class Recipe(BaseModel):
     )
     tap_bins: Positive = Field(default=1024, description="With `pool=bins`: values per tap.")
     bins: Positive = Field(default=1024, description="With `merge=bins`: values per patch.")
-
     scaling: Literal["none", "channel"] = Field(
         default="channel",
         description="Divide each value of a patch by its standard deviation over the training patches, or not.",
@@ -185,51 +184,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Recipe:
-        if self.patch_size % 2 == 0:
-            raise ValueError(f"patch_size is {self.patch_size}; it must be odd")
-        if self.crop is not None and self.resize != "short_side":
-            raise ValueError(f"crop needs resize='short_side', not {self.resize!r}")
-        if len(set(self.augment)) < len(self.augment):
-            raise ValueError(f"augment is {list(self.augment)}; give each augmentation once")
-        if self.scales[0] != 1:
-            raise ValueError(f"scales is {list(self.scales)}; the first must be 1")
-        if self.resize == "short_side" and isinstance(self.size, tuple):
-            raise ValueError(f"resize='short_side' takes one side as size, not {self.size}")
-        if self.crop is not None and isinstance(self.size, int) and self.crop > self.size:
-            raise ValueError(f"crop is {self.crop}, larger than the short side, {self.size}")
-        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
-            raise ValueError(f"value_range is {self.value_range}; the first value must be the smaller")
-        if self.tile_stride is not None and self.tile is None:
-            raise ValueError(f"tile_stride is {self.tile_stride}, and there is no tile; set both")
-        if self.tiles is not None and any(step > side for side, step in zip(*self.tiles, strict=True)):
-            raise ValueError(
-                f"tile_stride is {self.tile_stride}, larger than tile, {self.tile}: parts would be left out"
-            )
-        if self.members:
-            self._check_members()
+        rules.check_together(self)
         return self
-
-    def _check_members(self) -> None:
-        if len(self.members) == 1:
-            raise ValueError("members has 1 recipe; an ensemble has two or more")
-        default = {name: field.default for name, field in type(self).model_fields.items()}
-        for name, value in default.items():
-            if name not in _OF_ALL and getattr(self, name) != value:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; with members, set it in each of them instead")
-        for number, member in enumerate(self.members, 1):
-            if member.members:
-                raise ValueError(f"member {number} has members itself; list them all in one recipe")
-            if (first := self.members.index(member) + 1) < number:
-                raise ValueError(f"members {first} and {number} are the same recipe; leave one of them out")
-            if member.backbone == "module":
-                raise ValueError(f"member {number} has backbone='module'; a network of your own cannot be a member")
-            for name in _OF_ALL[1:]:
-                own, value = getattr(member, name), getattr(self, name)
-                if own not in (default[name], value):
-                    raise ValueError(
-                        f"member {number} has {name}={own!r}, and the whole {value!r}; it is one for all members: set "
-                        f"{name} beside `members`"
-                    )
 
     if not TYPE_CHECKING:  # to a type checker, the fields are the arguments
 
@@ -282,7 +238,7 @@ class Recipe(BaseModel):
         recipes = tuple(member for one in recipes for member in one.each)
         default = cls()
         shared: dict[str, Any] = {}
-        for name in _OF_ALL[1:]:
+        for name in OF_ALL[1:]:
             values = [value for one in recipes if (value := getattr(one, name)) != getattr(default, name)]
             shared |= {name: values[0]} if values else {}
         return cls(members=recipes, **shared)
@@ -293,8 +249,8 @@ class Recipe(BaseModel):
         Of an ensemble, a field that is not one for all members is changed in each of them.
         """
         if self.members and "members" not in fields:
-            own = {name: value for name, value in fields.items() if name not in _OF_ALL}
-            fields = {name: value for name, value in fields.items() if name in _OF_ALL}
+            own = {name: value for name, value in fields.items() if name not in OF_ALL}
+            fields = {name: value for name, value in fields.items() if name in OF_ALL}
             fields["members"] = [member.replace(**own) for member in self.members]
         changed: dict[str, Any] = {**self.model_dump(), **fields}
         return type(self)(**changed)
@@ -320,7 +276,7 @@ class Recipe(BaseModel):
     @property
     def each(self) -> tuple[Recipe, ...]:
         """The recipe of each member, with the fields that all of them share; without members, this one."""
-        shared = {name: getattr(self, name) for name in _OF_ALL[1:]}
+        shared = {name: getattr(self, name) for name in OF_ALL[1:]}
         return tuple(one.replace(**shared) for one in self.members) or (self,)
 
     @property
@@ -344,18 +300,6 @@ class Recipe(BaseModel):
         return self.tiles[0] if self.tiles else self.window
 
 
-@cache
-def _named() -> dict[str, Any]:
-    """The named recipes; each states only what differs from the default."""
-    found: dict[str, Any] = json.loads(Path(__file__).with_name("named.json").read_text("utf-8"))
-    return found
-
-
-def sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a side or of both."""
-    return size if isinstance(size, tuple) else (size, size)
-
-
 def _member(number: int, given: Any) -> Any:
     """A member from a recipe, a name, or a dictionary of fields as in a recipe file."""
     try:
@@ -364,3 +308,10 @@ def _member(number: int, given: Any) -> Any:
         return Recipe.named(given) if isinstance(given, str) else given
     except RecipeError as error:
         raise RecipeError(f"Member {number}: {error}") from None
+
+
+@cache
+def _named() -> dict[str, Any]:
+    """The named recipes; each states only what differs from the default."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("named.json").read_text("utf-8"))
+    return found

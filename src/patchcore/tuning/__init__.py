@@ -1,4 +1,4 @@
-"""Choosing a recipe by cross-validation on good images and, if there are any, some defective ones."""
+"""Tuning: a recipe chosen by cross-validation on good images and, if there are any, some defective ones."""
 
 from __future__ import annotations
 

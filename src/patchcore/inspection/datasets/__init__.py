@@ -1,1 +1,1 @@
-"""Datasets that give what PatchCore takes."""
+"""Datasets: what PatchCore takes, as torch datasets."""
