@@ -163,7 +163,7 @@ def test_later_images_do_not_write_over_earlier_taps(lite0_openvino):
 
 @openvino
 def test_scores_are_those_of_torch(fitted, real, expected):
-    floor = 1e-6 * np.median(Detector.load(fitted).calibration.scores)
+    floor = 1e-6 * np.median(Detector.load(fitted).fitted.calibration.scores)
     assert len(expected) == 10
     np.testing.assert_allclose(scores(fitted, real, engine="openvino"), expected, rtol=1e-4, atol=floor)
 

@@ -341,7 +341,7 @@ def test_a_limit_that_cannot_be_is_wrong_usage_and_no_image_is_read(arguments, m
 def test_memory_and_threads_do_not_change_the_file(run, few, tmp_path, monkeypatch):
     assert run("fit", few, "-o", tmp_path / "a", *SMALL, "--memory", "2GB", "--threads", 1).exit_code == 0
     assert run("fit", few, "-o", tmp_path / "b", *SMALL, "--threads", 2).exit_code == 0
-    monkeypatch.setattr("patchcore.pipeline.learn._LEAST_MEMORY", 1)
+    monkeypatch.setattr("patchcore.memory.patches._LEAST_MEMORY", 1)
     assert run("fit", few, "-o", tmp_path / "c", *SMALL, "--memory", 1).exit_code == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 

@@ -66,7 +66,7 @@ def test_an_imported_model_predicts_with_the_scores_it_had(run, folder, weights,
     data = MVTecDataset(hazelnut.parent, "hazelnut", resize=73, imagesize=64, split=DatasetSplit.TEST)
     expected = dict(zip([item["image_path"] for item in data], model.predict(
         torch.stack([item["image"] for item in data]))[0], strict=True))  # fmt: skip
-    done = run("predict", row["path"], hazelnut / "test", "--recursive", "--json")
+    done = run("predict", row["path"], hazelnut / "test", "--json")
     assert done.exit_code == 0, done.stderr
     found = {row["path"]: row for row in lines(done.stdout)}
     assert set(found) == set(expected)

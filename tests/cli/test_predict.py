@@ -127,27 +127,20 @@ def test_an_image_whose_values_do_not_fit_is_reported_like_the_others(run, model
     assert rows["good00.jpg"]["decision"] == "pass"
 
 
-def test_a_folder_is_searched_in_depth_when_asked_to(run, model_file, parts):
+def test_a_folder_is_searched_in_depth(run, model_file, parts):
     (parts / "deeper").mkdir()
     shutil.move(parts / "scratched.jpg", parts / "deeper")
     for path in parts.glob("bad*"):
         path.unlink()
-    flat = lines(run("predict", model_file, parts, "--json").stdout)
-    deep = lines(run("predict", model_file, parts, "--json", "--recursive").stdout)
-    assert [Path(row["path"]).name for row in flat] == READABLE[:3]
-    assert [Path(row["path"]).name for row in deep] == ["scratched.jpg", *READABLE[:3]]
+    found = lines(run("predict", model_file, parts, "--json").stdout)
+    assert [Path(row["path"]).name for row in found] == ["scratched.jpg", *READABLE[:3]]
 
 
-def test_a_folder_without_images_is_named(run, model_file, hazelnut, tmp_path):
+def test_a_folder_without_images_is_named(run, model_file, tmp_path):
     (tmp_path / "empty").mkdir()
-    for words in ([], ["--recursive"]):
-        done = run("predict", model_file, tmp_path / "empty", *words)
-        assert done.exit_code == 1
-        assert re.search(r"empty holds no images \(.*\)\.\n", done.stderr)
-    done = run("predict", model_file, hazelnut / "test")
+    done = run("predict", model_file, tmp_path / "empty")
     assert done.exit_code == 1
-    assert "its sub-folders, which hold 7, were not searched" in done.stderr
-    assert f"for example {hazelnut / 'test' / 'colour'}. --recursive looks in all of them.\n" in done.stderr
+    assert re.search(r"empty holds no images \(.*\)\.\n", done.stderr)
 
 
 def test_the_output_folder_gets_overlays_maps_and_a_table(run, model_file, detector, parts, tmp_path):
@@ -206,7 +199,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(run, model_file, hazelnu
 
 
 def test_sub_folders_are_kept_in_the_output(run, model_file, hazelnut, tmp_path):
-    done = run("predict", model_file, hazelnut / "test", "--recursive", "-o", tmp_path / "out")
+    done = run("predict", model_file, hazelnut / "test", "-o", tmp_path / "out")
     assert done.exit_code == 0
     assert (tmp_path / "out" / "colour" / "00_overlay.png").is_file()
     assert (tmp_path / "out" / "good" / "04_map.tiff").is_file()
@@ -245,7 +238,7 @@ def test_a_file_in_place_of_the_output_folder_is_wrong_usage(run, model_file, pa
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise on Windows")
 def test_a_reader_that_stops_early_gets_no_traceback(model_file, hazelnut):
-    command = [sys.executable, "-m", "patchcore", "predict", str(model_file), str(hazelnut), "--recursive", "--json"]
+    command = [sys.executable, "-m", "patchcore", "predict", str(model_file), str(hazelnut), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline()
     process.stdout.close()
