@@ -165,9 +165,9 @@ def test_no_images_give_no_results(fitted):
 
 
 def test_predicting_leaves_the_bank_alone(fitted, new):
-    before = fitted.fitted.members[0].bank().clone()
+    before = fitted.bank().clone()
     fitted.scores(new)
-    assert torch.equal(fitted.fitted.members[0].bank(), before)
+    assert torch.equal(fitted.bank(), before)
 
 
 def test_predicting_before_fitting_says_what_to_do(empty, new):

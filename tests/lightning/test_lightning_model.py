@@ -319,6 +319,6 @@ def test_batches_are_tensors_tuples_or_dicts(run, images):
     for batch in (images, (images, torch.zeros(6)), [images], {"image": images, "name": "x"}):
         assert torch.equal(model.predict_step(batch, 0)["pred_scores"], scores)
     assert model.test_step({"image": images, "name": "x"})["name"] == "x"
-    for batch, said in (({"image": images}, "keys image"), ("x", "str"), ([], "list")):
+    for batch, said in (({"img": images}, "keys img"), ("x", "str"), ([], "list")):
         with pytest.raises(UsageError, match=f"a batch of {said}; expected"):
             model.validation_step(batch)

@@ -76,7 +76,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def resolve(hazelnut):
+def samples(hazelnut):
     return detect(hazelnut).test
 
 

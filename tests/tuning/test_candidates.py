@@ -67,7 +67,7 @@ def test_the_file_of_an_ensemble_gives_it_again(tmp_path):
     (tmp_path / "both.json").write_text(json.dumps(both), "utf-8")
     recipe = Recipe.read(tmp_path / "both.json")
     content = recipe_file(recipe, bases(str(tmp_path / "both.json")))
-    assert again(tmp_path / "r.json", content).parts == recipe.each
+    assert again(tmp_path / "r.json", content).each == recipe.each
 
 
 def test_an_ensemble_that_has_a_name_can_be_a_base_and_a_part(tmp_path):

@@ -15,7 +15,7 @@ from patchcore.data.resolve import detect
 from patchcore.data.sample import Dataset
 from patchcore.tuning import Images, defects_at, gather
 
-READING = {"threads": 2, "max_pixels": 10**8}
+READING = {"reading": Reading(threads=2, max_pixels=10**8)}
 
 
 def images(folder, *names):
