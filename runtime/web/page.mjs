@@ -13,7 +13,8 @@ const model = await load(folder).catch((error) => {
   throw error;
 });
 const { bank, threshold } = model.manifest;
-status.textContent = `Ready. ${bank.rows} patches of ${bank.images.length} good images; ` +
+const sources = bank.images ?? bank.pictures; // exports of 0.1.0 call them so
+status.textContent = `Ready. ${bank.rows} patches of ${sources.length} good images; ` +
   (threshold === null ? 'no threshold.' : `threshold ${threshold.toPrecision(4)}.`);
 input.disabled = false;
 

@@ -23,7 +23,7 @@ export async function load(folder) {
   }
   const graph = await checked(base, manifest.graph, sums);
   const session = await ort.InferenceSession.create(graph, { executionProviders: ['wasm'] });
-  return { manifest, predict: (image) => predict(session, manifest, image) };
+  return { manifest, predict: (given) => predict(session, manifest, given) };
 }
 
 // A file of the export, as SHA256SUMS lists it.
@@ -43,9 +43,9 @@ async function bytes(url) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
-// `image`: a File or Blob, or {values: Float32Array, height, width, channels, type: 'uint8', 'uint16' or 'float32'}.
-async function predict(session, manifest, image) {
-  const { values, height, width, channels, type } = image instanceof Blob ? await decode(image) : image;
+// `given`: a File or Blob, or {values: Float32Array, height, width, channels, type: 'uint8', 'uint16' or 'float32'}.
+async function predict(session, manifest, given) {
+  const { values, height, width, channels, type } = given instanceof Blob ? await decode(given) : given;
   const [tall, wide] = manifest.static ?? [height, width];
   if (height !== tall || width !== wide) {
     throw new Error(`of ${height} x ${width} pixels; this model was exported for ${tall} x ${wide} only (--static).`);
