@@ -16,7 +16,7 @@ QUICK := \
   tests/test_imports.py::test_nothing_imports_a_face_but_the_face_itself \
   tests/recipe/test_recipe.py \
   tests/test_result.py \
-  tests/lightning/test_arguments.py \
+  tests/lightning/test_v0.py \
   tests/maths/test_axes.py::test_short_forms_are_never_farther_apart_than_their_points \
   tests/maths/test_embedding.py \
   tests/maths/test_maps.py \
