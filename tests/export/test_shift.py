@@ -101,7 +101,7 @@ def test_the_figures_are_those_of_the_written_graph(deep: Detector, int8: export
     assert found.threshold == pytest.approx(largest)  # of 12 scores, the rank of 5 % is the largest
     assert found.largest == pytest.approx(max(abs(a - b) / b for a, b in zip(after, before, strict=True)))
     assert 0 < found.largest < 0.3
-    threshold = deep.calibration.threshold
+    threshold = deep.fitted.calibration.threshold
     changed = sum((a > threshold) != (b > threshold) for a, b in zip(after, before, strict=True))
     assert found.verdicts_changed == changed
 
