@@ -73,6 +73,6 @@ def main() -> None:
     Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
     """
     # Before torch is loaded, which reads it: its threads wait for each other by spinning, and beside another busy
-    # process that takes most of the time (docs/decisions/0006). Whoever has said how they shall wait, has said it.
+    # process that takes most of the time (docs/decisions/0006). What the user has set stays.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
