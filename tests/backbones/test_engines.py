@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from patchcore import BackboneError, Detector, MissingExtraError, Recipe, UsageError
 from patchcore.backbones import Backbone, build, engines, wrap
+from patchcore.backbones.engines import with_openvino
 
 CPU = torch.device("cpu")
 openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: patchcore[openvino]")
@@ -135,7 +136,7 @@ def test_bfloat16_taps_are_near_and_single_precision_numbers(name, backbone, wei
 
 @openvino
 def test_sizes_may_change_from_batch_to_batch_and_come_back(padded, monkeypatch):
-    monkeypatch.setattr(engines, "_SIZES", 2)
+    monkeypatch.setattr(with_openvino, "_SIZES", 2)
     run = engines.engine(padded, "openvino", "fp32", CPU, threads=1)
     for n, size in ((1, (256, 256)), (2, (223, 321)), (3, (256, 256)), (1, (95, 160)), (2, (223, 321))):
         x = some_images(n, *size)
@@ -186,7 +187,7 @@ def test_fit_does_not_depend_on_the_engine(hazelnut, small_recipe, detector, tmp
 
 @openvino
 def test_a_network_that_openvino_gets_wrong_is_refused_and_not_used(padded, monkeypatch):
-    monkeypatch.setitem(engines._LARGEST_ERROR, "fp32", -1.0)  # no difference at all would be too large
+    monkeypatch.setitem(with_openvino._LARGEST_ERROR, "fp32", -1.0)  # no difference at all would be too large
     run = engines.engine(padded, "openvino", "fp32", CPU)
     with pytest.raises(BackboneError, match=r"something else than torch.* at 64 x 64 pixels\. Use engine='torch'"):
         run(some_images(1, 64, 64))

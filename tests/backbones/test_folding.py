@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from patchcore.backbones import Extractor, build, engine, wrap
-from patchcore.backbones.engines import folded
+from patchcore.backbones.folding import folded
 
 
 def noise(*shape, seed=3):

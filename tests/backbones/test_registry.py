@@ -15,8 +15,8 @@ from torch import Tensor
 
 from patchcore import BackboneError, Detector, Recipe, WeightsError
 from patchcore.backbones import build, listing
-from patchcore.backbones.registry import OFFLINE
-from patchcore.backbones.weight_files import offline_model
+from patchcore.backbones.libraries.efficientnet_lite import NAMES as OFFLINE
+from patchcore.backbones.registry import network
 
 # ImageNet classes that fit what is on each photograph; the network's first choice must be one of them.
 PHOTOGRAPHS = {
@@ -39,6 +39,11 @@ def as_input(path: Path, name: str) -> Tensor:
     resized = Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1)[None] / 255
     return (pixels - torch.tensor(source.mean).view(3, 1, 1)) / torch.tensor(source.std).view(3, 1, 1)
+
+
+def offline_model(name: str) -> torch.nn.Module:
+    """The whole network, classifier included."""
+    return network(name, "pretrained", SIZE)[0]
 
 
 def stored_weights(name: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
 
-from patchcore.backbones import weight_files
+from patchcore.backbones import registry
 from patchcore.errors import DataError, ImageError, NotFittedError, StoreError, UsageError
 from patchcore.inferencers import (
     Inferencer,
@@ -127,7 +127,7 @@ def test_a_state_dict_in_safetensors_is_taken(inferencer, tmp_path, wide):
 
 
 def test_no_weights_are_fetched_for_a_file(trained, monkeypatch):
-    monkeypatch.setattr(weight_files, "offline_model", lambda name: pytest.fail("weights were fetched"))
+    monkeypatch.setattr(registry, "pretrained_state", lambda name, model: pytest.fail("weights were fetched"))
     TorchInferencer(trained.folder / "config.yaml", str(trained.folder / "weights" / "model.ckpt"))
 
 

@@ -18,7 +18,7 @@ def test_the_script_of_before_runs_with_another_prefix_and_that_of_after_gives_i
         torch.manual_seed(0)
         state = models.wide_resnet50_2(weights=None).state_dict()
     # Weights that cannot be had offline; everything else is as on the page.
-    monkeypatch.setattr("patchcore.backbones.weight_files.pretrained_state", lambda architecture: state)
+    monkeypatch.setattr("patchcore.backbones.registry.pretrained_state", lambda name, model: state)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models/bottle").mkdir(parents=True)
     images = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32))

@@ -168,7 +168,7 @@ def test_a_checkpoint_holds_tensors_and_plain_values_and_brings_everything_back(
     def unreachable(*_):
         raise AssertionError("the weights are in the checkpoint")
 
-    monkeypatch.setattr("patchcore.backbones.weight_files.offline_model", unreachable)
+    monkeypatch.setattr("patchcore.backbones.registry.pretrained_state", unreachable)
     loaded = Patchcore.load_from_checkpoint(path)
     for (name, a), (_, b) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert torch.equal(a, b), name

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 from scipy.spatial.distance import cdist
 
 from patchcore import BackboneError, NotFittedError, UsageError, WeightsError
-from patchcore.backbones.weight_files import offline_model
+from patchcore.backbones.registry import network
 from patchcore.lightning import PatchcoreModel
 
 LAYERS = ("blocks.2", "blocks.4")
@@ -30,11 +30,11 @@ def images() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def taps(images) -> list[np.ndarray]:
     """The two layers, read from the network by its own hooks."""
-    network, found = offline_model("efficientnet_lite0").eval(), {}
+    lite0, found = network("efficientnet_lite0", "pretrained", (96, 64))[0].eval(), {}
     for name in LAYERS:
-        network.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: found.__setitem__(name, o))
+        lite0.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: found.__setitem__(name, o))
     with torch.no_grad():
-        network(images)
+        lite0(images)
     return [found[name].double().numpy() for name in LAYERS]
 
 
@@ -232,7 +232,7 @@ def test_what_comes_after_the_deepest_layer_is_not_kept(model):
 
 
 def test_strides_stand_for_layers_and_pre_trained_may_be_a_file(model, images, tmp_path):
-    save_file(offline_model("efficientnet_lite0").state_dict(), tmp_path / "lite0.safetensors")
+    save_file(network("efficientnet_lite0", "pretrained", (64, 64))[0].state_dict(), tmp_path / "lite0.safetensors")
     local = PatchcoreModel((8, 16), "tf_efficientnet_lite0", pre_trained=str(tmp_path / "lite0.safetensors"))
     torch.testing.assert_close(local.train()(images[:1]), model.train()(images[:1]))
     assert local.source.mean == (0.5, 0.5, 0.5)

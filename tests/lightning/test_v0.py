@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from torch import nn
 from torch.utils.data import DataLoader
 
-from patchcore.backbones import build, weight_files, wrap
+from patchcore.backbones import build, registry, wrap
 from patchcore.errors import BackboneError, NotFittedError, UsageError
 from patchcore.lightning import AnomalyModule, DynamicBufferMixin, ImageDataModule
 from patchcore.lightning.v0 import AnomalyMapGenerator, DynamicBufferModule, PatchcoreLightning, PatchcoreModel
@@ -222,16 +222,10 @@ def test_wrong_arguments_say_what_was_meant():
 )
 def test_a_name_without_a_tag_means_torchvision_s_first_weights(name, expected, monkeypatch):
     asked = []
-    monkeypatch.setattr(weight_files, "_timm_state", lambda name: asked.append(name) or {})
-    monkeypatch.setattr(weight_files, "_torchvision_state", lambda name: asked.append(f"torchvision:{name}") or {})
-    layers = LAYERS if "lite" in name else ["layer1"]
-    if expected == "efficientnet_lite0":
-        PatchcoreModel(layers, (64, 64), name)
-        assert not asked
-    else:
-        with pytest.raises(BackboneError):  # no weights came
-            PatchcoreModel(layers, (64, 64), name)
-        assert asked == [expected]
+    monkeypatch.setattr(registry, "pretrained_state", lambda name, model: asked.append(name) or {})
+    with pytest.raises(BackboneError):  # no weights came
+        PatchcoreModel(LAYERS if "lite" in name else ["layer1"], (64, 64), name)
+    assert asked == [expected]
 
 
 # Tiling
@@ -456,7 +450,7 @@ def test_defective_images_do_not_change_the_meta_data(fitted, data):
 def test_a_checkpoint_comes_back_whole_and_fetches_nothing(fitted, tmp_path, monkeypatch):
     model, trainer = fitted
     trainer.save_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    monkeypatch.setattr(weight_files, "offline_model", lambda name: pytest.fail("weights were fetched"))
+    monkeypatch.setattr(registry, "pretrained_state", lambda name, model: pytest.fail("weights were fetched"))
     stored = torch.load(tmp_path / "model.ckpt", weights_only=True)
     assert torch.equal(stored["state_dict"]["model.memory_bank"], model.model.memory_bank)
     other = PatchcoreLightning.load_from_checkpoint(tmp_path / "model.ckpt").eval()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchcore.backbones import Extractor
-from patchcore.backbones.engines import folded
+from patchcore.backbones.folding import folded
 from patchcore.errors import UsageError
 from patchcore.export.frames import Side, sides_of
 from patchcore.export.network import Taps
@@ -35,7 +35,7 @@ class Reader(nn.Module):
         return self._in_tiles(images)
 
     def _in_tiles(self, images: Tensor) -> list[Tensor]:
-        """As `backbones.engines.taps_of`; all tiles go through the network as one batch."""
+        """As `backbones.tiles.taps_of`; all tiles go through the network as one batch."""
         size = (images.shape[2], images.shape[3])
         assert self.tiles is not None
         if not all(isinstance(side, int) for side in size):

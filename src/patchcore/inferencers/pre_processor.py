@@ -11,7 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
 
 from patchcore.arguments import known_arguments
-from patchcore.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
+from patchcore.backbones.libraries import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.data.images import ImageLike, read, to_tensor
 from patchcore.errors import UsageError
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from patchcore.backbones import registry
+from patchcore.backbones.libraries import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.errors import BackboneError, WeightsError, nearest_name
 
 # patchcore-inspection's name: ours, with the weights that it used. Those of torchvision are version 1;
@@ -86,6 +87,6 @@ def load(name: str, weights: str = "pretrained", *, size: tuple[int, int] = _SIZ
     if weights != "pretrained" and not loaded:
         raise WeightsError(f"{weights}: the weights are for another network than {name}: no tensor of it fits.")
     if name in NAMES:
-        source = replace(source, mean=registry.IMAGENET_MEAN, std=registry.IMAGENET_STD, interpolation="bilinear")
+        source = replace(source, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear")
     model.name, model.source, model.weights = name, source, weights  # type: ignore[assignment]
     return model

@@ -9,7 +9,7 @@ import torch
 
 from patchcore.backbones import registry
 from patchcore.backbones.engines import choose_device
-from patchcore.backbones.registry import Source
+from patchcore.backbones.libraries import Source
 from patchcore.data.resolve import Images, resolve
 from patchcore.detector import Detector
 from patchcore.errors import UsageError

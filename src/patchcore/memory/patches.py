@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import weakref
 from collections.abc import Iterator
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
+import psutil
 import torch
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from torch import Tensor
@@ -127,17 +127,14 @@ class PatchStore:
         return origins if any(len(self._shapes[image]) > 1 for image in images) else origins[:, :3].contiguous()
 
 
-def spill_limit(memory: int | str | None) -> int | None:
+def spill_limit(memory: int | str | None) -> int:
     """How many bytes of patches may stay in memory if a fit may take `memory` in all.
 
     The rest is for images that are being read and for choosing the bank. By default a fit may take half of the
     machine's memory. Errors: UsageError.
     """
     if memory is None:
-        try:
-            memory = max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, _LEAST_MEMORY)
-        except (AttributeError, ValueError, OSError):  # Windows does not say
-            return None
+        memory = max(psutil.virtual_memory().total // 2, _LEAST_MEMORY)
     try:
         limit = TypeAdapter(ByteSize).validate_python(memory)
     except ValidationError:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from patchcore.backbones import registry
+from patchcore.backbones.libraries import Source
 from patchcore.errors import UsageError
 from patchcore.memory.bank import Bank
 from patchcore.model import store
@@ -96,7 +97,7 @@ def load(
         states.setdefault(digest, state)
         local = own_recipe.weights not in ("pretrained", "random") or not recipe.members
         backbone = registry.rebuild(
-            store.field(path, about, "backbone", lambda data: registry.Source.from_dict(data["source"])),
+            store.field(path, about, "backbone", lambda data: Source.from_dict(data["source"])),
             own_recipe.taps,
             own_recipe.seen,
             states[digest],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,6 @@ from torch import Tensor
 from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import StoreError
 from patchcore.files import appearing
-from patchcore.model import signature
 from patchcore.model.version import __version__
 
 FORMAT = 2
@@ -67,7 +66,7 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
     try:
         content = path.read_bytes()
         if key is not None:
-            signature.check_signature(path, key, content)
+            import_module("patchcore.model.signature").check_signature(path, key, content)
         tensors = load(content)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file.") from None

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.backbones import engines, registry
-from patchcore.backbones.engines import taps_of
 from patchcore.backbones.registry import Backbone
+from patchcore.backbones.tiles import taps_of
 from patchcore.errors import RecipeError, UsageError
 from patchcore.maths import resize
 from patchcore.maths.augmentation import Augmentation, augmented

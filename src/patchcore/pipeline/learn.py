@@ -19,7 +19,7 @@ from patchcore.maths import coreset
 from patchcore.maths.embedding import channel_scales
 from patchcore.maths.joining import score_unit, spread_unit
 from patchcore.maths.resize import Frame
-from patchcore.memory.bank import Bank, check_ivf_pq
+from patchcore.memory.bank import Bank, check_search
 from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder, Grid, Patches
@@ -130,8 +130,8 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
     if not patches.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none
         rows = rows.to(device)
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
-    if recipe.search == "ivf_pq":  # refused before the work, not by the first search
-        check_ivf_pq(len(rows) if recipe.coreset == "identity" else n_rows)
+    # Refused before the work, not by the first search.
+    check_search(recipe.search, len(rows) if recipe.coreset == "identity" else n_rows)
     with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
         chosen = coreset.select(
             rows,

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from patchcore.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
+from patchcore.backbones.libraries import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
 from patchcore.data.resolve import detect

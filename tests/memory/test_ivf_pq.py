@@ -8,7 +8,8 @@ import torch
 
 from patchcore import Detector, MissingExtraError, Recipe, UsageError
 from patchcore.maths.neighbours import Points, nearest
-from patchcore.memory.bank import Bank, IvfPq
+from patchcore.memory.bank import Bank
+from patchcore.memory.ivf_pq import Rows
 
 faiss = pytest.importorskip("faiss")
 
@@ -24,8 +25,8 @@ QUERIES = clustered(200, 134, seed=1)
 
 
 @pytest.fixture(scope="module")
-def index() -> IvfPq:
-    return IvfPq(ROWS)
+def index() -> Rows:
+    return Rows(ROWS)
 
 
 @pytest.mark.parametrize("k", [1, 3, 100])
@@ -55,7 +56,7 @@ def test_a_row_of_the_bank_finds_itself(index):
 
 def test_learning_from_few_rows_says_nothing(capfd):
     # FAISS writes its warnings to standard error by itself.
-    IvfPq(ROWS[:, :67].contiguous())
+    Rows(ROWS[:, :67].contiguous())
     assert capfd.readouterr().err == ""
 
 
@@ -82,13 +83,13 @@ def test_threads_are_as_they_were_and_answers_do_not_depend_on_them(index):
 @pytest.mark.parametrize("rows", [1, 9983])
 def test_a_bank_of_too_few_rows_is_refused(rows):
     with pytest.raises(UsageError, match=rf"a bank of {rows} rows; it needs 9984.*search='exact'"):
-        IvfPq(torch.zeros(rows, 4))
+        Rows(torch.zeros(rows, 4))
 
 
 def test_without_faiss_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtraError, match=r"search='ivf_pq'.*faiss-cpu.*patchcore\[faiss\]"):
-        IvfPq(ROWS)
+        Rows(ROWS)
 
 
 def test_an_exact_bank_needs_no_faiss(monkeypatch):
