@@ -74,7 +74,7 @@ def test_a_table_without_masks_has_no_pixel_figures(run, model_file, hazelnut, t
     (row,) = lines(done.stdout)
     assert row["image_auroc"] == 1
     assert row["pixel_auroc"] is row["pixel_f1_max"] is row["aupro_30"] is row["aupro_05"] is None
-    assert "No pixel figures: they need a mask for every defective image; 0 of 4 have one." in done.stderr
+    assert "No pixel metrics: they need a mask for every defective image; 0 of 4 have one." in done.stderr
 
 
 def test_good_images_alone_have_no_figures_and_it_says_why(run, model_file, hazelnut, tmp_path):
@@ -82,8 +82,8 @@ def test_good_images_alone_have_no_figures_and_it_says_why(run, model_file, haze
     (tmp_path / "good.csv").write_text(f"path,label\n{rows}", "utf-8")
     done = run("evaluate", model_file, tmp_path / "good.csv")
     assert done.exit_code == 0
-    assert "No image figures: they need good and defective images" in done.stderr
-    assert "No pixel figures: they need defective images with masks." in done.stderr
+    assert "No image metrics: they need good and defective images" in done.stderr
+    assert "No pixel metrics: they need defective images with masks." in done.stderr
 
 
 def test_a_folder_of_good_images_cannot_be_evaluated(run, model_file, hazelnut):
