@@ -51,7 +51,7 @@ def test_a_bad_category_does_not_stop_the_others_and_is_named(ran):
     assert names == [("nuts", category, recipe, 0) for category, recipe in pairs]
     assert all(set(row) >= EVALUATED and "error" not in row for row in finished)
     assert all("train/good/01.jpg: not an image" in row["error"] for row in failed)
-    assert "2 cells did not finish; the same command tries again:" in done.stderr
+    assert "2 cells did not finish; run the same command to try again:" in done.stderr
     assert "Traceback" not in done.stderr
     journal = [json.loads(line) for line in (folder / "out/results.jsonl").read_text("utf-8").splitlines()]
     assert sorted(journal, key=lambda row: row["key"]) == sorted(finished, key=lambda row: row["key"])
@@ -176,11 +176,11 @@ def test_shots_are_fits_on_few_images_drawn_by_the_seed(run, hazelnut, tmp_path)
     [
         ([], "Give either CONFIG, a JSON file, or --data."),
         (["--data=DATA", "--recipes=default,acurate"], "There is no recipe 'acurate'. Did you mean 'accurate'?"),
-        (["--data=DATA", "--recipes=default,"], "--recipes is 'default,'; expected names with commas between them"),
+        (["--data=DATA", "--recipes=default,"], "--recipes is 'default,'; expected names separated by commas"),
         (["--data=DATA", "--recipes=fast,fast"], "There are two recipes 'fast'"),
         (["--data=DATA", "--seeds=0,x"], "--seeds is '0,x'; expected whole numbers"),
-        (["--data=DATA", "--shots=0"], "--shots is '0'; expected whole numbers from 1 on with commas between them"),
-        (["--data=DATA", "--shots=1;2"], "--shots is '1;2'; expected whole numbers from 1 on"),
+        (["--data=DATA", "--shots=0"], "--shots is '0'; expected whole numbers from 1, separated by commas"),
+        (["--data=DATA", "--shots=1;2"], "--shots is '1;2'; expected whole numbers from 1, separated"),
         (
             ["--data=DATA", "--shots=2,11"],
             "shots is 11, but there are fewer good images to fit on: images hazelnut",
