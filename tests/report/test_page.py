@@ -289,7 +289,7 @@ def test_without_a_threshold_everything_is_unsure_and_it_says_why(hazelnut, smal
     assert "There is no threshold, so every verdict is unsure." in page.text()
     assert "No good image was left to set a threshold with" in page.text()
     assert {" ".join(e[2].split()) for e in page.all("span") if e[1].get("class") == "badge"} == {"? unsure"}
-    assert "no scale to draw a heat map on" in page.text()
+    assert "no scale for a heat map" in page.text()
     assert not [e for e in page.all("path") if e[1].get("class") == "marker"]
     assert "nan" not in re.sub(r"base64,[^\"]*", "", html).lower()
 
