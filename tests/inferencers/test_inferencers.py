@@ -264,7 +264,7 @@ def test_a_mask_goes_with_its_image():
 def test_a_pre_processor_takes_a_size_or_a_transform(inferencer, defect):
     own = PreProcessor(inferencer.model.configure_transforms())
     assert torch.equal(own(image=defect)["image"][None], inferencer.pre_process(defect))
-    with pytest.raises(UsageError, match="either a transform (config=) or image_size="):
+    with pytest.raises(UsageError, match=r"either a transform \(config=\) or image_size="):
         PreProcessor()
     with pytest.raises(UsageError, match="Did you mean 'image_size'"):
         PreProcessor(imagesize=224)
