@@ -229,7 +229,7 @@ def test_images_that_set_the_threshold_are_tested_with_before_those_that_are_rem
     assert counts(0, 160) == (0, 12)
     assert counts(1, 2) == (1, 2)
     assert len(parity.chosen(named("a", 3), [], (8, 9))) == 3
-    with pytest.raises(DataError, match="there are none of the size 9 x 8"):
+    with pytest.raises(DataError, match="there are no images of the size 9 x 8"):
         parity.chosen(named("a", 3), [], (9, 8))
 
 

@@ -123,12 +123,7 @@ def benchmark(
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
     limits = _numbers(shots, "--shots", "1,2,4", 1) or asked.shots or (None,)
     planned = cells.plan(
-        asked.sources,
-        chosen,
-        _numbers(seeds, "--seeds", "0,1,2") or asked.seeds or (0,),
-        assignments,
-        options,
-        limits,
+        asked.sources, chosen, _numbers(seeds, "--seeds", "0,1,2") or asked.seeds or (0,), assignments, options, limits
     )
     for (source, asked_for), had in cells.short(asked.sources, limits).items():
         say(f"Not run on {asked_for} good images: {source.dataset} {source.category} has only {had}.")

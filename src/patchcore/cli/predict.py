@@ -82,9 +82,7 @@ def predict(
         output.mkdir(parents=True, exist_ok=True)
     names = _file_names(paths)
     results = detector.stream(
-        [Sample(str(path), path) for path, _ in paths],
-        reading=Reading(max_pixels, bad),
-        progress=len(paths) > 1,
+        [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
     )
     for result in results:
         row = {

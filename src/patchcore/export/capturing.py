@@ -53,10 +53,7 @@ def _constants_of_the_first_pass() -> Iterator[None]:
 
 
 def constant(function: F) -> F:
-    """Wrap a function of sizes: if all sizes are known, the program stores its result from the first pass.
-
-    So the program contains a matrix, and not the steps that compute it.
-    """
+    """Wrap a function of sizes: if all are known, the program stores its result, and not the steps to compute it."""
 
     @wraps(function)
     def call(*sizes: Any) -> Tensor:

@@ -111,11 +111,7 @@ class Graph(nn.Module):
             on_window.append(window_matrix(*window))
             on_image.append(side_matrix((side.inside, side.resized, side.source, side.offset), window))
             shown = shown * whole(side.inside).float() / whole(side.resized).float()
-        return (
-            on_window[0] @ scores @ on_window[1].T,
-            on_image[0] @ scores @ on_image[1].T,
-            shown,
-        )
+        return (on_window[0] @ scores @ on_window[1].T, on_image[0] @ scores @ on_image[1].T, shown)
 
 
 def _places(scores: Tensor, frame: tuple[Side, Side]) -> list[joining.Side]:

@@ -87,7 +87,7 @@ def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int
     some = [*_spread(new, _REAL - len(some)), *some]
     if not some:
         of = f" of the size {static[0]} x {static[1]}" if static else ""
-        raise DataError(f"--images: there are none{of}. Give others, or omit the option: the self-test has its own.")
+        raise DataError(f"--images: there are no images{of}. Give others, or omit it: the self-test has its own.")
     for one in () if static else some:
         pixels_of(one)
     return some

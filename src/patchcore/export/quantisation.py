@@ -28,8 +28,7 @@ _BACKBONE = re.compile(r"members\.\d+\.taps\.network(\.|$)")
 def quantise(path: Path, images: Sequence[Any], inputs: Callable[[Any], Inputs]) -> int:
     """Quantise weights (per channel) and activations of the backbone in an ONNX file, in place. Errors: ExportError.
 
-    `inputs` turns one of the images into the graph's inputs. At most `MOST` images are read, evenly spaced; their
-    number is returned.
+    `inputs` turns an image into the graph's inputs. At most `MOST` images are read, evenly spaced. Returns how many.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # by default its builds report to Microsoft from the import on
     import onnx
@@ -40,10 +39,7 @@ def quantise(path: Path, images: Sequence[Any], inputs: Callable[[Any], Inputs])
     chosen = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), MOST)).round().astype(int)]
     try:
         # NNCF prints its progress on standard output, where a command prints results, and makes torch look for CUDA.
-        with (
-            silence.logs_and_warnings("nncf", "torch.utils.cpp_extension"),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
+        with silence.logs_and_warnings("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(io.StringIO()):
             nncf = silence.imported("nncf")
             made = nncf.quantize(
                 model,

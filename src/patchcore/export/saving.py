@@ -72,9 +72,9 @@ def save(
         static: Height and width of all images; None: any.
         opset: ONNX opset.
         images: Good images for the self-test and for int8, which needs them: anything that `fit` takes.
-        test: int8: labelled images to measure on: samples, or a path that `evaluate` takes.
-        max_auroc_drop: int8: largest drop of the image AUROC (0.005).
-        max_threshold_shift: int8: largest move of the threshold set from good images, as a share of it (0.05).
+        test: For int8, labelled images to measure on: samples, or a path that `evaluate` takes.
+        max_auroc_drop: For int8, largest drop of the image AUROC (0.005).
+        max_threshold_shift: For int8, largest move of the threshold set from good images, as a share of it (0.05).
     """
     formats.check(format, precision, opset)
     fitted = detector.fitted
