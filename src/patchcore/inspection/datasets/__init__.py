@@ -1,1 +1,1 @@
-"""Datasets: what PatchCore takes, as torch datasets."""
+"""Torch datasets for PatchCore."""
