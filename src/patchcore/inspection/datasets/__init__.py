@@ -1,1 +1,1 @@
-"""Torch datasets for PatchCore."""
+"""Datasets: torch datasets for PatchCore."""
