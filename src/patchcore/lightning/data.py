@@ -16,10 +16,12 @@ from torchvision.transforms.v2 import Transform
 from patchcore.arguments import known_arguments
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning.torch_model import RECIPE
+from patchcore.pipeline.workers import distinct
 from patchcore.verdict.calibration import hold_out
 
 
@@ -60,7 +62,8 @@ class ImageDataModule(LightningDataModule):
     """The images at `root`: a folder of good ones, a dataset in the MVTec AD layout, or a CSV table.
 
     - Training: good images. Validation: `calibration_share` of those, kept out of the bank to set
-      the thresholds, the same ones that `Detector.fit` keeps out; with 0 there is no validation.
+      the thresholds, the same ones that `Detector.fit` keeps out; with 0 there is no validation. For that all
+      of them are read once: of copies, pixel for pixel, only the first is used.
     - Testing: the images of `test/`. Predicting: the same, or those of a plain folder.
 
     `transform` works on images (3, H, W) in [0, 1]; by default it is what the model's
@@ -88,9 +91,10 @@ class ImageDataModule(LightningDataModule):
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
         found = detect(self.root)
-        kept, held_out = hold_out(len(found.train), calibration_share, seed)
-        self.train = [found.train[i] for i in kept]
-        self.calibration = [found.train[i] for i in held_out]
+        train = distinct(found.train, Reading()) if calibration_share else found.train
+        kept, held_out = hold_out(len(train), calibration_share, seed)
+        self.train = [train[i] for i in kept]
+        self.calibration = [train[i] for i in held_out]
         self.test = found.test
         self.everything = found.test or [Sample(s.name, s.image) for s in found.train]
 

@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 from patchcore.backbones.libraries import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import resize as frames
+from patchcore.pipeline.workers import distinct
 
 
 class DatasetSplit(Enum):
@@ -34,7 +36,8 @@ class MVTecDataset(Dataset[dict[str, Any]]):
 
     `classname` None: every class below `source`. `resize`: what the shorter side is brought to,
     antialiased; `imagesize`: the side of the square that is then cut from the centre. `split`: TRAIN is
-    the first share `train_val_split` of `train/good`, VAL the rest of it, TEST all of `test`. `mean` and
+    the first share `train_val_split` of `train/good`, VAL the rest of it (where it is split, copies of one image
+    count once), TEST all of `test`. `mean` and
     `std`, per channel, normalise the pixels, which are in [0, 1]; `interpolation` is the kernel of the resize.
 
     Items are dicts: `image` (3, H, W) float32; `mask` (1, H, W) float32, 1 inside a defect, resized by
@@ -90,15 +93,16 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         found = detect(self.source / classname)
         if self.split is DatasetSplit.TEST:
             return found.test
-        kept = int(len(found.train) * self.train_val_split)
+        train = distinct(found.train, Reading()) if self.train_val_split < 1 else found.train  # no copy on both sides
+        kept = int(len(train) * self.train_val_split)
         if self.split is DatasetSplit.TRAIN:
-            return found.train[:kept]
-        if kept == len(found.train):
+            return train[:kept]
+        if kept == len(train):
             raise DataError(
                 f"{self.source / classname}: train_val_split={self.train_val_split:g} leaves no image of train/good "
                 "for VAL. Use a smaller share, for example 0.8."
             )
-        return found.train[kept:]
+        return train[kept:]
 
     def _image(self, pixels: Any, name: str, frame: frames.Frame) -> Tensor:
         image = frames.place(to_tensor(pixels, name), frame, self.interpolation)
