@@ -17,7 +17,7 @@ from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
-from patchcore.data.sample import GOOD, Sample
+from patchcore.data.sample import GOOD, Sample, folders_in
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import resize as frames
 from patchcore.pipeline.workers import distinct
@@ -120,7 +120,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
 
 
 def _classes(source: Path) -> list[str]:
-    found = sorted(path.parent.parent.name for path in source.glob("*/train/good"))
+    found = [folder.name for folder in folders_in(source) if (folder / "train" / GOOD).exists()]
     if not found:
         raise DataError(f"{source} holds no class: expected folders such as {source / 'bottle' / 'train' / 'good'}.")
     return found
