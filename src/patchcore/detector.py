@@ -6,6 +6,7 @@ predict:  images -> taps -> embedding -> nearest bank rows -> patch scores -> im
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from torch import nn
 from patchcore.backbones import engines
 from patchcore.backbones.registry import Backbone
 from patchcore.data.images import ImageLike
-from patchcore.data.reading import Reading
+from patchcore.data.reading import Colour, Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
 from patchcore.errors import NotFittedError, UsageError
@@ -32,6 +33,7 @@ from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.fields import Recipe
 from patchcore.result import Result
 
+log = logging.getLogger(__name__)
 _BATCH = 8  # images in one pass on a device; on a CPU every thread takes one of its own
 
 
@@ -75,6 +77,7 @@ class Detector:
         engines.check(engine, precision, self.device)
         self.engine, self.precision = engine, precision
         self._network = backbone
+        self._exchanged = False  # whether it was said that red and blue are
         self._ready: tuple[Fitted, list[Embedder]] | None = None  # changes as a whole: others may be predicting
 
     @classmethod
@@ -163,6 +166,7 @@ class Detector:
         if (self.engine, self.precision) != ("torch", "fp32"):
             embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
         self._ready = fitted, embedders  # only now: a fit that is interrupted leaves the detector as it was
+        self._exchanged = False
         return self
 
     # For a type checker a path or an array is one image; where it holds several, `stream` has their type too.
@@ -210,6 +214,7 @@ class Detector:
             each = zip(*(embedder(batch) for embedder in embedders), strict=True)
             results = []
             for loaded, patches in zip(batch, each, strict=True):
+                self._check_colours(fitted, loaded, reading.colour)
                 begin = time.perf_counter()
                 value, scored = score(fitted.members, patches)
                 results.append(
@@ -223,6 +228,7 @@ class Detector:
                         frame=patches[0].frame,
                         recipe=recipe,
                         max_pixels=reading.max_pixels,
+                        colour=reading.colour,
                         seconds=sum(own.seconds for own in patches) + time.perf_counter() - begin,
                     )
                 )
@@ -231,6 +237,17 @@ class Detector:
         ahead = isinstance(samples, list) and len(samples) > 1  # else all threads work on one image
         title = "Looking at images" if progress else None
         return through(look, samples, self._reading(reading), recipe.value_range, ahead=ahead, progress=title)
+
+    def _check_colours(self, fitted: Fitted, loaded: Loaded, colour: Colour) -> None:
+        """Say once where arrays have other channels than they were said to have: every verdict is wrong then."""
+        array = not isinstance(loaded.sample.image, str | bytes | Path) or fitted.images[:1] == ("#0",)
+        if array and not self._exchanged and fitted.exchanged(loaded.red_blue):
+            self._exchanged = True
+            log.warning(
+                "%s: it has the colours of the good images only with red and blue exchanged. Arrays were taken as %s; "
+                "those that OpenCV has read are B, G, R: say so, in fit and predict, with Reading(colour='bgr').",
+                loaded.sample.name, colour,
+            )  # fmt: skip
 
     def save(self, path: str | Path, *, weights: bool = True) -> str:
         """Write one file with all that `load` needs, whole or not at all; returns its SHA-256.

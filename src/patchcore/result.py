@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data.images import read
-from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
 from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
@@ -35,7 +35,7 @@ class Result:
         nearest_rows: (h, w, k), rows of the memory bank.
         frame: Where the image lay in the network's input.
         recipe: The recipe that made the score and makes the map.
-        max_pixels: Largest image to decode when the image is read again.
+        max_pixels, colour: How the image is read again: the largest to decode, the order of an array's channels.
         seconds: Time of network, search and scores; the image's share of its batch.
     """
 
@@ -48,6 +48,7 @@ class Result:
     frame: Frame
     recipe: Recipe
     max_pixels: int = MAX_PIXELS
+    colour: Colour = "rgb"
     seconds: float = 0.0
 
     def __repr__(self) -> str:
@@ -90,5 +91,5 @@ class Result:
 
         An image that was given as a path is read again. Errors: ImageError if it has gone.
         """
-        pixels = read(self.sample.image, self.name, self.max_pixels)
+        pixels = read(self.sample.image, self.name, self.max_pixels, self.colour)
         return draw.overlay(draw.to_uint8(pixels, self.recipe.value_range), self.map, self.pixel_threshold)

@@ -160,3 +160,9 @@ def test_a_category_of_elpv_is_no_folder(write):
     root = pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed").__path__[0]
     (source,) = read(write(data={"cells": f"{root}/data/mono"})).sources
     assert (source.dataset, source.category) == ("cells", "mono")
+
+
+def test_a_key_that_is_there_twice_is_an_error(tmp_path):
+    (tmp_path / "bench.json").write_text('{"data": "a", "seeds": [0], "seeds": [1]}')
+    with pytest.raises(UsageError, match=r"bench\.json: 'seeds' is in it twice; give each key once"):
+        read(tmp_path / "bench.json")

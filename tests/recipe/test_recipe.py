@@ -234,6 +234,9 @@ def test_replace_checks_the_whole():
         ("value_range=null", "value_range", None),
         ("value_range=[0,4095]", "value_range", (0.0, 4095.0)),
         ('coreset="random"', "coreset", "random"),
+        ("crop=None", "crop", None),
+        ("projection=none", "projection", "none"),
+        ("exposure= even ", "exposure", "even"),
     ],
 )
 def test_set_takes_json_or_plain_words(assignment, field, value):
@@ -258,9 +261,27 @@ def test_set_of_an_unknown_field_is_an_error():
         Recipe().set("ration=0.1")
 
 
-def test_set_of_a_wrong_value_is_an_error():
-    with pytest.raises(RecipeError, match="Recipe field ratio got 'much'"):
-        Recipe().set("ratio=much")
+@pytest.mark.parametrize("value", ["much", "0,05", "5%", "True", "EVEN"])
+def test_set_of_a_wrong_value_is_an_error(value):
+    with pytest.raises(RecipeError, match=f"Recipe field ratio got '{value}'"):
+        Recipe().set(f"ratio={value}")
+
+
+@pytest.mark.parametrize("assignment", ["seed=true", "ratio=true", "sigma=false", "taps=[true]"])
+def test_true_is_no_number(assignment):
+    with pytest.raises(RecipeError, match=r"got .*(True|False).*; no field is true or false"):
+        Recipe().set(assignment)
+
+
+def test_a_recipe_file_that_states_a_field_twice_is_an_error(tmp_path):
+    (tmp_path / "r.json").write_text('{"size": 128, "ratio": 0.1, "size": 256}')
+    with pytest.raises(RecipeError, match=r"r\.json cannot be read: 'size' is in it twice"):
+        Recipe.read(tmp_path / "r.json")
+
+
+def test_a_recipe_file_may_begin_with_a_mark(tmp_path):
+    (tmp_path / "r.json").write_bytes(b'\xef\xbb\xbf{"size": 128}')
+    assert Recipe.read(tmp_path / "r.json").size == 128
 
 
 # ---- named recipes

@@ -70,18 +70,22 @@ class Model:
         bounds = np.array(self.manifest["value_ranges"][str(image.dtype)], dtype=np.float32)
         return self._run(np.ascontiguousarray(image, dtype=np.float32), bounds)
 
-    def predict(self, given: Any, *, max_pixels: int = images.MAX_PIXELS) -> Any:
-        """One image -> Result; a list of them, or an array (N, H, W, C) -> a list. Errors: ImageError.
+    def predict(self, given: Any, *, max_pixels: int = images.MAX_PIXELS, colour: images.Colour = "rgb") -> Any:
+        """One image -> Result; a list of them, or an array (N, H, W, C) -> a list. Errors: ImageError, ExportError.
 
-        An image is a path, a PIL image, or an array (H, W) or (H, W, C) of uint8, uint16 or floats.
+        An image is a path, the bytes of a file or an open one, a PIL image, or an array (H, W) or (H, W, C) of uint8,
+        uint16 or floats. `colour`: order of an array's channels, `rgb`, or `bgr`, which is what OpenCV reads.
         """
+        if colour not in ("rgb", "bgr"):
+            raise ExportError(f"colour is {colour!r}; expected 'rgb', or 'bgr' for arrays that OpenCV has read.")
         if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
-            return [self._one(image, number, max_pixels) for number, image in enumerate(given)]
-        return self._one(given, 0, max_pixels)
+            return [self._one(image, number, max_pixels, colour) for number, image in enumerate(given)]
+        return self._one(given, 0, max_pixels, colour)
 
-    def _one(self, image: Any, number: int, max_pixels: int) -> Result:
+    def _one(self, image: Any, number: int, max_pixels: int, colour: images.Colour) -> Result:
+        image = images.plain(image, f"#{number}")
         name = str(image) if isinstance(image, str | Path) else f"#{number}"
-        pixels = images.read(image, name, max_pixels)
+        pixels = images.read(image, name, max_pixels, colour)
         pixels = images.checked(pixels, name, self.manifest["check_float"])
         begin = time.perf_counter()
         try:

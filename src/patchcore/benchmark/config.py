@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +15,7 @@ from patchcore.benchmark.published import Published
 from patchcore.benchmark.published import read as read_published
 from patchcore.data.layouts import elpv, layout_of
 from patchcore.errors import UsageError, validated
+from patchcore.recipe.rules import each_once
 
 _INSTALLED = "installed:elpv"  # may be followed by a slash and a category
 _EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
@@ -55,9 +58,15 @@ def read(path: Path) -> Config:
     results of other systems (see `benchmark.published`).
     """
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}. Expected JSON, for example {_EXAMPLE}.") from error
+    try:
+        json.loads(content, object_pairs_hook=each_once)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        pass  # the next line says so
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}; give each key once.") from error
     given = validated(_File, content, path)
     named = given.data.items() if isinstance(given.data, dict) else [(None, one) for one in given.data]
     found: list[Source] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import JsonValue
@@ -34,9 +36,13 @@ def header(fitted: Fitted) -> dict[str, JsonValue]:
         **about,
         "bank": {**bank, "images": list(fitted.images)},
         "calibration": fitted.calibration.to_dict(),
-        "data": {"images": len(fitted.images), "sha256": fitted.fingerprint},
+        "data": {"images": len(fitted.images), "sha256": fitted.fingerprint, **_red_blue(fitted)},
         "versions": dict(store.versions()),
     }
+
+
+def _red_blue(fitted: Fitted) -> dict[str, JsonValue]:
+    return {"red_blue": list(fitted.red_blue)} if fitted.red_blue else {}
 
 
 def _about(member: Member) -> dict[str, JsonValue]:
@@ -117,4 +123,12 @@ def load(
         store.field(path, head, "calibration", Calibration.from_dict),
         store.field(path, head, "bank", lambda data: tuple(data["images"])),
         store.field(path, head, "data", lambda data: str(data["sha256"])),
+        store.field(path, head, "data", _read_red_blue),
     )
+
+
+def _read_red_blue(data: Mapping[str, Any]) -> tuple[float, float] | None:
+    if "red_blue" not in data:  # also of an earlier version
+        return None
+    low, high = map(float, data["red_blue"])
+    return low, high

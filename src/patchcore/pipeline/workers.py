@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,12 +19,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from patchcore.data.images import Pixels, read, to_tensor
-from patchcore.data.reading import Reading
+from patchcore.data.reading import Colour, Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
 
 A = TypeVar("A")
 B = TypeVar("B")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,52 @@ class Loaded:
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.digest()
 
+    @cached_property
+    def red_blue(self) -> float | None:
+        """How much more red than blue there is, (R - B) / (R + G + B) over some pixels; None for a grey image."""
+        if len(self.image) == 1:
+            return None
+        red, green, blue = self.image[:, ::8, ::8].double().mean((1, 2)).tolist()
+        return round((red - blue) / max(red + green + blue, 1e-6), 4)  # the same for every order of summation
 
-def load(sample: Sample, max_pixels: int, value_range: tuple[float, float] | None = None) -> Loaded:
+
+def load(
+    sample: Sample, max_pixels: int, value_range: tuple[float, float] | None = None, colour: Colour = "rgb"
+) -> Loaded:
     """Decode an image. Errors: ImageError, which says where the file lies."""
     try:
-        return Loaded(sample, read(sample.image, sample.name, max_pixels), value_range)
+        return Loaded(sample, read(sample.image, sample.name, max_pixels, colour), value_range)
     except ImageError as error:
         raise error.at(sample.image) from error.__cause__
+
+
+def digests(samples: Iterable[Sample], reading: Reading) -> Iterator[bytes | ImageError]:
+    """Of each image the digest of its pixels, which copies share, or why it cannot be used."""
+
+    def digest(sample: Sample) -> bytes | ImageError:
+        try:
+            return load(sample, reading.max_pixels, colour=reading.colour).digest
+        except ImageError as error:
+            return error
+
+    return in_order(digest, samples, reading.threads)
+
+
+def distinct(samples: Iterable[Sample], reading: Reading) -> list[Sample]:
+    """The images without copies of earlier ones; says how many those are. Errors: ImageError."""
+    samples, first = list(samples), dict[bytes, Sample]()
+    for sample, digest in zip(samples, digests(samples, reading), strict=True):
+        if isinstance(digest, ImageError):
+            raise digest
+        first.setdefault(digest, sample)
+    say_copies(len(samples) - len(first), len(samples))
+    return list(first.values())
+
+
+def say_copies(copies: int, total: int) -> None:
+    """A warning, if there are any."""
+    if copies:
+        log.warning("%d of %d images are copies of others, pixel for pixel; each counts once.", copies, total)
 
 
 def through(
@@ -73,7 +114,7 @@ def through(
         loaded, bad = list[Loaded](), list[ImageError]()
         for sample in batch:
             try:
-                one = load(sample, reading.max_pixels, value_range)
+                one = load(sample, reading.max_pixels, value_range, reading.colour)
                 _ = one.image  # refused here, if at all, and not within a batch
                 loaded.append(one)
             except ImageError as error:

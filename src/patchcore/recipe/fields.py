@@ -196,6 +196,11 @@ class Recipe(BaseModel):
         def __init__(self, **fields: Any) -> None:
             if isinstance(members := fields.get("members"), list | tuple):
                 fields["members"] = tuple(_member(number, given) for number, given in enumerate(members, 1))
+            for name, value in fields.items():
+                if any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value])):
+                    raise RecipeError(
+                        f"Recipe field {name} got {value}; no field is true or false. Give a number or a word."
+                    )
             try:
                 super().__init__(**fields)
             except ValidationError as error:
@@ -220,7 +225,7 @@ class Recipe(BaseModel):
     def read(cls, path: str | Path) -> Recipe:
         """A recipe file: JSON, only what differs from the default, or from the recipe in `base`."""
         try:
-            fields = json.loads(Path(path).read_text("utf-8"))
+            fields = json.loads(Path(path).read_text("utf-8-sig"), object_pairs_hook=rules.each_once)
         except (OSError, ValueError) as error:
             raise RecipeError(f"The recipe file {path} cannot be read: {error}. Expected JSON.") from error
         if not isinstance(fields, dict):
@@ -260,16 +265,17 @@ class Recipe(BaseModel):
         return type(self)(**changed)
 
     def set(self, *assignments: str) -> Recipe:
-        """The same recipe with `field=value` strings applied; values are JSON, or plain words."""
-        fields = {}
+        """The same recipe with `field=value` strings applied; values are JSON, plain words, or None as in Python."""
+        fields: dict[str, Any] = {}
         for assignment in assignments:
             name, equals, value = assignment.partition("=")
             if not equals:
                 raise RecipeError(f"{assignment!r} sets nothing; expected field=value, for example ratio=0.05.")
+            name, value = name.strip(), value.strip()
             try:
-                fields[name.strip()] = json.loads(value)
+                fields[name] = None if value == "None" else json.loads(value)
             except ValueError:
-                fields[name.strip()] = value
+                fields[name] = value
         return self.replace(**fields)
 
     def to_dict(self) -> dict[str, JsonValue]:

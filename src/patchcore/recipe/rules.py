@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from patchcore.recipe.fields import Recipe
@@ -69,3 +69,13 @@ def _check_members(recipe: Recipe) -> None:
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) of a side or of both."""
     return size if isinstance(size, tuple) else (size, size)
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for `object_pairs_hook`: by itself JSON takes the last of several. Errors: ValueError."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} is in it twice")
+        found[name] = value
+    return found
