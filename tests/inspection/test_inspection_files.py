@@ -233,7 +233,7 @@ def test_lists_within_lists_are_not_unfolded(reference):
         bomb = [bomb, bomb]  # 2 ** 60 empty lists, in a few hundred bytes
     write(reference, {**PARAMETERS, "layers_to_extract_from": bomb})
     assert len(list(pickletools.genops((reference / "patchcore_params.pkl").read_bytes()))) < 1000
-    with pytest.raises(StoreError, match=r"layers_to_extract_from got .{,200}: .*The names of layers"):
+    with pytest.raises(StoreError, match=r"refused: it has a list in two places\. "):
         PatchCore("cpu").load_from_path(reference, "cpu")
 
 

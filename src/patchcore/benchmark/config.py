@@ -13,7 +13,9 @@ from patchcore.benchmark.published import Published
 from patchcore.benchmark.published import read as read_published
 from patchcore.data.layouts import elpv, layout_of
 from patchcore.errors import UsageError, validated
+from patchcore.files import contents
 
+_LARGEST = 1 << 24  # bytes
 _INSTALLED = "installed:elpv"  # and, after a slash, one of its categories
 _EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
 
@@ -29,8 +31,8 @@ class _File(BaseModel):
     data: dict[str, str] | _Texts = Field(description="A path, a list of paths, or an object of names and paths.")
     recipes: _Texts = Field([], description="A list of texts: names of recipes, or paths of their files.")
     set: _Texts = Field([], description="A list of texts.")
-    shots: list[Annotated[int, Field(ge=1)]] = Field([], description="A list of whole numbers from 1 on.")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([], description="A list of whole numbers.")
+    shots: list[Annotated[int, Field(ge=1, lt=2**63)]] = Field([], description="A list of whole numbers from 1 on.")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field([], description="A list of whole numbers.")
     published: list[Any] = Field([], description="A list of figures of others, each with its source and date.")
 
 
@@ -55,8 +57,8 @@ def read(path: Path) -> Config:
     `installed:elpv` for both) stands for the images of the package elpv-dataset.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = contents(path, _LARGEST)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Expected JSON, for example {_EXAMPLE}.") from error
     given = validated(_File, content, path)
     named = given.data.items() if isinstance(given.data, dict) else [(None, one) for one in given.data]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -32,6 +33,12 @@ class Bank:
     origins: Tensor
     scales: Tensor
     search: str = "exact"
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], search: str, device: torch.device) -> Bank:
+        """A bank from what `tensors` gives, checked before."""
+        rows, scales = tensors["bank.rows"].float().to(device), tensors["bank.scales"].to(device)
+        return cls(rows, tensors["bank.origins"], scales, search)
 
     def nearest(self, patches: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Distances (N, k), ascending, and indices (N, k) of the rows nearest to patches (N, D)."""
