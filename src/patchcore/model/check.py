@@ -15,6 +15,7 @@ from torch import Tensor
 
 from patchcore.backbones import libraries
 from patchcore.errors import StoreError, validated
+from patchcore.memory.bank import LEARNED
 from patchcore.model.store import Header, Spec
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict import calibration
@@ -165,6 +166,7 @@ def member(about: About, recipe: Recipe, tensors: Mapping[str, Tensor], images: 
     ):
         if got != expected:
             raise StoreError(f"{what}: {got}, where the rest of the file makes it {expected}")
+    _approximate(recipe, tensors)
     lowest, highest = origins.amin(0).tolist(), origins.amax(0).tolist()
     limits = [images, 2**31, 2**31, len(recipe.augment) + 1]
     if min(lowest) < -1 or any(top >= limit for top, limit in zip(highest, limits, strict=False)):
@@ -177,6 +179,28 @@ def member(about: About, recipe: Recipe, tensors: Mapping[str, Tensor], images: 
             raise StoreError(f"{name} holds values beyond {_LARGEST:g}, or that are no numbers")
     if bool((scales < 0).any()):
         raise StoreError("bank.scales holds values below 0")
+
+
+def _approximate(recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
+    """What an approximate search has learned of the rows, if it is there. Errors: StoreError."""
+    there = [name for name in LEARNED if name in tensors]
+    if not there:
+        return
+    if recipe.search == "exact" or len(there) < len(LEARNED):
+        raise StoreError(
+            f"it holds {', '.join(there)} for search={recipe.search!r}; expected all of {LEARNED}, or none"
+        )
+    (m, d), (lists, books, where, codes) = tensors["bank.rows"].shape, (tensors[name] for name in LEARNED)
+    if (
+        lists.shape != (len(lists), d)
+        or books.shape != (codes.shape[1], 256, d // codes.shape[1])
+        or d % codes.shape[1]
+        or len(codes) != m
+        or len(where) != m
+        or int(where.min()) < 0
+        or int(where.max()) >= len(lists)
+    ):
+        raise StoreError(f"what its search has learned does not fit a bank of {m} rows with {d} values")
 
 
 def dimensions(recipe: Recipe, channels: tuple[int, ...]) -> int:

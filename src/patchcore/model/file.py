@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from patchcore.backbones import registry
 from patchcore.errors import MissingExtraError, PatchcoreError, StoreError, UsageError, WeightsError
-from patchcore.memory.bank import Bank
+from patchcore.memory.bank import Bank, check_search
 from patchcore.model import check, store
 from patchcore.model.fitted import Fitted, Member
 from patchcore.recipe.fields import Recipe
@@ -148,5 +148,6 @@ def load(
                     f"the taps of its network have {backbone.extractor.channels} channels; its header says "
                     f"{list(about.backbone.channels)}"
                 )
+            check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
     return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint)
