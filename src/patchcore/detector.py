@@ -28,7 +28,7 @@ from patchcore.model import file
 from patchcore.model.fitted import Fitted
 from patchcore.pipeline.embed import Embedder, backbone_for
 from patchcore.pipeline.learn import learn
-from patchcore.pipeline.score import score
+from patchcore.pipeline.score import rehearse, score
 from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.fields import Recipe
 from patchcore.result import Result
@@ -285,6 +285,9 @@ class Detector:
         place = engines.choose_device(device)
         engines.check(engine, precision, place)  # before the work
         fitted = file.load(path, device=place, network=backbone, weights=weights, key=require_signature)
+        if backbone is None:
+            with file.of_file(path):
+                rehearse(fitted.members, [Embedder(m.recipe, m.backbone, place) for m in fitted.members])
         return cls.of(fitted, device=device, threads=threads, engine=engine, precision=precision)
 
     def _reading(self, reading: Reading | None) -> Reading:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever happens while they are written.
+"""Files that are read within bounds; files and folders that appear whole or not at all, whatever happens meanwhile.
 
 What is written has a name of its own beside its place until it is complete and on the disk; then it takes the place
 in one step. A link stays: what it leads to is replaced.
@@ -6,14 +6,66 @@ in one step. A link stays: what it leads to is replaced.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from patchcore.errors import StoreError
+
+_DEEPEST = 100  # JSON of ours has a handful of levels; what handles it calls itself for each
+
+
+def opened(path: str | Path) -> BinaryIO:
+    """A regular file, opened to be read; a pipe would be waited for, and a device has no end. Errors: OSError."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(handle).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(kind) else "a device, pipe or socket"
+        raise OSError(0, f"{what}, where a file was expected", str(path))
+    return open(handle, "rb")
+
+
+def contents(path: str | Path, most: int) -> bytes:
+    """All bytes of a regular file that has at most so many. Errors: OSError, ValueError."""
+    with opened(path) as file:
+        if len(found := file.read(most + 1)) > most:
+            raise ValueError(f"more than {most} bytes")
+    return found
+
+
+def from_json(text: str | bytes) -> Any:
+    """What JSON says. Errors: ValueError, also for endless lists within lists, and for a key that is given twice."""
+    try:
+        found = json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError:
+        raise ValueError(f"values within more than {_DEEPEST} others") from None
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        level = [own for one in level if isinstance(one, dict | list) for own in _inside(one)]
+        if not level:
+            return found
+    raise ValueError(f"values within more than {_DEEPEST} others")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object: by itself JSON takes the last of several values. Errors: ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is in it twice; give each key once")
+    return found
+
+
+def _inside(one: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    return (own for own in (one.values() if isinstance(one, dict) else one) if isinstance(own, dict | list))
 
 
 @contextmanager

@@ -113,7 +113,8 @@ def saved_with(bank, model_file, path, search="exact"):
     """The file of a detector with another bank."""
     tensors, header = store.read(model_file)
     header["recipe"]["search"] = search
-    store.write(path, {**tensors, "bank.rows": bank.half()}, {**header, "bank": {**header["bank"], "rows": len(bank)}})
+    tensors |= {"bank.rows": bank.half(), "bank.origins": torch.full((len(bank), 3), -1, dtype=torch.int32)}
+    store.write(path, tensors, {**header, "bank": {**header["bank"], "rows": len(bank)}})
     return path
 
 

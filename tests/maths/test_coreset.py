@@ -564,3 +564,26 @@ def test_select_by_merge_is_merged_and_tells_its_progress(monkeypatch):
     assert told == sorted(told)
     assert told[-1] == 30
     assert select(x, 990, **options(method="merge")).tolist() == list(range(900))
+
+
+# Rows that are equal: black borders, exposures of a fixed scene
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 30, 300])
+@pytest.mark.parametrize("kind", ["in turn", "in a row", "shuffled"])
+def test_picks_are_those_of_the_plain_greedy_where_most_rows_are_copies(distinct, kind):
+    rows = torch.arange(900) % distinct if kind == "in turn" else torch.arange(900) * distinct // 900
+    if kind == "shuffled":
+        rows = rows[torch.randperm(900, generator=torch.Generator().manual_seed(distinct))]
+    x = normal(distinct, 6).half()[rows]
+    for start in (0, 450, 899):
+        assert k_center_greedy(x, 400, start=start, candidates=64).tolist() == greedy(x, 400, start)
+    distances = torch.linalg.vector_norm(x.double() - 1, dim=1)
+    assert k_center_greedy(x, 400, start=distances, candidates=64).tolist() == greedy(x, 400, distances.numpy())
+
+
+def test_copies_whose_start_distances_differ_wait_for_their_own_turn():
+    x = torch.zeros(60, 3)
+    x[30:] = 5.0
+    distances = torch.arange(60.0) % 7
+    assert k_center_greedy(x, 40, start=distances, candidates=8).tolist() == greedy(x, 40, distances.numpy())

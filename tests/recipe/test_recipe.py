@@ -74,6 +74,16 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
         ("seed", -1, "greater than or equal to 0"),
         ("seed", 0.5, "integer"),
         ("seed", 2**70, "less than"),  # more than a generator takes
+        ("size", 99_999_999, "less than or equal to 65536"),
+        ("patch_size", 10**6 + 1, "less than or equal to 255"),
+        ("patch_stride", 10**9, "less than"),
+        ("tap_bins", 10**9, "less than or equal to 65536"),
+        ("bins", 10**9, "less than or equal to 65536"),
+        ("max_rows", 2**63, "less than"),
+        ("projection_dims", 10**9, "less than or equal to 65536"),
+        ("neighbours", 10**9, "less than or equal to 10000"),
+        ("reweight_neighbours", 10**9, "less than or equal to 10000"),
+        ("sigma", 1e300, "less than or equal to 1000"),
     ],
 )
 def test_a_wrong_value_says_what_was_got_what_is_taken_and_what_the_field_is(field, value, says):
@@ -464,3 +474,18 @@ def test_augmentations_to_remember_are_given_once_and_by_name():
         Recipe(augment=("flip_h", "flip_h"))
     with pytest.raises(RecipeError, match=r"augment.*flip_v"):
         Recipe(augment=("mirror",))
+
+
+def test_a_recipe_file_is_named_by_its_errors(tmp_path):
+    path = tmp_path / "mine.json"
+    for text, says in (
+        ('{"size": 0}', "size got 0"),
+        ('{"size": ' + "[" * 1000 + "]" * 1000 + "}", "within more than 100 others"),
+        ('{"value_range": [0, 1e-300]}', "at least 1e-30 apart"),
+        ('{"size": 8192, "scales": [1, 4]}', "at most 268435456"),
+    ):
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=rf"The recipe file .*mine\.json.*{says}"):
+            Recipe.read(path)
+    with pytest.raises(RecipeError, match="size got "):
+        Recipe().set("size=" + "[" * 1000 + "]" * 1000)

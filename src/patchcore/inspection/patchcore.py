@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from patchcore.backbones import registry
 from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, WeightsError, nearest_name
 from patchcore.inspection import backbones
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
 from patchcore.inspection.embedding import Aggregator, Preprocessing
-from patchcore.inspection.neighbours import ExactNN, NearestNeighbours
+from patchcore.inspection.neighbours import ExactNN, FaissNN, NearestNeighbours
 from patchcore.inspection.parameters import Parameters
 from patchcore.inspection.patch_maker import PatchMaker
 from patchcore.inspection.sampler import IdentitySampler
@@ -25,6 +27,7 @@ from patchcore.inspection.scorer import NearestNeighbourScorer
 from patchcore.inspection.segmentor import RescaleSegmentor
 from patchcore.maths.embedding import align, embed, patches_of
 from patchcore.memory.patches import PatchStore, spill_limit
+from patchcore.model.file import of_file
 
 Array = NDArray[Any]
 
@@ -253,17 +256,33 @@ class PatchCore(nn.Module):
             weights: `pretrained`, or a local file with the weights of the network that the file names.
         """
         parameters = Parameters.read(load_path, prepend)
-        if backbone is None:
-            if parameters.backbone is None:
-                raise StoreError(
-                    f"{load_path}: the model was saved with a network of the caller's own. Give it again: "
-                    "load_from_path(..., backbone=network)."
-                )
-            backbone = backbones.load(parameters.backbone, weights, size=parameters.input_shape[-2:])
+        if backbone is None and parameters.backbone is None:
+            raise StoreError(
+                f"{load_path}: the model was saved with a network of the caller's own. Give it again: "
+                "load_from_path(..., backbone=network)."
+            )
         search = ExactNN(device) if nn_method is None else nn_method
         scorer = NearestNeighbourScorer(parameters.neighbours, search)
         scorer.load(load_path, prepend)
-        _check_weights(backbone, parameters, device)
+        _check_dimensions(load_path, search, parameters)
+        with of_file(load_path) if backbone is None else nullcontext():
+            if backbone is None:
+                name, size = str(parameters.backbone), parameters.input_shape[-2:]
+                registry.check_size(backbones.NAMES.get(name, name), parameters.layers, size)
+                backbone = backbones.load(name, weights, size=size)
+            _check_weights(backbone, parameters, device)
+            self.load(
+                backbone=backbone,
+                layers_to_extract_from=parameters.layers,
+                device=device,
+                input_shape=parameters.input_shape,
+                pretrain_embed_dimension=parameters.pretrain_embed_dimension,
+                target_embed_dimension=parameters.target_embed_dimension,
+                patchsize=parameters.patchsize,
+                patchstride=parameters.patchstride,
+                nn_method=search,
+            )
+        self.anomaly_scorer = scorer
         if parameters.neighbours > 1 and parameters.digest is None:
             warnings.warn(
                 f"The model was saved with {_SWALLOWED}={parameters.neighbours}, and is loaded with it. "
@@ -271,18 +290,6 @@ class PatchCore(nn.Module):
                 UserWarning,
                 stacklevel=2,
             )
-        self.load(
-            backbone=backbone,
-            layers_to_extract_from=parameters.layers,
-            device=device,
-            input_shape=parameters.input_shape,
-            pretrain_embed_dimension=parameters.pretrain_embed_dimension,
-            target_embed_dimension=parameters.target_embed_dimension,
-            patchsize=parameters.patchsize,
-            patchstride=parameters.patchstride,
-            nn_method=search,
-        )
-        self.anomaly_scorer = scorer
 
     def _stages(self) -> tuple[Any, Any, Any]:
         aggregator, preprocessing, preadapt = self.forward_modules.values()
@@ -320,6 +327,18 @@ class PatchCore(nn.Module):
         if not images.isfinite().all():
             raise UsageError("images with NaN or infinite values; they cannot be scored.")
         return images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
+
+
+def _check_dimensions(folder: str | Path, search: NearestNeighbours, parameters: Parameters) -> None:
+    """Whether the rows that were read are patches of these parameters. Errors: StoreError."""
+    found = getattr(search.search_index, "d", None) if isinstance(search, FaissNN) else None
+    if isinstance(search, ExactNN) and search.search_index is not None:
+        found = search.search_index.rows.shape[1]
+    if found not in (None, parameters.target_embed_dimension):
+        raise StoreError(
+            f"{folder}: its search index has rows of {found} values, and its parameters say "
+            f"{parameters.target_embed_dimension} (target_embed_dimension). Copy the files of one model."
+        )
 
 
 def _check_weights(backbone: nn.Module, parameters: Parameters, device: torch.device | str) -> None:
