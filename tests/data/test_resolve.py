@@ -674,7 +674,7 @@ def some(n):
     return [Sample(str(index), Path(str(index))) for index in range(n)]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(n=st.integers(0, 60), limit=st.integers(1, 80), seed=st.integers(0, 100))
 def test_a_limit_draws_some_and_keeps_their_order(n, limit, seed):
     found = some(n)

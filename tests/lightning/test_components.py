@@ -89,7 +89,7 @@ def greedy(x: np.ndarray, first: list[int], n: int) -> list[int]:
     return picks[len(first) :]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), n=st.integers(2, 60), ratio=st.floats(0.05, 0.9))
 def test_each_pick_is_the_row_farthest_from_those_before_it(seed, n, ratio):
     x = torch.from_numpy(np.random.default_rng(seed).normal(size=(n, 5)).astype(np.float32))

@@ -388,7 +388,7 @@ def test_a_wrong_field_in_a_recipe_file_is_an_error(tmp_path):
 # ---- to_dict
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(Recipe.names())),
     seed=st.integers(0, 2**32 - 1),
