@@ -121,7 +121,8 @@ def rebuild(
         )
     elif state:
         library, own = library_of(source.architecture)
-        model = library.create(own, size)
+        with torch.random.fork_rng(devices=[]):
+            model = library.create(own, size)  # draws initial weights, as above
         missing = model.load_state_dict(state, strict=False)
         if missing.unexpected_keys:
             raise StoreError(

@@ -1,15 +1,20 @@
-"""Workers: threads that go through images, in order."""
+"""Workers: threads that go through images, in order; nothing of what surrounds them in the process leaks in."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import islice
-from typing import TypeVar
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +25,7 @@ from tqdm.auto import tqdm
 from patchcore.data.images import Pixels, read, to_tensor
 from patchcore.data.reading import Reading
 from patchcore.data.sample import Sample
-from patchcore.errors import ImageError
+from patchcore.errors import ImageError, UsageError
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -81,7 +86,7 @@ def through(
         return work(loaded) if loaded else (), bad
 
     total = len(samples) if isinstance(samples, list) else None
-    with tqdm(total=total, desc=progress, unit="image", disable=progress is None) as bar:
+    with progress_bar(progress, "image", total) as advance:
         batches = _batches(iter(samples), reading.batch or 1)
         for results, bad in in_order(of_batch, batches, reading.threads, ahead=ahead):
             for error in bad:
@@ -89,7 +94,20 @@ def through(
                     raise error
                 reading.on_bad(error)
             yield from results
-            bar.update(len(results) + len(bad))
+            advance(len(results) + len(bad))
+
+
+@contextmanager
+def progress_bar(title: str | None, unit: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A progress bar, as what moves it on; none without a title, or where there is no standard error to draw it on.
+
+    (What tqdm makes of a bar that is not shown has a thread and a lock, which a forked child would inherit.)
+    """
+    if title is None or getattr(sys.stderr, "closed", True):
+        yield lambda _: None
+        return
+    with tqdm(total=total, desc=title, unit=unit) as bar:
+        yield bar.update
 
 
 def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
@@ -109,15 +127,25 @@ def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *,
     if not ahead:
         for item in items:
             with _openmp().limit(limits=threads):
-                result = work(item)
+                result = _alone(work, item)
             yield result
         return
-    threads = threads or torch.get_num_threads()
+    threads, process = threads or torch.get_num_threads(), os.getpid()
     pool, waiting = ThreadPoolExecutor(threads, "patchcore", _on_one_core), deque[Future[B]]()
     try:
         while True:
-            for item in islice(items, 2 * threads - len(waiting)):
-                waiting.append(pool.submit(work, item))
+            if os.getpid() != process:
+                raise UsageError(
+                    "These results were begun in another process, of which this one is a fork: the threads that work "
+                    "on them are there. Begin them in this process, or start it with the method `spawn`."
+                )
+            together = _PLAIN.needed  # then nothing is left to be computed while the caller goes on
+            if not (together and waiting):
+                given = list(islice(items, 2 * threads - len(waiting)))
+                with _PLAIN:
+                    waiting.extend(pool.submit(_alone, work, item) for item in given)
+                    if together:
+                        wait(waiting)
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -134,3 +162,96 @@ def _on_one_core() -> None:
 def _openmp() -> ThreadpoolController:
     """Sets the calling thread's number of OpenMP threads, and nobody else's."""
     return ThreadpoolController().select(user_api="openmp")
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """torch as it starts, whatever the caller has set, until the end: results depend on nothing that surrounds us.
+
+    Of the calling thread: autocast, gradients, inference mode, default device, flushing of denormal numbers; and what
+    `_PLAIN` holds of the process. In a forked child the thread that forked computes alone: OpenMP's threads stay in the
+    parent, and the first computation that is spread over them would wait for ever.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_PLAIN)
+        for device in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))  # which switches gradients on
+        stack.enter_context(torch.no_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if _LEAST * 1.0 == 0:
+            torch.set_flush_denormal(False)
+            stack.callback(torch.set_flush_denormal, True)
+        if threading.get_ident() == _PLAIN.forked:
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
+        yield
+
+
+_LEAST = 5e-324  # a denormal number; torch does not tell whether such are flushed
+
+
+def _alone(work: Callable[[A], B], item: A) -> B:
+    with undisturbed():
+        return work(item)
+
+
+class _Plain:
+    """Settings that the whole process shares, as torch starts with them while anybody is inside, and then as before.
+
+    `forked`: the thread that forked this process, if it is a child.
+    """
+
+    def __init__(self) -> None:
+        self.forked: int | None = None
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: list[Callable[[], object]] = []
+
+    @property
+    def needed(self) -> bool:
+        """Whether the caller has set something differently."""
+        with self._lock:
+            return bool(self._before) or any(get() not in plain for get, _, plain in _SETTINGS)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            for get, put, plain in _SETTINGS if not self._inside else ():
+                if (value := get()) not in plain:
+                    self._before.append(partial(put, value))
+                    put(plain[0])
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            while self._before and not self._inside:
+                self._before.pop()()
+
+    def after_fork(self) -> None:
+        """In the child: the threads that are inside, and the one that may hold the lock, are in the parent."""
+        self._lock, self._inside, self.forked = threading.Lock(), 0, threading.get_ident()
+        while self._before:
+            self._before.pop()()
+
+
+def _matmul_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # set for each backend, below, and differently
+        return "highest"
+
+
+_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object], tuple[Any, ...]]] = [  # read, set, what is plain
+    (torch.get_default_dtype, torch.set_default_dtype, (torch.float32,)),
+    (_matmul_precision, torch.set_float32_matmul_precision, ("highest",)),
+    *(
+        (partial(getattr, backend, "fp32_precision"), partial(setattr, backend, "fp32_precision"), ("ieee", "none"))
+        for backend in attrgetter("mkldnn.matmul", "mkldnn.conv", "cuda.matmul")(torch.backends)
+    ),
+]
+_PLAIN = _Plain()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_PLAIN.after_fork)
