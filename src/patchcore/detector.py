@@ -29,6 +29,7 @@ from patchcore.model.fitted import Fitted
 from patchcore.pipeline.embed import Embedder, backbone_for
 from patchcore.pipeline.learn import learn
 from patchcore.pipeline.score import rehearse, score
+from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.fields import Recipe
 from patchcore.result import Result
@@ -81,6 +82,7 @@ class Detector:
         self._ready: tuple[Fitted, list[Embedder]] | None = None  # changes as a whole: others may be predicting
 
     @classmethod
+    @undisturbed()
     def of(
         cls,
         fitted: Fitted,
@@ -150,10 +152,11 @@ class Detector:
             DataError, BackboneError, UsageError
         """
         before = self._ready[1] if self._ready else []
-        backbones = [embedder.backbone for embedder in before] or [
-            backbone_for(one, self._network) for one in self.recipe.each
-        ]
-        embedders = [Embedder(one, own, self.device) for one, own in zip(self.recipe.each, backbones, strict=True)]
+        with undisturbed():
+            backbones = [embedder.backbone for embedder in before] or [
+                backbone_for(one, self._network) for one in self.recipe.each
+            ]
+            embedders = [Embedder(one, own, self.device) for one, own in zip(self.recipe.each, backbones, strict=True)]
         fitted = learn(
             self.recipe,
             embedders,
@@ -164,7 +167,8 @@ class Detector:
             progress=progress,
         )
         if (self.engine, self.precision) != ("torch", "fp32"):
-            embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
+            with undisturbed():
+                embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
         self._ready = fitted, embedders  # only now: a fit that is interrupted leaves the detector as it was
         self._exchanged = False
         return self
@@ -249,6 +253,7 @@ class Detector:
                 loaded.sample.name, colour,
             )  # fmt: skip
 
+    @undisturbed()
     def save(self, path: str | Path, *, weights: bool = True) -> str:
         """Write one file with all that `load` needs, whole or not at all; returns its SHA-256.
 
@@ -258,6 +263,7 @@ class Detector:
         return file.save(self.fitted, path, weights=weights)
 
     @classmethod
+    @undisturbed()
     def load(
         cls,
         path: str | Path,

@@ -16,6 +16,7 @@ from patchcore.data.sample import Sample
 from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
 from patchcore.pipeline.score import anomaly_map
+from patchcore.pipeline.surroundings import undisturbed
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict import draw
 
@@ -78,8 +79,9 @@ class Result:
     @cached_property
     def map(self) -> NDArray[np.float32]:
         """The anomaly map (H, W), float32, at the image's size; NaN outside a crop."""
-        values = anomaly_map(self.recipe, self.patch_scores, self.frame)
-        return np.asarray(values.cpu().numpy(), dtype=np.float32)
+        with undisturbed():
+            values = anomaly_map(self.recipe, self.patch_scores, self.frame)
+            return np.asarray(values.cpu().numpy(), dtype=np.float32)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:

@@ -126,7 +126,8 @@ def rebuild(
     elif state:
         check_size(source.architecture, taps, size)
         library, own = library_of(source.architecture)
-        model = library.create(own, size)
+        with torch.random.fork_rng(devices=[]):
+            model = library.create(own, size)  # draws initial weights, as above
         known = model.state_dict()
         strange = [k for k, t in state.items() if k not in known or (t.shape, t.dtype) != _form(known[k])]
         if strange:

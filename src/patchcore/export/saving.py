@@ -24,6 +24,7 @@ from patchcore.files import appearing_folder
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
 from patchcore.model.signature import IN_FOLDER
+from patchcore.pipeline.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from patchcore_runtime import Agreement, Model
@@ -44,6 +45,7 @@ class Saved:
     shift: Shift | None = None  # effect of quantisation; int8 only
 
 
+@undisturbed()
 def save(
     detector: Detector,
     folder: str | Path,

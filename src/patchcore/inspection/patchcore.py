@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -305,7 +306,7 @@ class PatchCore(nn.Module):
             data = [data]
         elif not isinstance(data, Iterable) or isinstance(data, str | Path | Mapping):
             raise UsageError(f"got {type(data).__name__}; expected a tensor (B, 3, H, W) or a loader of such batches.")
-        for batch in tqdm(data, desc=title, leave=False, disable=None if title else True):
+        for batch in tqdm(data, desc=title, leave=False, disable=None if title and sys.stderr else True):
             if isinstance(batch, Mapping):
                 if "image" not in batch:
                     raise UsageError(f"a batch has the keys {', '.join(map(str, batch))}; expected `image` among them.")

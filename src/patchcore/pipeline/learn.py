@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import relative
@@ -24,7 +23,8 @@ from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder, Grid, Patches
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
-from patchcore.pipeline.workers import Loaded, in_order, say_copies, through
+from patchcore.pipeline.surroundings import undisturbed
+from patchcore.pipeline.workers import Loaded, in_order, progress_bar, say_copies, through
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict.calibration import Calibration, hold_out
 
@@ -130,8 +130,9 @@ class Remembered:
                 read.copies += 1
                 continue
             seen.add(digest)
-            for store, own in zip(read.stores, found, strict=True):
-                store.append(*((patches.values, patches.grid) for patches in own))
+            with undisturbed():
+                for store, own in zip(read.stores, found, strict=True):
+                    store.append(*((patches.values, patches.grid) for patches in own))
             read.frames.append([own[0].frame for own in found])
             read.names.append(name)
             read.digests.append(digest)
@@ -145,6 +146,7 @@ class Remembered:
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
 
+@undisturbed()
 def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.device, progress: bool) -> Bank:
     """The bank: the coreset of the patches of the images that were kept, which leave the store."""
     if not kept:
@@ -157,7 +159,13 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
     # Refused before the work, not by the first search.
     check_search(recipe.search, len(rows) if recipe.coreset == "identity" else n_rows)
-    with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
+    counts = [0]  # patches chosen so far
+
+    def tell(count: int) -> None:
+        advance(count - counts[-1])
+        counts.append(count)
+
+    with progress_bar("Choosing patches" if progress else None, "patch", n_rows) as advance:
         chosen = coreset.select(
             rows,
             n_rows,
@@ -167,7 +175,7 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
             projection_from=recipe.projection_from,
             start=recipe.start,
             seed=recipe.seed,
-            on_progress=lambda count: bar.update(count - bar.n),
+            on_progress=tell,
             empty=patches.empty,
         )
     if recipe.neighbours > n_rows:
@@ -176,6 +184,7 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
     return Bank(rows[chosen].float().to(device), origins[chosen.cpu()], scales.to(device), recipe.search)
 
 
+@undisturbed()
 def calibrate(
     recipe: Recipe,
     members: Sequence[Member],

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import islice
@@ -21,7 +24,8 @@ from tqdm.auto import tqdm
 from patchcore.data.images import Pixels, read, to_tensor
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.sample import Sample
-from patchcore.errors import ImageError
+from patchcore.errors import ImageError, UsageError
+from patchcore.pipeline.surroundings import PLAIN, undisturbed
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -122,7 +126,7 @@ def through(
         return work(loaded) if loaded else (), bad
 
     total = len(samples) if isinstance(samples, list) else None
-    with tqdm(total=total, desc=progress, unit="image", disable=progress is None) as bar:
+    with progress_bar(progress, "image", total) as advance:
         batches = _batches(iter(samples), reading.batch or 1)
         for results, bad in in_order(of_batch, batches, reading.threads, ahead=ahead):
             for error in bad:
@@ -130,7 +134,20 @@ def through(
                     raise error
                 reading.on_bad(error)
             yield from results
-            bar.update(len(results) + len(bad))
+            advance(len(results) + len(bad))
+
+
+@contextmanager
+def progress_bar(title: str | None, unit: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A progress bar, as what moves it on; none without a title, or where there is no standard error to draw it on.
+
+    (What tqdm makes of a bar that is not shown has a thread and a lock, which a forked child would inherit.)
+    """
+    if title is None or getattr(sys.stderr, "closed", True):
+        yield lambda _: None
+        return
+    with tqdm(total=total, desc=title, unit=unit) as bar:
+        yield bar.update
 
 
 def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
@@ -150,15 +167,25 @@ def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *,
     if not ahead:
         for item in items:
             with _openmp().limit(limits=threads):
-                result = work(item)
+                result = _alone(work, item)
             yield result
         return
-    threads = threads or torch.get_num_threads()
+    threads, process = threads or torch.get_num_threads(), os.getpid()
     pool, waiting = ThreadPoolExecutor(threads, "patchcore", _on_one_core), deque[Future[B]]()
     try:
         while True:
-            for item in islice(items, 2 * threads - len(waiting)):
-                waiting.append(pool.submit(work, item))
+            if os.getpid() != process:
+                raise UsageError(
+                    "These results were begun in another process, of which this one is a fork: the threads that work "
+                    "on them are there. Begin them in this process, or start it with the method `spawn`."
+                )
+            together = PLAIN.needed  # then nothing is left to be computed while the caller goes on
+            if not (together and waiting):
+                given = list(islice(items, 2 * threads - len(waiting)))
+                with PLAIN:
+                    waiting.extend(pool.submit(_alone, work, item) for item in given)
+                    if together:
+                        wait(waiting)
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -175,3 +202,8 @@ def _on_one_core() -> None:
 def _openmp() -> ThreadpoolController:
     """Sets the calling thread's number of OpenMP threads, and nobody else's."""
     return ThreadpoolController().select(user_api="openmp")
+
+
+def _alone(work: Callable[[A], B], item: A) -> B:
+    with undisturbed():
+        return work(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -137,7 +138,9 @@ def cross_validate(
     detectors = [
         Detector(one.recipe, device=device, threads=threads, engine=engine, precision=precision) for one in candidates
     ]
-    bar = tqdm(total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress)
+    bar = tqdm(
+        total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress or sys.stderr is None
+    )
     with bar, silence.logs("patchcore"):  # the figures summarise what each fit logs
         for number in range(count):
             for measured, detector in zip(found, detectors, strict=True):
