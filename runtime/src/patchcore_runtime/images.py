@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp
 # Other decoders start programs, or nobody asked for them.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child that was forked while another thread held it would wait forever
+    os.register_at_fork(
+        before=_pillow_limit.acquire, after_in_parent=_pillow_limit.release, after_in_child=_pillow_limit.release
+    )
 
 
 def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:

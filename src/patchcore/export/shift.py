@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
-from patchcore.errors import ExportError, ImageError, UsageError, counted
+from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import parity, quantisation
 from patchcore.maths import metrics
 from patchcore.maths.thresholds import decide, fit_threshold
@@ -114,11 +113,11 @@ class Trial:
     def of(
         cls,
         given: list[Sample] | None,
-        test: str | Path | Sequence[Sample] | None,
+        test: Sequence[Sample] | None,
         fitted: Fitted,
         static: tuple[int, int] | None,
     ) -> Trial:
-        """`test`: labelled samples, or a path to some. Errors: UsageError where there are too few; ImageError."""
+        """`test`: labelled samples. Errors: UsageError where there are too few; ImageError."""
         if not given:
             raise UsageError(
                 "precision='int8' needs good images to quantise with, and a detector file keeps none: give them "
@@ -128,8 +127,7 @@ class Trial:
         good, new = split(given, fitted)
         labelled = [replace(one, kind=GOOD) for one in new]
         if test is not None:
-            found = detect(test).test if isinstance(test, str | Path) else test
-            labelled += [one for one in found if one.kind is not None]
+            labelled += [one for one in test if one.kind is not None]
         if not any(one.kind == GOOD for one in labelled):
             raise UsageError(
                 "precision='int8' is measured on good images that the bank has not seen, and there are none: "
@@ -159,13 +157,7 @@ class Trial:
         return {"image": pixels[None].astype(np.float32), "value_range": bounds}
 
     def _read(self, sample: Sample) -> NDArray[Any]:
-        pixels = parity.pixels_of(sample)
-        if self.static and pixels.shape[:2] != self.static:
-            got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], self.static))
-            raise ImageError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(
-                sample.image
-            )
-        return pixels
+        return parity.pixels_of(sample, self.static)
 
     def measure(self, detector: Detector, model: Model) -> Shift:
         """Scores of the labelled images by the library, before, and by the graph, after."""
