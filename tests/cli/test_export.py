@@ -75,6 +75,30 @@ def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_p
     assert (tmp_path / "out" / "more" / "notes.txt").read_text() == "keep me"
 
 
+def test_images_that_cannot_be_used_are_left_out_and_listed(run, model, tmp_path):
+    (tmp_path / "parts").mkdir()
+    Image.new("RGB", (32, 32), (90, 80, 70)).save(tmp_path / "parts" / "a.png")
+    (tmp_path / "parts" / "b.png").write_text("Dear")
+    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
+    options += ["--images", tmp_path / "parts", "--json"]
+    done = run(*options)
+    assert done.exit_code == 1
+    assert "b.png: not an image" in done.stderr
+    done = run(*options, "--skip-bad")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["skipped"] == ["b.png"]
+    assert "Left out 1 image that could not be read:" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_model_is_read(run, tmp_path):
+    (tmp_path / "model").write_text("Dear")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").touch()
+    done = run("export", tmp_path / "model", "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "out: there is something else already (notes.txt)" in done.stderr
+
+
 def test_int8_says_what_it_did_to_scores(run, model, tmp_path):
     pytest.importorskip("nncf")
     pytest.importorskip("openvino")

@@ -27,6 +27,10 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
 _LONGEST_PATH = 4096  # bytes
+if hasattr(os, "register_at_fork"):  # a child that was forked while another thread held it would wait forever
+    os.register_at_fork(
+        before=_pillow_limit.acquire, after_in_parent=_pillow_limit.release, after_in_child=_pillow_limit.release
+    )
 
 
 def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS, colour: Colour = "rgb") -> NDArray[Any]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,9 @@ class Model:
     ) -> None:
         self.folder, self.manifest = folder, manifest
         self._run = engine(folder, manifest, threads, precision, streams)
+
+    def __getstate__(self) -> NoReturn:
+        raise ExportError(f"{self.folder}: a Model cannot be pickled or copied. Use load(folder) in each process.")
 
     def run(self, image: NDArray[Any]) -> Arrays:
         """Images (N, H, W, C) of one size, uint8, uint16 or float32 -> all outputs of the graph, by name."""
@@ -123,16 +126,45 @@ def load(
     is `fp32`, or, as a hint for OpenVINO, `bf16`, which is faster where the processor has it, with
     other scores. `streams`: how many images OpenVINO looks at side by side, for callers with several threads;
     they share `threads`. ONNX Runtime does so by itself. `require_signature`: file of the public key that must
-    have signed the folder, which is checked before anything else in it is read. Errors: ExportError (SignatureError).
+    have signed the folder, which is checked before anything else in it is read.
+
+    Everything in the manifest and the test vectors is checked, and the graph's threshold on a small image of our own.
+    Errors: ExportError (SignatureError).
     """
     if require_signature is not None:
         signing.check(Path(folder), require_signature)
-    model = Model(Path(folder), folders.read(folder), threads, precision, streams)
-    if verify:
-        from patchcore_runtime.vectors import verify as run
+    from patchcore_runtime import cases, vectors
 
-        run(model)
+    folder = Path(folder)
+    manifest = folders.read(folder)
+    if verify or folders.VECTORS in folders.listed(folder):
+        cases.read(folder, manifest)
+    model = Model(folder, manifest, threads, precision, streams)
+    _try(model, 0.02 if precision == "bf16" else 1e-4)
+    if verify:
+        vectors.verify(model)
     return model
+
+
+def _try(model: Model, tolerance: float) -> None:
+    """Run the graph on one small image: its threshold has to be that of the manifest. Errors: ExportError."""
+    height, width = model.manifest["static"] or (64, 64)
+    image = np.broadcast_to(np.arange(width, dtype=np.uint8)[:, None], (1, height, width, 3))
+    out = model.run(image)
+    score, normalised, decision = (out[name][0].item() for name in ("score", "normalised", "decision"))
+    path, threshold = model.folder / model.manifest["graph"], _number(model.manifest["threshold"])
+    if not math.isfinite(score):
+        raise ExportError(f"{path}: it gives an image the score {score}. {folders.AGAIN}")
+    expected = 0.5 * score / threshold if threshold > 0 else 0.5 + score - threshold
+    same = math.isclose(normalised, expected, rel_tol=tolerance, abs_tol=1e-6) or (
+        math.isnan(normalised) and math.isnan(expected)
+    )
+    near = math.isclose(score, threshold, rel_tol=tolerance)
+    if not same or not (near or decision == 1 + (score > threshold) - (score <= threshold)):
+        raise ExportError(
+            f"{path}: its threshold is another than the {threshold:g} of {folders.MANIFEST}: it calls a score of "
+            f"{score:g} {DECISIONS[decision]!r}, {normalised:g} when normalised; expected {expected:g}. {folders.AGAIN}"
+        )
 
 
 def _number(value: float | None) -> float:
