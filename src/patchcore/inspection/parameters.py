@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from patchcore.errors import StoreError, validated
 from patchcore.files import appearing, contents
 from patchcore.inspection import plain_pickle
+from patchcore.inspection.neighbours import ExactNN, FaissNN, NearestNeighbours
 
 _JSON, _PICKLE = "patchcore_params.json", "patchcore_params.pkl"
 _FORMAT = 1
@@ -79,3 +80,15 @@ def _others(folder: Path) -> str:
         return ""
     names = ", ".join(repr(name) for name in dict.fromkeys(found))
     return f" It holds files that begin with {names}, for example the members of an ensemble: give one as prepend."
+
+
+def check_rows(folder: str | Path, search: NearestNeighbours, parameters: Parameters) -> None:
+    """Whether the rows that were read are patches of these parameters. Errors: StoreError."""
+    found = getattr(search.search_index, "d", None) if isinstance(search, FaissNN) else None
+    if isinstance(search, ExactNN) and search.search_index is not None:
+        found = search.search_index.rows.shape[1]
+    if found not in (None, parameters.target_embed_dimension):
+        raise StoreError(
+            f"{folder}: its search index has rows of {found} values, and its parameters say "
+            f"{parameters.target_embed_dimension} (target_embed_dimension). Copy the files of one model."
+        )

@@ -20,8 +20,8 @@ from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, 
 from patchcore.inspection import backbones
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
 from patchcore.inspection.embedding import Aggregator, Preprocessing
-from patchcore.inspection.neighbours import ExactNN, FaissNN, NearestNeighbours
-from patchcore.inspection.parameters import Parameters
+from patchcore.inspection.neighbours import ExactNN, NearestNeighbours
+from patchcore.inspection.parameters import Parameters, check_rows
 from patchcore.inspection.patch_maker import PatchMaker
 from patchcore.inspection.sampler import IdentitySampler
 from patchcore.inspection.scorer import NearestNeighbourScorer
@@ -265,7 +265,7 @@ class PatchCore(nn.Module):
         search = ExactNN(device) if nn_method is None else nn_method
         scorer = NearestNeighbourScorer(parameters.neighbours, search)
         scorer.load(load_path, prepend)
-        _check_dimensions(load_path, search, parameters)
+        check_rows(load_path, search, parameters)
         with of_file(load_path) if backbone is None else nullcontext():
             if backbone is None:
                 name, size = str(parameters.backbone), parameters.input_shape[-2:]
@@ -328,18 +328,6 @@ class PatchCore(nn.Module):
         if not images.isfinite().all():
             raise UsageError("images with NaN or infinite values; they cannot be scored.")
         return images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
-
-
-def _check_dimensions(folder: str | Path, search: NearestNeighbours, parameters: Parameters) -> None:
-    """Whether the rows that were read are patches of these parameters. Errors: StoreError."""
-    found = getattr(search.search_index, "d", None) if isinstance(search, FaissNN) else None
-    if isinstance(search, ExactNN) and search.search_index is not None:
-        found = search.search_index.rows.shape[1]
-    if found not in (None, parameters.target_embed_dimension):
-        raise StoreError(
-            f"{folder}: its search index has rows of {found} values, and its parameters say "
-            f"{parameters.target_embed_dimension} (target_embed_dimension). Copy the files of one model."
-        )
 
 
 def _check_weights(backbone: nn.Module, parameters: Parameters, device: torch.device | str) -> None:
