@@ -36,7 +36,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end

@@ -70,7 +70,7 @@ def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_p
     for place, what in (("out", "more/notes.txt"), ("link", "a link")):
         done = run(*options[:3], tmp_path / place, *options[4:])
         assert done.exit_code == 2
-        assert f"{place}: exists already, and is not just an export ({what}). Give a new folder." in done.stderr
+        assert f"{place}: there is something else already ({what}). Give the path of a new folder." in done.stderr
         assert "Exporting" not in done.stderr
     assert (tmp_path / "out" / "more" / "notes.txt").read_text() == "keep me"
 

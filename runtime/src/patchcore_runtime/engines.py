@@ -132,7 +132,7 @@ def _torch(path: Path, threads: int | None, precision: str, streams: int) -> Eng
     def run(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
         _leave_threads_behind(torch)
         with torch.inference_mode():
-            found = program(torch.from_numpy(image), torch.from_numpy(value_range))
+            found = program(*(torch.from_numpy(np.require(one, requirements="W")) for one in (image, value_range)))
         return {name: value.numpy() for name, value in zip(OUTPUTS, found, strict=True)}
 
     return run
