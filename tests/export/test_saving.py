@@ -208,7 +208,7 @@ def test_what_there_is_not_is_refused_before_the_work(small: Detector, tmp_path:
         export.save(Detector(), tmp_path / "a")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep me")
-    with pytest.raises(UsageError, match="there is something else already \\(mine.txt\\)"):
+    with pytest.raises(UsageError, match=r"there is something else already \(mine\.txt\)"):
         export.save(small, tmp_path / "notes")
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
