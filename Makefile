@@ -17,7 +17,6 @@ QUICK := \
   tests/recipe/test_recipe.py \
   tests/test_result.py \
   tests/lightning/test_v0.py::test_a_stock_trainer_fits_and_tests_it \
-  tests/lightning/test_v0.py::test_a_name_without_a_tag_means_torchvision_s_first_weights \
   tests/maths/test_axes.py::test_short_forms_are_never_farther_apart_than_their_points \
   tests/maths/test_embedding.py \
   tests/maths/test_maps.py \
