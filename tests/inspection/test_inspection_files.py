@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import pickletools
+import random
 import struct
 
 import faiss
@@ -230,6 +231,25 @@ def test_hostile_and_broken_pickles_are_refused(data, tmp_path):
     (tmp_path / "p").write_bytes(data)
     with pytest.raises(StoreError, match="refused: "):
         load(tmp_path / "p")
+
+
+def test_a_damaged_pickle_is_plain_values_or_refused(tmp_path):
+    rng, plain = random.Random(0), (dict, list, tuple, str, bytes, int, float, bool, type(None))
+    seeds = [pickle.dumps(PARAMETERS, protocol) for protocol in range(6)]
+    for _ in range(3000):
+        data = bytearray(rng.choice(seeds))
+        for _ in range(rng.choice([1, 1, 2, 8])):
+            data[rng.randrange(len(data))] = rng.choice(
+                [rng.randrange(256), *b"(.0125NRabcdehijlopqrstu]}\x80\x85\x93"]
+            )
+        cut = rng.randrange(len(data))
+        if rng.random() < 0.3:
+            data[cut:cut] = data[rng.randrange(len(data)) :][: rng.randrange(40)]
+        (tmp_path / "p").write_bytes(data[: rng.choice([len(data), len(data), cut])])
+        try:
+            assert isinstance(load(tmp_path / "p"), plain)
+        except StoreError as error:
+            assert "p: refused: " in str(error)
 
 
 def test_lists_within_lists_are_not_unfolded(reference):
