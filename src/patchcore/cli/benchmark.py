@@ -190,7 +190,7 @@ def _show(outcome: Any) -> None:
 
     from patchcore.benchmark import tables
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     for dataset in tables.values_of(outcome.rows, "dataset"):
         console.print(*tables.terminal(outcome, dataset, console.width))
         for line in [*tables.sources_of(outcome, dataset), *tables.given(outcome, dataset)]:
