@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -183,10 +183,13 @@ def check_output(output: Path, inputs: Iterable[object] = ()) -> None:
     targets.file(output, inputs)
 
 
-def files_of(found: Dataset) -> Iterator[object]:
-    """The images and masks of a dataset, which no output may replace."""
-    for sample in found.every:
-        yield from (sample.image, sample.mask)
+def check_images(output: Path, *given: Dataset | Path | None) -> None:
+    """Check that a file to be written is no image or mask of these datasets. Errors: UsageError, DataError."""
+    from patchcore.data.resolve import detect
+
+    if output.exists():
+        found = [detect(one) if isinstance(one, Path) else one for one in given if one]
+        targets.no_input([output], (file for own in found for one in own.every for file in (one.image, one.mask)))
 
 
 class BadImages:

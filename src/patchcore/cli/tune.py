@@ -13,6 +13,7 @@ import click
 from patchcore.cli.common import (
     BadImages,
     cells,
+    check_images,
     check_output,
     command,
     data_path,
@@ -129,9 +130,10 @@ def tune(
     from patchcore.data.resolve import detect
 
     candidates, keep = _candidates(recipes, assignments, output)
-    check_output(output)
+    check_output(output, [data, defects])
     engines.check(engine, precision, choose_device(device))
     found = detect(data)
+    check_images(output, found, Path(defects) if defects and defects != "test" else None)
     if not found.train:
         raise DataError(f"{data}: {found.description}; there are no good images to learn from.")
     shown, notes = tuning.defects_at(defects, data, found) if defects else ([], [])

@@ -17,6 +17,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,7 +84,8 @@ def appearing(path: str | Path, *, needed: int = 0, tidy: bool = True) -> Iterat
     target = check(path)
     if tidy:
         tidy_up(target.parent)
-    with writing(path, target.parent, needed), _workplace(target.parent) as folder:
+    told = partial(writing, path, target.parent, needed)
+    with told(), _workplace(target.parent) as folder, told():  # the inner one before there is room again
         temporary = folder / "new"
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode  # what the umask makes of a new file
@@ -112,8 +114,8 @@ def writing(what: str | Path, folder: Path, needed: int = 0) -> Iterator[None]:
 
 def _refused(error: Exception, folder: Path) -> int | None:
     """The system's number for why something could not be written; None for an error of another kind."""
-    if said := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors
-        return int(said[1])
+    if said := re.search(r"\(os error (\d+)\)|(?i:writ\w* fail|fail\w* (to )?writ)", str(error)):  # safetensors; torch
+        return int(said[1] or errno.EIO) if _free(folder) >= 1 << 16 else errno.ENOSPC
     if _free(folder) < 1 << 16:
         return errno.ENOSPC  # of which not every library tells
     if not isinstance(error, OSError):

@@ -22,7 +22,7 @@ def file(path: str | Path, inputs: Iterable[object] = ()) -> Path:
     _folder_above(path)
     target = check(path)
     no_input([path], inputs)
-    _writable(path, target.parent)
+    writable(path, target.parent)
     tidy_up(target.parent)
     return target
 
@@ -32,7 +32,7 @@ def folder(path: str | Path, names: Iterable[str | Path] = (), inputs: Iterable[
     path = Path(path)
     try:
         if path.is_dir():
-            _writable(path, path)
+            writable(path, path)
             tidy_up(path)
         elif os.path.lexists(path):
             kind = "a link that leads nowhere" if path.is_symlink() else "a file"
@@ -76,7 +76,7 @@ def _can_be_made(path: Path) -> None:
     above = next(one for one in path.absolute().parents if os.path.lexists(one))
     if not above.is_dir():
         raise UsageError(f"{path}: {above} is no folder. Give another path.")
-    _writable(path, above)
+    writable(path, above)
 
 
 def _names(path: Path, files: Sequence[Path], inputs: Iterable[object]) -> None:
@@ -84,7 +84,7 @@ def _names(path: Path, files: Sequence[Path], inputs: Iterable[object]) -> None:
     for parent in dict.fromkeys(one.parent for one in files):
         place = next(one for one in (parent, *parent.parents) if one == path or os.path.lexists(one))
         if place.is_dir():
-            _writable(path, place)
+            writable(path, place)
             tidy_up(place)
         elif place != path:
             raise UsageError(f"{path}: {place} is a file; expected a folder for results. Give another path.")
@@ -93,7 +93,7 @@ def _names(path: Path, files: Sequence[Path], inputs: Iterable[object]) -> None:
             check(one)
 
 
-def _writable(path: Path, folder: Path) -> None:
+def writable(path: str | Path, folder: Path) -> None:
     """Permissions alone do not tell: a file system may be read-only, or full. Errors: StoreError."""
     try:
         tempfile.TemporaryFile(prefix=".patchcore-", dir=folder).close()
