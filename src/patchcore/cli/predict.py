@@ -34,7 +34,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 
 @click.command()
 @click.argument("model", type=existing_path)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o",
     "--output",
