@@ -1,5 +1,7 @@
 """What tests share: real images, a recipe that is quick to fit, and a detector fitted with it."""
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,19 @@ def model_file(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("model") / "nuts.patchcore"
     detector.save(path)
     return path
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB. Full is only a real one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    try:
+        failed = subprocess.run(command, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        failed = 1
+    if failed:
+        pytest.skip("only root of a Linux can mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

@@ -17,10 +17,16 @@
 #include <regex>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
+#ifdef _WIN32
+#include <io.h>
+#else
+#include <unistd.h>
+#endif
 #include <openvino/openvino.hpp>
+
+FILE *results = stdout;
 
 struct Pixels {
     ov::Shape shape;            // N, H, W, C
@@ -106,30 +112,26 @@ void score(ov::InferRequest &request, const std::string &manifest, const std::st
     request.set_tensor("image", ov::Tensor(ov::element::f32, pixels.shape, pixels.values.data()));
     request.set_tensor("value_range", ov::Tensor(ov::element::f32, {2}, range));
     request.infer();
-    const auto *scores = request.get_tensor("score").data<float>();
-    const auto *normalised = request.get_tensor("normalised").data<float>();
+    const auto floats_of = [&](const char *name) { return request.get_tensor(name).data<float>(); };
+    const float *scores = floats_of("score"), *normalised = floats_of("normalised"), *map = floats_of("map");
     const auto *decisions = request.get_tensor("decision").data<int64_t>();
-    const auto *map = request.get_tensor("map").data<float>();
     const char *const verdicts[] = {"pass", "unsure", "fail"};
-    const size_t area = pixels.shape[1] * pixels.shape[2];
-    for (size_t i = 0; i < pixels.shape[0]; ++i, map += area) {
+    for (size_t i = 0, area = pixels.shape[1] * pixels.shape[2]; i < pixels.shape[0]; ++i, map += area) {
         float largest = -INFINITY;  // of what is shown: outside a crop the map is NaN
         for (size_t at = 0; at < area; ++at) largest = std::fmax(largest, map[at]);
-        std::printf("%s\t%zu\t%.9g\t%.9g\t%s\t%.9g\n", path.c_str(), i, scores[i], normalised[i], verdicts[decisions[i]], largest);
+        std::fprintf(results, "%s\t%zu\t%.9g\t%.9g\t%s\t%.9g\n", path.c_str(), i, scores[i], normalised[i], verdicts[decisions[i]], largest);
     }
 }
 
 int main(int count, char **arguments) {
     const bool help = count == 2 && std::string(arguments[1]) == "--help";
-    if (count < 3) {
-        std::fprintf(help ? stdout : stderr, "Usage: patchcore_score DIR IMAGE...\n");
-        return help ? 0 : 2;
-    }
+    if (count < 3) return std::fprintf(help ? stdout : stderr, "Usage: patchcore_score DIR IMAGE...\n"), help ? 0 : 2;
+    // What the engine prints, where it was told to log, goes to standard error, and results alone to standard output.
+    if (FILE *own = fdopen(dup(1), "w")) results = own, dup2(2, 1);
     bool failed = false;
     try {
         const std::string folder = arguments[1], manifest = contents(folder + "/manifest.json");
-        in(manifest, "\"format\":\\s*1\\D");
-        in(manifest, "\"engine\":\\s*\"(onnx|openvino)\"");
+        in(manifest, "\"format\":\\s*1\\D"), in(manifest, "\"engine\":\\s*\"(onnx|openvino)\"");
         ov::Core core;
         // On a processor that has bf16, OpenVINO would use it unasked.
         ov::CompiledModel model = core.compile_model(folder + "/" + in(manifest, "\"graph\":\\s*\"([^\"]+)\"")[1].str(), "CPU",
@@ -138,12 +140,10 @@ int main(int count, char **arguments) {
         for (int i = 2; i < count; ++i) try {
             score(request, manifest, arguments[i]);
         } catch (const std::exception &error) {
-            failed = true;  // the others go on
-            std::fprintf(stderr, "%s\n", error.what());
+            failed = std::fprintf(stderr, "%s\n", error.what()) != 0;  // the others go on
         }
     } catch (const std::exception &error) {
-        failed = true;
-        std::fprintf(stderr, "%s\n", error.what());
+        failed = std::fprintf(stderr, "%s\n", error.what()) != 0;
     }
-    return failed;
+    return std::fflush(results) != 0 || failed;
 }

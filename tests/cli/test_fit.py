@@ -451,3 +451,32 @@ def test_the_loader_of_faiss_is_not_heard(run_process, few, tmp_path):
     assert "search='ivf_pq' got a bank of" in done.stderr  # so it has been loaded
     assert "Loading" not in done.stderr
     assert "Could not load" not in done.stderr
+
+
+def test_neither_order_locale_place_nor_environment_change_the_file(run, run_process, hazelnut, tmp_path, monkeypatch):
+    images = sorted((hazelnut / "train/good").iterdir())[:4]
+    for folder, order in (("one", images), ("two", images[::-1])):
+        (tmp_path / folder / "good").mkdir(parents=True)
+        for image in order:
+            shutil.copy(image, tmp_path / folder / "good")
+    small = ("--set", "size=64", "--threads", 1)
+    assert run("fit", tmp_path / "one/good", "-o", tmp_path / "a", *small).exit_code == 0
+    for name, value in {
+        "LC_ALL": "tr_TR.UTF-8",
+        "TZ": "Asia/Tokyo",
+        "PYTHONHASHSEED": "7",
+        "TMPDIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    done = run_process("fit", "good", "-o", "../b", *small, cwd=tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_size_beyond_all_memory_is_refused_before_the_work(run, hazelnut, tmp_path, monkeypatch):
+    monkeypatch.setattr("patchcore.detector.Detector.fit", lambda *_, **__: pytest.fail("the work had begun"))
+    for change in ("size=99999999", "size=512.5", "patch_size=99999999", "bins=99999999999"):
+        done = run("fit", hazelnut / "train/good", "-o", tmp_path / "m", "--set", change)
+        assert done.exit_code == 2, (change, done.stderr)
+        assert change.split("=")[0] in done.stderr
+    assert list(tmp_path.iterdir()) == []

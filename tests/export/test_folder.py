@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from patchcore import export
 from patchcore.errors import StoreError, UsageError
 from patchcore.export import folder as folders
 from patchcore.export.folder import appearing
@@ -169,6 +170,40 @@ def test_a_second_export_into_one_folder_is_refused_while_the_first_is_written(t
     fill(tmp_path / "f", "second")
     assert text(tmp_path / "f") == "second"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_second_export_is_refused_at_once_while_one_is_written(tmp_path, monkeypatch):
+    folders.check(tmp_path / "f", alone=True)
+    assert os.listdir(tmp_path) == []
+    with appearing(tmp_path / "f") as one:
+        with pytest.raises(UsageError, match=r"f: another export is being written there\. Wait"):
+            folders.check(tmp_path / "f", alone=True)
+        folders.check(tmp_path / "g", alone=True)
+        write(one, "first")
+    folders.check(tmp_path / "f", alone=True)
+
+
+def test_images_are_read_while_no_other_export_can_begin(small, tmp_path, monkeypatch):
+    def resolved(*_, **__):
+        with pytest.raises(UsageError, match="another export is being written there"):
+            folders.check(tmp_path / "f", alone=True)
+        raise ValueError("seen")
+
+    monkeypatch.setattr("patchcore.export.saving.resolve", resolved)
+    with pytest.raises(ValueError, match="seen"):
+        export.save(small, tmp_path / "f", images=[])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_an_error_that_names_the_export_and_keeps_the_old_one(small_disk):
+    fill(small_disk / "f", "old")
+    with (
+        pytest.raises(StoreError, match=r"f: cannot be written \(No space left on device\)\. 0\.\d MB were free"),
+        appearing(small_disk / "f") as temporary,
+    ):
+        (temporary / "graph").write_bytes(bytes(1 << 20))
+    assert os.listdir(small_disk) == ["f"]
+    assert text(small_disk / "f") == "old"
 
 
 def test_another_folder_beside_it_may_be_written_at_the_same_time(tmp_path):

@@ -72,6 +72,32 @@ def test_images_that_the_bank_remembers_are_no_measure() -> None:
     assert [one.name for one in measured] == ["new/1", "new/3"]
 
 
+def pixels(value: int) -> np.ndarray[Any, Any]:
+    return np.full((40, 48, 3), value, np.uint8)
+
+
+def test_a_copy_is_never_quantised_with_and_measured_on(caplog: pytest.LogCaptureFixture) -> None:
+    fitted = bank("0.png", unused="1.png")
+    values = {"0.png": 0, "copy.png": 0, "1.png": 1, "again.png": 1, "2.png": 2}
+    given = [Sample(name, pixels(value)) for name, value in values.items()]
+    test = [
+        *(Sample(f"test/{value}", pixels(value), "good") for value in (0, 1, 3, 3)),
+        Sample("test/bad", pixels(0), "crack"),
+    ]
+    trial = Trial.of(given, test, fitted, None)
+    assert [one.name for one in trial.good] == ["0.png"]
+    assert [one.name for one in trial.labelled] == ["1.png", "2.png", "test/3", "test/bad"]
+    assert "2 of 5 images are copies of others, pixel for pixel; each counts once." in caplog.messages
+
+
+def test_halves_share_no_copy_either() -> None:
+    fitted = bank("in the bank.png", unused="other.png")
+    given = [Sample(f"{number}", pixels(number // 2)) for number in range(8)]  # each twice
+    trial = Trial.of(given, None, fitted, None)
+    assert [one.name for one in trial.good] == ["0", "4"]
+    assert [one.name for one in trial.labelled] == ["2", "6"]
+
+
 def test_without_good_images_that_are_new_it_is_refused(deep: Detector) -> None:
     learned = deep.fitted
     remembered = {deep.fitted.images[i] for i in deep.fitted.members[0].bank.origins[:, 0].tolist()}

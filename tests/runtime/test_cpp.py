@@ -1,6 +1,7 @@
 """The C++ program, built with the OpenVINO of the wheel: the same scores as the library."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -158,6 +159,23 @@ def test_a_folder_that_is_none_is_refused(score, exported_openvino, tmp_path):
     assert advice in score(tmp_path, "a.ppm")[1]
     assert advice in score(altered(exported_openvino, tmp_path / "copy", engine="torch"), "a.ppm")[1]
     assert advice in score(altered(exported_openvino, tmp_path / "newer", format=10), "a.ppm")[1]
+
+
+def test_standard_output_holds_results_alone_whatever_the_engine_says(program, exported_openvino):
+    vector = exported_openvino / "vectors" / "0_image.npy"
+    quiet = subprocess.run([program, exported_openvino, vector], capture_output=True, text=True, check=True)
+    told = {**os.environ, "ONEDNN_VERBOSE": "profile_create", "OPENVINO_LOG_LEVEL": "5"}
+    loud = subprocess.run([program, exported_openvino, vector], capture_output=True, text=True, check=True, env=told)
+    assert loud.stderr != ""
+    assert loud.stdout == quiet.stdout
+    assert len(quiet.stdout.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_results_that_cannot_be_written_are_a_failure(program, exported_openvino):
+    with open("/dev/full", "w") as full:
+        vector = exported_openvino / "vectors" / "0_image.npy"
+        assert subprocess.run([program, exported_openvino, vector], stdout=full, check=False).returncode == 1
 
 
 def test_it_says_how_it_is_used(program):

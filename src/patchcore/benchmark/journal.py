@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
 from patchcore.errors import StoreError
-from patchcore.files import contents, from_json
+from patchcore.files import contents, from_json, writing
+from patchcore.files.text import json_line
 
 Row = dict[str, Any]
 _LARGEST = 1 << 28  # bytes: rows of some hundred thousand cells
@@ -47,8 +47,8 @@ class Journal:
     def append(self, row: Row) -> Row:
         """Append the row of a finished cell, and wait until it is on disk."""
         clean: Row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        with self.path.open("ab") as file:
-            file.write(json.dumps(clean, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        with writing(self.path, self.path.parent), self.path.open("ab") as file:
+            file.write(json_line(clean).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self.rows[clean["key"]] = clean

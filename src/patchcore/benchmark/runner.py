@@ -21,6 +21,7 @@ from patchcore.benchmark.machine import available_memory, held
 from patchcore.benchmark.measure import to_json
 from patchcore.benchmark.published import Published
 from patchcore.errors import UsageError
+from patchcore.files import writing
 
 FIRST = 2_000_000_000  # bytes that a cell is assumed to need until one has been measured
 _LEAST = 500_000_000  # bytes that a fit is given at least
@@ -80,7 +81,8 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         if lock.lock_counter == 1:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
-            holder.write_text(f"process {os.getpid()} on {platform.node()}, since {since}", "utf-8")
+            with writing(holder, folder):
+                holder.write_text(f"process {os.getpid()} on {platform.node()}, since {since}", "utf-8")
         yield
     finally:
         if lock.lock_counter == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from patchcore.benchmark.journal import Row
 from patchcore.benchmark.published import AVERAGE, METRICS, Published
 from patchcore.benchmark.runner import Outcome
 from patchcore.errors import counted
-from patchcore.files import appearing
+from patchcore.files import appearing, text
+from patchcore.files.text import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,11 +93,9 @@ def write_csv(outcome: Outcome, path: Path) -> None:
     rows = [*outcome.rows, *averages(outcome)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     columns = [*_NAMES, *(column for column in columns if column not in _NAMES)]
-    with appearing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
+    lists = [["; ".join(map(str, v)) if isinstance(v := row.get(k), list) else v for k in columns] for row in rows]
+    with appearing(path) as temporary:
+        text.write_csv(temporary, [columns, *lists])
 
 
 def titles(outcome: Outcome) -> list[str]:
@@ -174,19 +172,20 @@ def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
     """A dataset's table for the terminal; if that is too narrow, one table of metrics and one of costs."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     body, about = lines(outcome, dataset), titles(outcome)
 
     def part(columns: tuple[str, ...], begin: int) -> Table:
-        table = Table(title=dataset, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+        table = Table(title=escape(shown(dataset)), box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
         for column in about:
             table.add_column(column)
         for column in columns:
             table.add_column(column.replace("_", "\n"), justify="right")
         for line in body:
-            shown = [*line[: len(about)], *line[begin : begin + len(columns)]]
-            table.add_row(*shown, style="bold" if line[0] == AVERAGE else None)
+            values = [*line[: len(about)], *line[begin : begin + len(columns)]]
+            table.add_row(*(escape(shown(one)) for one in values), style="bold" if line[0] == AVERAGE else None)
         return table
 
     whole = part((*METRICS, *COSTS), len(about))
@@ -309,9 +308,9 @@ def _notes(outcome: Outcome, dataset: str) -> list[str]:
 def _grid(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     rows = [list(head), ["---"] * len(head), *body]
-    return "\n" + "".join(f"| {' | '.join(_safe(cell) for cell in row)} |\n" for row in rows)
+    return "\n" + "".join(f"| {' | '.join(map(_safe, row))} |\n" for row in rows)
 
 
 def _safe(text: str) -> str:
     """A text on one line, with `|` escaped for a Markdown table."""
-    return " ".join(text.replace("|", "\\|").split())
+    return shown(" ".join(text.replace("|", "\\|").split()))

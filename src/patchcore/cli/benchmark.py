@@ -21,6 +21,9 @@ from patchcore.cli.common import (
     threads_option,
 )
 from patchcore.errors import MissingExtraError, UsageError, counted
+from patchcore.files import targets
+
+WRITTEN = ("results.csv", "results.md", "latency.png")  # beside results.jsonl and plots of each dataset
 
 
 @click.command()
@@ -120,6 +123,13 @@ def benchmark(
     assignments = assignments or asked.assignments
     chosen = read_recipes(names, assignments)
     engines.check(engine, precision, choose_device(device))
+    inputs = [config, *roots, *(source.path for source in asked.sources), *"+".join(names).split("+")]
+    targets.folder(output, [*WRITTEN, "results.jsonl", "logs/log"], inputs)
+    if not (output / "results.jsonl").exists() and (other := [one for one in WRITTEN if (output / one).exists()]):
+        raise UsageError(
+            f"{output / other[0]}: there already, and of no benchmark, since no results.jsonl lies beside it. Choose "
+            "another output folder."
+        )
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
     limits = _numbers(shots, "--shots", "1,2,4", 1) or asked.shots or (None,)
     planned = cells.plan(
@@ -190,7 +200,7 @@ def _show(outcome: Any) -> None:
 
     from patchcore.benchmark import tables
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     for dataset in tables.values_of(outcome.rows, "dataset"):
         console.print(*tables.terminal(outcome, dataset, console.width))
         for line in [*tables.sources_of(outcome, dataset), *tables.given(outcome, dataset)]:

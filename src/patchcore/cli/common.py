@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
-import math
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from patchcore import files
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
+from patchcore.files import targets
+from patchcore.files.text import json_line, shown
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
+    from patchcore.data.sample import Dataset
     from patchcore.detector import Detector
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,22 +118,35 @@ def command(function: F) -> F:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _stop)  # the default leaves half-written files
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_Shown("%(message)s"))
         logging.getLogger("patchcore").setLevel(logging.INFO)
         for noisy in ("timm", "httpx", "huggingface_hub", "faiss"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         try:
             return function(*args, **kwargs)
         except PatchcoreError as error:
-            raise (click.UsageError if is_wrong_usage(error) else click.ClickException)(str(error)) from None
+            kind = click.UsageError if is_wrong_usage(error) else click.ClickException
+            raise kind(shown(error, lines=True)) from None
         except BrokenPipeError:  # the reader of a pipe has closed it, as `head` does
             raise SystemExit(1) from None
         except OSError as error:
-            raise click.ClickException(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from None
+            raise click.ClickException(shown(f"{error.filename or _PRINTED}: {error.strerror or error}")) from None
         except KeyboardInterrupt:
             click.echo("Stopped. No half-written files were left.", err=True)
             raise SystemExit(1) from None
 
     return run  # type: ignore[return-value]
+
+
+_PRINTED = "standard output or standard error"  # every error of a file has its name
+
+
+class _Shown(logging.Formatter):
+    """What the engine says, with the names in it as they can be shown."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), lines=True)
 
 
 def _stop(*_: Any) -> NoReturn:
@@ -140,7 +155,14 @@ def _stop(*_: Any) -> NoReturn:
 
 def say(text: str) -> None:
     """Print a line for people on standard error."""
-    click.echo(text, err=True)
+    click.echo(shown(text, lines=True), err=True)
+
+
+def cells(*values: object) -> list[Text]:
+    """A row of a table: texts as they are, without markup, and as they can be shown."""
+    from rich.text import Text
+
+    return [Text(shown(value)) for value in values]
 
 
 def listed(text: str, option: str) -> tuple[str, ...]:
@@ -151,17 +173,23 @@ def listed(text: str, option: str) -> tuple[str, ...]:
     return parts
 
 
-def print_json(data: dict[str, Any]) -> None:
-    """Print a JSON object as one line on standard output; NaN and infinity become null."""
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
-    click.echo(json.dumps(clean, ensure_ascii=False))
+def print_json(data: dict[str, Any], *, sort: bool = False) -> None:
+    """Print a JSON object as one line of UTF-8 on standard output; NaN and infinity become null."""
+    click.echo(json_line(data, sort=sort).encode())
 
 
-def check_output(output: Path) -> None:
-    """Check that a file can be written there, before the work begins. Errors: UsageError, StoreError."""
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
-    files.check(output)
+def check_output(output: Path, inputs: Iterable[object] = ()) -> None:
+    """Check that a file can be written there, and is no input, before the work. Errors: UsageError, StoreError."""
+    targets.file(output, inputs)
+
+
+def check_images(output: Path, *given: Dataset | Path | None) -> None:
+    """Check that a file to be written is no image or mask of these datasets. Errors: UsageError, DataError."""
+    from patchcore.data.resolve import detect
+
+    if output.exists():
+        found = [detect(one) if isinstance(one, Path) else one for one in given if one]
+        targets.no_input([output], (file for own in found for one in own.every for file in (one.image, one.mask)))
 
 
 class BadImages:
@@ -180,4 +208,4 @@ class BadImages:
         if self.errors:
             say(f"{verb} {counted(len(self.errors), 'image')} that could not be read:")
             for error in self.errors:
-                say(f"  {error}")
+                say(f"  {shown(error)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from patchcore.cli.common import command, json_option, print_json
+from patchcore.files.text import shown
 
 
 @click.command()
@@ -36,6 +37,6 @@ def datasets(as_json: bool) -> None:
             ("installed here", path),
         ):
             if text:
-                click.echo(f"    {label}: {text}")
+                click.echo(f"    {label}: {shown(text)}")
     if not as_json:
         click.echo("Your own data: plain folders of good images, folders in the MVTec AD layout, and CSV tables.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import click
 
 from patchcore.cli.common import command, device_option, json_option, print_json, say, threads_option
+from patchcore.files import appearing, targets
+from patchcore.files.text import write_csv
 
 _LICENCE = (
     "Images: ELPV dataset (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021), from the PyPI package\n"
@@ -44,6 +45,7 @@ def demo(
     from patchcore.measure.evaluation import evaluate
 
     images = _images()
+    targets.folder(output, ["cells.csv", "cells.patchcore", "sheet.png", "scores.png"])
     output.mkdir(parents=True, exist_ok=True)
     table = output / "cells.csv"
     _write_table(table, images, seed)
@@ -85,8 +87,8 @@ def _write_table(table: Path, data: Path, seed: int) -> None:
         digest = hashlib.sha1(f"{seed}:{name}".encode(), usedforsecurity=False).digest()
         testing = not good or int.from_bytes(digest[:8], "big") < 0.3 * 2**64
         rows.append((str(data / name), "good" if good else "defect", "test" if testing else "train"))
-    with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "label", "split"), *rows])
+    with appearing(table) as temporary:
+        write_csv(temporary, [("path", "label", "split"), *rows])
 
 
 def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
@@ -113,7 +115,8 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
             images.append((title, plain))
             images.append((f"{result.decision}\nnormalised score {result.normalised:.2f}", result.overlay()))
     heading = "Solar cells: heat where the image differs from every good one"
-    sheet(images, 8, title=heading, tile=160, legend=True).save(path)
+    with appearing(path) as temporary:
+        sheet(images, 8, title=heading, tile=160, legend=True).save(temporary, "PNG")
 
 
 def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
@@ -135,4 +138,5 @@ def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
     axes.set_xlabel("image score")
     axes.set_ylabel("images")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with appearing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

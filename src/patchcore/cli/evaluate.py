@@ -10,6 +10,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    cells,
     command,
     data_path,
     detector_options,
@@ -72,7 +73,7 @@ def show(evaluation: Any) -> None:
         say(why)
     table = Table("kind", "pass", "unsure", "fail")
     for kind, row in evaluation.confusion().items():
-        table.add_row(kind, *(str(row[verdict]) for verdict in ("pass", "unsure", "fail")))
+        table.add_row(*cells(kind, *(row[verdict] for verdict in ("pass", "unsure", "fail"))))
     console.print(table)
     if evaluation.coverage < 1:
         say(f"The recipe crops images: as little as {evaluation.coverage:.1%} of an image was inspected.")

@@ -105,7 +105,7 @@ def export(
     from patchcore.export import folder, save
     from patchcore.model import signature, signing
 
-    folder.check(output)
+    folder.check(output, alone=True)
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
     instead = ", replacing the previous export" if (output / "manifest.json").is_file() else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    check_images,
     check_output,
     command,
     data_path,
@@ -23,7 +23,7 @@ from patchcore.cli.common import (
     say,
     threads_option,
 )
-from patchcore.errors import StoreError, UsageError, counted
+from patchcore.errors import UsageError, counted
 
 _FEW = 30  # good images; docs/recipes.md has the figures
 
@@ -86,15 +86,17 @@ def fit(
     from patchcore.data.reading import Reading
     from patchcore.data.resolve import detect
     from patchcore.detector import Detector
-    from patchcore.model import signing
+    from patchcore.model import signature, signing
 
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
     recipe = read_recipe(recipe_names, assignments, seed)
-    check_output(output)
-    if not os.access(output.parent, os.W_OK):
-        raise StoreError(f"The folder {output.parent} cannot be written to. Choose another -o.")
+    inputs = [data, calibration, key, *recipe_names, *(one.weights for one in recipe.each)]
+    check_output(output, inputs)
+    if key:
+        check_output(signature.signature_of(output), inputs)
     found = detect(data)
+    check_images(output, found, calibration)
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
     bad = BadImages()

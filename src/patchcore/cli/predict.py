@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import io
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +22,9 @@ from patchcore.cli.common import (
     print_json,
     say,
 )
-from patchcore.errors import UsageError
-from patchcore.files import appearing
+from patchcore.errors import DataError, ImageError, UsageError
+from patchcore.files import appearing, targets
+from patchcore.files.text import shown, write_csv
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -32,7 +34,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
 
 @click.command()
 @click.argument("model", type=existing_path)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o",
     "--output",
@@ -71,16 +73,24 @@ def predict(
     from patchcore.data.sample import Sample
 
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
-    if not any(path.exists() for path in images):
+    if not any(map(_there, images)):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
-    paths = list(_expand(images))
+    bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
+    unread = dict[Path, DataError]()
+    paths = list(_expand(images, unread))
+    if not paths:
+        raise DataError("\n".join(map(str, unread.values())))
+    names = _file_names(paths)
+    if output is not None:
+        results_in = [f"{name}_{end}" for name in names.values() for end in ("overlay.png", f"map.{map_format}")]
+        targets.folder(output, ["results.csv", *results_in], [model, *images, *(path for path, _ in paths)])
     detector = load(model)
+    for path, why in unread.items():
+        bad(ImageError(str(path), str(why).removeprefix(str(path)).lstrip(": ")))
     failed = False
     rows: list[dict[str, Any]] = []
-    bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-    names = _file_names(paths)
     results = detector.stream(
         [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
     )
@@ -93,21 +103,21 @@ def predict(
             "decision": result.decision,
             "seconds": round(result.seconds, 6),
         }
+        if output is not None:
+            try:
+                _write(result, output / names[result.name], map_format)
+            except ImageError as error:  # it has gone since, or is another
+                bad(error)
+                continue
         rows.append(row if output is None else {**row, "files": str(names[result.name])})
         failed |= result.decision == "fail"
         if as_json:
             print_json(row)
-        if output is not None:
-            _write(result, output / names[result.name], map_format)
     if output is not None:
-        with (
-            appearing(output / "results.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            writer = csv.DictWriter(file, (*_COLUMNS, "files", "error"))
-            writer.writeheader()
-            writer.writerows(rows)
-            writer.writerows({"path": error.name, "error": error.reason} for error in bad.errors)
+        head = (*_COLUMNS, "files", "error")
+        lines = [*rows, *({"path": error.name, "error": error.reason} for error in bad.errors)]
+        with appearing(output / "results.csv") as temporary:
+            write_csv(temporary, [head, *([line.get(name) for name in head] for line in lines)])
         say(f"Overlays, maps and results.csv are in {output}")
     if rows and not as_json:
         _table(rows)
@@ -118,16 +128,38 @@ def predict(
         raise SystemExit(3)
 
 
-def _expand(images: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
-    """Each image, and its path relative to the folder that it was found in."""
+def _there(path: Path) -> bool:
+    """Whether something is at a path, as far as can be seen: where permission lacks, it may be."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _expand(images: tuple[Path, ...], unread: dict[Path, DataError]) -> Iterator[tuple[Path, Path]]:
+    """Each image, and its path relative to the folder that it was found in; paths with none are added to `unread`."""
     from patchcore.data.resolve import resolve
 
     for path in images:
-        given = resolve(path)
+        try:
+            given = resolve(path)
+        except DataError as error:
+            unread[path] = error
+            continue
+        except OSError:  # no permission; reading it says so
+            yield path, Path(path.name)
+            continue
         for sample in given.samples:
             found = Path(str(sample.image))
             inside = not given.single and found.is_relative_to(path)
             yield found, found.relative_to(path) if inside else Path(found.name)
+
+
+_ENDS = 16  # bytes, more than of `_overlay.png`, `_map.tiff` and a number
+_LONGEST = 255  # bytes of a name, on the file systems that there are
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
@@ -137,7 +169,7 @@ def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
     for path, relative in paths:
         if str(path) in names:
             continue
-        base = relative.with_suffix("")
+        base = _short(relative.with_suffix(""))
         name, number = base, 2
         while name in used:
             name, number = base.with_name(f"{base.name}_{number}"), number + 1
@@ -146,24 +178,34 @@ def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
     return names
 
 
+def _short(path: Path) -> Path:
+    """A path whose name has room for an ending: the end of one that has not becomes a digest of it."""
+    raw = os.fsencode(path.name)
+    if len(raw) <= _LONGEST - _ENDS:
+        return path
+    digest = hashlib.sha256(raw).hexdigest()[:16]
+    return path.with_name(f"{raw[: _LONGEST - _ENDS - 17].decode(errors='ignore')}-{digest}")
+
+
 def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
     import numpy as np
     from PIL import Image
 
     base.parent.mkdir(parents=True, exist_ok=True)
-    with appearing(base.with_name(f"{base.name}_overlay.png")) as temporary:
-        result.overlay().save(temporary, "PNG")
+    overlay = result.overlay()
+    with appearing(base.with_name(f"{base.name}_overlay.png"), tidy=False) as temporary:
+        overlay.save(temporary, "PNG")
+    encoded = io.BytesIO()  # in memory first: NumPy and Pillow do not say what went wrong with a file
     if map_format == "npy":
-        with appearing(base.with_name(f"{base.name}_map.npy")) as temporary, temporary.open("wb") as file:
-            np.save(file, result.map)
+        np.save(encoded, result.map)
+        with appearing(base.with_name(f"{base.name}_map.npy"), tidy=False) as temporary:
+            temporary.write_bytes(encoded.getbuffer())
         return
     unit = 65535 / (4 * result.pixel_threshold) if result.pixel_threshold > 0 else 1.0
     counts = (np.nan_to_num(result.map) * unit).round().clip(0, 65535).astype(np.uint16)
-    with appearing(base.with_name(f"{base.name}_map.tiff")) as temporary:
-        # In memory first: Pillow's TIFF writer does not accept every file name that the system allows.
-        encoded = io.BytesIO()
-        Image.fromarray(counts).save(encoded, "TIFF", compression="tiff_deflate")
-        temporary.write_bytes(encoded.getvalue())
+    Image.fromarray(counts).save(encoded, "TIFF", compression="tiff_deflate")
+    with appearing(base.with_name(f"{base.name}_map.tiff"), tidy=False) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
@@ -174,5 +216,5 @@ def _table(rows: list[dict[str, Any]]) -> None:
     table = Table(Column("image", overflow="fold"), "score", "normalised", "verdict")
     for row in rows:
         normalised = "-" if math.isnan(row["normalised"]) else f"{row['normalised']:.3f}"
-        table.add_row(Text(row["path"]), f"{row['score']:.4g}", normalised, row["decision"])
+        table.add_row(Text(shown(row["path"])), f"{row['score']:.4g}", normalised, row["decision"])
     Console(stderr=True).print(table)

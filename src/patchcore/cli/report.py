@@ -10,6 +10,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    check_images,
     check_output,
     command,
     detector_options,
@@ -69,8 +70,9 @@ def report(
     from patchcore.model import store
     from patchcore.report import Sources, render, write
 
-    check_output(output)
+    check_output(output, [model, data, good])
     found = detect(data)
+    check_images(output, found, good)
     sources = Sources.of(detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")
     detector = load(model)

@@ -12,6 +12,8 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    cells,
+    check_images,
     check_output,
     command,
     data_path,
@@ -128,9 +130,10 @@ def tune(
     from patchcore.data.resolve import detect
 
     candidates, keep = _candidates(recipes, assignments, output)
-    check_output(output)
+    check_output(output, [data, defects])
     engines.check(engine, precision, choose_device(device))
     found = detect(data)
+    check_images(output, found, Path(defects) if defects and defects != "test" else None)
     if not found.train:
         raise DataError(f"{data}: {found.description}; there are no good images to learn from.")
     shown, notes = tuning.defects_at(defects, data, found) if defects else ([], [])
@@ -262,13 +265,13 @@ def _table(figures: Sequence[Figures], choice: Choice, limits: Any) -> Table:
         table.add_column(title, justify="right")
     for one in figures:
         chosen, broken = one.recipe == choice.name, limits.broken(one)
-        cells = []
+        shown = []
         if one.auroc is not None and one.auroc_low is not None and one.auroc_high is not None:
             loss = choice.losses.get(one.recipe)
             below = f"{loss.value:.4f}\n({loss.low:+.3f}, {loss.high:+.3f})" if loss else "" if broken else "the best"
-            cells = [f"{one.auroc:.4f}\n({one.auroc_low:.3f}, {one.auroc_high:.3f})", below, f"{one.miss_rate:.1%}"]
-        cells.append(f"{one.false_reject_rate:.1%}\n({one.false_reject_low:.1%}, {one.false_reject_high:.1%})")
-        cells += [f"{one.milliseconds:.1f}", f"{one.fit_seconds:.1f}", f"{one.model_mb:.1f}"]
+            shown = [f"{one.auroc:.4f}\n({one.auroc_low:.3f}, {one.auroc_high:.3f})", below, f"{one.miss_rate:.1%}"]
+        shown.append(f"{one.false_reject_rate:.1%}\n({one.false_reject_low:.1%}, {one.false_reject_high:.1%})")
+        shown += [f"{one.milliseconds:.1f}", f"{one.fit_seconds:.1f}", f"{one.model_mb:.1f}"]
         mark = ">" if chosen else "!" if broken else " "
-        table.add_row(f"{mark} {one.recipe}", *cells, style="bold" if chosen else None)
+        table.add_row(*cells(f"{mark} {one.recipe}"), *shown, style="bold" if chosen else None)
     return table

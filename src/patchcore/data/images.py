@@ -122,6 +122,7 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
 def _read_file(path: Path | BytesIO, name: str, max_pixels: int) -> Pixels:
     with _damage(name):
         if isinstance(path, Path) and path.is_dir():
+            os.scandir(path).close()  # one that a folder of images holds, and that is closed
             raise ImageError(name, "a folder, where an image was expected.")
         if (path.stat().st_size if isinstance(path, Path) else len(path.getbuffer())) == 0:
             raise ImageError(name, "an empty file (0 bytes).")
@@ -147,6 +148,8 @@ def _damage(name: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise ImageError(name, "no such file.") from None
+    except PermissionError:
+        raise ImageError(name, "permission to read it is denied.") from None
     except UnidentifiedImageError:
         known = f"not an image that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
         raise ImageError(name, f"{known}; not every TIFF of floats: give that as an array.") from None

@@ -105,7 +105,7 @@ def _folder(path: Path, all_good: bool) -> Dataset:
 
     Errors: DataError if there are none, or not all of them can be good.
     """
-    found = images_in(path, recursive=True)
+    found = images_in(path, recursive=True, closed=not all_good)
     names = [one.relative_to(path) for one in found]
     if not all_good:
         where, kind = counted(len(found), "image"), None

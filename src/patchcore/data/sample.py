@@ -74,14 +74,15 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not hidden(p.name))
 
 
-def images_in(folder: Path, recursive: bool = False) -> list[Path]:
+def images_in(folder: Path, recursive: bool = False, closed: bool = False) -> list[Path]:
     """The image files of a folder, in order of name. What else lies there is counted in a warning.
 
     An image is a file with one of `EXTENSIONS` that is not `hidden`, and no result that `patchcore predict -o` has
     written. With `recursive` sub-folders are searched too, and folders that links lead to, each of them once.
+    With `closed` a sub-folder that cannot be read is among the files, so that reading it says so.
     Errors: DataError if there are none, or a folder cannot be read.
     """
-    found, left_out = search(folder, recursive)
+    found, left_out = search(folder, recursive, closed)
     if left_out:
         log.warning("%s: left out %s.", folder, left_out)
     if found:
@@ -98,7 +99,7 @@ def images_in(folder: Path, recursive: bool = False) -> list[Path]:
     )
 
 
-def search(root: Path, recursive: bool) -> tuple[list[Path], str]:
+def search(root: Path, recursive: bool, closed: bool = False) -> tuple[list[Path], str]:
     """What `images_in` finds, and in words what it leaves out. Errors: DataError."""
     found: list[Path] = []
     left_out: dict[str, list[str]] = {}
@@ -114,6 +115,9 @@ def search(root: Path, recursive: bool) -> tuple[list[Path], str]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
+            if closed and folder != root:
+                found.append(folder)
+                continue
             raise DataError(
                 f"{folder}: this folder cannot be read ({error.strerror}). Mend its permissions."
             ) from error

@@ -18,16 +18,18 @@ from pathlib import Path
 
 from patchcore import files
 from patchcore.errors import StoreError, UsageError
+from patchcore.files import targets
 from patchcore.model.signature import IN_FOLDER
 
 log = logging.getLogger(__name__)
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
-def check(path: str | Path) -> Path:
+def check(path: str | Path, *, alone: bool = False) -> Path:
     """That an export can be written at a path, for use before long work: nothing is there, or an export alone.
 
-    Returns where it ends up. Errors: UsageError; StoreError where the system does not allow it.
+    `alone`: nor is one being written there. Returns where it ends up. Errors: UsageError; StoreError where the system
+    does not allow it.
     """
     path = Path(path)
     target = Path(os.path.abspath(path))
@@ -39,13 +41,23 @@ def check(path: str | Path) -> Path:
     if Path.cwd().is_relative_to(target) or os.path.ismount(target):
         what = "a mounted file system" if os.path.ismount(target) else "the folder that the program runs in"
         raise UsageError(f"{path}: {what}, which cannot be replaced. Give the path of a new folder in it.")
+    targets.writable(path, target.parent)
     inside = [Path(place) for place, _, _ in os.walk(target)] if there else []
     if closed := next((one for one in [target.parent, *inside] if not os.access(one, os.W_OK | os.X_OK)), None):
         what = "written beside it" if closed == target.parent else "replaced in it"
         raise StoreError(
             f"{path}: nothing can be {what}: {closed} is read-only, or you lack the permission. Give another path."
         )
+    if alone:
+        with _alone(path, _beside(target)[2]):
+            pass
     return target
+
+
+def _beside(target: Path) -> list[Path]:
+    """The new folder, the old one put aside, and the lock: short names however long the target's own is."""
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return [target.with_name(f".{name}.{ending}") for ending in ("tmp", "old", "lock")]
 
 
 @contextmanager
@@ -55,13 +67,13 @@ def appearing(path: str | Path) -> Iterator[Path]:
     Errors: as for `check`, before anything is written; UsageError while another export writes there.
     """
     target = check(path)
-    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # short however long the target's own is
-    new, aside = (target.with_name(f".{name}.{ending}") for ending in ("tmp", "old"))
-    with _alone(path, target.with_name(f".{name}.lock")):
+    new, aside, lock = _beside(target)
+    with _alone(path, lock):
         _tidy(path, target, new, aside)
         try:
             new.mkdir()
-            yield new
+            with files.writing(path, target.parent):
+                yield new
             check(path)  # somebody may have put something else there meanwhile
             for one in [*new.rglob("*"), new]:
                 files.keep(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def write(program: torch.export.ExportedProgram, folder: Path, format: str, prec
     path = folder / FORMATS[format]
     if format == "torch":
         with silence.logs_and_warnings(*LOUD):
-            torch.export.save(program, path)
+            held = io.BytesIO()  # where a file cannot be written, torch ends the process
+            torch.export.save(program, held)
+            path.write_bytes(held.getbuffer())
         return
     onnx_path = folder / FORMATS["onnx"]
     _write_onnx(program, onnx_path, precision, opset)

@@ -115,7 +115,7 @@ def pixels_of(sample: Sample, static: tuple[int, int] | None = None) -> NDArray[
         raise error.at(sample.image) from error.__cause__
     if static and pixels.shape[:2] != static:
         got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], static))
-        raise ImageError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(sample.image)
+        raise ImageError(sample.name, f"its size is {got}; with --static all must be {expected}").at(sample.image)
     return pixels
 
 

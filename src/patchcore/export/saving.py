@@ -93,15 +93,15 @@ def save(
     for_int8 = {"--test": test, "--max-auroc-drop": max_auroc_drop, "--max-threshold-shift": max_threshold_shift}
     if precision != "int8" and (unused := [name for name, value in for_int8.items() if value is not None]):
         raise UsageError(f"precision is {precision!r}, but {unused[0]} is for int8 only. Leave it out.")
-    found = None if images is None else list(resolve(images, learning=True).samples)
-    labelled = detect(test).test if isinstance(test, str | Path) else test
-    if on_bad:
-        only = static if precision == "int8" else None  # other self-tests take those of the right size
-        found = found and parity.readable(found, only, on_bad)
-        labelled = labelled and parity.readable(labelled, only, on_bad)
-    given = None if found is None else parity.chosen(*split(found, fitted)[::-1], static)
-    trial = Trial.of(found, labelled, fitted, static) if precision == "int8" else None
     with folders.appearing(folder) as place:
+        found = None if images is None else list(resolve(images, learning=True).samples)
+        labelled = detect(test).test if isinstance(test, str | Path) else test
+        if on_bad:
+            only = static if precision == "int8" else None  # other self-tests take those of the right size
+            found = found and parity.readable(found, only, on_bad)
+            labelled = labelled and parity.readable(labelled, only, on_bad)
+        given = None if found is None else parity.chosen(*split(found, fitted)[::-1], static)
+        trial = Trial.of(found, labelled, fitted, static) if precision == "int8" else None
         graph = _graph(detector, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
         program = capture(graph, static)

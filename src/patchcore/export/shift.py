@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from patchcore.export import parity, quantisation
 from patchcore.maths import metrics
 from patchcore.maths.thresholds import decide, fit_threshold
 from patchcore.model.fitted import Fitted
+from patchcore.pipeline.workers import Loaded, say_copies
 
 if TYPE_CHECKING:
     from patchcore_runtime import Model
@@ -123,19 +124,28 @@ class Trial:
                 "precision='int8' needs good images to quantise with, and a detector file contains none. Give those of "
                 "`fit` or others: --images DIR. Without any, use fp16, or fp32 with OpenVINO's bf16 hint at run time."
             )
-        good, new = split(given, fitted)
+        marks = dict[int, bytes]()
+
+        def digest(one: Sample) -> bytes:  # fails before the work if an image cannot be used
+            if id(one) not in marks:
+                marks[id(one)] = Loaded(one, parity.pixels_of(one, static)).digest
+            return marks[id(one)]
+
+        good, new = split(given, fitted, digest)
+        say_copies(len(given) - len(good) - len(new), len(given))
         labelled = [replace(one, kind=GOOD) for one in new]
         if test is not None:
-            labelled += [one for one in test if one.kind is not None]
+            known = {digest(one) for one in (*good, *new)}  # a copy of a good one tells nothing more
+            for one in test:
+                if one.kind is not None and (one.kind != GOOD or digest(one) not in known):
+                    labelled.append(one)
+                    known.add(digest(one))
         if not any(one.kind == GOOD for one in labelled):
             raise UsageError(
                 "precision='int8' is measured on good images that are not in the memory bank, but all "
                 f"{len(given)} given ones are. Give more good images (--images), or labelled ones (--test)."
             )
-        trial = cls(good, labelled, static, parity.value_ranges(fitted.recipe.value_range))
-        for one in (*good, *labelled):
-            trial._read(one)  # fails before the work if an image cannot be used
-        return trial
+        return cls(good, labelled, static, parity.value_ranges(fitted.recipe.value_range))
 
     @property
     def counts(self) -> tuple[str, str]:
@@ -193,11 +203,14 @@ class Trial:
         )
 
 
-def split(found: Sequence[Sample], fitted: Fitted) -> tuple[list[Sample], list[Sample]]:
+def split(
+    found: Sequence[Sample], fitted: Fitted, digest: Callable[[Sample], bytes] | None = None
+) -> tuple[list[Sample], list[Sample]]:
     """Split good images into those in the memory bank, to quantise with, and the others, to measure on.
 
     An image in the bank is no measure: its distance is nearly 0 before quantisation, and pure noise after it. Images
-    are identified by name. If none is in the bank, every other image is measured on.
+    are identified by name. If none is in the bank, every other image is measured on. With `digest`, of images that have
+    the same, which are copies, only those in the bank or else the first one are used: none is on both sides.
     """
     remembered: set[str] = set()
     for member in fitted.members:
@@ -207,6 +220,11 @@ def split(found: Sequence[Sample], fitted: Fitted) -> tuple[list[Sample], list[S
     seen, new = list[Sample](), list[Sample]()
     for one in found:
         (seen if one.name in ends or not remembered.isdisjoint(_ends(one.name)) else new).append(one)
+    if digest:
+        known, first = set(map(digest, seen)), dict[bytes, Sample]()
+        for one in new:
+            first.setdefault(digest(one), one)
+        new = [one for mark, one in first.items() if mark not in known]
     return (seen, new) if seen else (new[::2], new[1::2])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.errors import MissingExtraError, UsageError, nearest_name
-from patchcore.files import appearing
+from patchcore.files import appearing, targets
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
 from patchcore.lightning import ImageDataModule
 
@@ -76,14 +76,15 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
             "No good image is left to set the thresholds: dataset.calibration_share is "
             f"{dataset.get('calibration_share', 0.2)}, of {len(data.train)} images. Raise it, or give more images."
         )
+    name = str((sections.get("model") or {}).get("name", "patchcore"))
+    folder = Path(output) if output is not None else Path(project.get("path", "results")) / name / root.resolve().name
+    targets.folder(folder, ["weights/model.ckpt", "meta_data.json", "config.yaml"])
     model = get_model(sections)
     options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     options["enable_progress_bar"] = sys.stdout.isatty()  # Lightning draws it there
     trainer = Trainer(**{**options, **model.trainer_arguments, **arguments})
     trainer.fit(model, data)
     metrics = dict(trainer.test(model, data, verbose=False)[0]) if data.test else {}
-    name = str((sections.get("model") or {}).get("name", "patchcore"))
-    folder = Path(output) if output is not None else Path(project.get("path", "results")) / name / root.resolve().name
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     with appearing(folder / "weights" / "model.ckpt") as temporary:
         trainer.save_checkpoint(temporary, weights_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.errors import UsageError
 from patchcore.files import appearing
+from patchcore.files.text import write_csv
 from patchcore.verdict import draw
 
 Array = NDArray[Any]
@@ -71,11 +71,9 @@ def compute_and_store_final_results(
         raise UsageError(f"{len(row_names)} row_names for {len(results)} results; expected as many.")
     means = [float(mean) for mean in np.mean(np.asarray(results, dtype=float), axis=0)]
     names = row_names or [f"Row {number}" for number in range(len(results))]
-    with appearing(Path(results_path) / "results.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["Row Names", *column_names])
-        writer.writerows([name, *row] for name, row in zip(names, results, strict=True))
-        writer.writerow(["Mean", *means])
+    rows = [[name, *row] for name, row in zip(names, results, strict=True)]
+    with appearing(Path(results_path) / "results.csv") as temporary:
+        write_csv(temporary, [["Row Names", *column_names], *rows, ["Mean", *means]])
     return {f"mean_{name}": mean for name, mean in zip(column_names, means, strict=True)}
 
 
@@ -114,4 +112,7 @@ def plot_segmentation_images(
         sheet.append(np.asarray(draw.overlay(pixels.astype(np.uint8), values, scale)))
         name = "_".join(Path(path).parts[-save_depth:])
         image = Image.fromarray(np.concatenate(sheet, 1))
-        image.save(Path(savefolder) / f"{Path(name).stem}{'' if score is None else f'_{score:.4g}'}.png")
+        with appearing(
+            Path(savefolder) / f"{Path(name).stem}{'' if score is None else f'_{score:.4g}'}.png"
+        ) as temporary:
+            image.save(temporary, "PNG")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
@@ -13,7 +16,8 @@ import torch
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from torch import Tensor
 
-from patchcore.errors import BackboneError, UsageError
+from patchcore.errors import BackboneError, StoreError, UsageError
+from patchcore.files import writing
 
 _LEAST_MEMORY = 500_000_000  # bytes
 
@@ -53,11 +57,13 @@ class PatchStore:
         if self._limit is None or self._held + block.nbytes <= self._limit:
             self._held += block.nbytes
             return block
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="patchcore-")  # noqa: SIM115, it lives as long as the store
-            weakref.finalize(self, self._file.close)
-        begin = self._file.seek(0, 2)
-        self._file.write(block.numpy().data)
+        with _spilling(block.nbytes):
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="patchcore-")  # noqa: SIM115, it lives as long as the store
+                weakref.finalize(self, self._file.close)
+            begin = self._file.seek(0, 2)
+            self._file.write(block.numpy().data)
+            self._file.flush()
         return begin, tuple(block.shape)
 
     @property
@@ -88,7 +94,10 @@ class PatchStore:
         if self._file is None:
             return torch.empty(n, d, dtype=dtype)
         kind = torch.empty(0, dtype=dtype).numpy().dtype
-        with tempfile.TemporaryFile(prefix="patchcore-") as file:  # a mapping outlives its file
+        size = n * d * kind.itemsize
+        with _spilling(size), tempfile.TemporaryFile(prefix="patchcore-") as file:  # a mapping outlives its file
+            if reserve := getattr(os, "posix_fallocate", None):  # else, without room, the system ends the process
+                reserve(file.fileno(), 0, max(size, 1))
             return torch.from_numpy(np.memmap(file, kind, "w+", shape=(n, d)))
 
     def gather(self, images: list[int], scales: Tensor | None = None) -> Tensor:
@@ -125,6 +134,17 @@ class PatchStore:
                 parts.append(torch.stack(origin, -1).flatten(0, 1).int())
         origins = torch.cat(parts)
         return origins if any(len(self._shapes[image]) > 1 for image in images) else origins[:, :3].contiguous()
+
+
+@contextmanager
+def _spilling(needed: int) -> Iterator[None]:
+    """Errors: StoreError, which says where there is no room."""
+    try:
+        folder = Path(tempfile.gettempdir())
+    except OSError as error:
+        raise StoreError(f"There is no folder for temporary files: {error.strerror} Set TMPDIR to one.") from error
+    with writing(f"{folder} (TMPDIR), patches that do not fit into memory", folder, needed):
+        yield
 
 
 def spill_limit(memory: int | str | None) -> int:

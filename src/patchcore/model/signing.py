@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchcore.errors import UsageError
-from patchcore.files import appearing
+from patchcore.files import appearing, targets
 from patchcore.model.signature import digests, key_bytes, library, not_a_key, signature_of, signed_bytes
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ def sign(path: str | Path, key: str | Path) -> Path:
     cannot be used, StoreError, MissingExtraError.
     """
     path, private = Path(path), private_key(key)
+    target = signature_of(path)
+    targets.no_input([target], [key])
     files = digests(path)
     document = {
         "files": files,
         "public_key": private.public_key().public_bytes_raw().hex(),
         "signature": private.sign(signed_bytes(files)).hex(),
     }
-    target = signature_of(path)
     with appearing(target) as temporary:
         temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
     return target

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import PatchcoreError, StoreError
-from patchcore.files import appearing, from_json, opened
+from patchcore.files import appearing, check, from_json, opened
 from patchcore.model.version import __version__
 
 FORMAT = 2
@@ -45,10 +45,11 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     """Write a model file and return its SHA-256. The file appears whole, or not at all."""
     from safetensors.torch import save_file
 
+    check(path)  # before the work
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     full = {**header, "format": FORMAT}
     full["sha256"] = _digest(stored, full)
-    with appearing(path) as temporary:
+    with appearing(path, needed=sum(tensor.nbytes for tensor in stored.values())) as temporary:
         save_file(stored, temporary, metadata={_KEY: _canonical(full)})
     return str(full["sha256"])
 

@@ -103,7 +103,10 @@ def is_there(path: Path) -> bool:
 
 def layout_of(path: Path) -> Layout | None:
     """The layout of one category at a path, or None: also for a plain folder, and for a folder of categories."""
-    return next((layout for layout in layouts() if layout.holds(path)), None)
+    try:
+        return next((layout for layout in layouts() if layout.holds(path)), None)
+    except PermissionError:  # nothing can be seen there; reading it says so
+        return None
 
 
 def categories(root: str | Path) -> list[Category]:
@@ -133,7 +136,7 @@ def _walk(path: Path, depth: int) -> Iterator[Category]:
         named = whole.stem if path.is_file() else whole.name
         dataset = layout.dataset or (named if path.is_file() else whole.parent.name)
         yield Category(dataset, dataset if layout.single else named, path)
-    elif depth:
+    elif depth and os.access(path, os.R_OK | os.X_OK):
         inner = [category for one in layouts() for category in one.categories(path)]
         for category in [*inner, *folders_in(path)]:
             yield from _walk(category, depth - 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from patchcore.data.layouts import Layout
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted, nearest_name
+from patchcore.files.text import plain_cell
 
 log = logging.getLogger(__name__)
 _COLUMNS = ("path", "label", "mask", "split", "part")
@@ -41,12 +42,14 @@ def rows(path: Path, needed: Sequence[str] = ()) -> tuple[list[str], list[tuple[
     """The names of the columns, in small letters, and the rows that are not empty with the numbers of their lines.
 
     UTF-8, or UTF-16 with its mark; commas, semicolons or tabs between values, whichever give the `needed` columns.
-    Values are without blanks around them. Errors: DataError.
+    Values are without blanks around them, and without the apostrophe before what a spreadsheet would take for a
+    formula. Errors: DataError.
     """
     try:
         content = path.read_bytes()
         marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = content.decode("utf-16" if marked else "utf-8-sig")
+        errors = "surrogateescape" if content.startswith(_RESULTS) else "strict"
+        text = content.decode("utf-16" if marked else "utf-8-sig", errors)
         read = {mark: list(_lines(text, mark)) for mark in ",;\t"}
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
@@ -57,7 +60,7 @@ def rows(path: Path, needed: Sequence[str] = ()) -> tuple[list[str], list[tuple[
         raise DataError(f"{path}: there are two columns {twice!r}; expected each name once.")
     found = []
     for number, values in read[mark][1:]:
-        values = [value.strip() for value in values]
+        values = [plain_cell(value.strip()) for value in values]
         if not any(values):
             continue
         while len(values) > len(columns) and not values[-1]:
@@ -71,6 +74,7 @@ def rows(path: Path, needed: Sequence[str] = ()) -> tuple[list[str], list[tuple[
     return columns, found
 
 
+_RESULTS = b"path,score,normalised,threshold,decision,"  # of `patchcore predict -o`: names that are no UTF-8 stay so
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
