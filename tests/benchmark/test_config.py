@@ -45,15 +45,15 @@ def test_data_alone_is_enough_as_a_path_or_a_list(write, tmp_path, category):
         ({}, "there is no 'data'. A path, a list.*Expected a JSON object with at least `data`, for example"),
         ([], "bench.json: got .*Expected a JSON object with at least `data`, for example"),
         ({"data": [], "recipe": ["default"]}, "there is no key 'recipe'. Did you mean 'recipes'?"),
-        ({"data": "nowhere"}, "data has 'nowhere'; expected the path of a folder or table that is there"),
+        ({"data": "nowhere"}, "data has 'nowhere'; expected the path of an existing folder or table"),
         ({"data": {"a": 3}}, "data got 3: Input should be a valid string. A path, a list of paths"),
-        ({"data": [], "recipes": 3}, "recipes got 3: .*A list of texts"),
+        ({"data": [], "recipes": 3}, "recipes got 3: .*A list of recipe names"),
         (
             {"data": [], "seeds": [-1]},
             "seeds got -1: Input should be greater than or equal to 0. A list of whole numbers",
         ),
-        ({"data": [], "shots": [0]}, "shots got 0: .*A list of whole numbers from 1 on"),
-        ({"data": [], "shots": 4}, "shots got 4: .*A list of whole numbers from 1 on"),
+        ({"data": [], "shots": [0]}, "shots got 0: .*A list of whole numbers, each at least 1"),
+        ({"data": [], "shots": 4}, "shots got 4: .*A list of whole numbers, each at least 1"),
         ({"data": [], "seeds": [True]}, "seeds got True: Input should be a valid integer. A list of whole numbers"),
     ],
 )
@@ -83,26 +83,29 @@ def test_figures_of_others_are_read_with_their_source_and_date(write, tmp_path, 
     [
         (
             {k: v for k, v in PEER.items() if k != "source"},
-            "entry 2: there is no 'source'.*and a name, their source and their date",
+            "entry 2: there is no 'source'.*an object with a name, a source, a date",
         ),
         (
             {k: v for k, v in PEER.items() if k != "date"},
-            "entry 2: there is no 'date'.*and a name, their source and their date",
+            "entry 2: there is no 'date'.*an object with a name, a source, a date",
         ),
-        (PEER | {"source": "  "}, "source got '  ': .*their source and their date"),
+        (PEER | {"source": "  "}, "source got '  ': .*a name, a source, a date"),
         (PEER | {"date": "last year"}, "date got 'last year': .*A year, a month or a day, for example 2024-05"),
         (PEER | {"year": 2024}, "there is no key 'year'"),
         (PEER | {"figures": {}}, "figures got {}: .*Metrics by category"),
-        (PEER | {"figures": {"nuts/braun": {}}}, "'nuts/braun', which is not measured here. Did you mean 'nuts/brown'"),
+        (
+            PEER | {"figures": {"nuts/braun": {}}},
+            "'nuts/braun', which this benchmark does not measure. Did you mean 'nuts/brown'",
+        ),
         (
             PEER | {"figures": {"nuts/brown": {"image_auroc": 99.1}}},
             "nuts/brown: image_auroc got 99.1: .*A share between 0 and 1",
         ),
         (
             PEER | {"figures": {"nuts/brown": {"milliseconds": 3}}},
-            "nuts/brown: there is no key 'milliseconds'.*Known: image_auroc.*another machine do not",
+            "nuts/brown: there is no key 'milliseconds'.*Known: image_auroc.*another machine are not",
         ),
-        ("SystemX", "got 'SystemX'. Expected an object with figures"),
+        ("SystemX", "got 'SystemX'. Expected an object with a name"),
     ],
 )
 def test_figures_of_others_that_nobody_could_check_are_refused(write, tmp_path, category, entry, said):

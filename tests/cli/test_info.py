@@ -125,7 +125,8 @@ def rows_of(rank, noise):
 
 
 @pytest.mark.parametrize(
-    ("rank", "noise", "expected"), [(4, 0.01, "exact, by bounds along 16 of 152 axes"), (0, 1.0, "exact, plain")]
+    ("rank", "noise", "expected"),
+    [(4, 0.01, "exact, by bounds along 16 of 152 axes"), (0, 1.0, "exact, over all rows")],
 )
 def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file, tmp_path):
     path = saved_with(rows_of(rank, noise), model_file, tmp_path / "m")
@@ -133,7 +134,7 @@ def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file,
     assert expected in run("info", path).stdout
     # That is what a prediction does.
     axes = Detector.load(path).fitted.members[0].bank.points.axes
-    assert expected == (f"exact, by bounds along {axes} of 152 axes" if axes else "exact, plain")
+    assert expected == (f"exact, by bounds along {axes} of 152 axes" if axes else "exact, over all rows")
 
 
 def test_info_of_an_approximate_search_needs_no_faiss(run, model_file, tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_predict_in_a_process_of_its_own_reports_bad_images_and_goes_on(run_proc
     assert reasons[0].startswith("damaged or truncated")
     assert reasons[1].startswith("an empty file")
     assert reasons[2].startswith("not an image that can be read")
-    report = done.stderr[done.stderr.index("Passed over 3 images that could not be read:") :]
+    report = done.stderr[done.stderr.index("Skipped 3 images that could not be read:") :]
     assert all(name in report for name in BAD)
     assert "Traceback" not in done.stderr
 
@@ -114,7 +114,7 @@ def test_a_mistyped_path_is_wrong_usage(run, model_file, parts):
 def test_no_table_is_shown_where_no_image_could_be_read(run, model_file, parts):
     done = run("predict", model_file, parts / "bad_text.png")
     assert done.exit_code == 1
-    assert "Passed over 1 image that could not be read:" in done.stderr
+    assert "Skipped 1 image that could not be read:" in done.stderr
     assert "verdict" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""results.jsonl: the rows of finished cells, one a line, whatever happens to the run."""
+"""results.jsonl: one line for each finished cell, safe on disk even if the run is killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """The rows of finished cells, by their keys. A row is in the file whole, or is not counted."""
+    """The rows of finished cells, by key. A line that was only partly written is dropped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,13 +27,13 @@ class Journal:
                 self.rows.setdefault(row["key"], row)
             except (ValueError, KeyError, TypeError):
                 raise StoreError(
-                    f"{path}, line {number}: not a row of a benchmark. Take the file away, or choose another output."
+                    f"{path}, line {number}: not a row of a benchmark. Remove the file, or choose another output."
                 ) from None
-        if len(whole) < len(content):  # killed while it wrote the last row
+        if len(whole) < len(content):  # killed while writing the last row
             os.truncate(path, len(whole))
 
     def append(self, row: Row) -> Row:
-        """Add the row of a finished cell, and be sure that it is on the disk."""
+        """Append the row of a finished cell, and wait until it is on disk."""
         clean: Row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         with self.path.open("ab") as file:
             file.write(json.dumps(clean, ensure_ascii=False, allow_nan=False).encode() + b"\n")
