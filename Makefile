@@ -35,7 +35,7 @@ QUICK := \
 .PHONY: demo quick test check hooks wheel web docs clean
 
 demo: .venv/installed
-	$(BIN)/python -m patchcore demo -o demo_out
+	$(BIN)/python -m patchcore demo -o demo_out --force
 
 # GOMP_SPINCOUNT as the commands set it: docs/decisions/0006.
 quick: .venv/tested

@@ -28,7 +28,7 @@ def test_a_detector_is_exported_and_verified(run, model, tmp_path):
     assert set(found["files"]) == {"model.pt2"}
     done = run("verify", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "agrees with the library. 12 images: largest difference of a score" in done.stderr
+    assert "agrees with the library. 12 images: largest difference of a score" in done.stdout
 
     (tmp_path / "out" / "origins.npy").write_bytes(b"something else")
     done = run("verify", tmp_path / "out")
@@ -51,18 +51,27 @@ def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
 
 
 def test_an_export_that_is_replaced_is_said_to_be(run, model, tmp_path):
-    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
-    assert "in the place of" not in run(*options).stderr
+    options = ["export", "--force", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
+    assert "in the place of" not in run(*options).stdout
     done = run(*options)
     assert done.exit_code == 0
-    assert "out, in the place of the export that was there: model.pt2 " in done.stderr
+    assert "out, in the place of the export that was there: model.pt2 " in done.stdout
     assert "was signed" not in done.stderr
     (tmp_path / "out" / "signature.json").write_text("{}")
     assert f"signed, and this one is not: patchcore sign {tmp_path / 'out'} --key KEY" in run(*options).stderr
 
 
+def test_an_export_is_replaced_only_if_that_is_asked_for(run, model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.json").write_text("{}")
+    done = run("export", model, "-o", tmp_path / "out", "--format", "torch")
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'out'}: there already. Give another -o, or --force to replace it." in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+
 def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_path):
-    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
+    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32, "--force"]
     run(*options)
     (tmp_path / "out" / "more").mkdir()
     (tmp_path / "out" / "more" / "notes.txt").write_text("keep me")
@@ -93,4 +102,4 @@ def test_int8_says_what_it_did_to_scores(run, model, tmp_path):
     assert "Quantising on 3 good images, measuring on 3 images." in done.stderr
     done = run("verify", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "agrees with the machine that exported it. 12 images" in done.stderr
+    assert "agrees with the machine that exported it. 12 images" in done.stdout

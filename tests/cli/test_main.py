@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+from cli_helpers import lines
 
 import patchcore
 
@@ -34,14 +36,69 @@ def test_every_command_explains_itself_and_its_json(command, run):
     assert "JSON keys" in done.stdout
 
 
-def test_help_does_not_load_the_engine():
-    script = (
-        "import sys; from patchcore.cli import main; main(['--help'], standalone_mode=False); print(list(sys.modules))"
-    )
+def loaded(*commands):
+    """What a fresh interpreter has loaded after these commands."""
+    script = f"""
+import contextlib, io, json, sys
+from patchcore.cli import main
+for command in json.loads({json.dumps(json.dumps(commands))}):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), \\
+            contextlib.suppress(SystemExit):
+        main(command)
+print(json.dumps(sorted(sys.modules)))
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "'patchcore.cli'" in done.stdout
-    for heavy in ("torch", "timm", "numpy", "PIL", "pydantic"):
-        assert f"'{heavy}'" not in done.stdout
+    names = set(json.loads(done.stdout))
+    assert "patchcore.cli" in names
+    return names
+
+
+def test_help_of_every_command_loads_nothing_heavy():
+    from patchcore.cli import _COMMANDS
+
+    names = loaded(["--help"], ["-h"], ["fits"], *([name, "--help"] for name in _COMMANDS))
+    assert not names & {"torch", "timm", "numpy", "scipy", "PIL", "pydantic", "rich", "tqdm"}
+
+
+def test_what_is_wrong_with_arguments_is_said_before_the_engine_is_loaded(model_file, hazelnut, tmp_path):
+    there = tmp_path / "there"
+    there.write_text("mine")
+    model, data, nowhere = str(model_file), str(hazelnut), str(tmp_path / "nowhere")
+    names = loaded(
+        *([name] for name in ("fit", "predict", "evaluate", "report", "benchmark", "tune", "export", "verify", "sign")),
+        ["fit", nowhere, "-o", "m"],
+        ["fit", data, "-o", str(there)],
+        ["fit", data, "-o", f"{nowhere}/m"],
+        ["fit", data, "-o", "m", "--set", "sise=3"],
+        ["fit", data, "-o", "m", "--recipe", "defualt"],
+        ["predict", nowhere, data],
+        ["predict", model, nowhere],
+        ["evaluate", model, nowhere],
+        ["report", model, data, "-o", str(there)],
+        ["benchmark", "--data", nowhere],
+        ["benchmark", "--data", data, "--shots", "few"],
+        ["benchmark", "--data", data, "--recipes", "defualt"],
+        ["tune", nowhere],
+        ["tune", data, "-o", str(there)],
+        ["tune", data, "-o", f"{nowhere}/r.json"],
+        ["tune", data, "--recipes", "defualt"],
+        ["export", model, "-o", "m", "--precision", "fp17"],
+        ["verify", data],
+        ["sign", model],
+        ["demo", "--recipe", "defualt"],
+        ["import-inspection", nowhere],
+        ["datasets"],
+        ["recipes"],
+    )
+    assert not names & {"torch", "timm", "scipy", "sklearn", "torchvision"}
+
+
+def test_off_a_terminal_no_table_is_cut(run_process, model_file, hazelnut, tmp_path):
+    done = run_process("info", model_file)
+    assert lines(run_process("info", model_file, "--json").stdout)[0]["sha256"] in done.stdout
+    folder = tmp_path / "a folder with a name that is so long that it would not fit into any eighty columns at all"
+    shutil.copytree(hazelnut / "test/good", folder)
+    assert str(folder / "04.jpg") in run_process("predict", model_file, folder).stdout
 
 
 @pytest.mark.parametrize(

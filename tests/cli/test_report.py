@@ -16,7 +16,6 @@ def data(hazelnut, tmp_path):
 def test_a_report_is_one_file(run, model_file, hazelnut, tmp_path):
     done = run("report", model_file, hazelnut, "-o", tmp_path / "report.html")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     html = (tmp_path / "report.html").read_text("utf-8")
     assert html.startswith("<!DOCTYPE html>")
@@ -24,7 +23,7 @@ def test_a_report_is_one_file(run, model_file, hazelnut, tmp_path):
     assert "<h1>nuts.patchcore on hazelnut</h1>" in html
     assert "Nearest good patch, in " in html
     assert "was not found" not in html
-    assert f"Open {tmp_path / 'report.html'} in a browser" in done.stderr
+    assert f"Open {tmp_path / 'report.html'} in a browser" in done.stdout
 
 
 def test_the_file_s_own_hash_is_on_the_page(run, model_file, hazelnut, tmp_path):
@@ -39,7 +38,7 @@ def test_the_training_folder_can_be_elsewhere(run, model_file, data, tmp_path):
     rows = [(f"test/{kind}/{path.name}", kind) for kind in ("good", "colour")
             for path in sorted((data / "test" / kind).iterdir())]  # fmt: skip
     (data / "nuts.csv").write_text("path,label,split\n" + "".join(f"{p},{k},test\n" for p, k in rows), "utf-8")
-    arguments = ("report", model_file, data / "nuts.csv", "-o", tmp_path / "report.html", "--limit", 1)
+    arguments = ("report", "--force", model_file, data / "nuts.csv", "-o", tmp_path / "report.html", "--limit", 1)
     assert run(*arguments).exit_code == 0
     assert "was not found. Give the training folder: --good." in (tmp_path / "report.html").read_text("utf-8")
     assert run(*arguments, "--good", tmp_path / "elsewhere/good").exit_code == 0
@@ -65,10 +64,25 @@ def test_a_folder_that_is_not_there_is_said_before_the_work(run, model_file, haz
     assert "MVTec AD layout" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["report", "tune", "demo"])
+def test_what_is_at_the_output_is_replaced_only_if_that_is_asked_for(command, run, model_file, hazelnut, tmp_path):
+    name, arguments = {
+        "report": ("report.html", ("report", model_file, hazelnut, "-o", tmp_path / "report.html")),
+        "tune": ("recipe.json", ("tune", hazelnut, "-o", tmp_path / "recipe.json")),
+        "demo": ("cells.csv", ("demo", "-o", tmp_path)),
+    }[command]
+    (tmp_path / name).write_text("mine")
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert f"{tmp_path / name}: there already. Give another -o, or --force to replace it." in done.stderr
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
+
+
 def test_good_images_without_labels_cannot_be_reported_on(run, model_file, hazelnut, tmp_path):
     done = run("report", model_file, hazelnut / "test/good", "-o", tmp_path / "report.html")
     assert done.exit_code == 1
     assert "no labelled images to evaluate on" in done.stderr
+    assert "Images without labels are for `patchcore predict`." in done.stderr
     assert not list(tmp_path.iterdir())
 
 

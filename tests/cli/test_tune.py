@@ -52,7 +52,7 @@ def test_a_recipe_is_chosen_and_fit_takes_its_file(parts, run, tmp_path):
 
 
 def test_the_test_split_is_used_only_where_it_is_asked_for(parts, run, tmp_path):
-    command = ["tune", parts / "nuts", "--recipes=default", *FEW, "-o", tmp_path / "r.json", "--json"]
+    command = ["tune", "--force", parts / "nuts", "--recipes=default", *FEW, "-o", tmp_path / "r.json", "--json"]
     done = run(*command)
     assert done.exit_code == 0, done.stderr
     one, choice = lines(done.stdout)

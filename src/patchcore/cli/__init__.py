@@ -1,4 +1,4 @@
-"""The commands. Each is in a module of its own and loads the engine only when it runs."""
+"""Commands: each is in a module of its own and loads the engine only when it runs."""
 
 from __future__ import annotations
 

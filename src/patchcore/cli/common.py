@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import logging
 import math
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -20,6 +21,8 @@ from patchcore.data.reading import MAX_PIXELS
 from patchcore.errors import ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from patchcore.detector import Detector
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,6 +55,7 @@ signature_option = click.option(
     metavar="PUBLIC_KEY",
     help="Refuse the model unless it is signed with the private key of this Ed25519 key; needs patchcore[sign].",
 )
+force_option = click.option("--force", is_flag=True, help="Replace what is at the output.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
     "--max-pixels",
@@ -115,6 +119,9 @@ def command(function: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _stop)  # the default leaves half-written files
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are no text
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         logging.getLogger("patchcore").setLevel(logging.INFO)
         for noisy in ("timm", "httpx", "huggingface_hub", "faiss"):
@@ -139,8 +146,21 @@ def _stop(*_: Any) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """Print a line for people on standard error."""
+    """Print a remark for people, on standard error."""
     click.echo(text, err=True)
+
+
+def tell(text: str, as_json: bool = False) -> None:
+    """Print a result for people: on standard output, or on standard error where JSON has that."""
+    click.echo(text, err=as_json)
+
+
+def console(as_json: bool = False) -> Console:
+    """What prints tables: where `tell` does. Off a terminal it is as wide as they are, so nothing is cut."""
+    from rich.console import Console
+
+    stream = sys.stderr if as_json else sys.stdout
+    return Console(file=stream) if stream.isatty() else Console(file=stream, width=100_000, height=100)
 
 
 def listed(text: str, option: str) -> tuple[str, ...]:
@@ -157,11 +177,20 @@ def print_json(data: dict[str, Any]) -> None:
     click.echo(json.dumps(clean, ensure_ascii=False))
 
 
-def check_output(output: Path) -> None:
+def check_output(output: Path, force: bool) -> None:
     """Check that a file can be written there, before the work begins. Errors: UsageError, StoreError."""
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
     files.check(output)
+    check_replaced([output], force)
+
+
+def check_replaced(outputs: Iterable[Path], force: bool) -> None:
+    """Check that nothing is replaced unasked. An empty folder is nothing. Errors: UsageError."""
+    there = [path for path in outputs if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+    if there and not force:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UsageError(f"{there[0]}{more}: there already. Give another -o, or --force to replace it.")
 
 
 class BadImages:

@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import command, device_option, json_option, print_json, say, threads_option
+from patchcore.cli.common import (
+    check_replaced,
+    command,
+    device_option,
+    force_option,
+    json_option,
+    print_json,
+    say,
+    tell,
+    threads_option,
+)
 
 _LICENCE = (
     "Images: ELPV dataset (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021), from the PyPI package\n"
@@ -23,12 +33,20 @@ _LICENCE = (
 @click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of split and recipe.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most this many training images.")
+@force_option
 @device_option
 @threads_option
 @json_option
 @command
 def demo(
-    output: Path, recipe_name: str, seed: int, limit: int | None, device: str, threads: int | None, as_json: bool
+    output: Path,
+    recipe_name: str,
+    seed: int,
+    limit: int | None,
+    force: bool,
+    device: str,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Fit and evaluate on real solar-cell images, and draw the results.
 
@@ -39,6 +57,10 @@ def demo(
     """
     from patchcore.cli.evaluate import show
     from patchcore.cli.fit import read_recipe
+
+    check_replaced((output / name for name in ("cells.csv", "cells.patchcore", "sheet.png", "scores.png")), force)
+    recipe = read_recipe([recipe_name], (), seed)
+
     from patchcore.data.resolve import detect
     from patchcore.detector import Detector
     from patchcore.measure.evaluation import evaluate
@@ -49,15 +71,16 @@ def demo(
     _write_table(table, images, seed)
     found = detect(table)
     say(f"Solar cells: {found.description}")
-    detector = Detector(read_recipe([recipe_name], (), seed), device=device, threads=threads).fit(
-        found, limit=limit, progress=True
-    )
+    detector = Detector(recipe, device=device, threads=threads).fit(found, limit=limit, progress=True)
     detector.save(output / "cells.patchcore")
     evaluation = evaluate(detector, found.test, progress=True)
     _draw_sheet(evaluation.results, output / "sheet.png")
     _draw_scores(evaluation.results, output / "scores.png")
-    show(evaluation)
-    say(f"See {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).")
+    show(evaluation, as_json)
+    tell(
+        f"See {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).",
+        as_json,
+    )
     say(_LICENCE)
     if as_json:
         print_json({**evaluation.figures(), "output": str(output)})

@@ -7,12 +7,15 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import (
+    check_replaced,
     command,
     data_path,
     existing_path,
+    force_option,
     print_json,
     say,
     signature_option,
+    tell,
     threads_option,
     weights_option,
 )
@@ -33,6 +36,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 )
 @click.option(
     "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
     help="fp32; fp16: weights and bank kept at half the size, computed in fp32; int8: the network computed in 8 bits "
@@ -65,6 +69,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
     help="int8: refuse if the threshold that good images set moves by a larger share.",
 )
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
+@force_option
 @threads_option
 @weights_option
 @signature_option
@@ -82,6 +87,7 @@ def export(
     max_auroc_drop: float | None,
     max_threshold_shift: float | None,
     key: str | None,
+    force: bool,
     threads: int | None,
     weights: str | None,
     require_signature: str | None,
@@ -98,12 +104,17 @@ def export(
     calibrated_on, good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing,
     largest. Pairs are before and after.
     """
-    from patchcore.detector import Detector
-    from patchcore.export import save
-    from patchcore.model import signature, signing
+    from patchcore.model import signing
 
     if key:
         signing.private_key(key)  # one that cannot be used is said before the work
+    if (output / "manifest.json").is_file():  # what is no export is not replaced at all
+        check_replaced([output], force)
+
+    from patchcore.detector import Detector
+    from patchcore.export import save
+    from patchcore.model import signature
+
     instead = ", in the place of the export that was there" if (output / "manifest.json").is_file() else ""
     was_signed = (output / signature.IN_FOLDER).is_file()
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
@@ -120,7 +131,7 @@ def export(
         max_threshold_shift=max_threshold_shift,
     )
     if key:
-        say(f"Signature: {signing.sign(output, key)}")
+        tell(f"Signature: {signing.sign(output, key)}", as_json)
     elif was_signed:
         say(f"The export that was there was signed, and this one is not: patchcore sign {output} --key KEY")
     if as_json:
@@ -134,12 +145,12 @@ def export(
         print_json({"folder": str(output), "files": saved.sizes, **numbers, **tested})
         return
     size = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sorted(saved.sizes.items()))
-    say(f"Self-test on {saved.tested_with}: {saved.agreement}.")
+    tell(f"Self-test on {saved.tested_with}: {saved.agreement}.")
     if saved.shift:
-        say(f"Quantised with {counted(saved.shift.calibrated_on, 'good image')}, measured on {saved.shift}.")
+        tell(f"Quantised with {counted(saved.shift.calibrated_on, 'good image')}, measured on {saved.shift}.")
     axes = ", ".join(f"by bounds along {one} axes" if one else "through all rows" for one in saved.axes)
-    say(f"Search, exact: {axes}.")
-    say(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
+    tell(f"Search, exact: {axes}.")
+    tell(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
 
 
 @click.command()
@@ -178,4 +189,4 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
         numbers = {"images": found.images, "score": found.score, "map": found.map, "decisions": found.decisions}
         print_json({"folder": str(folder), **numbers})
     else:
-        say(f"{folder} agrees with {model.manifest.get('reference', 'the library')}. {found}.")
+        tell(f"{folder} agrees with {model.manifest.get('reference', 'the library')}. {found}.")

@@ -17,10 +17,12 @@ from patchcore.cli.common import (
     data_path,
     device_option,
     existing_path,
+    force_option,
     json_option,
     max_pixels_option,
     print_json,
     say,
+    tell,
     threads_option,
 )
 from patchcore.errors import StoreError, UsageError, counted
@@ -53,6 +55,7 @@ _FEW = 30  # good images; docs/recipes.md has the figures
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @click.option("--no-weights", is_flag=True, help="Store only a hash of the backbone's weights.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with; writes FILE.sig.")
+@force_option
 @max_pixels_option
 @device_option
 @threads_option
@@ -70,6 +73,7 @@ def fit(
     skip_bad: bool,
     no_weights: bool,
     key: str | None,
+    force: bool,
     max_pixels: int,
     device: str,
     threads: int | None,
@@ -83,17 +87,19 @@ def fit(
     JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
     calibration_enough, seconds, sha256.
     """
-    from patchcore.data.reading import Reading
-    from patchcore.data.resolve import detect
-    from patchcore.detector import Detector
     from patchcore.model import signing
 
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
-    recipe = read_recipe(recipe_names, assignments, seed)
-    check_output(output)
+    check_output(output, force)
     if not os.access(output.parent, os.W_OK):
         raise StoreError(f"The folder {output.parent} cannot be written to. Choose another -o.")
+    recipe = read_recipe(recipe_names, assignments, seed)
+
+    from patchcore.data.reading import Reading  # what is wrong with the arguments is said before this is loaded
+    from patchcore.data.resolve import detect
+    from patchcore.detector import Detector
+
     found = detect(data)
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
@@ -108,13 +114,14 @@ def fit(
     )
     digest = detector.save(output, weights=not no_weights)
     if key:
-        say(f"Signature: {signing.sign(output, key)}")
+        tell(f"Signature: {signing.sign(output, key)}", as_json)
     seconds = time.perf_counter() - begin
     bad.report("Left out")
     fitted = detector.fitted
-    say(
+    tell(
         f"{output}: {counted(fitted.rows, 'patch', 'patches')} in the memory bank, "
-        f"{counted(len(fitted.images), 'image')} read, in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
+        f"{counted(len(fitted.images), 'image')} read, in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB",
+        as_json,
     )
     if len(fitted.images) <= _FEW and recipe_names == ("default",):
         say(f"With at most {_FEW} images, --recipe few_shot often finds more defects: it keeps more patches of each.")

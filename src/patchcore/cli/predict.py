@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,9 +14,12 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
+    check_replaced,
     command,
+    console,
     detector_options,
     existing_path,
+    force_option,
     json_option,
     max_pixels_option,
     print_json,
@@ -27,7 +31,7 @@ from patchcore.files import appearing
 if TYPE_CHECKING:
     from patchcore.detector import Detector
 
-_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
+_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model")
 
 
 @click.command()
@@ -37,7 +41,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write overlays, maps and results.csv here.",
+    help="Write overlays, with the verdict below, maps and results.csv here.",
 )
 @click.option(
     "--map",
@@ -47,6 +51,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
     show_default=True,
     help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
 )
+@force_option
 @click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed.")
 @max_pixels_option
 @detector_options
@@ -57,6 +62,7 @@ def predict(
     images: tuple[Path, ...],
     output: Path | None,
     map_format: Literal["tiff", "npy"],
+    force: bool,
     fail_exit: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
@@ -64,23 +70,27 @@ def predict(
 ) -> None:
     """Score images and give verdicts. IMAGES are files or folders.
 
-    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds; or path, error for an
-    image that could not be read.
+    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds, nearest_image (the training
+    image that the most unusual patch is nearest to), time, model (as given); or path, error for an image that could
+    not be read.
     """
-    from patchcore.data.reading import Reading
-    from patchcore.data.sample import Sample
-
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
+    from patchcore.data.reading import Reading
+    from patchcore.data.sample import Sample
+
     paths = list(_expand(images))
+    names = _file_names(paths)
+    if output is not None:
+        written = (output / f"{name}_{end}" for name in names.values() for end in ("overlay.png", f"map.{map_format}"))
+        check_replaced([output / "results.csv", *written], force)
     detector = load(model)
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-    names = _file_names(paths)
     results = detector.stream(
         [Sample(str(path), path) for path, _ in paths],
         reading=Reading(max_pixels, bad),
@@ -94,6 +104,9 @@ def predict(
             "threshold": result.threshold,
             "decision": result.decision,
             "seconds": round(result.seconds, 6),
+            "nearest_image": result.nearest_image and result.nearest_image.name,
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "model": str(model),
         }
         rows.append(row if output is None else {**row, "files": str(names[result.name])})
         failed |= result.decision == "fail"
@@ -154,7 +167,7 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
 
     base.parent.mkdir(parents=True, exist_ok=True)
     with appearing(base.with_name(f"{base.name}_overlay.png")) as temporary:
-        result.overlay().save(temporary, "PNG")
+        result.overlay(caption=True).save(temporary, "PNG")
     if map_format == "npy":
         with appearing(base.with_name(f"{base.name}_map.npy")) as temporary, temporary.open("wb") as file:
             np.save(file, result.map)
@@ -169,7 +182,6 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
@@ -177,4 +189,4 @@ def _table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         normalised = "-" if math.isnan(row["normalised"]) else f"{row['normalised']:.3f}"
         table.add_row(Text(row["path"]), f"{row['score']:.4g}", normalised, row["decision"])
-    Console(stderr=True).print(table)
+    console().print(table)

@@ -12,10 +12,13 @@ from patchcore.cli.common import (
     BadImages,
     check_output,
     command,
+    data_path,
     detector_options,
     existing_path,
+    force_option,
     max_pixels_option,
     say,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=existing_path)
-@click.argument("data", type=existing_path)
+@click.argument("data", type=data_path)
 @click.option(
     "-o",
     "--output",
@@ -35,12 +38,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--good",
-    type=existing_path,
+    type=data_path,
     help="Training images, if they are not in DATA: a folder, or anything that `fit` takes.",
 )
 @click.option(
     "--limit", type=click.IntRange(0, 24), default=6, show_default=True, help="Images in each of the two galleries."
 )
+@force_option
 @max_pixels_option
 @detector_options
 @command
@@ -50,6 +54,7 @@ def report(
     output: Path,
     good: Path | None,
     limit: int,
+    force: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
 ) -> None:
@@ -61,6 +66,7 @@ def report(
 
     Images that cannot be read are listed on the page; the exit code is then 1.
     """
+    check_output(output, force)
     from datetime import datetime, timezone
 
     from patchcore.data.reading import Reading
@@ -69,7 +75,6 @@ def report(
     from patchcore.model import store
     from patchcore.report import Sources, render, write
 
-    check_output(output)
     found = detect(data)
     sources = Sources.of(detect(good), good) if good else Sources.of(found, data)
     say(f"{data}: {found.description}")
@@ -89,7 +94,7 @@ def report(
         max_pixels=max_pixels,
     )
     write(output, page)
-    say(f"Open {output} in a browser ({len(page) / 1e6:.1f} MB).")
+    tell(f"Open {output} in a browser ({len(page) / 1e6:.1f} MB).")
     bad.report("Left out")
     if bad.errors:
         raise SystemExit(1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from patchcore.cli.common import command, existing_path, say
+from patchcore.cli.common import command, existing_path, tell
 from patchcore.errors import UsageError
 
 
@@ -33,4 +33,4 @@ def sign(model: Path, key: str) -> None:
         store.read(model)  # refuses damaged and foreign files
     elif not (model / "manifest.json").is_file():
         raise UsageError(f"{model}: has no manifest.json. Expected a folder that `patchcore export` has written.")
-    say(f"Signature: {signing.sign(model, key)}")
+    tell(f"Signature: {signing.sign(model, key)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from patchcore.errors import ImageError, UsageError
 
 MAX_PIXELS = 100_000_000
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 OnBad = Callable[[ImageError], object]
 
 

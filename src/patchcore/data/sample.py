@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from patchcore.data.images import EXTENSIONS, ImageLike
+from patchcore.data.reading import EXTENSIONS
 from patchcore.errors import DataError
+
+if TYPE_CHECKING:  # finding images takes a moment, torch to read them takes seconds
+    from patchcore.data.images import ImageLike
 
 GOOD = "good"
 _GOOD_FOLDERS = (GOOD, "ok")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import relative
@@ -24,7 +23,7 @@ from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder, Grid, Patches
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
-from patchcore.pipeline.workers import Loaded, in_order, through
+from patchcore.pipeline.workers import Bar, Loaded, in_order, through
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict.calibration import Calibration, hold_out
 
@@ -132,7 +131,7 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
     # Refused before the work, not by the first search.
     check_search(recipe.search, len(rows) if recipe.coreset == "identity" else n_rows)
-    with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
+    with Bar(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
         chosen = coreset.select(
             rows,
             n_rows,

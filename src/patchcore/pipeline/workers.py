@@ -24,6 +24,16 @@ from patchcore.errors import ImageError
 
 A = TypeVar("A")
 B = TypeVar("B")
+_EARLY = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+
+
+class Bar(tqdm):  # type: ignore[misc]
+    """A bar that keeps the time left to itself at first: the first steps wait for what is loaded once."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        early = self.total and self.n + (n or 0) < max(10, self.total / 20)
+        self.bar_format = _EARLY if early else None
+        return super().update(n)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def through(
         return work(loaded) if loaded else (), bad
 
     total = len(samples) if isinstance(samples, list) else None
-    with tqdm(total=total, desc=progress, unit="image", disable=progress is None) as bar:
+    with Bar(total=total, desc=progress, unit="image", disable=progress is None) as bar:
         batches = _batches(iter(samples), reading.batch or 1)
         for results, bad in in_order(of_batch, batches, reading.threads, ahead=ahead):
             for error in bad:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from patchcore import silence
 from patchcore.data.reading import Reading
@@ -20,6 +19,7 @@ from patchcore.maths.metrics import share_interval
 from patchcore.maths.ranking import auroc_interval, wins
 from patchcore.measure.cost import file_size, latency
 from patchcore.measure.evaluation import evaluate
+from patchcore.pipeline.workers import Bar
 from patchcore.tuning.candidates import Candidate
 from patchcore.tuning.images import Images
 
@@ -137,7 +137,7 @@ def cross_validate(
     detectors = [
         Detector(one.recipe, device=device, threads=threads, engine=engine, precision=precision) for one in candidates
     ]
-    bar = tqdm(total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress)
+    bar = Bar(total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress)
     with bar, silence.logs("patchcore"):  # the figures summarise what each fit logs
         for number in range(count):
             for measured, detector in zip(found, detectors, strict=True):

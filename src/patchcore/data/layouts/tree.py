@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from patchcore.data.images import EXTENSIONS
+from patchcore.data.reading import EXTENSIONS
 from patchcore.data.sample import GOOD, Sample, images_in
 from patchcore.errors import DataError, counted
 
