@@ -114,8 +114,8 @@ def benchmark(
     if (config is None) == (not roots):
         raise UsageError("Give either CONFIG, a JSON file, or --data.")
     numbers, drawn = _numbers(shots, "--shots", "1,2,4", 1), _numbers(seeds, "--seeds", "0,1,2")
-    if recipes is not None:  # what is wrong with the names is said before the rest is loaded
-        read_recipes(listed(recipes, "--recipes"), assignments)
+    if recipes is not None or not config:  # what is wrong with them is said before the rest is loaded
+        read_recipes(listed(recipes, "--recipes") if recipes is not None else COMPARED, assignments)
 
     from patchcore.backbones import engines
     from patchcore.backbones.engines import choose_device

@@ -131,7 +131,8 @@ def tune(
         if name.endswith(".json") and Path(name).resolve() == output.resolve():
             raise UsageError(f"{output} is one of --recipes, and would be overwritten. Choose another -o.")
     check_output(output, force)
-    read_recipes(names, ())  # what is wrong with them is said before the rest is loaded
+    # What is wrong with them is said before the rest is loaded; fields of several values come later.
+    read_recipes(names, tuple(one for one in assignments if "," not in one))
 
     from patchcore import tuning
     from patchcore.backbones import engines
