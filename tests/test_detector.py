@@ -1,7 +1,6 @@
 """Detector: fit on good images, predict on new ones, save and load."""
 
 import copy
-import doctest
 import gc
 import itertools
 import logging
@@ -19,7 +18,6 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-import patchcore.detector
 from patchcore import (
     BackboneError,
     DataError,
@@ -992,10 +990,3 @@ def test_a_recipe_may_be_given_by_its_name():
 def test_a_batch_of_no_images_is_wrong_usage(tiny_detector, size):
     with pytest.raises(UsageError, match=rf"batch is {size}; it must be at least 1"):
         tiny_detector.predict(noise(2), reading=Reading(batch=size))
-
-
-def test_the_example_in_its_docstring_is_true(monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1])
-    done = doctest.testmod(patchcore.detector)
-    assert done.attempted == 2
-    assert done.failed == 0

@@ -46,7 +46,7 @@ def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
     assert "does not exist. Create it first" in done.stderr
     done = run("verify", tmp_path)
     assert done.exit_code == 2
-    assert "expected a folder that `patchcore export` has written" in done.stderr
+    assert "Expected a folder that `patchcore export` has written" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -55,10 +55,14 @@ def test_an_export_that_is_replaced_is_said_to_be(run, model, tmp_path):
     assert "in the place of" not in run(*options).stdout
     done = run(*options)
     assert done.exit_code == 0
+<<<<<<< HEAD
     assert "out, in the place of the export that was there: model.pt2 " in done.stdout
+=======
+    assert "out, replacing the previous export: model.pt2 " in done.stderr
+>>>>>>> main
     assert "was signed" not in done.stderr
     (tmp_path / "out" / "signature.json").write_text("{}")
-    assert f"signed, and this one is not: patchcore sign {tmp_path / 'out'} --key KEY" in run(*options).stderr
+    assert f"signed, but this one is not. Sign it: patchcore sign {tmp_path / 'out'} --key KEY" in run(*options).stderr
 
 
 def test_an_export_is_replaced_only_if_that_is_asked_for(run, model, tmp_path):
@@ -79,7 +83,7 @@ def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_p
     for place, what in (("out", "more/notes.txt"), ("link", "a link")):
         done = run(*options[:3], tmp_path / place, *options[4:])
         assert done.exit_code == 2
-        assert f"{place}: there is something else already ({what}). Give the path of a new folder." in done.stderr
+        assert f"{place}: exists already, and is not just an export ({what}). Give a new folder." in done.stderr
         assert "Exporting" not in done.stderr
     assert (tmp_path / "out" / "more" / "notes.txt").read_text() == "keep me"
 

@@ -86,7 +86,7 @@ def test_without_a_class_all_are_there(hazelnut, tmp_path):
     [
         ({"split": "train"}, r"split is 'train'; expected DatasetSplit.TRAIN"),
         ({"train_val_split": 0}, "train_val_split is 0"),
-        ({"resize": 200}, "imagesize is 224, larger than what the shorter side becomes, 200"),
+        ({"resize": 200}, "imagesize is 224; expected at most 200"),
     ],
 )
 def test_wrong_arguments_of_the_data_set_are_explained(arguments, message, hazelnut):
@@ -173,7 +173,7 @@ def test_results_are_a_table_with_its_mean(tmp_path):
         assert list(csv.reader(file)) == [
             ["Row Names", "x", "y"], ["a", "1", "0.5"], ["b", "0", "0.25"], ["Mean", "0.5", "0.375"],
         ]  # fmt: skip
-    with pytest.raises(UsageError, match="expected some with 5 numbers each"):
+    with pytest.raises(UsageError, match="expected rows with 5 numbers each"):
         utils.compute_and_store_final_results(tmp_path, [[1, 2]])
 
 
@@ -231,5 +231,5 @@ def test_names_that_do_not_exist_and_weights_that_do_not_fit_are_explained(tmp_p
     with pytest.raises(BackboneError, match="bninception comes from the package pretrainedmodels"):
         backbones.load("bninception")
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="no tensor of it fits"):
+    with pytest.raises(WeightsError, match="no tensor fits"):
         backbones.load("alexnet", str(tmp_path / "w.pth"))

@@ -159,5 +159,5 @@ def test_layers_that_are_not_there_are_named(network, new):
         NetworkFeatureAggregator(network, "low", "cpu")
     with pytest.raises(UsageError, match="expected a list of names"):
         NetworkFeatureAggregator(network, [], "cpu")
-    with pytest.raises(UsageError, match="twice"):
+    with pytest.raises(UsageError, match="expected each layer only once"):
         NetworkFeatureAggregator(network, ["low", "low"], "cpu")

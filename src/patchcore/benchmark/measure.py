@@ -50,11 +50,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     reading = Reading(max_pixels=options.max_pixels, on_bad=skip if options.skip_bad else None)
     detector = Detector(
-        cell.recipe,
-        device=options.device,
-        threads=options.threads,
-        engine=options.engine,
-        precision=options.precision,
+        cell.recipe, device=options.device, threads=options.threads, engine=options.engine, precision=options.precision
     )
     begin = time.perf_counter()
     detector.fit(found, limit=cell.shots, memory=options.memory, reading=reading)

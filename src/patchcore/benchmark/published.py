@@ -24,9 +24,7 @@ _Share = Annotated[float, Field(ge=0, le=1, description="A share between 0 and 1
 
 class _Entry(BaseModel):
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        title=f"an object with a name, a source, a date and figures: {_EXAMPLE}",
+        extra="forbid", strict=True, title=f"an object with a name, a source, a date and figures: {_EXAMPLE}"
     )
 
     name: _Text

@@ -43,10 +43,7 @@ class _Running:
 
 
 def run(
-    cells: Sequence[Cell],
-    folder: Path,
-    jobs: int = 1,
-    on_end: Callable[[Cell, Row], object] | None = None,
+    cells: Sequence[Cell], folder: Path, jobs: int = 1, on_end: Callable[[Cell, Row], object] | None = None
 ) -> Outcome:
     """Run the cells that have no row yet in `folder`/results.jsonl, at most `jobs` at once.
 

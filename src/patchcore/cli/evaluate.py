@@ -34,12 +34,7 @@ if TYPE_CHECKING:
 @json_option
 @command
 def evaluate(
-    model: Path,
-    data: Path,
-    skip_bad: bool,
-    max_pixels: int,
-    load: Callable[[Path], Detector],
-    as_json: bool,
+    model: Path, data: Path, skip_bad: bool, max_pixels: int, load: Callable[[Path], Detector], as_json: bool
 ) -> None:
     """Measure a detector on labelled images.
 

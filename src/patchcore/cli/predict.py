@@ -92,9 +92,7 @@ def predict(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     results = detector.stream(
-        [Sample(str(path), path) for path, _ in paths],
-        reading=Reading(max_pixels, bad),
-        progress=len(paths) > 1,
+        [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
     )
     for result in results:
         row = {

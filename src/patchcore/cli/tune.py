@@ -149,12 +149,7 @@ def tune(
     shown, notes = tuning.defects_at(defects, data, found) if defects else ([], [])
     say(f"{data}: {found.description}")
     bad = BadImages()
-    images = tuning.gather(
-        found.train,
-        shown,
-        part,
-        reading=Reading(max_pixels, bad if skip_bad else None, threads),
-    )
+    images = tuning.gather(found.train, shown, part, reading=Reading(max_pixels, bad if skip_bad else None, threads))
     bad.report("Left out")
     fold = images.folds(folds, seed)
     parts = len(set(images.units))

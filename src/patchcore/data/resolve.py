@@ -74,6 +74,10 @@ def detect(path: str | os.PathLike[str]) -> Dataset:
 
     Errors: DataError, also for half a dataset, for several categories at once, and for a folder of
     several kinds of images.
+
+    >>> dataset = detect("tests/images/hazelnut")
+    >>> len(dataset.train), sorted({sample.kind for sample in dataset.test})
+    (10, ['colour', 'good'])
     """
     path = layouts.located(path)
     return _read(path, layouts.layout_of(path), learning=True)

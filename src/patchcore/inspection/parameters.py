@@ -1,4 +1,4 @@
-"""What a saved PatchCore is made of, beside its search index."""
+"""The parameters of a saved PatchCore, which are stored beside its search index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Whole = Annotated[int, Field(strict=True, gt=0, lt=1 << 31, description="A whol
 
 
 class Parameters(BaseModel):
-    """The arguments of `PatchCore.load` as a file keeps them."""
+    """The arguments of `PatchCore.load`, as a file stores them."""
 
     model_config = ConfigDict(
         frozen=True, populate_by_name=True, title="a dict of parameters, as save_to_path writes it"
@@ -49,7 +49,7 @@ class Parameters(BaseModel):
 
     @classmethod
     def read(cls, folder: str | Path, prepend: str) -> Parameters:
-        """From what `write` has written, or patchcore-inspection's pickle (see `plain_pickle`). Errors: StoreError."""
+        """Read what `write` has written, or patchcore-inspection's pickle (see `plain_pickle`). Errors: StoreError."""
         folder = Path(folder)
         path = folder / f"{prepend}{_JSON}"
         if path.is_file():
@@ -61,7 +61,7 @@ class Parameters(BaseModel):
 
 
 def _others(folder: Path) -> str:
-    """What `prepend` could be, for people."""
+    """A sentence about possible values of `prepend`."""
     if not folder.is_dir():
         return " There is no such folder."
     found = [path.name.removesuffix(kind) for kind in (_JSON, _PICKLE) for path in sorted(folder.glob(f"*{kind}"))]

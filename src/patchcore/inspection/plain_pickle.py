@@ -1,8 +1,8 @@
-"""Reading a pickle that may hold plain values only: it can neither call nor import anything.
+"""Read a pickle that may contain plain values only: it can neither call nor import anything.
 
-Two locks. Before anything is unpickled, every instruction of the pickle is looked at, and one that
-does more than build strings, numbers, None, tuples, lists and dicts is refused. And the unpickler
-finds no class but `torch.Size`, for which it takes `tuple`.
+There are two safeguards. Before unpickling, every instruction is checked, and one that does more than
+build strings, numbers, None, tuples, lists and dicts is refused. And the unpickler finds no class except
+`torch.Size`, which it replaces by `tuple`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(path: Path) -> Any:
-    """The value in a file. Errors: StoreError for one that holds more than plain values, or is damaged."""
+    """The value in a file. Errors: StoreError if the file contains more than plain values, or is damaged."""
     try:
         if path.stat().st_size > _LARGEST:
             raise StoreError(f"{path}: {path.stat().st_size} bytes; expected a few hundred. It was not read.")
@@ -49,8 +49,8 @@ def load(path: Path) -> Any:
         return _Unpickler(io.BytesIO(data)).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise StoreError(
-            f"{path}: refused: {error}. Such a file holds strings, numbers, tuples, lists and dicts, and nothing "
-            "else; a pickle with more in it could run any program. Do not open it with anything that unpickles."
+            f"{path}: refused: {error}. Expected only strings, numbers, tuples, lists and dicts; a pickle with more "
+            "in it could run any program. Do not open it with anything that unpickles."
         ) from None
 
 
@@ -61,5 +61,5 @@ def _check(data: bytes) -> None:
             raise pickle.UnpicklingError(f"it has the instruction {code.name}")
         if code.name == "GLOBAL" and tuple(str(argument).split(" ")) not in _ADMITTED:
             raise pickle.UnpicklingError(f"it asks for {str(argument).replace(' ', '.')}")
-        if code.name.endswith("PUT") and int(argument or 0) > len(data):  # would reserve memory for so many
+        if code.name.endswith("PUT") and int(argument or 0) > len(data):  # would reserve that much memory
             raise pickle.UnpicklingError(f"it has the instruction {code.name} {argument}")

@@ -72,11 +72,7 @@ def _share(row: dict[str, int], verdict: str) -> float | None:
 
 
 def evaluate(
-    detector: Detector,
-    samples: Iterable[Sample],
-    *,
-    reading: Reading | None = None,
-    progress: bool = False,
+    detector: Detector, samples: Iterable[Sample], *, reading: Reading | None = None, progress: bool = False
 ) -> Evaluation:
     """Measure a detector on labelled images.
 

@@ -23,6 +23,10 @@ class Recipe(BaseModel):
 
     Two recipes that are equal, given the same images on the same machine, make the same detector.
     `Recipe()` is the default one; `Recipe.named(name)` gives the others. Errors: RecipeError.
+
+    >>> recipe = Recipe(size=320, ratio=0.05)
+    >>> recipe.replace(neighbours=3) == recipe.set("neighbours=3")
+    True
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)

@@ -101,13 +101,7 @@ def _resolved(sample: Sample) -> Path | None:
     return sample.image.resolve() if isinstance(sample.image, Path) else None
 
 
-def gather(
-    good: Iterable[Sample],
-    defective: Iterable[Sample],
-    part: str | None = None,
-    *,
-    reading: Reading,
-) -> Images:
+def gather(good: Iterable[Sample], defective: Iterable[Sample], part: str | None = None, *, reading: Reading) -> Images:
     """Read all images once, to find unreadable ones and copies. Errors: ImageError, DataError, UsageError.
 
     Args:

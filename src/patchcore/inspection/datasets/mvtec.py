@@ -30,16 +30,21 @@ class DatasetSplit(Enum):
 
 
 class MVTecDataset(Dataset[dict[str, Any]]):
-    """Images below `source/classname`, as (3, imagesize, imagesize), and what is known of each.
+    """Images below `source/classname`, with their labels and masks, as dicts.
 
-    `classname` None: every class below `source`. `resize`: what the shorter side is brought to,
-    antialiased; `imagesize`: the side of the square that is then cut from the centre. `split`: TRAIN is
-    the first share `train_val_split` of `train/good`, VAL the rest of it, TEST all of `test`. `mean` and
-    `std`, per channel, normalise the pixels, which are in [0, 1]; `interpolation` is the kernel of the resize.
+    Keys: `image` (3, H, W) float32; `mask` (1, H, W) float32, 1 inside a defect, resized by nearest; `classname`;
+    `anomaly`, the kind of defect or `good`; `is_anomaly`, 0 or 1; `image_name`, the last four parts of the path;
+    `image_path`. Errors: DataError, UsageError, ImageError.
 
-    Items are dicts: `image` (3, H, W) float32; `mask` (1, H, W) float32, 1 inside a defect, resized by
-    nearest; `classname`; `anomaly`, the kind of defect or `good`; `is_anomaly`, 0 or 1; `image_name`,
-    the last four parts of the path; `image_path`. Errors: DataError, UsageError, ImageError.
+    Args:
+        source: The dataset's folder.
+        classname: The class; None: every class below `source`.
+        resize: Shorter side of an image after resizing, which is antialiased.
+        imagesize: Side of the square that is then cropped from the centre.
+        split: TRAIN: the first share `train_val_split` of `train/good`; VAL: the rest of it; TEST: all of `test`.
+        train_val_split: That share.
+        mean, std: Normalise the pixels, which are in [0, 1], for each channel.
+        interpolation: Kernel of the resize.
     """
 
     def __init__(
@@ -59,9 +64,9 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         if not isinstance(split, DatasetSplit):
             raise UsageError(f"split is {split!r}; expected DatasetSplit.TRAIN, VAL or TEST.")
         if not 0 < train_val_split <= 1:
-            raise UsageError(f"train_val_split is {train_val_split}; expected a share over 0 and up to 1.")
+            raise UsageError(f"train_val_split is {train_val_split}; expected a share above 0 and at most 1.")
         if imagesize > resize:
-            raise UsageError(f"imagesize is {imagesize}, larger than what the shorter side becomes, {resize}.")
+            raise UsageError(f"imagesize is {imagesize}; expected at most {resize}, the shorter side after resizing.")
         self.source, self.split, self.train_val_split = Path(source), split, train_val_split
         self.classnames_to_use = [classname] if classname is not None else _classes(self.source)
         self.resize, self.imagesize = resize, (3, imagesize, imagesize)
