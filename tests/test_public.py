@@ -59,7 +59,7 @@ def test_every_promised_name_has_a_docstring():
             assert isinstance(thing, str) or (thing.__doc__ or "").strip(), name
 
 
-@pytest.mark.parametrize("name", ["Calibration", "Detector", "Recipe", "detect"])
+@pytest.mark.parametrize("name", ["Calibration", "Detector", "Recipe", "detect", "evaluate"])
 def test_the_examples_in_the_docstrings_are_true(name, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
     done = doctest.testmod(sys.modules[getattr(import_module("patchcore"), name).__module__])

@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data.images import read
-from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
 from patchcore.maths.resize import Frame, cell_box
 from patchcore.maths.thresholds import Decision, decide, normalise
 from patchcore.model.fitted import NearestImage
 from patchcore.pipeline.score import anomaly_map
+from patchcore.pipeline.surroundings import undisturbed
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict import draw
 
@@ -37,7 +38,7 @@ class Result:
         nearest_rows: (h, w, k), rows of the memory bank.
         frame: Where the image lay in the network's input.
         recipe: The recipe that made the score and makes the map.
-        max_pixels: Largest image to decode when the image is read again.
+        max_pixels, colour: How the image is read again: the largest to decode, the order of an array's channels.
         seconds: Time of network, search and scores; the image's share of its batch.
         nearest_image: Where in the training images the row nearest to the patch with the highest score comes from;
             None where the bank does not say.
@@ -52,6 +53,7 @@ class Result:
     frame: Frame
     recipe: Recipe
     max_pixels: int = MAX_PIXELS
+    colour: Colour = "rgb"
     seconds: float = 0.0
     nearest_image: NearestImage | None = None
 
@@ -88,8 +90,9 @@ class Result:
     @cached_property
     def map(self) -> NDArray[np.float32]:
         """The anomaly map (H, W), float32, at the image's size; NaN outside a crop."""
-        values = anomaly_map(self.recipe, self.patch_scores, self.frame)
-        return np.asarray(values.cpu().numpy(), dtype=np.float32)
+        with undisturbed():
+            values = anomaly_map(self.recipe, self.patch_scores, self.frame)
+            return np.asarray(values.cpu().numpy(), dtype=np.float32)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -118,7 +121,8 @@ class Result:
         `caption`: with a bar below that says the verdict, the score and the threshold; else the image's own size. An
         image that was given as a path is read again. Errors: ImageError if it has gone.
         """
-        pixels = draw.to_uint8(read(self.sample.image, self.name, self.max_pixels), self.recipe.value_range)
+        read_again = read(self.sample.image, self.name, self.max_pixels, self.colour)
+        pixels = draw.to_uint8(read_again, self.recipe.value_range)
         image = draw.overlay(pixels, self.map, self.pixel_threshold, self.mask)
         return draw.captioned(image, self.decision, *self._told()) if caption else image
 

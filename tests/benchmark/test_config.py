@@ -52,8 +52,8 @@ def test_data_alone_is_enough_as_a_path_or_a_list(write, tmp_path, category):
             {"data": [], "seeds": [-1]},
             "seeds got -1: Input should be greater than or equal to 0. A list of whole numbers",
         ),
-        ({"data": [], "shots": [0]}, "shots got 0: .*A list of whole numbers, each at least 1"),
-        ({"data": [], "shots": 4}, "shots got 4: .*A list of whole numbers, each at least 1"),
+        ({"data": [], "shots": [0]}, "shots got 0: .*A list of whole numbers from 1 on"),
+        ({"data": [], "shots": 4}, "shots got 4: .*A list of whole numbers from 1 on"),
         ({"data": [], "seeds": [True]}, "seeds got True: Input should be a valid integer. A list of whole numbers"),
     ],
 )
@@ -150,7 +150,7 @@ def test_no_data_is_said(write):
 @pytest.mark.parametrize("content", ["data: nuts", "[" * 1000, '{"data": ' + "[" * 1000 + "]" * 1000 + "}", "\udcff"])
 def test_what_is_no_json_is_said(tmp_path, content):
     (tmp_path / "bench.json").write_text(content, "utf-8", "surrogateescape")
-    with pytest.raises(UsageError, match=r"bench\.json: Invalid JSON: .* Expected a JSON object with .*, for example"):
+    with pytest.raises(UsageError, match=r"bench\.json cannot be read: .* Expected JSON, for example"):
         read(tmp_path / "bench.json")
     with pytest.raises(UsageError, match=r"gone\.json cannot be read: .* Expected JSON, for example"):
         read(tmp_path / "gone.json")
@@ -160,3 +160,9 @@ def test_a_category_of_elpv_is_no_folder(write):
     root = pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed").__path__[0]
     (source,) = read(write(data={"cells": f"{root}/data/mono"})).sources
     assert (source.dataset, source.category) == ("cells", "mono")
+
+
+def test_a_key_that_is_there_twice_is_an_error(tmp_path):
+    (tmp_path / "bench.json").write_text('{"data": "a", "seeds": [0], "seeds": [1]}')
+    with pytest.raises(UsageError, match=r"bench\.json cannot be read: 'seeds' is in it twice; give each key once"):
+        read(tmp_path / "bench.json")

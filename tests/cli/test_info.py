@@ -40,7 +40,8 @@ def test_info_holds_the_documented_keys(run, model_file, detector):
     assert header["bank"]["images"] == list(detector.fitted.images)
     assert header["calibration"]["threshold"] == detector.fitted.calibration.threshold
     assert header["calibration"]["scores"] == list(detector.fitted.calibration.scores)
-    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint}
+    red_blue = list(detector.fitted.red_blue)
+    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint, "red_blue": red_blue}
     assert header["versions"]["patchcore"] == __version__
     assert {"torch", "timm", "numpy"} <= set(header["versions"])
     assert header["weights_included"] is True
@@ -113,7 +114,8 @@ def saved_with(bank, model_file, path, search="exact"):
     """The file of a detector with another bank."""
     tensors, header = store.read(model_file)
     header["recipe"]["search"] = search
-    store.write(path, {**tensors, "bank.rows": bank.half()}, {**header, "bank": {**header["bank"], "rows": len(bank)}})
+    tensors |= {"bank.rows": bank.half(), "bank.origins": torch.full((len(bank), 3), -1, dtype=torch.int32)}
+    store.write(path, tensors, {**header, "bank": {**header["bank"], "rows": len(bank)}})
     return path
 
 

@@ -139,6 +139,28 @@ def test_a_folder_is_searched_in_depth(run, model_file, parts):
     assert [Path(row["path"]).name for row in found] == ["scratched.jpg", *READABLE[:3]]
 
 
+@pytest.mark.parametrize("output", [".", "results"])
+def test_results_in_the_folder_of_images_are_not_looked_at_the_next_time(run, model_file, parts, output):
+    for path in parts.glob("bad*"):
+        path.unlink()
+    for _ in range(2):
+        done = run("predict", model_file, parts, "-o", parts / output, "--json")
+        assert [Path(row["path"]).name for row in lines(done.stdout)] == READABLE
+    assert f"{parts}: left out 8 results of an earlier `predict -o`" in done.stderr
+
+
+def test_what_is_left_out_is_said_on_standard_error(run, model_file, parts):
+    for path in parts.glob("bad*"):
+        path.unlink()
+    (parts / ".ipynb_checkpoints").mkdir()
+    shutil.copy(parts / "good00.jpg", parts / ".ipynb_checkpoints")
+    (parts / "old.gif").touch()
+    done = run("predict", model_file, parts, "--json")
+    assert [Path(row["path"]).name for row in lines(done.stdout)] == READABLE
+    assert "left out 1 hidden folder (.ipynb_checkpoints)" in done.stderr
+    assert "1 file that is no image by its extension (.gif)" in done.stderr
+
+
 def test_a_folder_without_images_is_named(run, model_file, tmp_path):
     (tmp_path / "empty").mkdir()
     done = run("predict", model_file, tmp_path / "empty")

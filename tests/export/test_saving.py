@@ -25,9 +25,8 @@ from patchcore import (
     silence,
 )
 from patchcore.data.sample import Sample
-from patchcore.export import formats, parity, saving
+from patchcore.export import formats, parity
 from patchcore.export.capturing import LOUD
-from patchcore.files import appearing_folder
 
 pytest.importorskip("onnxscript")
 runtime = pytest.importorskip("patchcore_runtime")
@@ -252,12 +251,3 @@ def test_synthetic_images_come_from_the_seed_and_fit_the_range() -> None:
     assert {str(batch.dtype) for batch in one} == {"uint8", "uint16", "float32"}
     assert {len(batch) for batch in one} == {1, 5}
     assert 255 < one[-1].max() <= 4095
-
-
-def test_a_folder_that_is_an_export_is_replaced(tmp_path: Path) -> None:
-    place = tmp_path / "exported"
-    for text in ("old", "new"):
-        saving._check_place(place)
-        with appearing_folder(place) as temporary:
-            saving._write_manifest(temporary, {"text": text})
-    assert "new" in (place / "manifest.json").read_text()

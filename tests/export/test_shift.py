@@ -78,7 +78,7 @@ def test_without_good_images_that_are_new_it_is_refused(deep: Detector) -> None:
     given = [Sample(name, np.zeros((40, 48, 3), np.uint8)) for name in remembered]
     with pytest.raises(UsageError, match=rf"memory bank, but all {len(given)} given ones are\. .*--test"):
         Trial.of(given, None, learned, None)
-    with pytest.raises(UsageError, match="not seen"):
+    with pytest.raises(UsageError, match="not in the memory bank"):
         Trial.of(given, [one for one in labelled() if one.kind == "spot"], learned, None)
     trial = Trial.of(given, labelled(), learned, None)
     assert (len(trial.good), len(trial.labelled)) == (len(given), 12)

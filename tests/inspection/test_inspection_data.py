@@ -70,6 +70,18 @@ def test_the_training_images_are_split(hazelnut):
         MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.VAL)
 
 
+def test_no_copy_of_an_image_is_on_the_other_side(hazelnut, tmp_path):
+    shutil.copytree(hazelnut / "train", tmp_path / "c" / "train")
+    for path in sorted((tmp_path / "c/train/good").iterdir())[:5]:
+        shutil.copy(path, path.with_name(f"z_{path.name}"))
+    train, val = (
+        MVTecDataset(tmp_path, "c", split=split, train_val_split=0.7)
+        for split in (DatasetSplit.TRAIN, DatasetSplit.VAL)
+    )
+    assert (len(train), len(val)) == (7, 3)
+    assert len(MVTecDataset(tmp_path, "c")) == 15
+
+
 def test_without_a_class_all_are_there(hazelnut, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(hazelnut / "train", tmp_path / name / "train")

@@ -4,7 +4,7 @@ import faiss
 import inspection_golden as golden
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore import MissingExtraError, NotFittedError, StoreError, UsageError
@@ -24,7 +24,6 @@ def many() -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", EXACT)
-@settings(deadline=None)
 @given(n=st.integers(1, 40), q=st.integers(1, 30), d=st.integers(1, 12), k=st.integers(1, 5))
 def test_distances_are_squared_and_ascend(kind, n, q, d, k):
     rows, queries = values(n, d), values(q, d, 1)

@@ -32,7 +32,7 @@ def good_in(folder):
     return detect(folder).train
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 12), min_size=20, max_size=60), st.integers(2, 5), st.integers(0, 9))
 def test_folds_keep_parts_together_and_are_of_about_the_same_size(units, count, seed):
     units = [*range(13), *units]  # no number is left out

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from patchcore_runtime.errors import ImageError
 
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any]"
+ImageLike: TypeAlias = "str | bytes | os.PathLike[str] | BinaryIO | Image.Image | NDArray[Any]"
+Colour: TypeAlias = Literal["rgb", "bgr"]
 
 MAX_PIXELS = 100_000_000  # the largest image that is decoded, unless a caller says otherwise
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -23,20 +26,71 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp
 # Other decoders start programs, or nobody asked for them.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
+_LONGEST_PATH = 4096  # bytes
+if hasattr(os, "register_at_fork"):  # a child that was forked while another thread held it would wait forever
+    os.register_at_fork(
+        before=_pillow_limit.acquire, after_in_parent=_pillow_limit.release, after_in_child=_pillow_limit.release
+    )
 
 
-def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS, colour: Colour = "rgb") -> NDArray[Any]:
     """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B): uint8, uint16 or float32.
 
-    EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are
-    HWC or HW. Errors: ImageError, which names the image.
+    A file is given by path, as bytes or opened. EXIF orientation is applied; palettes and CMYK become RGB;
+    transparency is dropped. Arrays are HWC or HW; `colour` is the order of their channels. Errors: ImageError, which
+    names the image.
     """
+    image = plain(image, name)
     if isinstance(image, str | Path):
         return _read_file(Path(image), name, max_pixels)
+    if isinstance(image, bytes):
+        return _read_file(BytesIO(image), name, max_pixels)
     if isinstance(image, Image.Image):
         with _damage(name):
             return _from_pillow(image, name)
-    return _from_array(np.asarray(image), name)
+    pixels = _from_array(_as_array(image, name), name)
+    return pixels[..., ::-1] if colour == "bgr" else pixels
+
+
+def plain(image: Any, name: str) -> Any:
+    """What a caller has for one image, without its wrapping: a path as str or Path, a file's contents as bytes.
+
+    A file that is open is read from its beginning. Everything else stays as it is. Errors: ImageError.
+    """
+    if isinstance(image, os.PathLike) and not isinstance(image, Path):
+        image = os.fspath(image)
+    if is_open_file(image):
+        with _damage(name):
+            if getattr(image, "seekable", lambda: True)():
+                image.seek(0)
+            image = image.read()
+        if not isinstance(image, bytes):
+            raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
+    elif isinstance(image, bytearray | memoryview):
+        image = bytes(image)
+    elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and b"\0" not in image:
+        return os.fsdecode(image)  # every image file has zeros in it, and no path has any
+    return image
+
+
+def is_open_file(image: object) -> bool:
+    return callable(getattr(image, "read", None)) and (hasattr(image, "seek") or hasattr(image, "readable"))
+
+
+def _as_array(image: object, name: str) -> NDArray[Any]:
+    if image is None:
+        raise ImageError(
+            name,
+            "None, where an image was expected. cv2.imread gives None where it cannot read a file: check its path.",
+        )
+    array = np.asarray(image)
+    if array.ndim == 0 or array.dtype.kind not in "buifc":
+        raise ImageError(
+            name,
+            f"{type(image).__name__}, where an image was expected. Give a path, an array, a PIL image, or "
+            "the bytes of an image file.",
+        )
+    return array
 
 
 def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
@@ -53,11 +107,11 @@ def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
     return pixels
 
 
-def _read_file(path: Path, name: str, max_pixels: int) -> NDArray[Any]:
+def _read_file(path: Path | BytesIO, name: str, max_pixels: int) -> NDArray[Any]:
     with _damage(name):
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             raise ImageError(name, "a folder, where an image was expected.")
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if isinstance(path, Path) else len(path.getbuffer())) == 0:
             raise ImageError(name, "an empty file (0 bytes).")
         with _open(path) as image:
             width, height = image.size
@@ -86,7 +140,7 @@ def _damage(name: str) -> Iterator[None]:
         raise ImageError(name, f"damaged or truncated: {error}") from error
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path | BytesIO) -> Image.Image:
     """Read an image's header, without Pillow's own limit: ours is checked before decoding."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -138,7 +192,7 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
     return array[..., :3] if array.shape[2] == 4 else array
 
 
-def _is_deep(image: Image.Image, path: Path) -> bool:
+def _is_deep(image: Image.Image, path: Path | BytesIO) -> bool:
     """Several channels of more than 8 bits, which Pillow would cut to 8."""
     if image.format == "PNG":
         depth, kind = _png_kind(path)
@@ -147,14 +201,14 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
     return len(bits) > 1 and max(bits) > 8
 
 
-def _png_kind(path: Path) -> tuple[int, int]:
+def _png_kind(path: Path | BytesIO) -> tuple[int, int]:
     """Bit depth and colour type, from the header chunk."""
-    with path.open("rb") as file:
+    with path.open("rb") if isinstance(path, Path) else BytesIO(path.getbuffer()[:26]) as file:
         header = file.read(26)
     return header[24], header[25]
 
 
-def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
+def _read_deep(path: Path | BytesIO, name: str, image: Image.Image) -> NDArray[Any]:
     try:
         import cv2
     except ImportError:
@@ -167,7 +221,9 @@ def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
         raise ImageError(
             name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
         )
-    array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(
+        np.frombuffer(path.read_bytes() if isinstance(path, Path) else path.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED
+    )
     if array is None:
         raise ImageError(name, "damaged or truncated: it cannot be decoded.")
     if array.ndim == 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,9 @@ from patchcore.benchmark.published import Published
 from patchcore.benchmark.published import read as read_published
 from patchcore.data.layouts import elpv, layout_of
 from patchcore.errors import UsageError, validated
+from patchcore.files import contents, from_json
 
+_LARGEST = 1 << 24  # bytes
 _INSTALLED = "installed:elpv"  # may be followed by a slash and a category
 _EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
 
@@ -29,8 +32,8 @@ class _File(BaseModel):
     data: dict[str, str] | _Texts = Field(description="A path, a list of paths, or an object of names and paths.")
     recipes: _Texts = Field([], description="A list of recipe names, or paths of recipe files.")
     set: _Texts = Field([], description="A list of assignments, field=value.")
-    shots: list[Annotated[int, Field(ge=1)]] = Field([], description="A list of whole numbers, each at least 1.")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([], description="A list of whole numbers.")
+    shots: list[Annotated[int, Field(ge=1, lt=2**63)]] = Field([], description="A list of whole numbers from 1 on.")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field([], description="A list of whole numbers.")
     published: list[Any] = Field([], description="A list of published results, each with its source and date.")
 
 
@@ -55,8 +58,9 @@ def read(path: Path) -> Config:
     results of other systems (see `benchmark.published`).
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = contents(path, _LARGEST).removeprefix(codecs.BOM_UTF8)
+        from_json(content)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Expected JSON, for example {_EXAMPLE}.") from error
     given = validated(_File, content, path)
     named = given.data.items() if isinstance(given.data, dict) else [(None, one) for one in given.data]

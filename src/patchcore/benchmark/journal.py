@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.errors import StoreError
+from patchcore.files import contents, from_json
 
 Row = dict[str, Any]
+_LARGEST = 1 << 28  # bytes: rows of some hundred thousand cells
 
 
 class Journal:
@@ -19,11 +21,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[str, Row] = {}
-        content = path.read_bytes() if path.is_file() else b""
+        content = self._content()
         whole = content[: content.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                row = json.loads(line)
+                row = from_json(line)
                 self.rows.setdefault(row["key"], row)
             except (ValueError, KeyError, TypeError):
                 raise StoreError(
@@ -31,6 +33,16 @@ class Journal:
                 ) from None
         if len(whole) < len(content):  # killed while writing the last row
             os.truncate(path, len(whole))
+
+    def _content(self) -> bytes:
+        try:
+            return contents(self.path, _LARGEST)
+        except FileNotFoundError:
+            return b""
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{self.path} cannot be read: {error}. Expected the rows of a benchmark; choose another output."
+            ) from None
 
     def append(self, row: Row) -> Row:
         """Append the row of a finished cell, and wait until it is on disk."""

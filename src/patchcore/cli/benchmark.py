@@ -129,9 +129,7 @@ def benchmark(
     engines.check(engine, precision, choose_device(device))
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
     limits = numbers or asked.shots or (None,)
-    planned = cells.plan(
-        asked.sources, chosen, drawn or asked.seeds or (0,), assignments, options, limits
-    )
+    planned = cells.plan(asked.sources, chosen, drawn or asked.seeds or (0,), assignments, options, limits)
     for (source, asked_for), had in cells.short(asked.sources, limits).items():
         say(f"Not run on {asked_for} good images: {source.dataset} {source.category} has only {had}.")
     can_plot = True

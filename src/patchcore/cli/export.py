@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import (
+    BadImages,
     check_replaced,
     command,
     data_path,
@@ -68,6 +69,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
     show_default="0.05",
     help="int8: refuse if the threshold set from good images moves by a larger share.",
 )
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used, and list them.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
 @force_option
 @threads_option
@@ -86,6 +88,7 @@ def export(
     test: Path | None,
     max_auroc_drop: float | None,
     max_threshold_shift: float | None,
+    skip_bad: bool,
     key: str | None,
     force: bool,
     threads: int | None,
@@ -102,10 +105,12 @@ def export(
     JSON keys: folder, files, images, score, map, decisions, axes (one number for each memory bank: axes that the search
     uses for its bounds, or 0 if it compares all rows), tested_with; quantised (null without int8) with calibrated_on,
     good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing, largest. Pairs
-    are before and after.
+    are before and after. skipped: images left out.
     """
+    from patchcore.export import folder
     from patchcore.model import signing
 
+    folder.check(output)
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
     if (output / "manifest.json").is_file():  # what is no export is not replaced at all
@@ -115,9 +120,10 @@ def export(
     from patchcore.export import save
     from patchcore.model import signature
 
-    instead = ", in the place of the export that was there" if (output / "manifest.json").is_file() else ""
+    instead = ", replacing the previous export" if (output / "manifest.json").is_file() else ""
     was_signed = (output / signature.IN_FOLDER).is_file()
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
+    bad = BadImages()
     saved = save(
         detector,
         output,
@@ -129,9 +135,12 @@ def export(
         test=test,
         max_auroc_drop=max_auroc_drop,
         max_threshold_shift=max_threshold_shift,
+        sign=key,
+        on_bad=bad if skip_bad else None,
     )
+    bad.report("Left out")
     if key:
-        tell(f"Signature: {signing.sign(output, key)}", as_json)
+        tell(f"Signature: {output / signature.IN_FOLDER}", as_json)
     elif was_signed:
         say(f"The previous export was signed, but this one is not. Sign it: patchcore sign {output} --key KEY")
     if as_json:
@@ -141,6 +150,7 @@ def export(
             "axes": saved.axes,
             "tested_with": saved.tested_with,
             "quantised": saved.shift and saved.shift.figures(),
+            "skipped": [error.name for error in bad.errors],
         }
         print_json({"folder": str(output), "files": saved.sizes, **numbers, **tested})
         return

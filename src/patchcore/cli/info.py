@@ -24,13 +24,13 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     """Show what a detector file contains.
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
-    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (images, sha256),
-    versions, search, weights_included. For an ensemble, members lists the backbone, bank, search and unit (divisor of
-    the scores) of each member, and bank has the rows of all members, and the images.
+    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (images, sha256,
+    red_blue), versions, search, weights_included. For an ensemble, members lists the backbone, bank, search and unit
+    (divisor of the scores) of each member, and bank has the rows of all members, and the images.
     """
-    from patchcore.model import store
+    from patchcore.model import file
 
-    tensors, header = store.read(model, require_signature)
+    tensors, header, _ = file.read(model, require_signature)
     members = header.get("members") or [header]
     recipes = header["recipe"]["members"] or [header["recipe"]]
     for number, (member, recipe) in enumerate(zip(members, recipes, strict=True)):

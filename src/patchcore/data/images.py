@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,33 +17,81 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from patchcore.data.reading import EXTENSIONS, MAX_PIXELS
+from patchcore.data.reading import EXTENSIONS, MAX_PIXELS, Colour
 from patchcore.errors import ImageError
 
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.generic] | Tensor"
+ImageLike: TypeAlias = "str | bytes | os.PathLike[str] | BinaryIO | Image.Image | NDArray[np.generic] | Tensor"
 Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 
 # Other decoders start programs, or nobody asked for them.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _pillow_limit = threading.Lock()
+_LONGEST_PATH = 4096  # bytes
 
 
-def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS, colour: Colour = "rgb") -> Pixels:
     """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B), at its own depth.
 
-    Files: PNG, JPEG, BMP, TIFF, WebP; 8 bits become uint8, 16 bits uint16, 32-bit float float32.
-    EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are
-    HWC or HW; tensors CHW or HW. Errors: ImageError, which names the image.
+    Files, by path, as bytes or opened: PNG, JPEG, BMP, TIFF, WebP; 8 bits become uint8, 16 bits uint16, 32-bit float
+    float32. EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are HWC or HW;
+    tensors CHW or HW; `colour` is the order of their channels. Errors: ImageError, which names the image.
     """
+    image = plain(image, name)
     if isinstance(image, str | Path):
         return _read_file(Path(image), name, max_pixels)
+    if isinstance(image, bytes):
+        return _read_file(BytesIO(image), name, max_pixels)
     if isinstance(image, Image.Image):
         with _damage(name):
             return _from_pillow(image, name)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
-        return _check_array((image.float() if image.is_floating_point() else image).numpy(), name, "a tensor")
-    return _check_array(np.asarray(image), name)
+        array = (image.float() if image.is_floating_point() else image).numpy()
+        pixels = _check_array(array, name, "a tensor")
+    else:
+        pixels = _check_array(_as_array(image, name), name)
+    return pixels[..., ::-1] if colour == "bgr" else pixels
+
+
+def plain(image: Any, name: str) -> Any:
+    """What a caller has for one image, without its wrapping: a path as str or Path, a file's contents as bytes.
+
+    A file that is open is read from its beginning. Everything else stays as it is. Errors: ImageError.
+    """
+    if isinstance(image, os.PathLike) and not isinstance(image, Path):
+        image = os.fspath(image)
+    if is_open_file(image):
+        with _damage(name):
+            if getattr(image, "seekable", lambda: True)():
+                image.seek(0)
+            image = image.read()
+        if not isinstance(image, bytes):
+            raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
+    elif isinstance(image, bytearray | memoryview):
+        image = bytes(image)
+    elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and b"\0" not in image:
+        return os.fsdecode(image)  # every image file has zeros in it, and no path has any
+    return image
+
+
+def is_open_file(image: object) -> bool:
+    return callable(getattr(image, "read", None)) and (hasattr(image, "seek") or hasattr(image, "readable"))
+
+
+def _as_array(image: object, name: str) -> NDArray[Any]:
+    if image is None:
+        raise ImageError(
+            name,
+            "None, where an image was expected. cv2.imread gives None where it cannot read a file: check its path.",
+        )
+    array = np.asarray(image)
+    if array.ndim == 0 or array.dtype.kind not in "buifc":
+        raise ImageError(
+            name,
+            f"{type(image).__name__}, where an image was expected. Give a path, an array, a tensor, a PIL image, or "
+            "the bytes of an image file.",
+        )
+    return array
 
 
 def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None = None) -> Tensor:
@@ -67,11 +117,11 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
     return ((tensor - low) / (high - low)).clamp_(0, 1)
 
 
-def _read_file(path: Path, name: str, max_pixels: int) -> Pixels:
+def _read_file(path: Path | BytesIO, name: str, max_pixels: int) -> Pixels:
     with _damage(name):
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             raise ImageError(name, "a folder, where an image was expected.")
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if isinstance(path, Path) else len(path.getbuffer())) == 0:
             raise ImageError(name, "an empty file (0 bytes).")
         with _open(path) as image:
             width, height = image.size
@@ -102,7 +152,7 @@ def _damage(name: str) -> Iterator[None]:
         raise ImageError(name, f"damaged or truncated: {error}") from error
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path | BytesIO) -> Image.Image:
     """Read an image's header, without Pillow's own limit: ours is checked before decoding."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -157,7 +207,7 @@ def _check_array(array: NDArray[Any], name: str, kind: Literal["an array", "a te
     return array[..., :3] if array.shape[2] == 4 else array
 
 
-def _is_deep(image: Image.Image, path: Path) -> bool:
+def _is_deep(image: Image.Image, path: Path | BytesIO) -> bool:
     """Several channels of more than 8 bits, which Pillow would cut to 8."""
     if image.format == "PNG":
         depth, kind = _png_kind(path)
@@ -166,14 +216,14 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
     return len(bits) > 1 and max(bits) > 8
 
 
-def _png_kind(path: Path) -> tuple[int, int]:
+def _png_kind(path: Path | BytesIO) -> tuple[int, int]:
     """Bit depth and colour type, from the header chunk."""
-    with path.open("rb") as file:
+    with path.open("rb") if isinstance(path, Path) else BytesIO(path.getbuffer()[:26]) as file:
         header = file.read(26)
     return header[24], header[25]
 
 
-def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
+def _read_deep(path: Path | BytesIO, name: str, image: Image.Image) -> NDArray[Any]:
     """A colour image of more than 8 bits a channel, (H, W, 1 or 3), uint16, upright. Errors: ImageError."""
     import cv2
 
@@ -181,7 +231,9 @@ def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
         raise ImageError(
             name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
         )
-    array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(
+        np.frombuffer(path.read_bytes() if isinstance(path, Path) else path.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED
+    )
     if array is None:
         raise ImageError(name, "damaged or truncated: it cannot be decoded.")
     if array.ndim == 3:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore.data.images import read
+from patchcore.data.reading import OnBad
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError, ImageError
@@ -93,12 +94,29 @@ def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int
     return some
 
 
-def pixels_of(sample: Sample) -> NDArray[Any]:
-    """The pixels of an image. Errors: ImageError, with the path of the file."""
+def readable(found: Sequence[Sample], static: tuple[int, int] | None, on_bad: OnBad) -> list[Sample]:
+    """The images that can be used; of each of the others, `on_bad` is given the error."""
+    fine = []
+    for one in found:
+        try:
+            pixels_of(one, static)
+        except ImageError as error:
+            on_bad(error)
+        else:
+            fine.append(one)
+    return fine
+
+
+def pixels_of(sample: Sample, static: tuple[int, int] | None = None) -> NDArray[Any]:
+    """The pixels of an image, of the size `static` if there is one. Errors: ImageError, with the path."""
     try:
-        return read(sample.image, sample.name)
+        pixels = read(sample.image, sample.name)
     except ImageError as error:
         raise error.at(sample.image) from error.__cause__
+    if static and pixels.shape[:2] != static:
+        got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], static))
+        raise ImageError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(sample.image)
+    return pixels
 
 
 def _spread(found: Sequence[Sample], most: int) -> list[Sample]:

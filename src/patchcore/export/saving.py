@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from patchcore.data.resolve import Images, resolve
+from patchcore.data.reading import OnBad
+from patchcore.data.resolve import Images, detect, resolve
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import ExportError, UsageError, counted
+from patchcore.export import folder as folders
 from patchcore.export import formats, parity
 from patchcore.export.capturing import capture
 from patchcore.export.graph import Graph
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
-from patchcore.files import appearing_folder
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
-from patchcore.model.signature import IN_FOLDER
+from patchcore.model.signing import sign as sign_folder
+from patchcore.pipeline.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from patchcore_runtime import Agreement, Model
@@ -44,6 +46,7 @@ class Saved:
     shift: Shift | None = None  # effect of quantisation; int8 only
 
 
+@undisturbed()
 def save(
     detector: Detector,
     folder: str | Path,
@@ -56,6 +59,8 @@ def save(
     test: str | Path | Sequence[Sample] | None = None,
     max_auroc_drop: float | None = None,
     max_threshold_shift: float | None = None,
+    sign: str | Path | None = None,
+    on_bad: OnBad | None = None,
 ) -> Saved:
     """Write a detector as one graph, from raw pixels to scores and maps. The folder appears whole or not at all.
 
@@ -75,8 +80,11 @@ def save(
         test: For int8, labelled images to measure on: samples, or a path that `evaluate` takes.
         max_auroc_drop: For int8, largest drop of the image AUROC (0.005).
         max_threshold_shift: For int8, largest move of the threshold set from good images, as a share of it (0.05).
+        sign: File of the private key to sign the folder with.
+        on_bad: Called with the error of an image that cannot be used; the others go on. None raises it.
     """
     formats.check(format, precision, opset)
+    folders.check(folder)
     fitted = detector.fitted
     if (detector.engine, detector.precision) != ("torch", "fp32"):
         raise UsageError("The self-test needs a detector on torch in fp32. Load it without `engine` and `precision`.")
@@ -86,10 +94,14 @@ def save(
     if precision != "int8" and (unused := [name for name, value in for_int8.items() if value is not None]):
         raise UsageError(f"precision is {precision!r}, but {unused[0]} is for int8 only. Leave it out.")
     found = None if images is None else list(resolve(images, learning=True).samples)
+    labelled = detect(test).test if isinstance(test, str | Path) else test
+    if on_bad:
+        only = static if precision == "int8" else None  # other self-tests take those of the right size
+        found = found and parity.readable(found, only, on_bad)
+        labelled = labelled and parity.readable(labelled, only, on_bad)
     given = None if found is None else parity.chosen(*split(found, fitted)[::-1], static)
-    trial = Trial.of(found, test, fitted, static) if precision == "int8" else None
-    _check_place(Path(folder))
-    with appearing_folder(folder) as place:
+    trial = Trial.of(found, labelled, fitted, static) if precision == "int8" else None
+    with folders.appearing(folder) as place:
         graph = _graph(detector, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
         program = capture(graph, static)
@@ -129,6 +141,8 @@ def save(
         np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
         parity.write_vectors(place / "vectors", made_up, wanted)
         _write_manifest(place, manifest)
+        if sign:
+            sign_folder(place, sign)
     return Saved(Path(folder), agreement, tested, sizes, axes, shift)
 
 
@@ -208,27 +222,3 @@ def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
     files = sorted(path for path in place.rglob("*") if path.is_file())
     lines = [f"{sha256(path)}  {path.relative_to(place).as_posix()}\n" for path in files]
     (place / SUMS).write_text("".join(lines), "utf-8", newline="\n")
-
-
-def _check_place(folder: Path) -> None:
-    """Check that the folder is missing, empty, or holds an export and nothing else. Errors: UsageError."""
-    if not folder.resolve().parent.is_dir():
-        raise UsageError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
-    if (folder.exists() or folder.is_symlink()) and (other := _foreign(folder)):
-        raise UsageError(f"{folder}: exists already, and is not just an export ({other}). Give a new folder.")
-
-
-def _foreign(folder: Path) -> str:
-    """Something at a path that an export must not replace; empty if there is nothing."""
-    from patchcore_runtime import ExportError as Unlisted
-    from patchcore_runtime.folder import SUMS, listed
-
-    if folder.is_symlink() or not folder.is_dir():
-        return "a link" if folder.is_symlink() else "a file"
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    if not files:
-        return ""
-    try:
-        return min(files - {*listed(folder), SUMS, IN_FOLDER}, default="")
-    except Unlisted:
-        return min(files)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
-from patchcore.errors import ExportError, ImageError, UsageError, counted
+from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import parity, quantisation
 from patchcore.maths import metrics
 from patchcore.maths.thresholds import decide, fit_threshold
@@ -114,11 +113,11 @@ class Trial:
     def of(
         cls,
         given: list[Sample] | None,
-        test: str | Path | Sequence[Sample] | None,
+        test: Sequence[Sample] | None,
         fitted: Fitted,
         static: tuple[int, int] | None,
     ) -> Trial:
-        """`test`: labelled samples, or a path to them. Errors: UsageError if there are too few; ImageError."""
+        """`test`: labelled samples. Errors: UsageError if there are too few; ImageError."""
         if not given:
             raise UsageError(
                 "precision='int8' needs good images to quantise with, and a detector file contains none. Give those of "
@@ -127,8 +126,7 @@ class Trial:
         good, new = split(given, fitted)
         labelled = [replace(one, kind=GOOD) for one in new]
         if test is not None:
-            found = detect(test).test if isinstance(test, str | Path) else test
-            labelled += [one for one in found if one.kind is not None]
+            labelled += [one for one in test if one.kind is not None]
         if not any(one.kind == GOOD for one in labelled):
             raise UsageError(
                 "precision='int8' is measured on good images that are not in the memory bank, but all "
@@ -158,11 +156,7 @@ class Trial:
         return {"image": pixels[None].astype(np.float32), "value_range": bounds}
 
     def _read(self, sample: Sample) -> NDArray[Any]:
-        pixels = parity.pixels_of(sample)
-        if self.static and pixels.shape[:2] != self.static:
-            got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], self.static))
-            raise ImageError(sample.name, f"its size is {got}; with --static all must be {expected}").at(sample.image)
-        return pixels
+        return parity.pixels_of(sample, self.static)
 
     def measure(self, detector: Detector, model: Model) -> Shift:
         """Compare the library (before) and the graph (after) on the labelled images."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from patchcore.data.images import ImageLike, read
+from patchcore.data.reading import Colour, Reading
 from patchcore.errors import DataError, UsageError, validated
 from patchcore.inferencers.visuals import superimpose_anomaly_map
 from patchcore.maths.thresholds import normalise_by_range
@@ -47,15 +48,23 @@ class Inferencer(ABC):
         """Result of `forward` -> normalised map (H, W) at the image's own size, normalised score."""
 
     def predict(
-        self, image: ImageLike, superimpose: bool = True, meta_data: Mapping[str, Any] | None = None
+        self,
+        image: ImageLike,
+        superimpose: bool = True,
+        meta_data: Mapping[str, Any] | None = None,
+        *,
+        colour: Colour = "rgb",
     ) -> tuple[NDArray[Any], float]:
         """An image (path, array (H, W, C), PIL image or tensor) -> overlay (H, W, 3), RGB, uint8; score.
 
         Score and map are normalised, with 0.5 at the threshold; the overlay has the image's own size.
         Without `superimpose`, returns the map (H, W) instead of the overlay. `meta_data` replaces the
-        model's own. Errors: ImageError, UsageError.
+        model's own. `colour`: order of the channels of an array or tensor, `rgb`, or `bgr`, as OpenCV reads.
+        Errors: ImageError, UsageError.
         """
-        pixels = read(image, str(image) if isinstance(image, str | Path) else "an image")
+        reading = Reading(colour=colour)
+        name = str(image) if isinstance(image, str | Path) else "an image"
+        pixels = read(image, name, reading.max_pixels, reading.colour)
         known = {**(self.meta_data if meta_data is None else meta_data), "image_shape": pixels.shape[:2]}
         anomaly_map, score = self.post_process(self.forward(self.pre_process(pixels)), known)
         return (superimpose_anomaly_map(anomaly_map, pixels) if superimpose else anomaly_map), score

@@ -10,6 +10,7 @@ import torch
 from patchcore.backbones import registry
 from patchcore.backbones.engines import choose_device
 from patchcore.backbones.libraries import Source
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import Images, resolve
 from patchcore.detector import Detector
 from patchcore.errors import UsageError
@@ -17,6 +18,7 @@ from patchcore.inspection.backbones import NAMES
 from patchcore.inspection.patchcore import PatchCore
 from patchcore.memory.bank import Bank
 from patchcore.model.fitted import Fitted, Member
+from patchcore.pipeline.workers import distinct
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict.calibration import Calibration
 
@@ -60,7 +62,7 @@ def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Ima
     detector = Detector.of(fitted, device=str(device))
     if calibration is None:
         return detector
-    results = list(detector.stream(resolve(calibration, learning=True).samples))
+    results = list(detector.stream(distinct(resolve(calibration, learning=True).samples, Reading())))
     maxima = [float(np.nanmax(result.map)) for result in results]
     thresholds = Calibration.fit([r.score for r in results], maxima, recipe.false_reject_rate)
     return Detector.of(replace(fitted, calibration=thresholds), device=str(device))

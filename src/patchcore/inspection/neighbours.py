@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from patchcore.errors import MissingExtraError, NotFittedError, StoreError, UsageError
-from patchcore.files import appearing
+from patchcore.files import appearing, opened
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.memory.bank import MARGIN
 from patchcore.model import store
@@ -273,16 +273,26 @@ def _read_rows(filename: str | Path) -> Array:
                 "wrote it, ApproximateFaissNN()."
             )
         return index.reconstruct_n(0, index.ntotal)
-    tensors, header = store.read(filename)
+    tensors, header = store.read(filename, accept=_floats)
     if header.get("kind") != _KIND or "rows" not in tensors:
         raise StoreError(f"{filename}: holds no search index. Expected a file that ExactNN.save has written.")
-    return tensors["rows"].float().numpy()
+    rows = tensors["rows"].float()
+    if rows.ndim != 2 or not rows.numel() or not bool((rows.abs() <= 1e15).all()):
+        raise StoreError(f"{filename}: its rows are no patches: {tuple(rows.shape)}, or values that are no numbers.")
+    return rows.numpy()
+
+
+def _floats(found: dict[str, store.Spec]) -> None:
+    """Errors: ValueError, for tensors that are no rows or features."""
+    for name, (kind, _) in found.items():
+        if kind not in ("F16", "F32"):
+            raise ValueError(f"{name[:100]!r} is {kind}; expected floats")
 
 
 def _read_index(filename: str | Path) -> Any:
     faiss = _faiss()
     try:
-        with open(filename, "rb") as file:
+        with opened(filename) as file:
             begin = file.read(11)
     except OSError as error:
         raise StoreError(f"{filename}: {error.strerror or error}.") from None

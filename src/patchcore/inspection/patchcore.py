@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from patchcore.backbones import registry
 from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, WeightsError, nearest_name
 from patchcore.inspection import backbones
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
 from patchcore.inspection.embedding import Aggregator, Preprocessing
 from patchcore.inspection.neighbours import ExactNN, NearestNeighbours
-from patchcore.inspection.parameters import Parameters
+from patchcore.inspection.parameters import Parameters, check_rows
 from patchcore.inspection.patch_maker import PatchMaker
 from patchcore.inspection.sampler import IdentitySampler
 from patchcore.inspection.scorer import NearestNeighbourScorer
 from patchcore.inspection.segmentor import RescaleSegmentor
 from patchcore.maths.embedding import align, embed, patches_of
 from patchcore.memory.patches import PatchStore, spill_limit
+from patchcore.model.file import of_file
 
 Array = NDArray[Any]
 
@@ -253,17 +257,33 @@ class PatchCore(nn.Module):
             weights: `pretrained`, or a local file with the weights of the network that the file names.
         """
         parameters = Parameters.read(load_path, prepend)
-        if backbone is None:
-            if parameters.backbone is None:
-                raise StoreError(
-                    f"{load_path}: the model was saved with a network of the caller's own. Give it again: "
-                    "load_from_path(..., backbone=network)."
-                )
-            backbone = backbones.load(parameters.backbone, weights, size=parameters.input_shape[-2:])
+        if backbone is None and parameters.backbone is None:
+            raise StoreError(
+                f"{load_path}: the model was saved with a network of the caller's own. Give it again: "
+                "load_from_path(..., backbone=network)."
+            )
         search = ExactNN(device) if nn_method is None else nn_method
         scorer = NearestNeighbourScorer(parameters.neighbours, search)
         scorer.load(load_path, prepend)
-        _check_weights(backbone, parameters, device)
+        check_rows(load_path, search, parameters)
+        with of_file(load_path) if backbone is None else nullcontext():
+            if backbone is None:
+                name, size = str(parameters.backbone), parameters.input_shape[-2:]
+                registry.check_size(backbones.NAMES.get(name, name), parameters.layers, size)
+                backbone = backbones.load(name, weights, size=size)
+            _check_weights(backbone, parameters, device)
+            self.load(
+                backbone=backbone,
+                layers_to_extract_from=parameters.layers,
+                device=device,
+                input_shape=parameters.input_shape,
+                pretrain_embed_dimension=parameters.pretrain_embed_dimension,
+                target_embed_dimension=parameters.target_embed_dimension,
+                patchsize=parameters.patchsize,
+                patchstride=parameters.patchstride,
+                nn_method=search,
+            )
+        self.anomaly_scorer = scorer
         if parameters.neighbours > 1 and parameters.digest is None:
             warnings.warn(
                 f"The model was saved with {_SWALLOWED}={parameters.neighbours}, and is loaded with it. "
@@ -271,18 +291,6 @@ class PatchCore(nn.Module):
                 UserWarning,
                 stacklevel=2,
             )
-        self.load(
-            backbone=backbone,
-            layers_to_extract_from=parameters.layers,
-            device=device,
-            input_shape=parameters.input_shape,
-            pretrain_embed_dimension=parameters.pretrain_embed_dimension,
-            target_embed_dimension=parameters.target_embed_dimension,
-            patchsize=parameters.patchsize,
-            patchstride=parameters.patchstride,
-            nn_method=search,
-        )
-        self.anomaly_scorer = scorer
 
     def _stages(self) -> tuple[Any, Any, Any]:
         aggregator, preprocessing, preadapt = self.forward_modules.values()
@@ -298,7 +306,7 @@ class PatchCore(nn.Module):
             data = [data]
         elif not isinstance(data, Iterable) or isinstance(data, str | Path | Mapping):
             raise UsageError(f"got {type(data).__name__}; expected a tensor (B, 3, H, W) or a loader of such batches.")
-        for batch in tqdm(data, desc=title, leave=False, disable=None if title else True):
+        for batch in tqdm(data, desc=title, leave=False, disable=None if title and sys.stderr else True):
             if isinstance(batch, Mapping):
                 if "image" not in batch:
                     raise UsageError(f"a batch has the keys {', '.join(map(str, batch))}; expected `image` among them.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from typing import Any, TypeVar
 
@@ -79,7 +80,7 @@ class GreedyCoresetSampler(BaseSampler):
         if self.device.type != "mps":  # close decisions need float64, which MPS lacks
             rows = rows.to(self.device)
         x = coreset.project(rows, "dense", self.dimension_to_project_features_to, seed)
-        with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None) as bar:
+        with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None if sys.stderr else True) as bar:
             return coreset.k_center_greedy(
                 x, n_picks, start=self._start(x, seed), on_progress=lambda count: bar.update(count - bar.n)
             )

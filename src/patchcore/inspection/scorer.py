@@ -116,7 +116,10 @@ class NearestNeighbourScorer:
             raise StoreError(f"{load_folder} holds no {' or '.join(path.name for path in found)}.")
         self.nn_method.load(path)
         features = self._features_file(load_folder, prepend)
-        self.detection_features = store.read(features)[0]["features"].numpy() if features.is_file() else None
+        tensors = store.read(features)[0] if features.is_file() else None
+        if tensors is not None and "features" not in tensors:
+            raise StoreError(f"{features}: holds no features. Expected a file that `save` has written.")
+        self.detection_features = None if tensors is None else tensors["features"].numpy()
 
     @staticmethod
     def _index_file(folder: str | Path, prepend: str, suffix: str) -> Path:

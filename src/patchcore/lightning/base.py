@@ -202,8 +202,9 @@ def as_batch(batch: Any) -> dict[str, Any]:
     if isinstance(batch, Mapping) and isinstance(batch.get("image"), Tensor):
         return dict(batch)
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Tensor):
-        batch = batch[0]
-    if isinstance(batch, Tensor):
+        alone = all(isinstance(one, Tensor) and one.shape == batch[0].shape for one in batch)
+        batch = torch.stack(list(batch)) if alone and batch[0].ndim == 3 else batch[0]
+    if isinstance(batch, Tensor) and batch.ndim == 4:
         return {"image": batch}
     what = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
     raise UsageError(

@@ -16,10 +16,12 @@ from torchvision.transforms.v2 import Transform
 from patchcore.arguments import known_arguments
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning.torch_model import RECIPE
+from patchcore.pipeline.workers import distinct
 from patchcore.verdict.calibration import hold_out
 
 
@@ -67,6 +69,7 @@ class ImageDataModule(LightningDataModule):
         image_size: Argument for the model's `configure_transforms`.
         transform: Applied to images (3, H, W) in [0, 1]; None: the model's `configure_transforms`.
         calibration_share: Share of the good images that is held out for validation; 0: no validation.
+            Of copies, pixel for pixel, only the first is used.
         seed: Draws the images to hold out.
     """
 
@@ -90,9 +93,10 @@ class ImageDataModule(LightningDataModule):
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
         found = detect(self.root)
-        kept, held_out = hold_out(len(found.train), calibration_share, seed)
-        self.train = [found.train[i] for i in kept]
-        self.calibration = [found.train[i] for i in held_out]
+        train = distinct(found.train, Reading()) if calibration_share else found.train
+        kept, held_out = hold_out(len(train), calibration_share, seed)
+        self.train = [train[i] for i in kept]
+        self.calibration = [train[i] for i in held_out]
         self.test = found.test
         self.everything = found.test or [Sample(s.name, s.image) for s in found.train]
 

@@ -70,7 +70,8 @@ def _figures(
     detector: Detector, sample: Sample, result: Result, sources: Sources, max_pixels: int
 ) -> tuple[Figure, ...]:
     try:
-        pixels = draw.to_uint8(read(sample.image, result.name, max_pixels), result.recipe.value_range)
+        pixels = read(sample.image, result.name, max_pixels, result.colour)
+        pixels = draw.to_uint8(pixels, result.recipe.value_range)
     except ImageError as error:  # it was removed after the evaluation
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from patchcore.errors import RecipeError
+from patchcore.files import from_json
 from patchcore.recipe.fields import Recipe
+from patchcore.recipe.rules import fields_of
 
 _ALL = ("value_range", "calibration_share", "false_reject_rate", "seed")  # set beside `members`, for all of them
 
@@ -43,7 +44,7 @@ def _choices(assignment: str) -> list[str]:
     if not equals:
         raise RecipeError(f"{assignment!r} sets nothing; expected field=value, or field=a,b for variants.")
     try:
-        values = [json.dumps(value) for value in json.loads(f"[{text}]")]
+        values = [json.dumps(value) for value in from_json(f"[{text}]")]
     except ValueError:  # plain words
         values = [word.strip() for word in text.split(",")]
     if not values or not all(values):
@@ -55,7 +56,7 @@ def bases(name: str) -> list[str]:
     """The named recipe that a recipe is based on; for an ensemble in a file, that of each member."""
     if not name.endswith(".json"):
         return [name]
-    fields = json.loads(Path(name).read_text("utf-8"))
+    fields = fields_of(name)
     members = fields.get("members") or [fields]
     return [one if isinstance(one, str) else one.get("base", "default") for one in members]
 

@@ -15,8 +15,8 @@ from patchcore.data.layouts import layout_of
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Dataset, Sample, holds_good, images_in, uniform
-from patchcore.errors import DataError, ImageError, UsageError, counted
-from patchcore.pipeline.workers import in_order, load
+from patchcore.errors import DataError, UsageError, counted
+from patchcore.pipeline.workers import digests
 
 TEST = "test"  # instead of a folder of defects: the dataset's own test split
 
@@ -112,9 +112,9 @@ def gather(good: Iterable[Sample], defective: Iterable[Sample], part: str | None
         reading: How to read images, and what to do with unreadable ones.
     """
     good, good_digests = _readable(good, reading)
-    defective, digests = _readable([replace(one, mask=None) for one in defective], reading)
+    defective, bad_digests = _readable([replace(one, mask=None) for one in defective], reading)
     known = dict(zip(good_digests, good, strict=True))
-    for sample, digest in zip(defective, digests, strict=True):
+    for sample, digest in zip(defective, bad_digests, strict=True):
         if digest in known:
             raise DataError(
                 f"{sample.name} is given as defective, but has the same pixels as the good image "
@@ -124,31 +124,24 @@ def gather(good: Iterable[Sample], defective: Iterable[Sample], part: str | None
         good,
         _units(good, good_digests, part),
         defective,
-        _units(defective, digests, part),
+        _units(defective, bad_digests, part),
         len(good) - len(set(good_digests)),
     )
 
 
 def _readable(samples: Iterable[Sample], reading: Reading) -> tuple[list[Sample], list[bytes]]:
     """The readable samples, and the digests of their pixels."""
-
-    def digest(sample: Sample) -> bytes | ImageError:
-        try:
-            return load(sample, reading.max_pixels).digest
-        except ImageError as error:
-            return error
-
     samples = list(samples)
-    kept, digests = [], []
-    for sample, one in zip(samples, in_order(digest, samples, reading.threads), strict=True):
+    kept, found = [], []
+    for sample, one in zip(samples, digests(samples, reading), strict=True):
         if isinstance(one, bytes):
             kept.append(sample)
-            digests.append(one)
+            found.append(one)
         elif reading.on_bad is None:
             raise one
         else:
             reading.on_bad(one)
-    return kept, digests
+    return kept, found
 
 
 def _units(samples: Sequence[Sample], digests: Sequence[bytes], part: str | None) -> list[int]:

@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 from patchcore.backbones.libraries import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
-from patchcore.data.sample import GOOD, Sample
+from patchcore.data.sample import GOOD, Sample, folders_in
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import resize as frames
+from patchcore.pipeline.workers import distinct
 
 
 class DatasetSplit(Enum):
@@ -41,7 +43,8 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         classname: The class; None: every class below `source`.
         resize: Shorter side of an image after resizing, which is antialiased.
         imagesize: Side of the square that is then cropped from the centre.
-        split: TRAIN: the first share `train_val_split` of `train/good`; VAL: the rest of it; TEST: all of `test`.
+        split: TRAIN: the first share `train_val_split` of `train/good`; VAL: the rest of it; TEST: all
+            of `test`. Where it is split, copies of one image count once.
         train_val_split: That share.
         mean, std: Normalise the pixels, which are in [0, 1], for each channel.
         interpolation: Kernel of the resize.
@@ -95,15 +98,16 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         found = detect(self.source / classname)
         if self.split is DatasetSplit.TEST:
             return found.test
-        kept = int(len(found.train) * self.train_val_split)
+        train = distinct(found.train, Reading()) if self.train_val_split < 1 else found.train  # no copy on both sides
+        kept = int(len(train) * self.train_val_split)
         if self.split is DatasetSplit.TRAIN:
-            return found.train[:kept]
-        if kept == len(found.train):
+            return train[:kept]
+        if kept == len(train):
             raise DataError(
                 f"{self.source / classname}: train_val_split={self.train_val_split:g} leaves no image of train/good "
                 "for VAL. Use a smaller share, for example 0.8."
             )
-        return found.train[kept:]
+        return train[kept:]
 
     def _image(self, pixels: Any, name: str, frame: frames.Frame) -> Tensor:
         image = frames.place(to_tensor(pixels, name), frame, self.interpolation)
@@ -121,7 +125,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
 
 
 def _classes(source: Path) -> list[str]:
-    found = sorted(path.parent.parent.name for path in source.glob("*/train/good"))
+    found = [folder.name for folder in folders_in(source) if (folder / "train" / GOOD).exists()]
     if not found:
         raise DataError(f"{source} holds no class: expected folders such as {source / 'bottle' / 'train' / 'good'}.")
     return found
