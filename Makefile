@@ -36,7 +36,7 @@ QUICK := \
 .PHONY: demo quick test check hooks wheel web docs clean
 
 demo: .venv/installed
-	$(BIN)/python -m patchcore demo -o demo_out --force
+	$(BIN)/python -m patchcore demo -o demo_out
 
 # GOMP_SPINCOUNT as the commands set it: docs/decisions/0006. Most of the suite waits for one core, so it runs twice.
 quick: .venv/tested

@@ -128,9 +128,9 @@ class Result:
 
     def _told(self) -> list[str]:
         """What a caption says beside the verdict."""
-        told = [f"score {self.score:.4g}"]
+        told = [f"score {self.score:#.4g}"]
         if not math.isnan(self.threshold):
-            told.append(f"threshold {self.threshold:.4g}")
+            told.append(f"threshold {self.threshold:#.4g}")
         if self.decision == "fail" and not (self.map > self.pixel_threshold).any():
             told.append("no pixel over the pixel threshold: the hottest place is outlined")
         return told

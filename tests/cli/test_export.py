@@ -51,7 +51,7 @@ def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
 
 
 def test_an_export_that_is_replaced_is_said_to_be(run, model, tmp_path):
-    options = ["export", "--force", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
+    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
     assert "replacing" not in run(*options).stdout
     done = run(*options)
     assert done.exit_code == 0
@@ -61,17 +61,8 @@ def test_an_export_that_is_replaced_is_said_to_be(run, model, tmp_path):
     assert f"signed, but this one is not. Sign it: patchcore sign {tmp_path / 'out'} --key KEY" in run(*options).stderr
 
 
-def test_an_export_is_replaced_only_if_that_is_asked_for(run, model, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/manifest.json").write_text("{}")
-    done = run("export", model, "-o", tmp_path / "out", "--format", "torch")
-    assert done.exit_code == 2
-    assert f"{tmp_path / 'out'}: there already. Give another -o, or --force to replace it." in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
-
-
 def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_path):
-    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32, "--force"]
+    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
     run(*options)
     (tmp_path / "out" / "more").mkdir()
     (tmp_path / "out" / "more" / "notes.txt").write_text("keep me")
@@ -79,7 +70,7 @@ def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_p
     for place, what in (("out", "more/notes.txt"), ("link", "a link")):
         done = run(*options[:3], tmp_path / place, *options[4:])
         assert done.exit_code == 2
-        assert f"{place}: exists already, and is not just an export ({what}). Give a new folder." in done.stderr
+        assert f"{place}: there is something else already ({what}). Give the path of a new folder." in done.stderr
         assert "Exporting" not in done.stderr
     assert (tmp_path / "out" / "more" / "notes.txt").read_text() == "keep me"
 

@@ -36,6 +36,9 @@ def test_every_command_explains_itself_and_its_json(command, run):
     assert "JSON keys" in done.stdout
 
 
+HEAVY = {"torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "PIL", "cv2", "rich", "tqdm", "safetensors"}
+
+
 def loaded(*commands):
     """What a fresh interpreter has loaded after these commands."""
     script = f"""
@@ -57,7 +60,7 @@ def test_help_of_every_command_loads_nothing_heavy():
     from patchcore.cli import _COMMANDS
 
     names = loaded(["--help"], ["-h"], ["fits"], *([name, "--help"] for name in _COMMANDS))
-    assert not names & {"torch", "timm", "numpy", "scipy", "PIL", "pydantic", "rich", "tqdm"}
+    assert not names & {*HEAVY, "pydantic"}
 
 
 def test_what_is_wrong_with_arguments_is_said_before_the_engine_is_loaded(model_file, hazelnut, tmp_path):
@@ -74,7 +77,7 @@ def test_what_is_wrong_with_arguments_is_said_before_the_engine_is_loaded(model_
         ["predict", nowhere, data],
         ["predict", model, nowhere],
         ["evaluate", model, nowhere],
-        ["report", model, data, "-o", str(there)],
+        ["report", model, data, "-o", f"{nowhere}/r.html"],
         ["benchmark", "--data", nowhere],
         ["benchmark", "--data", data, "--shots", "few"],
         ["benchmark", "--data", data, "--recipes", "defualt"],
@@ -90,7 +93,7 @@ def test_what_is_wrong_with_arguments_is_said_before_the_engine_is_loaded(model_
         ["datasets"],
         ["recipes"],
     )
-    assert not names & {"torch", "timm", "scipy", "sklearn", "torchvision"}
+    assert not names & HEAVY
 
 
 def test_off_a_terminal_no_table_is_cut(run_process, model_file, hazelnut, tmp_path):
@@ -175,6 +178,14 @@ def test_a_folder_in_place_of_a_model_is_refused(run, tmp_path):
     done = run("info", tmp_path)
     assert done.exit_code == 1
     assert f"Error: {tmp_path}: a folder; expected the file of a detector" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("evaluate", "{m}", "data"), ("info", "{m}"), ("predict", "{m}", "data")])
+def test_an_exported_folder_in_place_of_a_model_is_said_to_be_one(command, run, tmp_path, hazelnut):
+    (tmp_path / "manifest.json").write_text("{}")
+    done = run(*(hazelnut if a == "data" else a.format(m=tmp_path) for a in command))
+    assert done.exit_code == 1
+    assert f"{tmp_path}: an exported folder; expected the file of a detector. Give the one it was" in done.stderr
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

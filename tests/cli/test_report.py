@@ -38,7 +38,7 @@ def test_the_training_folder_can_be_elsewhere(run, model_file, data, tmp_path):
     rows = [(f"test/{kind}/{path.name}", kind) for kind in ("good", "colour")
             for path in sorted((data / "test" / kind).iterdir())]  # fmt: skip
     (data / "nuts.csv").write_text("path,label,split\n" + "".join(f"{p},{k},test\n" for p, k in rows), "utf-8")
-    arguments = ("report", "--force", model_file, data / "nuts.csv", "-o", tmp_path / "report.html", "--limit", 1)
+    arguments = ("report", model_file, data / "nuts.csv", "-o", tmp_path / "report.html", "--limit", 1)
     assert run(*arguments).exit_code == 0
     assert "was not found. Give the training folder: --good." in (tmp_path / "report.html").read_text("utf-8")
     assert run(*arguments, "--good", tmp_path / "elsewhere/good").exit_code == 0
@@ -64,18 +64,10 @@ def test_a_folder_that_is_not_there_is_said_before_the_work(run, model_file, haz
     assert "MVTec AD layout" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["report", "tune", "demo"])
-def test_what_is_at_the_output_is_replaced_only_if_that_is_asked_for(command, run, model_file, hazelnut, tmp_path):
-    name, arguments = {
-        "report": ("report.html", ("report", model_file, hazelnut, "-o", tmp_path / "report.html")),
-        "tune": ("recipe.json", ("tune", hazelnut, "-o", tmp_path / "recipe.json")),
-        "demo": ("cells.csv", ("demo", "-o", tmp_path)),
-    }[command]
-    (tmp_path / name).write_text("mine")
-    done = run(*arguments)
-    assert done.exit_code == 2
-    assert f"{tmp_path / name}: there already. Give another -o, or --force to replace it." in done.stderr
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
+def test_a_page_is_said_to_be_replaced(run, model_file, hazelnut, tmp_path):
+    (tmp_path / "report.html").write_text("older")
+    done = run("report", model_file, hazelnut, "-o", tmp_path / "report.html", "--limit", 0)
+    assert "MB, replacing what was there)" in done.stdout
 
 
 def test_good_images_without_labels_cannot_be_reported_on(run, model_file, hazelnut, tmp_path):

@@ -10,7 +10,7 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -55,7 +55,7 @@ signature_option = click.option(
     metavar="PUBLIC_KEY",
     help="Refuse the model unless it is signed with the private key of this Ed25519 key; needs patchcore[sign].",
 )
-force_option = click.option("--force", is_flag=True, help="Replace what is at the output.")
+force_option = click.option("--force", is_flag=True, help="Replace the file that is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
     "--max-pixels",
@@ -177,20 +177,18 @@ def print_json(data: dict[str, Any]) -> None:
     click.echo(json.dumps(clean, ensure_ascii=False))
 
 
-def check_output(output: Path, force: bool) -> None:
+def check_output(output: Path) -> None:
     """Check that a file can be written there, before the work begins. Errors: UsageError, StoreError."""
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
     files.check(output)
-    check_replaced([output], force)
 
 
-def check_replaced(outputs: Iterable[Path], force: bool) -> None:
-    """Check that nothing is replaced unasked. An empty folder is nothing. Errors: UsageError."""
-    there = [path for path in outputs if path.is_file() or (path.is_dir() and any(path.iterdir()))]
-    if there and not force:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UsageError(f"{there[0]}{more}: there already. Give another -o, or --force to replace it.")
+def check_new(output: Path, force: bool) -> None:
+    """As `check_output`, and that what took long to make is not replaced unasked. Errors: UsageError, StoreError."""
+    check_output(output)
+    if output.exists() and not force:
+        raise UsageError(f"{output}: there already. Give another -o, or --force to replace it.")
 
 
 class BadImages:

@@ -11,10 +11,8 @@ from typing import Any
 import click
 
 from patchcore.cli.common import (
-    check_replaced,
     command,
     device_option,
-    force_option,
     json_option,
     print_json,
     say,
@@ -33,7 +31,6 @@ _LICENCE = (
 @click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of split and recipe.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most this many training images.")
-@force_option
 @device_option
 @threads_option
 @json_option
@@ -43,7 +40,6 @@ def demo(
     recipe_name: str,
     seed: int,
     limit: int | None,
-    force: bool,
     device: str,
     threads: int | None,
     as_json: bool,
@@ -58,7 +54,6 @@ def demo(
     from patchcore.cli.evaluate import show
     from patchcore.cli.fit import read_recipe
 
-    check_replaced((output / name for name in ("cells.csv", "cells.patchcore", "sheet.png", "scores.png")), force)
     recipe = read_recipe([recipe_name], (), seed)
 
     from patchcore.data.resolve import detect

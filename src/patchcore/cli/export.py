@@ -8,11 +8,9 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
-    check_replaced,
     command,
     data_path,
     existing_path,
-    force_option,
     print_json,
     say,
     signature_option,
@@ -71,7 +69,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used, and list them.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
-@force_option
 @threads_option
 @weights_option
 @signature_option
@@ -90,7 +87,6 @@ def export(
     max_threshold_shift: float | None,
     skip_bad: bool,
     key: str | None,
-    force: bool,
     threads: int | None,
     weights: str | None,
     require_signature: str | None,
@@ -113,8 +109,6 @@ def export(
     folder.check(output)
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
-    if (output / "manifest.json").is_file():  # what is no export is not replaced at all
-        check_replaced([output], force)
 
     from patchcore.detector import Detector
     from patchcore.export import save

@@ -12,7 +12,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
-    check_output,
+    check_new,
     command,
     data_path,
     device_option,
@@ -91,7 +91,7 @@ def fit(
 
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
-    check_output(output, force)
+    check_new(output, force)
     if not os.access(output.parent, os.W_OK):
         raise StoreError(f"The folder {output.parent} cannot be written to. Choose another -o.")
     recipe = read_recipe(recipe_names, assignments, seed)

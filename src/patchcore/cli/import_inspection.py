@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import (
-    check_output,
+    check_new,
     command,
     device_option,
     existing_path,
@@ -58,7 +58,7 @@ def import_inspection(
     JSON keys: path, backbone, bank_rows, neighbours, threshold, pixel_threshold, calibration_images, sha256.
     """
     output = output or folder.with_name(f"{folder.resolve().name}.patchcore")
-    check_output(output, force)
+    check_new(output, force)
 
     from patchcore.backbones.engines import choose_device
     from patchcore.inspection import PatchCore, detector_of

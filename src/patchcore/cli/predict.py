@@ -14,16 +14,14 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
-    check_replaced,
     command,
     console,
     detector_options,
     existing_path,
-    force_option,
     json_option,
     max_pixels_option,
     print_json,
-    say,
+    tell,
 )
 from patchcore.errors import UsageError
 from patchcore.files import appearing
@@ -51,7 +49,6 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds", "
     show_default=True,
     help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
 )
-@force_option
 @click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed.")
 @max_pixels_option
 @detector_options
@@ -62,7 +59,6 @@ def predict(
     images: tuple[Path, ...],
     output: Path | None,
     map_format: Literal["tiff", "npy"],
-    force: bool,
     fail_exit: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
@@ -82,15 +78,14 @@ def predict(
 
     paths = list(_expand(images))
     names = _file_names(paths)
-    if output is not None:
-        written = (output / f"{name}_{end}" for name in names.values() for end in ("overlay.png", f"map.{map_format}"))
-        check_replaced([output / "results.csv", *written], force)
     detector = load(model)
     failed = False
     rows: list[dict[str, Any]] = []
     bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
+    instead = ""
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
+        instead = ", replacing those of an earlier run" if (output / "results.csv").exists() else ""
     results = detector.stream(
         [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
     )
@@ -121,7 +116,7 @@ def predict(
             writer.writeheader()
             writer.writerows(rows)
             writer.writerows({"path": error.name, "error": error.reason} for error in bad.errors)
-        say(f"Overlays, maps and results.csv are in {output}")
+        tell(f"Overlays, maps and results.csv are in {output}{instead}", as_json)
     if rows and not as_json:
         _table(rows)
     bad.report("Skipped")

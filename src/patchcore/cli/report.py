@@ -15,7 +15,6 @@ from patchcore.cli.common import (
     data_path,
     detector_options,
     existing_path,
-    force_option,
     max_pixels_option,
     say,
     tell,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 @click.option(
     "--limit", type=click.IntRange(0, 24), default=6, show_default=True, help="Images in each of the two galleries."
 )
-@force_option
 @max_pixels_option
 @detector_options
 @command
@@ -54,7 +52,6 @@ def report(
     output: Path,
     good: Path | None,
     limit: int,
-    force: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
 ) -> None:
@@ -66,7 +63,8 @@ def report(
 
     Images that cannot be read are listed on the page; the exit code is then 1.
     """
-    check_output(output, force)
+    check_output(output)
+    instead = ", replacing what was there" if output.exists() else ""
     from datetime import datetime, timezone
 
     from patchcore.data.reading import Reading
@@ -94,7 +92,7 @@ def report(
         max_pixels=max_pixels,
     )
     write(output, page)
-    tell(f"Open {output} in a browser ({len(page) / 1e6:.1f} MB).")
+    tell(f"Open {output} in a browser ({len(page) / 1e6:.1f} MB{instead}).")
     bad.report("Left out")
     if bad.errors:
         raise SystemExit(1)

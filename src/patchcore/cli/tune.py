@@ -12,7 +12,7 @@ import click
 
 from patchcore.cli.common import (
     BadImages,
-    check_output,
+    check_new,
     command,
     console,
     data_path,
@@ -130,7 +130,7 @@ def tune(
     for name in "+".join(names).split("+"):
         if name.endswith(".json") and Path(name).resolve() == output.resolve():
             raise UsageError(f"{output} is one of --recipes, and would be overwritten. Choose another -o.")
-    check_output(output, force)
+    check_new(output, force)
     # What is wrong with them is said before the rest is loaded; fields of several values come later.
     read_recipes(names, tuple(one for one in assignments if "," not in one))
 
