@@ -87,6 +87,15 @@ def test_the_overlay_of_an_image_that_has_gone_says_so(detector, hazelnut, tmp_p
         result.overlay()
 
 
+def test_the_overlay_of_an_image_that_was_replaced_says_so(detector, hazelnut, tmp_path):
+    path = tmp_path / "latest.png"
+    Image.open(hazelnut / "test/colour/00.jpg").save(path)
+    result = detector.predict(path)
+    Image.new("RGB", (64, 48)).save(path)
+    with pytest.raises(ImageError, match=r"latest\.png: 64 x 48 pixels, but 512 x 512 when it was scored"):
+        result.overlay()
+
+
 def test_map_and_mask_are_the_same_array_each_time(bad):
     assert bad.map is bad.map
     assert bad.mask is bad.mask

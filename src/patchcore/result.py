@@ -14,6 +14,7 @@ from torch import Tensor
 from patchcore.data.images import read
 from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
+from patchcore.errors import ImageError
 from patchcore.maths.resize import Frame, cell_box
 from patchcore.maths.thresholds import Decision, decide, normalise
 from patchcore.model.fitted import NearestImage
@@ -115,15 +116,26 @@ class Result:
             row, column = divmod(int(np.nanargmax(self.map)), width)
         return row, column
 
-    def overlay(self, *, caption: bool = False) -> Image.Image:
-        """The image with its heat map, on the fixed scale of the pixel threshold, the defect outlined if it fails.
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image as it is drawn (H, W, 3). One that was given as a path is read again.
 
-        `caption`: with a bar below that says the verdict, the score and the threshold; else the image's own size. An
-        image that was given as a path is read again. Errors: ImageError if it has gone.
+        Errors: ImageError if it has gone, or has been replaced by one of another size.
         """
-        read_again = read(self.sample.image, self.name, self.max_pixels, self.colour)
-        pixels = draw.to_uint8(read_again, self.recipe.value_range)
-        image = draw.overlay(pixels, self.map, self.pixel_threshold, self.mask)
+        pixels = read(self.sample.image, self.name, self.max_pixels, self.colour)
+        if pixels.shape[:2] != self.frame.source:
+            (height, width), (rows, columns) = self.frame.source, pixels.shape[:2]
+            raise ImageError(
+                self.name, f"{columns} x {rows} pixels, but {width} x {height} when it was scored. Score it again."
+            )
+        return draw.to_uint8(pixels, self.recipe.value_range)
+
+    def overlay(self, *, caption: bool = False) -> Image.Image:
+        """The image with its heat map, on the fixed scale of the pixel threshold, and the outline of `mask`.
+
+        It has the image's own size; with `caption`, a bar below says the verdict, the score and the threshold.
+        Errors: as for `pixels`.
+        """
+        image = draw.overlay(self.pixels(), self.map, self.pixel_threshold, self.mask)
         return draw.captioned(image, self.decision, *self._told()) if caption else image
 
     def _told(self) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_helpers import lines
@@ -94,6 +95,29 @@ def test_what_is_wrong_with_arguments_is_said_before_the_engine_is_loaded(model_
         ["recipes"],
     )
     assert not names & HEAVY
+
+
+@pytest.fixture
+def beside_a_clone(tmp_path):
+    """A working folder that holds the repository under its own name, as after `git clone`."""
+    (tmp_path / "patchcore").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "__main__.py", tmp_path / "patchcore")
+    return tmp_path
+
+
+def test_beside_a_clone_the_installed_package_runs(run_process, beside_a_clone):
+    done = run_process("--version", cwd=beside_a_clone)
+    assert done.returncode == 0
+    assert patchcore.__version__ in done.stdout
+
+
+def test_beside_a_clone_it_is_said_that_nothing_is_installed(beside_a_clone):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-S", "-m", "patchcore", "--version"]  # -S: without what is installed
+    done = subprocess.run(command, cwd=beside_a_clone, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "patchcore is not installed in" in done.stderr
+    assert f"the folder {beside_a_clone / 'patchcore'} is only its repository" in done.stderr
 
 
 def test_off_a_terminal_no_table_is_cut(run_process, model_file, hazelnut, tmp_path):

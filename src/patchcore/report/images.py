@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.sample import Sample
@@ -70,9 +69,8 @@ def _figures(
     detector: Detector, sample: Sample, result: Result, sources: Sources, max_pixels: int
 ) -> tuple[Figure, ...]:
     try:
-        pixels = read(sample.image, result.name, max_pixels, result.colour)
-        pixels = draw.to_uint8(pixels, result.recipe.value_range)
-    except ImageError as error:  # it was removed after the evaluation
+        pixels = result.pixels()
+    except ImageError as error:  # it was removed or replaced after the evaluation
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
     plain = _figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
@@ -97,7 +95,8 @@ def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
     if result.decision == "fail":
         told = f"{_percent(float(result.mask.mean()))} outlined, {told}"
     heat = draw.overlay(pixels, result.map, result.pixel_threshold, result.mask)
-    return _figure(f"Heat map, {told}", heat, f"Heat map of {result.name}: {told}.")
+    told = f"{result.decision}, {told}"
+    return _figure(f"Heat map: {told}", heat, f"Heat map of {result.name}: {told}.")
 
 
 def _percent(share: float) -> str:
