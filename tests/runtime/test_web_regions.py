@@ -14,8 +14,8 @@ MODULE = Path(__file__).parents[2] / "runtime" / "web" / "regions.mjs"
 SCRIPT = """
 const { defect } = await import(process.argv[1]);
 const cases = JSON.parse(await new Response(process.stdin).text());
-const found = cases.map(([map, width, threshold]) => [...defect(Float32Array.from(map, (v) => v ?? NaN), width, threshold)]);
-console.log(JSON.stringify(found));
+const values = (map) => Float32Array.from(map, (value) => value ?? NaN);
+console.log(JSON.stringify(cases.map(([map, width, threshold]) => [...defect(values(map), width, threshold)])));
 """
 
 

@@ -132,7 +132,7 @@ def tune(
             raise UsageError(f"{output} is one of --recipes, and would be overwritten. Choose another -o.")
     check_new(output, force)
     # What is wrong with them is said before the rest is loaded; fields of several values come later.
-    read_recipes(names, tuple(one for one in assignments if "," not in one))
+    read_recipes(names, tuple(one for one in assignments if "," not in one and not one.endswith("=")))
 
     from patchcore import tuning
     from patchcore.backbones import engines
