@@ -144,5 +144,5 @@ class Result:
         if not math.isnan(self.threshold):
             told.append(f"threshold {self.threshold:#.4g}")
         if self.decision == "fail" and not (self.map > self.pixel_threshold).any():
-            told.append("no pixel over the pixel threshold: the hottest place is outlined")
+            told.append("nothing over the pixel threshold: the hottest place is outlined")
         return told

@@ -416,7 +416,7 @@ def test_it_imports_nothing_but_its_own_dependencies():
 
 
 def test_it_can_be_read_in_one_sitting():
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("*.py")) <= 1200
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("*.py")) <= 1230
 
 
 def test_both_packages_have_one_version():

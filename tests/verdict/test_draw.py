@@ -154,6 +154,14 @@ def test_a_caption_stands_below_the_image_in_letters_that_can_be_read(size, verd
     assert contrast > 120
 
 
+def test_a_long_caption_does_not_widen_a_narrow_image():
+    image = Image.new("RGB", (200, 500), (0, 0, 255))
+    short = draw.captioned(image, "fail", "score 22.15", "threshold 21.38")
+    long = draw.captioned(image, "fail", "score 22.15", "threshold 21.38", "a remark that goes on for " + "long " * 20)
+    assert short.width == long.width == 200
+    assert long.height > short.height
+
+
 def test_a_caption_says_verdict_score_and_threshold():
     image = Image.new("RGB", (400, 300))
     same = [np.asarray(draw.captioned(image, *said)) for said in (("pass", "score 1"), ("pass", "score 2"))]

@@ -66,15 +66,22 @@ def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image
     """The image, and below it a bar with the verdict and more, in letters that grow with it."""
     size = max(11, round(max(image.size) / 32))
     font, gap = ImageFont.load_default(size), size // 2
-    width = max(image.width, *(round(font.getlength(part)) + 2 * gap + 1 for part in (verdict, *parts)))
-    lines = [verdict.upper()]
-    for part in parts:
-        longer = f"{lines[-1]}   {part}"
-        lines[-1:] = [longer] if font.getlength(longer) <= width - 2 * gap else [lines[-1], part]
+    parts = (verdict.upper(), *parts)
+    least = max(font.getlength(text) for text in (*parts[:3], *" ".join(parts).split()))
+    width = max(image.width, round(least) + 2 * gap + 1)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        words = [f"   {part}"] if font.getlength(f"{lines[-1]}   {part}") <= width - 2 * gap else part.split(" ")
+        if len(words) > 1:
+            lines.append(words.pop(0))
+        for word in words:
+            longer = lines[-1] + (word if word[0] == " " else f" {word}")
+            lines[-1:] = [longer] if font.getlength(longer) <= width - 2 * gap else [lines[-1], word]
     pitch = round(1.3 * size)
-    page = Image.new("RGB", (width, image.height + pitch * len(lines) + gap), _BARS[verdict])
-    page.paste(image, (0, 0))
+    page = Image.new("RGB", (width, image.height + pitch * len(lines) + gap), "white")
     draw = ImageDraw.Draw(page)
+    draw.rectangle((0, image.height, *page.size), fill=_BARS[verdict])
+    page.paste(image, (0, 0))
     for number, line in enumerate(lines):
         draw.text((gap, image.height + gap // 2 + pitch * number), line, fill="white", font=font)
     return page
