@@ -27,7 +27,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+# The kinds of device of torch, so that a slip is said before torch is loaded; whether this machine has one, torch says.
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hip", "hpu", "npu", "xla", "mtia", "meta", "vulkan", "privateuseone")
+
+
+def _device(_: click.Context, __: click.Parameter, name: str) -> str:
+    if name.partition(":")[0] not in _DEVICES:
+        raise click.UsageError(f"device is {name!r}; expected auto, cpu, cuda, cuda:0 or mps.")
+    return name
+
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda or mps."
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Number of threads; by default as many as the machine has cores."
 )

@@ -95,6 +95,7 @@ def fit(
     if not os.access(output.parent, os.W_OK):
         raise StoreError(f"The folder {output.parent} cannot be written to. Choose another -o.")
     recipe = read_recipe(recipe_names, assignments, seed)
+    _check_memory(memory)
 
     from patchcore.data.reading import Reading  # what is wrong with the arguments is said before this is loaded
     from patchcore.data.resolve import detect
@@ -140,6 +141,16 @@ def fit(
                 "sha256": digest,
             }
         )
+
+
+def _check_memory(memory: str | None) -> None:
+    """Check that it is a size. (How much is enough, `Detector.fit` says.) Errors: UsageError."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(ByteSize | None).validate_python(memory)
+    except ValidationError:
+        raise UsageError(f"memory is {memory!r}; expected a size, for example '2GB' or 2000000000 bytes.") from None
 
 
 COMPARED = ("default", "accurate", "fast")  # recipes that are compared by default

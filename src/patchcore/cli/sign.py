@@ -26,9 +26,11 @@ def sign(model: Path, key: str) -> None:
 
     If the key has a passphrase, set the environment variable PATCHCORE_PASSPHRASE to it.
     """
-    from patchcore.model import signing, store
+    from patchcore.model import signing
 
     signing.private_key(key)
+    from patchcore.model import store
+
     if model.is_file():
         store.read(model)  # refuses damaged and foreign files
     elif not (model / "manifest.json").is_file():
