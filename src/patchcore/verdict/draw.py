@@ -71,11 +71,11 @@ def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image
     width = max(image.width, round(least) + 2 * gap + 1)
     lines = [parts[0]]
     for part in parts[1:]:
-        words = [f"   {part}"] if font.getlength(f"{lines[-1]}   {part}") <= width - 2 * gap else part.split(" ")
+        words = [f"   {part}"] if font.getlength(f"{lines[-1]}   {part}") <= width - 2 * gap else part.split()
         if len(words) > 1:
             lines.append(words.pop(0))
         for word in words:
-            longer = lines[-1] + (word if word[0] == " " else f" {word}")
+            longer = lines[-1] + (word if word.startswith(" ") else f" {word}")
             lines[-1:] = [longer] if font.getlength(longer) <= width - 2 * gap else [lines[-1], word]
     pitch = round(1.3 * size)
     page = Image.new("RGB", (width, image.height + pitch * len(lines) + gap), "white")
