@@ -29,7 +29,8 @@ import torch
 from common import machine, write_json
 
 from patchcore import Detector, export
-from patchcore.data.images import EXTENSIONS, read
+from patchcore.data.images import read
+from patchcore.data.reading import EXTENSIONS
 
 Looker = Callable[[Any], Any]
 

@@ -60,19 +60,45 @@ def api() -> str:
 
 def _describe(thing: Any, name: str) -> str:
     if not inspect.isclass(thing):
-        return f"\n### {name}{_signature(thing)}\n\n{inspect.getdoc(thing)}\n"
+        return f"\n### {name}{_signature(thing)}\n\n{rendered(inspect.getdoc(thing))}\n"
     fields = "" if thing is Recipe else _signature(thing)
-    text = f"\n### {name}{fields}\n\n{inspect.getdoc(thing)}\n"
+    text = f"\n### {name}{fields}\n\n{rendered(inspect.getdoc(thing))}\n"
     for member, value in vars(thing).items():
         function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
         document = inspect.getdoc(function)
         if member.startswith("_") or not document or member in ("model_config",):
             continue
         if inspect.isfunction(function):
-            text += f"\n#### {name}.{member}{_signature(function)}\n\n{document}\n"
+            text += f"\n#### {name}.{member}{_signature(function)}\n\n{rendered(document)}\n"
         elif isinstance(value, property) or hasattr(value, "func"):
-            text += f"\n#### {name}.{member}\n\n{document}\n"
+            text += f"\n#### {name}.{member}\n\n{rendered(document)}\n"
     return text
+
+
+def rendered(document: str | None) -> str:
+    """A docstring as Markdown: what its sections name is a list, and an example is code."""
+    lines: list[str] = []
+    section = example = False
+    for line in [*(document or "").splitlines(), ""]:
+        entry = section and re.match(r" {4}(\w[^:]*)(: .*)?$", line)
+        if example and not line:
+            lines.append("```")
+        example = line.startswith(">>> ") or (example and bool(line))
+        if example and (not lines or not lines[-1]):
+            lines.append("```pycon")
+        if re.match(r"(Args|Attributes|Raises):$", line):
+            section = True
+            lines += [f"**{line}**", ""]
+        elif entry:
+            names, text = entry.groups()
+            code = ", ".join(f"`{name}`" for name in names.split(", ")) if text or "." not in names else names
+            lines.append(f"- {code}{text or ''}")
+        elif section and line.startswith("     "):
+            lines.append(f"  {line.strip()}")
+        else:
+            section = section and not line.strip()
+            lines.append(line)
+    return "\n".join(lines).strip()
 
 
 def _signature(thing: Any) -> str:

@@ -54,6 +54,48 @@ def test_the_reference_is_up_to_date() -> None:
     assert generate["run"](check=True) == [], "run `make docs`"
 
 
+def test_what_a_docstring_names_is_a_list_and_its_example_is_code() -> None:
+    rendered = runpy.run_path(str(ROOT / "docs" / "generate.py"))["rendered"]
+    document = """Does it.
+
+Args:
+    one: The first,
+        on two lines.
+    two, three: The others: both.
+
+Raises:
+    ImageError: An image is none.
+    DataError, UsageError
+
+>>> does(1)
+2
+
+The end.
+"""
+    assert (
+        rendered(document)
+        == """Does it.
+
+**Args:**
+
+- `one`: The first,
+  on two lines.
+- `two`, `three`: The others: both.
+
+**Raises:**
+
+- `ImageError`: An image is none.
+- `DataError`, `UsageError`
+
+```pycon
+>>> does(1)
+2
+```
+
+The end."""
+    )
+
+
 def test_the_drawing_of_the_rooms_is_up_to_date() -> None:
     rooms = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
     assert rooms["run"](check=True) == [], "run `make docs`"

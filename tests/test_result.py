@@ -1,5 +1,7 @@
 """Result: what a user holds after `predict`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,15 @@ def test_the_overlay_of_an_image_that_has_gone_says_so(detector, hazelnut, tmp_p
         result.overlay()
 
 
+def test_the_overlay_of_an_image_that_was_replaced_says_so(detector, hazelnut, tmp_path):
+    path = tmp_path / "latest.png"
+    Image.open(hazelnut / "test/colour/00.jpg").save(path)
+    result = detector.predict(path)
+    Image.new("RGB", (64, 48)).save(path)
+    with pytest.raises(ImageError, match=r"latest\.png: 64 x 48 pixels, but 512 x 512 when it was scored"):
+        result.overlay()
+
+
 def test_map_and_mask_are_the_same_array_each_time(bad):
     assert bad.map is bad.map
     assert bad.mask is bad.mask
@@ -107,7 +118,68 @@ def test_a_result_prints_what_matters_and_no_tensors(bad):
 def test_the_map_reaches_over_the_pixel_threshold_where_the_image_is_defective(good, bad):
     assert bad.map.max() > bad.pixel_threshold
     assert bad.mask.any()
-    assert good.mask.mean() < 0.01
+    assert not good.mask.any()
+
+
+def test_something_is_outlined_if_and_only_if_the_image_fails(detector, hazelnut):
+    for path in sorted([*(hazelnut / "test").rglob("*.jpg"), *(hazelnut / "train/good").iterdir()]):
+        result = detector.predict(path)
+        # The two thresholds are set each by itself: what each would say alone does not matter.
+        for score in (0.5 * result.threshold, result.score, 2 * result.threshold):
+            for pixel_threshold in (0.1 * result.map.max(), result.pixel_threshold, 2 * result.map.max()):
+                one = replace(result, score=score, pixel_threshold=float(pixel_threshold))
+                assert one.mask.any() == (one.decision == "fail")
+
+
+def test_the_patch_that_made_the_score_is_outlined_whatever_else_is(bad):
+    row, column = bad.worst_patch
+    assert bad.patch_scores[row, column] == bad.patch_scores.max()
+    cells = bad.patch_scores.clone()
+    cells[0, 0] = 1.1 * cells.max()
+    elsewhere = replace(bad, patch_scores=cells, pixel_threshold=float(bad.map[32:, 32:].max()) * 0.99)
+    assert elsewhere.worst_patch == (0, 0)
+    assert elsewhere.mask[:32, :32].any()
+
+
+def test_the_outline_is_closer_to_the_true_defect_than_the_map_over_the_threshold(detector, hazelnut):
+    overlap = []
+    for path in sorted((hazelnut / "test/colour").iterdir()):
+        result = detector.predict(path)
+        truth = np.asarray(Image.open(hazelnut / f"ground_truth/colour/{path.stem}_mask.png")) > 0
+        for found in (result.mask, result.map > result.pixel_threshold):
+            overlap.append((found & truth).sum() / (found | truth).sum())
+    assert np.mean(overlap[::2]) > np.mean(overlap[1::2])
+
+
+def test_a_caption_is_a_bar_below_the_overlay(bad, good):
+    for result in (bad, good):
+        plain, page = result.overlay(), result.overlay(caption=True)
+        assert np.array_equal(np.asarray(page)[:512, :512], np.asarray(plain))
+        assert page.width == 512
+        assert 512 < page.height < 580
+    lower = replace(bad, pixel_threshold=float(2 * bad.map.max()))
+    assert lower.overlay(caption=True).height > bad.overlay(caption=True).height  # it says that nothing is over
+
+
+def test_the_nearest_image_is_where_the_bank_row_of_the_worst_patch_comes_from(detector, bad):
+    near = bad.nearest_image
+    number = int(bad.nearest_rows[bad.worst_patch][0])
+    image, row, column = detector.fitted.members[0].bank.origins[number].tolist()
+    assert near == (detector.fitted.images[image], row, column, None)
+
+
+def test_the_patch_of_the_nearest_image_is_the_row_itself(detector, bad, hazelnut):
+    near = bad.nearest_image
+    other = detector.predict(hazelnut / "train/good" / near.name)
+    number = int(bad.nearest_rows[bad.worst_patch][0])
+    assert other.nearest_rows[near.row, near.column, 0] == number
+    assert other.patch_scores[near.row, near.column] < 0.01 * bad.score
+
+
+def test_without_origins_there_is_no_nearest_image(detector, hazelnut):
+    fitted = detector.fitted
+    unnamed = Detector.of(replace(fitted, images=()))
+    assert unnamed.predict(hazelnut / "test/colour/00.jpg").nearest_image is None
 
 
 def test_seconds_are_counted(bad):

@@ -1,5 +1,6 @@
 // The page: images are chosen or dropped, and each gets a card with its verdict and heat map.
 
+import { defect } from './regions.mjs';
 import { load } from './score.mjs';
 
 const status = document.querySelector('#status');
@@ -49,22 +50,23 @@ async function show(file) {
   card.append(caption);
 }
 
-// The image, almost grey, under the map, in the colours and on the scale of `Result.overlay`: from 0.7 times the pixel
-// threshold to full colour at 1.6 times, with a line around what is over it.
+// The image, almost grey, under the map, in the colours and on the scale of `Result.overlay`: from the pixel threshold to
+// full colour at 1.6 times, with a line around the defect if it fails.
 const COLOURS = [[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]];
 
-async function heat(file, { map, height, width }) {
+async function heat(file, { map, height, width, decision }) {
   const canvas = Object.assign(document.createElement('canvas'), { height, width });
   const context = canvas.getContext('2d');
   context.drawImage(await createImageBitmap(file), 0, 0);
   const image = context.getImageData(0, 0, width, height);
   const threshold = model.manifest.pixel_threshold ?? Infinity;
-  const over = (x, y) => x >= 0 && y >= 0 && x < width && y < height && map[y * width + x] > threshold;
+  const region = decision === 'fail' ? defect(map, width, threshold) : new Uint8Array(map.length);
+  const over = (x, y) => x >= 0 && y >= 0 && x < width && y < height && region[y * width + x] === 1;
   const line = Math.max(1, Math.round(Math.min(width, height) / 200));
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {
       const at = 4 * (y * width + x);
-      const strength = Math.min(Math.max((map[y * width + x] / threshold - 0.7) / 0.9, 0), 1) || 0; // NaN becomes 0
+      const strength = Math.min(Math.max((map[y * width + x] / threshold - 1) / 0.6, 0), 1) || 0; // NaN becomes 0
       const stop = Math.min(Math.floor(3 * strength), 2);
       const alpha = 0.75 * Math.sqrt(strength);
       const grey = 0.25 * (image.data[at] + image.data[at + 1] + image.data[at + 2]);

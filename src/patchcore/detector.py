@@ -229,6 +229,7 @@ class Detector:
                         pixel_threshold=calibration.pixel_threshold,
                         patch_scores=scored.scores,
                         nearest_rows=scored.rows,
+                        nearest_image=fitted.origin(int(scored.rows[..., 0].flatten()[scored.scores.argmax()])),
                         frame=patches[0].frame,
                         recipe=recipe,
                         max_pixels=reading.max_pixels,

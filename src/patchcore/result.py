@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,8 +14,10 @@ from torch import Tensor
 from patchcore.data.images import read
 from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
-from patchcore.maths.resize import Frame
+from patchcore.errors import ImageError
+from patchcore.maths.resize import Frame, cell_box
 from patchcore.maths.thresholds import Decision, decide, normalise
+from patchcore.model.fitted import NearestImage
 from patchcore.pipeline.score import anomaly_map
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.recipe.fields import Recipe
@@ -38,6 +41,8 @@ class Result:
         recipe: The recipe that made the score and makes the map.
         max_pixels, colour: How the image is read again: the largest to decode, the order of an array's channels.
         seconds: Time of network, search and scores; the image's share of its batch.
+        nearest_image: Where in the training images the row nearest to the patch with the highest score comes from;
+            None where the bank does not say.
     """
 
     sample: Sample
@@ -51,6 +56,7 @@ class Result:
     max_pixels: int = MAX_PIXELS
     colour: Colour = "rgb"
     seconds: float = 0.0
+    nearest_image: NearestImage | None = None
 
     def __repr__(self) -> str:
         height, width = self.frame.source
@@ -76,6 +82,12 @@ class Result:
         """The share of the image that was looked at: less than 1 only where the recipe crops."""
         return self.frame.coverage
 
+    @property
+    def worst_patch(self) -> tuple[int, int]:
+        """Row and column, on the network's grid, of the patch with the highest score."""
+        row, column = divmod(int(self.patch_scores.argmax()), self.patch_scores.shape[1])
+        return row, column
+
     @cached_property
     def map(self) -> NDArray[np.float32]:
         """The anomaly map (H, W), float32, at the image's size; NaN outside a crop."""
@@ -85,13 +97,52 @@ class Result:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """Where the map is over the pixel threshold (H, W)."""
-        return np.asarray(self.map > self.pixel_threshold)
+        """The defect (H, W), as the overlay outlines it: empty if and only if the image does not fail.
 
-    def overlay(self) -> Image.Image:
-        """The image with its heat map, on the fixed scale of the pixel threshold.
+        What the map has over the pixel threshold, each region up to half the height of its peak; and the surroundings
+        of the worst patch, if they are not among it. What is over the threshold whatever the verdict is
+        `map > pixel_threshold`.
+        """
+        if self.decision != "fail":
+            return np.zeros(self.frame.source, dtype=bool)
+        return draw.defect(self.map, self.pixel_threshold, self._hottest())
 
-        An image that was given as a path is read again. Errors: ImageError if it has gone.
+    def _hottest(self) -> tuple[int, int]:
+        """The pixel at the centre of the worst patch; the map's highest one where that shows none of the image."""
+        (height, width), (rows, columns) = self.frame.source, self.patch_scores.shape
+        top, left, _, _ = cell_box(self.worst_patch, (rows, columns), self.frame, 0)
+        row, column = min(max(0, int(top)), height - 1), min(max(0, int(left)), width - 1)
+        if np.isnan(self.map[row, column]):
+            row, column = divmod(int(np.nanargmax(self.map)), width)
+        return row, column
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image as it is drawn (H, W, 3). One that was given as a path is read again.
+
+        Errors: ImageError if it has gone, or has been replaced by one of another size.
         """
         pixels = read(self.sample.image, self.name, self.max_pixels, self.colour)
-        return draw.overlay(draw.to_uint8(pixels, self.recipe.value_range), self.map, self.pixel_threshold)
+        if pixels.shape[:2] != self.frame.source:
+            (height, width), (rows, columns) = self.frame.source, pixels.shape[:2]
+            raise ImageError(
+                self.name, f"{columns} x {rows} pixels, but {width} x {height} when it was scored. Score it again."
+            )
+        return draw.to_uint8(pixels, self.recipe.value_range)
+
+    def overlay(self, *, caption: bool = False) -> Image.Image:
+        """The image with its heat map, on the fixed scale of the pixel threshold, and the outline of `mask`.
+
+        It has the image's own size; with `caption`, a bar below says the verdict, the score and the threshold.
+        Errors: as for `pixels`.
+        """
+        image = draw.overlay(self.pixels(), self.map, self.pixel_threshold, self.mask)
+        return draw.captioned(image, self.decision, *self._told()) if caption else image
+
+    def _told(self) -> list[str]:
+        """What a caption says beside the verdict."""
+        told = [f"score {self.score:#.4g}"]
+        if not math.isnan(self.threshold):
+            told.append(f"threshold {self.threshold:#.4g}")
+        if self.decision == "fail" and not (self.map > self.pixel_threshold).any():
+            told.append("nothing over the pixel threshold: the hottest place is outlined")
+        return told

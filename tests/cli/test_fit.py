@@ -41,6 +41,18 @@ def few(hazelnut, tmp_path) -> Path:
     return folder
 
 
+def test_a_detector_is_replaced_only_if_that_is_asked_for(few, run, tmp_path):
+    path = tmp_path / "m"
+    path.write_text("something else")
+    done = run("fit", few, "-o", path, *SMALL)
+    assert done.exit_code == 2
+    assert f"{path}: there already. Give another -o, or --force to replace it." in done.stderr
+    assert "good to train on" not in done.stderr
+    assert path.read_text() == "something else"
+    assert run("fit", few, "-o", path, *SMALL, "--force").exit_code == 0
+    assert run("info", path).exit_code == 0
+
+
 def test_fit_writes_the_detector_that_the_library_makes(run, hazelnut, detector, model_file, tmp_path):
     out = tmp_path / "nuts.patchcore"
     done = run("fit", hazelnut / "train/good", "-o", out, *SMALL, "--json")
@@ -72,14 +84,16 @@ def test_fit_in_a_process_of_its_own_prints_json_alone(run_process, few, tmp_pat
 def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL)
     assert done.exit_code == 0
-    assert done.stdout == ""
-    assert re.search(r"m: \d+ patches in the memory bank, 4 images read, in .* s, .* MB", done.stderr)
+    assert re.search(r"m: \d+ patches in the memory bank, 4 images read, in .* s, .* MB", done.stdout)
 
 
 def test_for_few_images_fit_names_the_recipe_that_is_made_for_them(run, few, tmp_path):
     assert "--recipe few_shot often finds more defects" in run("fit", few, "-o", tmp_path / "m", *SMALL).stderr
     for recipe in ("fast", "few_shot"):
-        assert "--recipe few_shot" not in run("fit", few, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
+        assert (
+            "--recipe few_shot"
+            not in run("fit", "--force", few, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
+        )
 
 
 def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
@@ -90,14 +104,14 @@ def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
         (few, "folder, 4 images taken as good"),
         (table, "CSV table, 4 good to train on"),
     ):
-        done = run("fit", data, "-o", tmp_path / "m", *SMALL, "--limit", 2)
+        done = run("fit", "--force", data, "-o", tmp_path / "m", *SMALL, "--limit", 2)
         assert done.exit_code == 0
         assert expected in done.stderr
 
 
 def test_defects_beside_good_images_are_not_learned_from(run, hazelnut, few, tmp_path):
     for words in ((hazelnut / "test",), (few, "--calibration", hazelnut / "test")):
-        done = run("fit", *words, "-o", tmp_path / "m", *SMALL)
+        done = run("fit", "--force", *words, "-o", tmp_path / "m", *SMALL)
         assert done.exit_code == 1
         assert "has a sub-folder good, and other images beside it (4 in colour, 3 in good)" in done.stderr
         assert not (tmp_path / "m").exists()
@@ -135,7 +149,7 @@ def test_fit_leaves_bad_images_out_and_lists_them_when_told_to(run, few, tmp_pat
 
 def test_fit_takes_a_limit_and_a_seed(run, hazelnut, tmp_path):
     def names(*arguments):
-        done = run("fit", hazelnut, "-o", tmp_path / "m", *SMALL, "--limit", 3, *arguments)
+        done = run("fit", "--force", hazelnut, "-o", tmp_path / "m", *SMALL, "--limit", 3, *arguments)
         assert done.exit_code == 0
         detector = Detector.load(tmp_path / "m")
         return detector.fitted.images, detector.recipe.seed
@@ -390,7 +404,7 @@ def test_tiles_are_a_field_like_any_other(run, few, hazelnut, tmp_path):
     image = hazelnut / "test/colour/00.jpg"
     (row,) = lines(run("predict", out, image, "--json").stdout)
     assert row["score"] == pytest.approx(again.predict(image).score, rel=1e-5)
-    done = run("fit", few, "-o", out, *SMALL, "--set=tile=100")
+    done = run("fit", "--force", few, "-o", out, *SMALL, "--set=tile=100")
     assert done.exit_code == 2
     assert "tile is 100; with these taps it must be a multiple of 16" in done.stderr
 
@@ -439,7 +453,7 @@ def test_recipes_that_cannot_be_joined_say_why(run, few, tmp_path):
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     one.write_text('{"seed": 1}')
     two.write_text('{"seed": 2}')
-    done = run("fit", few, "-o", tmp_path / "two.patchcore", "--recipe", one, "--recipe", two)
+    done = run("fit", "--force", few, "-o", tmp_path / "two.patchcore", "--recipe", one, "--recipe", two)
     assert done.exit_code == 2
     assert "member 2 has seed=2, and the whole 1" in done.stderr
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from cli_helpers import lines
 
 import patchcore
 
@@ -34,14 +37,98 @@ def test_every_command_explains_itself_and_its_json(command, run):
     assert "JSON keys" in done.stdout
 
 
-def test_help_does_not_load_the_engine():
-    script = (
-        "import sys; from patchcore.cli import main; main(['--help'], standalone_mode=False); print(list(sys.modules))"
-    )
+HEAVY = {"torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "PIL", "cv2", "rich", "tqdm", "safetensors"}
+
+
+def loaded(*commands):
+    """What a fresh interpreter has loaded after these commands."""
+    script = f"""
+import contextlib, io, json, sys
+from patchcore.cli import main
+for command in json.loads({json.dumps(json.dumps(commands))}):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), \\
+            contextlib.suppress(SystemExit):
+        main(command)
+print(json.dumps(sorted(sys.modules)))
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "'patchcore.cli'" in done.stdout
-    for heavy in ("torch", "timm", "numpy", "PIL", "pydantic"):
-        assert f"'{heavy}'" not in done.stdout
+    names = set(json.loads(done.stdout))
+    assert "patchcore.cli" in names
+    return names
+
+
+def test_help_of_every_command_loads_nothing_heavy():
+    from patchcore.cli import _COMMANDS
+
+    names = loaded(["--help"], ["-h"], ["fits"], *([name, "--help"] for name in _COMMANDS))
+    assert not names & {*HEAVY, "pydantic"}
+
+
+def test_what_is_wrong_with_arguments_is_said_before_the_engine_is_loaded(model_file, hazelnut, tmp_path):
+    there = tmp_path / "there"
+    there.write_text("mine")
+    model, data, nowhere = str(model_file), str(hazelnut), str(tmp_path / "nowhere")
+    names = loaded(
+        *([name] for name in ("fit", "predict", "evaluate", "report", "benchmark", "tune", "export", "verify", "sign")),
+        ["fit", nowhere, "-o", "m"],
+        ["fit", data, "-o", str(there)],
+        ["fit", data, "-o", f"{nowhere}/m"],
+        ["fit", data, "-o", "m", "--set", "sise=3"],
+        ["fit", data, "-o", "m", "--recipe", "defualt"],
+        ["fit", data, "-o", "m", "--memory", "lots"],
+        ["fit", data, "-o", "m", "--device", "gpu"],
+        ["sign", model, "--key", nowhere],
+        ["predict", nowhere, data],
+        ["predict", model, nowhere],
+        ["evaluate", model, nowhere],
+        ["report", model, data, "-o", f"{nowhere}/r.html"],
+        ["benchmark", "--data", nowhere],
+        ["benchmark", "--data", data, "--shots", "few"],
+        ["benchmark", "--data", data, "--recipes", "defualt"],
+        ["tune", nowhere],
+        ["tune", data, "-o", str(there)],
+        ["tune", data, "-o", f"{nowhere}/r.json"],
+        ["tune", data, "--recipes", "defualt"],
+        ["export", model, "-o", "m", "--precision", "fp17"],
+        ["verify", data],
+        ["sign", model],
+        ["demo", "--recipe", "defualt"],
+        ["import-inspection", nowhere],
+        ["datasets"],
+        ["recipes"],
+    )
+    assert not names & HEAVY
+
+
+@pytest.fixture
+def beside_a_clone(tmp_path):
+    """A working folder that holds the repository under its own name, as after `git clone`."""
+    (tmp_path / "patchcore").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "__main__.py", tmp_path / "patchcore")
+    return tmp_path
+
+
+def test_beside_a_clone_the_installed_package_runs(run_process, beside_a_clone):
+    done = run_process("--version", cwd=beside_a_clone)
+    assert done.returncode == 0
+    assert patchcore.__version__ in done.stdout
+
+
+def test_beside_a_clone_it_is_said_that_nothing_is_installed(beside_a_clone):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-S", "-m", "patchcore", "--version"]  # -S: without what is installed
+    done = subprocess.run(command, cwd=beside_a_clone, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "patchcore is not installed in" in done.stderr
+    assert f"the folder {beside_a_clone / 'patchcore'} is only its repository" in done.stderr
+
+
+def test_off_a_terminal_no_table_is_cut(run_process, model_file, hazelnut, tmp_path):
+    done = run_process("info", model_file)
+    assert lines(run_process("info", model_file, "--json").stdout)[0]["sha256"] in done.stdout
+    folder = tmp_path / "a folder with a name that is so long that it would not fit into any eighty columns at all"
+    shutil.copytree(hazelnut / "test/good", folder)
+    assert str(folder / "04.jpg") in run_process("predict", model_file, folder).stdout
 
 
 @pytest.mark.parametrize(
@@ -118,6 +205,14 @@ def test_a_folder_in_place_of_a_model_is_refused(run, tmp_path):
     done = run("info", tmp_path)
     assert done.exit_code == 1
     assert f"Error: {tmp_path}: a folder; expected the file of a detector" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("evaluate", "{m}", "data"), ("info", "{m}"), ("predict", "{m}", "data")])
+def test_an_exported_folder_in_place_of_a_model_is_said_to_be_one(command, run, tmp_path, hazelnut):
+    (tmp_path / "manifest.json").write_text("{}")
+    done = run(*(hazelnut if a == "data" else a.format(m=tmp_path) for a in command))
+    assert done.exit_code == 1
+    assert f"{tmp_path}: an exported folder; expected the file of a detector. Give the one it was" in done.stderr
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from patchcore.backbones import build, engines
 
-ROW = {"path", "score", "normalised", "threshold", "decision", "seconds"}
+ROW = {"path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model"}
 READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
 BAD = ["bad_cut.jpg", "bad_empty.png", "bad_text.png"]
 
@@ -37,6 +38,9 @@ def test_every_image_gets_a_line_of_json(run, model_file, detector, hazelnut):
         assert row["threshold"] == result.threshold
         assert row["decision"] == result.decision
         assert 0 < row["seconds"] < 60
+        assert row["nearest_image"] == result.nearest_image.name
+        assert row["model"] == str(model_file)
+        assert datetime.fromisoformat(row["time"]).tzinfo is not None
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: patchcore[openvino]")
@@ -78,12 +82,11 @@ def test_predict_in_a_process_of_its_own_reports_bad_images_and_goes_on(run_proc
     assert "Traceback" not in done.stderr
 
 
-def test_without_json_there_is_a_table_on_standard_error_alone(run, model_file, parts):
+def test_without_json_there_is_a_table_on_standard_output(run, model_file, parts):
     done = run("predict", model_file, parts / "good00.jpg", parts / "scratched.jpg")
     assert done.exit_code == 0
-    assert done.stdout == ""
-    (good,) = (line for line in done.stderr.splitlines() if "good00.jpg" in line)
-    (bad,) = (line for line in done.stderr.splitlines() if "scratched.jpg" in line)
+    (good,) = (line for line in done.stdout.splitlines() if "good00.jpg" in line)
+    (bad,) = (line for line in done.stdout.splitlines() if "scratched.jpg" in line)
     assert "pass" in good
     assert "fail" in bad
 
@@ -115,7 +118,7 @@ def test_no_table_is_shown_where_no_image_could_be_read(run, model_file, parts):
     done = run("predict", model_file, parts / "bad_text.png")
     assert done.exit_code == 1
     assert "Skipped 1 image that could not be read:" in done.stderr
-    assert "verdict" not in done.stderr
+    assert "verdict" not in done.stderr + done.stdout
 
 
 def test_an_image_whose_values_do_not_fit_is_reported_like_the_others(run, model_file, parts):
@@ -175,8 +178,9 @@ def test_the_output_folder_gets_overlays_maps_and_a_table(run, model_file, detec
 
     result = detector.predict(parts / "scratched.jpg")
     with Image.open(out / "scratched_overlay.png") as image:
-        assert image.size == (512, 512)
-        change = np.abs(np.asarray(image).astype(int) - np.asarray(result.overlay()))
+        expected = np.asarray(result.overlay(caption=True)).astype(int)
+        assert image.size[0] == 512 < image.size[1]
+        change = np.abs(np.asarray(image) - expected)
     assert (change > 2).mean() < 0.01
 
     with (out / "results.csv").open(encoding="utf-8", newline="") as file:
@@ -186,6 +190,12 @@ def test_the_output_folder_gets_overlays_maps_and_a_table(run, model_file, detec
     assert float(rows["scratched.jpg"]["score"]) == pytest.approx(result.score, rel=1e-5)
     assert rows["bad_empty.png"]["error"].startswith("an empty file")
     assert rows["bad_empty.png"]["score"] == ""
+
+
+def test_results_of_an_earlier_run_are_said_to_be_replaced(run, model_file, parts, tmp_path):
+    out, words = tmp_path / "out", f"Overlays, maps and results.csv are in {tmp_path / 'out'}"
+    assert f"{words}\n" in run("predict", model_file, parts / "good00.jpg", "-o", out).stdout
+    assert f"{words}, replacing" in run("predict", model_file, parts / "scratched.jpg", "-o", out).stdout
 
 
 def test_a_tiff_map_is_in_units_of_a_quarter_of_65535_per_pixel_threshold(run, model_file, detector, parts, tmp_path):
@@ -280,7 +290,7 @@ def test_a_file_name_that_is_no_unicode_does_not_stop_the_run(run, model_file, h
     done = run("predict", model_file, folder, "-o", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*_map.tiff"))) == 2
-    assert "[red].jpg" in done.stderr
+    assert "[red].jpg" in done.stdout
 
 
 def test_the_table_of_results_says_which_files_belong_to_which_image(run, model_file, hazelnut, tmp_path):

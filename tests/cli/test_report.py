@@ -16,7 +16,6 @@ def data(hazelnut, tmp_path):
 def test_a_report_is_one_file(run, model_file, hazelnut, tmp_path):
     done = run("report", model_file, hazelnut, "-o", tmp_path / "report.html")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     html = (tmp_path / "report.html").read_text("utf-8")
     assert html.startswith("<!DOCTYPE html>")
@@ -24,7 +23,7 @@ def test_a_report_is_one_file(run, model_file, hazelnut, tmp_path):
     assert "<h1>nuts.patchcore on hazelnut</h1>" in html
     assert "Nearest good patch, in " in html
     assert "was not found" not in html
-    assert f"Open {tmp_path / 'report.html'} in a browser" in done.stderr
+    assert f"Open {tmp_path / 'report.html'} in a browser" in done.stdout
 
 
 def test_the_file_s_own_hash_is_on_the_page(run, model_file, hazelnut, tmp_path):
@@ -65,10 +64,17 @@ def test_a_folder_that_is_not_there_is_said_before_the_work(run, model_file, haz
     assert "MVTec AD layout" not in done.stderr
 
 
+def test_a_page_is_said_to_be_replaced(run, model_file, hazelnut, tmp_path):
+    (tmp_path / "report.html").write_text("older")
+    done = run("report", model_file, hazelnut, "-o", tmp_path / "report.html", "--limit", 0)
+    assert "MB, replacing what was there)" in done.stdout
+
+
 def test_good_images_without_labels_cannot_be_reported_on(run, model_file, hazelnut, tmp_path):
     done = run("report", model_file, hazelnut / "test/good", "-o", tmp_path / "report.html")
     assert done.exit_code == 1
     assert "no labelled images to evaluate on" in done.stderr
+    assert "Images without labels are for `patchcore predict`." in done.stderr
     assert not list(tmp_path.iterdir())
 
 

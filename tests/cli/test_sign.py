@@ -42,7 +42,7 @@ def test_a_model_is_signed_when_it_is_fitted(run, hazelnut, pair, tmp_path):
     assert run("fit", hazelnut, "-o", plain, *SMALL).exit_code == 0
     done = run("fit", hazelnut, "-o", path, *SMALL, "--sign", private)
     assert done.exit_code == 0
-    assert f"Signature: {path}.sig" in done.stderr
+    assert f"Signature: {path}.sig" in done.stdout
     assert path.read_bytes() == plain.read_bytes()  # a signed file is the same file
     assert run("info", path, "--require-signature", public).exit_code == 0
 
@@ -59,7 +59,7 @@ def test_every_command_that_reads_a_model_takes_a_signed_one(run, model, hazelnu
     private, public = pair
     done = run("sign", model, "--key", private)
     assert done.exit_code == 0
-    assert done.stderr == f"Signature: {model}.sig\n"
+    assert done.stdout == f"Signature: {model}.sig\n"
     for command in commands(model, hazelnut, tmp_path):
         assert run(*command, "--require-signature", public).exit_code == 0, command
 

@@ -51,8 +51,17 @@ def test_a_recipe_is_chosen_and_fit_takes_its_file(parts, run, tmp_path):
     assert fitted.exit_code == 0, fitted.stderr
 
 
+def test_a_recipe_is_replaced_only_if_that_is_asked_for(parts, run, tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text("mine")
+    done = run("tune", parts / "nuts", "-o", path)
+    assert done.exit_code == 2
+    assert f"{path}: there already. Give another -o, or --force to replace it." in done.stderr
+    assert path.read_text() == "mine"
+
+
 def test_the_test_split_is_used_only_where_it_is_asked_for(parts, run, tmp_path):
-    command = ["tune", parts / "nuts", "--recipes=default", *FEW, "-o", tmp_path / "r.json", "--json"]
+    command = ["tune", "--force", parts / "nuts", "--recipes=default", *FEW, "-o", tmp_path / "r.json", "--json"]
     done = run(*command)
     assert done.exit_code == 0, done.stderr
     one, choice = lines(done.stdout)

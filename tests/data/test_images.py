@@ -15,9 +15,9 @@ from patchcore_runtime import images as runtime
 from PIL import Image, ImageFile
 
 from patchcore.data import images
-from patchcore.data.images import EXTENSIONS, to_tensor
+from patchcore.data.images import to_tensor
 from patchcore.data.masks import read_mask
-from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.reading import EXTENSIONS, MAX_PIXELS
 from patchcore.errors import DataError, ImageError
 
 HEIGHT, WIDTH = 6, 9

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore.maths.maps import anomaly_map
-from patchcore.maths.places import cell_box
-from patchcore.maths.resize import Frame, area_frame, letterbox_frame, short_side_frame
+from patchcore.maths.resize import Frame, area_frame, cell_box, letterbox_frame, short_side_frame
 
 sides = st.integers(40, 300)
 

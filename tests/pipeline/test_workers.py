@@ -1,4 +1,5 @@
 import hashlib
+import re
 import time
 from itertools import count, islice
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
-from patchcore.pipeline.workers import in_order, load
+from patchcore.pipeline.workers import in_order, load, progress_bar
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2, 7])
@@ -114,3 +115,40 @@ def test_the_digest_does_not_depend_on_the_layout_in_memory():
     array = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
     one, two = digests(array, np.asfortranarray(array))
     assert one == two
+
+
+def bars(text):
+    """Each state that a bar was drawn in: how far it was, and whether it said how much time is left."""
+    found = re.findall(r"(\d+)/\d+ \[\d\d:\d\d(<?)", text)
+    return {int(number): bool(left) for number, left in found}
+
+
+@pytest.mark.parametrize(("total", "first"), [(1000, 50), (100, 10), (28, 10), (6, 3), (1, 1)])
+def test_the_time_left_is_told_only_once_some_of_the_work_is_done(total, first, capsys):
+    with progress_bar("Looking at images", "image", total) as advance:
+        for _ in range(total):
+            time.sleep(0.3 / total)
+            advance(1)
+    states = bars(capsys.readouterr().err)
+    assert states[0] is False
+    assert states[total] is True
+    assert all(told == (done >= first) for done, told in states.items())
+
+
+def test_a_bar_notes_what_is_done_now(capsys):
+    with progress_bar("Cross-validating", "fit", 2) as advance:
+        advance(0, "fast")
+        advance(1)
+    assert "fast" in capsys.readouterr().err
+
+
+def test_what_has_no_end_in_sight_has_a_bar_too(capsys):
+    with progress_bar("Looking at images", "image", None) as advance:
+        advance(3)
+    assert "3image" in capsys.readouterr().err
+
+
+def test_without_standard_error_there_is_no_bar(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    with progress_bar("Looking at images", "image", 3) as advance:
+        advance(1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from patchcore.cli import sheet
 from patchcore.verdict import draw
@@ -32,7 +33,7 @@ def test_a_calm_map_leaves_a_grey_image_as_it_is():
 
 def test_heat_grows_with_the_map_and_ends_in_full_colour():
     changes = [
-        np.abs(np.asarray(draw.overlay(GREY, flat_map(v), 1.0)).astype(int) - GREY).mean() for v in (0.3, 0.8, 0.95)
+        np.abs(np.asarray(draw.overlay(GREY, flat_map(v), 1.0)).astype(int) - GREY).mean() for v in (0.99, 1.05, 1.3)
     ]
     assert changes[0] == 0
     assert changes[0] < changes[1] < changes[2]
@@ -44,7 +45,7 @@ def test_heat_grows_with_the_map_and_ends_in_full_colour():
 def test_the_same_map_value_has_the_same_colour_in_every_image():
     # Stretched to each image's own range, the first would glow as the second does.
     calm, wild = flat_map(0.2), flat_map(0.2)
-    calm[20:30, 20:30] = wild[20:30, 20:30] = 0.95
+    calm[20:30, 20:30] = wild[20:30, 20:30] = 1.1
     wild[40:55, 50:70] = 8.0
     first, second = (np.asarray(draw.overlay(GREY, values, 1.0)) for values in (calm, wild))
     assert np.array_equal(first[20:30, 20:30], second[20:30, 20:30])
@@ -53,8 +54,8 @@ def test_the_same_map_value_has_the_same_colour_in_every_image():
 
 
 def test_the_scale_is_the_threshold():
-    first = draw.overlay(GREY, flat_map(0.9), 1.0)
-    second = draw.overlay(GREY, flat_map(36.0), 40.0)
+    first = draw.overlay(GREY, flat_map(1.2), 1.0)
+    second = draw.overlay(GREY, flat_map(48.0), 40.0)
     assert np.array_equal(np.asarray(first), np.asarray(second))
 
 
@@ -71,6 +72,103 @@ def test_what_is_over_the_threshold_is_outlined_and_nothing_else():
     rows, columns = np.nonzero(white)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (19, 40, 29, 60)
     assert not white[20:40, 30:60].any()
+
+
+def test_a_region_that_is_given_is_outlined_in_place_of_the_threshold_s():
+    values, region = flat_map(0.1), np.zeros((60, 80), bool)
+    values[20:40, 30:60] = 1.2
+    none = np.asarray(draw.overlay(GREY, values, 1.0, region))
+    assert not (none == 0).all(-1).any()
+    region[5:15, 5:15] = True
+    black = (np.asarray(draw.overlay(GREY, values, 1.0, region)) == 0).all(-1)
+    assert black[5, 5:15].all()
+    assert not black[20:40, 30:60].any()
+
+
+def hill(height: float, centre: tuple[int, int], width: float = 8.0) -> np.ndarray:
+    rows, columns = np.mgrid[:60, :80]
+    return height * np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / (2 * width**2))
+
+
+def test_a_defect_reaches_to_half_the_height_of_its_peak():
+    # A stripe 20 wide, smoothed: where the map is half as high as in its middle is the stripe's own edge.
+    stripe = np.zeros((60, 80), np.float32)
+    stripe[:, 30:50] = 4.0
+    values = 0.5 + ndimage.gaussian_filter1d(stripe, 4.0, axis=1)
+    region = draw.defect(values, 1.0, (30, 40))
+    assert (values > 1.0).sum() > 1.4 * stripe.astype(bool).sum()
+    assert np.array_equal(region, stripe > 0)
+
+
+def test_each_defect_has_its_own_height():
+    values = (0.5 + hill(9, (30, 20)) + hill(1.5, (30, 65), 5)).astype(np.float32)
+    region = draw.defect(values, 1.0, (30, 20))
+    assert region[30, 20]
+    assert region[30, 65]
+    assert not region[30, 45]
+    assert not region[values <= 1.0].any()
+
+
+def test_the_hottest_place_is_a_defect_though_nothing_is_over_the_threshold():
+    values = (0.5 + hill(0.4, (20, 30), 4)).astype(np.float32)
+    region = draw.defect(values, 1.0, (20, 30))
+    assert region[20, 30]
+    assert 0 < region.mean() < 0.05
+    assert np.array_equal(region, values >= 0.75 * values[20, 30] + 0.25 * np.median(values))
+
+
+def test_a_hottest_place_beside_a_region_over_the_threshold_is_there_too():
+    values = (0.5 + hill(2, (20, 20), 4) + hill(0.4, (40, 65), 4)).astype(np.float32)
+    region = draw.defect(values, 1.0, (40, 65))
+    assert region[20, 20]
+    assert region[40, 65]
+    assert not region[30, 45]
+
+
+def test_a_defect_is_never_outside_a_crop_and_never_empty():
+    values = flat_map(2.0)
+    values[:, :40] = np.nan
+    for threshold in (1.0, 3.0, float("nan")):
+        region = draw.defect(values, threshold, (30, 60))
+        assert region[:, 40:].all()
+        assert not region[:, :40].any()
+
+
+@pytest.mark.parametrize("size", [(100, 100), (30, 200), (512, 512), (6000, 4000)])
+@pytest.mark.parametrize("verdict", ["pass", "fail", "unsure"])
+def test_a_caption_stands_below_the_image_in_letters_that_can_be_read(size, verdict):
+    image = Image.new("RGB", size, (0, 0, 255))
+    page = draw.captioned(image, verdict, "score 31.234", "threshold 13.525")
+    pixels = np.asarray(page)
+    assert np.array_equal(pixels[: size[1], : size[0]], np.asarray(image))
+    bar = pixels[size[1] :]
+    ground = bar[0, 0]
+    letters = (bar.astype(int).sum(-1) > 600).any(1)
+    assert not letters[0]
+    assert not letters[-1]
+    first = np.flatnonzero(letters)[0]
+    capitals = np.flatnonzero(~letters[first:])[0]  # the height of the first line, with what reaches below it
+    assert capitals >= max(7, max(size) / 50)
+    assert len(bar) < 0.1 * size[1] or max(size) < 300
+    contrast = (255 - ground.astype(int)).mean()
+    assert contrast > 120
+
+
+def test_a_long_caption_does_not_widen_a_narrow_image():
+    image = Image.new("RGB", (200, 500), (0, 0, 255))
+    short = draw.captioned(image, "fail", "score 22.15", "threshold 21.38")
+    long = draw.captioned(image, "fail", "score 22.15", "threshold 21.38", "a remark that goes on for " + "long " * 20)
+    assert short.width == long.width == 200
+    assert long.height > short.height
+
+
+def test_a_caption_says_verdict_score_and_threshold():
+    image = Image.new("RGB", (400, 300))
+    same = [np.asarray(draw.captioned(image, *said)) for said in (("pass", "score 1"), ("pass", "score 2"))]
+    assert same[0].shape == same[1].shape
+    assert not np.array_equal(*same)
+    fail = np.asarray(draw.captioned(image, "fail", "score 1"))
+    assert not np.array_equal(fail[-1, -1], same[0][-1, -1])
 
 
 def test_outlines_are_wider_on_larger_images():
@@ -136,7 +234,7 @@ def test_the_legend_has_the_overlay_s_colours_and_marks_the_threshold():
     shown = np.asarray(sheet._legend())
     width = shown.shape[1]
     grey = np.full((shown.shape[0], width, 3), 150, np.uint8)
-    for share in (0.5, 0.9, 1.5, 1.9):
+    for share in (0.5, 0.99, 1.5, 1.9):
         column = round(share / 2 * (width - 1))
         expected = np.asarray(draw.overlay(grey, flat_map(share, grey.shape[:2]), 1.0))[5, 5]
         if share < 1:  # above it an outline surrounds the whole

@@ -58,7 +58,7 @@ class Stored:
             values = file.read(math.prod(self.shape) * self.dtype.itemsize)
         if len(values) < math.prod(self.shape) * self.dtype.itemsize:
             raise ExportError(f"{self.path}: it has become shorter. {AGAIN}")
-        return np.frombuffer(values, self.dtype).reshape(self.shape)
+        return np.frombuffer(bytearray(values), self.dtype).reshape(self.shape)  # torch takes only what it could write
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_runtime import folder as folders
-from patchcore_runtime import images, signing
+from patchcore_runtime import images, regions, signing
 from patchcore_runtime.engines import Arrays, engine
 from patchcore_runtime.errors import ExportError, ImageError
 
@@ -43,8 +43,13 @@ class Result:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """Where the map is over the pixel threshold (H, W)."""
-        return np.asarray(self.map > self.pixel_threshold)
+        """The defect (H, W): empty if and only if the image does not fail. See `regions.defect`.
+
+        What is over the pixel threshold whatever the verdict is `map > pixel_threshold`.
+        """
+        if self.decision != "fail":
+            return np.zeros(self.map.shape, dtype=bool)
+        return regions.defect(self.map, self.pixel_threshold)
 
 
 class Model:

@@ -66,6 +66,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         "skipped": skipped,
         "train_images": len(fitted.images),
         "calibration_images": len(fitted.calibration.scores),
+        "backbone": fitted.recipe.networks,
         "bank_rows": fitted.rows,
         "fit_seconds": round(fit_seconds, 3),
         "milliseconds": round(1000 * latency(detector, seen, reading), 3),

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COSTS = ("fit_seconds", "milliseconds", "peak_memory_mb", "model_mb")
+_CONDITIONS = (  # what an average says too, where its cells agree
+    "backbone", "device", "engine", "precision", "processor", "cores", "threads", "python", "patchcore", "torch", 
+    "timm", "numpy", "date", "set", "jobs",
+)  # fmt: skip
 _NAMES = ("dataset", "category", "recipe", "shots", "seed")
 VERDICTS = ("false_reject_rate", "miss_rate")
 _RATES = ("coverage", *VERDICTS)
@@ -64,7 +68,8 @@ def averages(outcome: Outcome) -> list[Row]:
                     continue
                 figures = {column: _mean(same, column) for column in (*METRICS, *_RATES, *COSTS)}
                 row = {"dataset": dataset, "category": AVERAGE, "recipe": recipe, "shots": shots, "seed": seed}
-                means.append({**row, **figures, "categories": len(names)})
+                alike = {k: v for k, v in same[0].items() if k in _CONDITIONS and all(r.get(k) == v for r in same)}
+                means.append({**row, **figures, "categories": len(names), **alike})
     return means
 
 

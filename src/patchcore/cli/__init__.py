@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from typing import Any
 
 import click
+
+from patchcore.cli import streams
 
 _COMMANDS = {  # name: (module, one line of help)
     "fit": ("fit", "Learn from good images and write a detector."),
@@ -28,6 +31,10 @@ _COMMANDS = {  # name: (module, one line of help)
 
 class _Lazy(click.Group):
     """A group that imports a command's module only when the command is used, so that --help is quick."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        streams.complete()
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

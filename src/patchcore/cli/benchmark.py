@@ -9,6 +9,7 @@ import click
 
 from patchcore.cli.common import (
     command,
+    console,
     data_path,
     device_option,
     engine_option,
@@ -18,6 +19,7 @@ from patchcore.cli.common import (
     precision_option,
     print_json,
     say,
+    tell,
     threads_option,
 )
 from patchcore.errors import MissingExtraError, UsageError, counted
@@ -110,14 +112,19 @@ def benchmark(
     precision, processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; for a failed
     cell, the first five and error.
     """
-    from patchcore.backbones import engines
-    from patchcore.backbones.engines import choose_device
-    from patchcore.benchmark import cells, plots, runner, tables
-    from patchcore.benchmark import config as files
     from patchcore.cli.fit import COMPARED, read_recipes
 
     if (config is None) == (not roots):
         raise UsageError("Give either CONFIG, a JSON file, or --data.")
+    numbers, drawn = _numbers(shots, "--shots", "1,2,4", 1), _numbers(seeds, "--seeds", "0,1,2")
+    if recipes is not None or not config:  # what is wrong with them is said before the rest is loaded
+        read_recipes(listed(recipes, "--recipes") if recipes is not None else COMPARED, assignments)
+
+    from patchcore.backbones import engines
+    from patchcore.backbones.engines import choose_device
+    from patchcore.benchmark import cells, plots, runner, tables
+    from patchcore.benchmark import config as files
+
     asked = files.read(config) if config else files.Config(tuple(s for root in roots for s in cells.sources(root)))
     names = listed(recipes, "--recipes") if recipes is not None else asked.recipes or COMPARED
     assignments = assignments or asked.assignments
@@ -131,10 +138,8 @@ def benchmark(
             "another output folder."
         )
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
-    limits = _numbers(shots, "--shots", "1,2,4", 1) or asked.shots or (None,)
-    planned = cells.plan(
-        asked.sources, chosen, _numbers(seeds, "--seeds", "0,1,2") or asked.seeds or (0,), assignments, options, limits
-    )
+    limits = numbers or asked.shots or (None,)
+    planned = cells.plan(asked.sources, chosen, drawn or asked.seeds or (0,), assignments, options, limits)
     for (source, asked_for), had in cells.short(asked.sources, limits).items():
         say(f"Not run on {asked_for} good images: {source.dataset} {source.category} has only {had}.")
     can_plot = True
@@ -145,7 +150,7 @@ def benchmark(
         say(f"No plots. {error}")
     done = 0
 
-    def tell(cell: cells.Cell, row: dict[str, Any]) -> None:
+    def progress(cell: cells.Cell, row: dict[str, Any]) -> None:
         nonlocal done
         done += 1
         say(f"[{done}/{left}] {cell}: {row['error'] if 'error' in row else _short(row)}")
@@ -158,12 +163,12 @@ def benchmark(
             f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
             f"recipes {', '.join(chosen)}{known}"
         )
-        outcome = runner.run(planned, output, jobs, tell)
+        outcome = runner.run(planned, output, jobs, progress)
         outcome.published = asked.published
         tables.write_csv(outcome, output / "results.csv")
         tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
-    _show(outcome)
-    say(f"See {output / 'results.md'}; beside it: results.csv, results.jsonl{', plots' if can_plot else ''}.")
+    _show(outcome, as_json)
+    tell(f"See {output / 'results.md'}; beside it: results.csv, results.jsonl{', plots' if can_plot else ''}.", as_json)
     if as_json:
         for row in outcome.rows:
             print_json(row)
@@ -194,19 +199,17 @@ def _short(row: dict[str, Any]) -> str:
     return ", ".join(part for part in (measured, costs) if part)
 
 
-def _show(outcome: Any) -> None:
-    """Print tables for people on standard error."""
-    from rich.console import Console
-
+def _show(outcome: Any, as_json: bool) -> None:
+    """Print tables for people."""
     from patchcore.benchmark import tables
 
-    console = Console(stderr=True, emoji=False)
+    page = console(as_json)
     for dataset in tables.values_of(outcome.rows, "dataset"):
-        console.print(*tables.terminal(outcome, dataset, console.width))
+        page.print(*tables.terminal(outcome, dataset, page.width))
         for line in [*tables.sources_of(outcome, dataset), *tables.given(outcome, dataset)]:
-            say(line)
+            tell(line, as_json)
     for line in tables.measured_with(outcome.rows):
-        say(line)
+        tell(line, as_json)
     if outcome.errors:
         say(f"{counted(len(outcome.errors), 'cell')} did not finish; run the same command to try again:")
         for cell, error in outcome.errors:

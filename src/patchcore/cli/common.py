@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import signal
 import sys
@@ -19,6 +20,7 @@ from patchcore.files import targets
 from patchcore.files.text import json_line, shown
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
     from patchcore.data.sample import Dataset
@@ -26,7 +28,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+# The kinds of device of torch, so that a slip is said before torch is loaded; whether this machine has one, torch says.
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hip", "hpu", "npu", "xla", "mtia", "meta", "vulkan", "privateuseone")
+
+
+def _device(_: click.Context, __: click.Parameter, name: str) -> str:
+    if name.partition(":")[0] not in _DEVICES:
+        raise click.UsageError(f"device is {name!r}; expected auto, cpu, cuda, cuda:0 or mps.")
+    return name
+
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda or mps."
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Number of threads; by default as many as the machine has cores."
 )
@@ -54,6 +68,7 @@ signature_option = click.option(
     metavar="PUBLIC_KEY",
     help="Refuse the model unless it is signed with the private key of this Ed25519 key; needs patchcore[sign].",
 )
+force_option = click.option("--force", is_flag=True, help="Replace the file that is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
     "--max-pixels",
@@ -117,6 +132,9 @@ def command(function: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _stop)  # the default leaves half-written files
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are no text
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_Shown("%(message)s"))
@@ -154,7 +172,7 @@ def _stop(*_: Any) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """Print a line for people on standard error."""
+    """Print a remark for people, on standard error."""
     click.echo(shown(text, lines=True), err=True)
 
 
@@ -163,6 +181,23 @@ def cells(*values: object) -> list[Text]:
     from rich.text import Text
 
     return [Text(shown(value)) for value in values]
+
+
+def tell(text: str, as_json: bool = False) -> None:
+    """Print a result for people: on standard output, or on standard error where JSON has that."""
+    click.echo(shown(text, lines=True), err=as_json)
+
+
+def console(as_json: bool = False) -> Console:
+    """What prints tables: where `tell` does. Off a terminal it is as wide as they are, so nothing is cut."""
+    from rich.console import Console
+
+    stream = sys.stderr if as_json else sys.stdout
+    return (
+        Console(file=stream, emoji=False)
+        if stream.isatty()
+        else Console(file=stream, emoji=False, width=100_000, height=100)
+    )
 
 
 def listed(text: str, option: str) -> tuple[str, ...]:
@@ -190,6 +225,13 @@ def check_images(output: Path, *given: Dataset | Path | None) -> None:
     if output.exists():
         found = [detect(one) if isinstance(one, Path) else one for one in given if one]
         targets.no_input([output], (file for own in found for one in own.every for file in (one.image, one.mask)))
+
+
+def check_new(output: Path, force: bool, inputs: Iterable[object] = ()) -> None:
+    """As `check_output`, and that what took long to make is not replaced unasked. Errors: UsageError, StoreError."""
+    check_output(output, inputs)
+    if output.exists() and not force:
+        raise UsageError(f"{output}: there already. Give another -o, or --force to replace it.")
 
 
 class BadImages:

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import command, device_option, json_option, print_json, say, threads_option
+from patchcore.cli.common import (
+    command,
+    device_option,
+    json_option,
+    print_json,
+    say,
+    tell,
+    threads_option,
+)
 from patchcore.files import appearing, targets
 from patchcore.files.text import write_csv
 
@@ -29,7 +37,13 @@ _LICENCE = (
 @json_option
 @command
 def demo(
-    output: Path, recipe_name: str, seed: int, limit: int | None, device: str, threads: int | None, as_json: bool
+    output: Path,
+    recipe_name: str,
+    seed: int,
+    limit: int | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Fit and evaluate on real solar-cell images, and draw the results.
 
@@ -40,6 +54,9 @@ def demo(
     """
     from patchcore.cli.evaluate import show
     from patchcore.cli.fit import read_recipe
+
+    recipe = read_recipe([recipe_name], (), seed)
+
     from patchcore.data.resolve import detect
     from patchcore.detector import Detector
     from patchcore.measure.evaluation import evaluate
@@ -51,15 +68,16 @@ def demo(
     _write_table(table, images, seed)
     found = detect(table)
     say(f"Solar cells: {found.description}")
-    detector = Detector(read_recipe([recipe_name], (), seed), device=device, threads=threads).fit(
-        found, limit=limit, progress=True
-    )
+    detector = Detector(recipe, device=device, threads=threads).fit(found, limit=limit, progress=True)
     detector.save(output / "cells.patchcore")
     evaluation = evaluate(detector, found.test, progress=True)
     _draw_sheet(evaluation.results, output / "sheet.png")
     _draw_scores(evaluation.results, output / "scores.png")
-    show(evaluation)
-    say(f"See {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).")
+    show(evaluation, as_json)
+    tell(
+        f"See {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).",
+        as_json,
+    )
     say(_LICENCE)
     if as_json:
         print_json({**evaluation.figures(), "output": str(output)})

@@ -12,6 +12,7 @@ from patchcore.cli.common import (
     BadImages,
     cells,
     command,
+    console,
     data_path,
     detector_options,
     existing_path,
@@ -54,26 +55,25 @@ def evaluate(
     bad = BadImages()
     evaluation = run(detector, found.test, reading=Reading(max_pixels, bad if skip_bad else None), progress=True)
     bad.report("Left out")
-    show(evaluation)
+    show(evaluation, as_json)
     if as_json:
         print_json({**evaluation.figures(), "skipped": [error.name for error in bad.errors]})
 
 
-def show(evaluation: Any) -> None:
-    """Print tables for people on standard error."""
-    from rich.console import Console
+def show(evaluation: Any, as_json: bool) -> None:
+    """Print tables for people."""
     from rich.table import Table
 
-    console = Console(stderr=True)
+    page = console(as_json)
     table = Table("metric", "value")
     for name, value in evaluation.metrics.items():
         table.add_row(name, "-" if value is None else f"{value:.4f}")
-    console.print(table)
+    page.print(table)
     for why in evaluation.missing():
         say(why)
     table = Table("kind", "pass", "unsure", "fail")
     for kind, row in evaluation.confusion().items():
         table.add_row(*cells(kind, *(row[verdict] for verdict in ("pass", "unsure", "fail"))))
-    console.print(table)
+    page.print(table)
     if evaluation.coverage < 1:
         say(f"The recipe crops images: as little as {evaluation.coverage:.1%} of an image was inspected.")

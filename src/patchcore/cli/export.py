@@ -14,6 +14,7 @@ from patchcore.cli.common import (
     print_json,
     say,
     signature_option,
+    tell,
     threads_option,
     weights_option,
 )
@@ -34,6 +35,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 )
 @click.option(
     "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
     help="fp32; fp16: weights and memory bank stored in half precision, computed in fp32; int8: backbone computed in 8 "
@@ -101,13 +103,17 @@ def export(
     good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing, largest. Pairs
     are before and after. skipped: images left out.
     """
-    from patchcore.detector import Detector
-    from patchcore.export import folder, save
-    from patchcore.model import signature, signing
+    from patchcore.export import folder
+    from patchcore.model import signing
 
     folder.check(output, alone=True)
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
+
+    from patchcore.detector import Detector
+    from patchcore.export import save
+    from patchcore.model import signature
+
     instead = ", replacing the previous export" if (output / "manifest.json").is_file() else ""
     was_signed = (output / signature.IN_FOLDER).is_file()
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
@@ -128,7 +134,7 @@ def export(
     )
     bad.report("Left out")
     if key:
-        say(f"Signature: {output / signature.IN_FOLDER}")
+        tell(f"Signature: {output / signature.IN_FOLDER}", as_json)
     elif was_signed:
         say(f"The previous export was signed, but this one is not. Sign it: patchcore sign {output} --key KEY")
     if as_json:
@@ -143,12 +149,12 @@ def export(
         print_json({"folder": str(output), "files": saved.sizes, **numbers, **tested})
         return
     size = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sorted(saved.sizes.items()))
-    say(f"Self-test on {saved.tested_with}: {saved.agreement}.")
+    tell(f"Self-test on {saved.tested_with}: {saved.agreement}.")
     if saved.shift:
-        say(f"Quantised with {counted(saved.shift.calibrated_on, 'good image')}, measured on {saved.shift}.")
+        tell(f"Quantised with {counted(saved.shift.calibrated_on, 'good image')}, measured on {saved.shift}.")
     axes = ", ".join(f"by bounds along {one} axes" if one else "over all rows" for one in saved.axes)
-    say(f"Exact search {axes}.")
-    say(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
+    tell(f"Exact search {axes}.")
+    tell(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
 
 
 @click.command()
@@ -185,4 +191,4 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
         numbers = {"images": found.images, "score": found.score, "map": found.map, "decisions": found.decisions}
         print_json({"folder": str(folder), **numbers})
     else:
-        say(f"{folder} agrees with {model.manifest.get('reference', 'the library')}. {found}.")
+        tell(f"{folder} agrees with {model.manifest.get('reference', 'the library')}. {found}.")

@@ -12,15 +12,18 @@ import click
 from patchcore.cli.common import (
     BadImages,
     check_images,
+    check_new,
     check_output,
     command,
     data_path,
     device_option,
     existing_path,
+    force_option,
     json_option,
     max_pixels_option,
     print_json,
     say,
+    tell,
     threads_option,
 )
 from patchcore.errors import UsageError, counted
@@ -53,6 +56,7 @@ _FEW = 30  # good images; docs/recipes.md has the figures
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @click.option("--no-weights", is_flag=True, help="Store only a hash of the backbone's weights.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with; writes FILE.sig.")
+@force_option
 @max_pixels_option
 @device_option
 @threads_option
@@ -70,6 +74,7 @@ def fit(
     skip_bad: bool,
     no_weights: bool,
     key: str | None,
+    force: bool,
     max_pixels: int,
     device: str,
     threads: int | None,
@@ -83,18 +88,21 @@ def fit(
     JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
     calibration_enough, seconds, sha256.
     """
-    from patchcore.data.reading import Reading
-    from patchcore.data.resolve import detect
-    from patchcore.detector import Detector
     from patchcore.model import signature, signing
 
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
     recipe = read_recipe(recipe_names, assignments, seed)
     inputs = [data, calibration, key, *recipe_names, *(one.weights for one in recipe.each)]
-    check_output(output, inputs)
+    check_new(output, force, inputs)
     if key:
         check_output(signature.signature_of(output), inputs)
+    _check_memory(memory)
+
+    from patchcore.data.reading import Reading  # what is wrong with the arguments is said before this is loaded
+    from patchcore.data.resolve import detect
+    from patchcore.detector import Detector
+
     found = detect(data)
     check_images(output, found, calibration)
     say(f"{data}: {found.description}")
@@ -110,13 +118,14 @@ def fit(
     )
     digest = detector.save(output, weights=not no_weights)
     if key:
-        say(f"Signature: {signing.sign(output, key)}")
+        tell(f"Signature: {signing.sign(output, key)}", as_json)
     seconds = time.perf_counter() - begin
     bad.report("Left out")
     fitted = detector.fitted
-    say(
+    tell(
         f"{output}: {counted(fitted.rows, 'patch', 'patches')} in the memory bank, "
-        f"{counted(len(fitted.images), 'image')} read, in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
+        f"{counted(len(fitted.images), 'image')} read, in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB",
+        as_json,
     )
     if len(fitted.images) <= _FEW and recipe_names == ("default",):
         say(f"With at most {_FEW} images, --recipe few_shot often finds more defects: it keeps more patches of each.")
@@ -135,6 +144,16 @@ def fit(
                 "sha256": digest,
             }
         )
+
+
+def _check_memory(memory: str | None) -> None:
+    """Check that it is a size. (How much is enough, `Detector.fit` says.) Errors: UsageError."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(ByteSize | None).validate_python(memory)
+    except ValidationError:
+        raise UsageError(f"memory is {memory!r}; expected a size, for example '2GB' or 2000000000 bytes.") from None
 
 
 COMPARED = ("default", "accurate", "fast")  # recipes that are compared by default

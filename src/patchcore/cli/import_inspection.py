@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from patchcore.cli.common import check_output, command, device_option, existing_path, json_option, print_json, say
+from patchcore.cli.common import (
+    check_new,
+    command,
+    device_option,
+    existing_path,
+    force_option,
+    json_option,
+    print_json,
+    say,
+    tell,
+)
 from patchcore.errors import counted
 
 
@@ -24,6 +34,7 @@ from patchcore.errors import counted
     "--resize", type=click.IntRange(1), help="Shorter side of images before the crop; by default 256 for 224."
 )
 @click.option("--calibration", type=existing_path, help="Good images that set the threshold, not used in training.")
+@force_option
 @device_option
 @json_option
 @command
@@ -34,6 +45,7 @@ def import_inspection(
     weights: str | None,
     resize: int | None,
     calibration: Path | None,
+    force: bool,
     device: str,
     as_json: bool,
 ) -> None:
@@ -45,11 +57,12 @@ def import_inspection(
 
     JSON keys: path, backbone, bank_rows, neighbours, threshold, pixel_threshold, calibration_images, sha256.
     """
+    output = output or folder.with_name(f"{folder.resolve().name}.patchcore")
+    check_new(output, force, [*folder.iterdir(), calibration, weights])
+
     from patchcore.backbones.engines import choose_device
     from patchcore.inspection import PatchCore, detector_of
 
-    output = output or folder.with_name(f"{folder.resolve().name}.patchcore")
-    check_output(output, [*folder.iterdir(), calibration, weights])
     chosen = choose_device(device)
     model = PatchCore(chosen)
     model.load_from_path(folder, chosen, prepend=prepend, weights=weights or "pretrained")
@@ -57,10 +70,11 @@ def import_inspection(
     digest = detector.save(output)
     fitted = detector.fitted
     say(fitted.calibration.summary())
-    say(
+    tell(
         f"{output}: {counted(fitted.rows, 'patch', 'patches')} in the memory bank, backbone "
         f"{detector.recipe.backbone}, {detector.recipe.size} pixels cropped to {detector.recipe.crop}, "
-        f"{output.stat().st_size / 1e6:.1f} MB"
+        f"{output.stat().st_size / 1e6:.1f} MB",
+        as_json,
     )
     if as_json:
         print_json(

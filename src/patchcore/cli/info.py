@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from patchcore.cli.common import cells, command, existing_path, json_option, print_json, signature_option
+from patchcore.cli.common import cells, command, console, existing_path, json_option, print_json, signature_option
 from patchcore.errors import counted
 
 if TYPE_CHECKING:
@@ -131,10 +131,9 @@ def backbones(as_json: bool) -> None:
 
 
 def _table(title: str, rows: list[tuple[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, show_header=False, title_justify="left")
     for row in rows:
         table.add_row(*cells(*row))
-    Console().print(table)
+    console().print(table)

@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,12 +16,13 @@ import click
 from patchcore.cli.common import (
     BadImages,
     command,
+    console,
     detector_options,
     existing_path,
     json_option,
     max_pixels_option,
     print_json,
-    say,
+    tell,
 )
 from patchcore.errors import DataError, ImageError, UsageError
 from patchcore.files import appearing, targets
@@ -29,7 +31,7 @@ from patchcore.files.text import shown, write_csv
 if TYPE_CHECKING:
     from patchcore.detector import Detector
 
-_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
+_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model")
 
 
 @click.command()
@@ -39,7 +41,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write overlays, maps and results.csv here.",
+    help="Write overlays, with the verdict below, maps and results.csv here.",
 )
 @click.option(
     "--map",
@@ -66,15 +68,16 @@ def predict(
 ) -> None:
     """Score images and give verdicts. IMAGES are files or folders.
 
-    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds; or path, error for an
-    image that could not be read.
+    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds, nearest_image (the training
+    image that the most unusual patch is nearest to), time, model (as given); or path, error for an image that could
+    not be read.
     """
-    from patchcore.data.reading import Reading
-    from patchcore.data.sample import Sample
-
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
     if not any(map(_there, images)):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
+    from patchcore.data.reading import Reading
+    from patchcore.data.sample import Sample
+
     bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
     unread = dict[Path, DataError]()
     paths = list(_expand(images, unread))
@@ -89,8 +92,10 @@ def predict(
         bad(ImageError(str(path), str(why).removeprefix(str(path)).lstrip(": ")))
     failed = False
     rows: list[dict[str, Any]] = []
+    instead = ""
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
+        instead = ", replacing those of an earlier run" if (output / "results.csv").exists() else ""
     results = detector.stream(
         [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
     )
@@ -102,6 +107,9 @@ def predict(
             "threshold": result.threshold,
             "decision": result.decision,
             "seconds": round(result.seconds, 6),
+            "nearest_image": result.nearest_image and result.nearest_image.name,
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "model": str(model),
         }
         if output is not None:
             try:
@@ -118,7 +126,7 @@ def predict(
         lines = [*rows, *({"path": error.name, "error": error.reason} for error in bad.errors)]
         with appearing(output / "results.csv") as temporary:
             write_csv(temporary, [head, *([line.get(name) for name in head] for line in lines)])
-        say(f"Overlays, maps and results.csv are in {output}")
+        tell(f"Overlays, maps and results.csv are in {output}{instead}", as_json)
     if rows and not as_json:
         _table(rows)
     bad.report("Skipped")
@@ -192,7 +200,7 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
     from PIL import Image
 
     base.parent.mkdir(parents=True, exist_ok=True)
-    overlay = result.overlay()
+    overlay = result.overlay(caption=True)
     with appearing(base.with_name(f"{base.name}_overlay.png"), tidy=False) as temporary:
         overlay.save(temporary, "PNG")
     encoded = io.BytesIO()  # in memory first: NumPy and Pillow do not say what went wrong with a file
@@ -209,7 +217,6 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
@@ -217,4 +224,4 @@ def _table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         normalised = "-" if math.isnan(row["normalised"]) else f"{row['normalised']:.3f}"
         table.add_row(Text(shown(row["path"])), f"{row['score']:.4g}", normalised, row["decision"])
-    Console(stderr=True).print(table)
+    console().print(table)

@@ -13,10 +13,12 @@ from patchcore.cli.common import (
     check_images,
     check_output,
     command,
+    data_path,
     detector_options,
     existing_path,
     max_pixels_option,
     say,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=existing_path)
-@click.argument("data", type=existing_path)
+@click.argument("data", type=data_path)
 @click.option(
     "-o",
     "--output",
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--good",
-    type=existing_path,
+    type=data_path,
     help="Training images, if they are not in DATA: a folder, or anything that `fit` takes.",
 )
 @click.option(
@@ -62,6 +64,8 @@ def report(
 
     Images that cannot be read are listed on the page; the exit code is then 1.
     """
+    check_output(output, [model, data, good])
+    instead = ", replacing what was there" if output.exists() else ""
     from datetime import datetime, timezone
 
     from patchcore.data.reading import Reading
@@ -70,7 +74,6 @@ def report(
     from patchcore.model import store
     from patchcore.report import Sources, render, write
 
-    check_output(output, [model, data, good])
     found = detect(data)
     check_images(output, found, good)
     sources = Sources.of(detect(good), good) if good else Sources.of(found, data)
@@ -91,7 +94,7 @@ def report(
         max_pixels=max_pixels,
     )
     write(output, page)
-    say(f"Open {output} in a browser ({len(page) / 1e6:.1f} MB).")
+    tell(f"Open {output} in a browser ({len(page) / 1e6:.1f} MB{instead}).")
     bad.report("Left out")
     if bad.errors:
         raise SystemExit(1)

@@ -42,7 +42,7 @@ def _legend() -> Image.Image:
     draw.line([(width // 2, 0), (width // 2, bar + 2)], fill="black", width=2)
     for x, text, anchor in (
         (0, "0", "la"),
-        (width // 2, "pixel threshold (outline)", "ma"),
+        (width // 2, "pixel threshold", "ma"),
         (width, "twice that or more", "ra"),
     ):
         draw.text((x, bar + 4), text, fill="black", font=font, anchor=anchor)

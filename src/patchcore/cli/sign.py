@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from patchcore.cli.common import command, existing_path, say
+from patchcore.cli.common import command, existing_path, tell
 from patchcore.errors import UsageError
 
 
@@ -26,11 +26,13 @@ def sign(model: Path, key: str) -> None:
 
     If the key has a passphrase, set the environment variable PATCHCORE_PASSPHRASE to it.
     """
-    from patchcore.model import signing, store
+    from patchcore.model import signing
 
     signing.private_key(key)
+    from patchcore.model import store
+
     if model.is_file():
         store.read(model)  # refuses damaged and foreign files
     elif not (model / "manifest.json").is_file():
         raise UsageError(f"{model}: has no manifest.json. Expected a folder that `patchcore export` has written.")
-    say(f"Signature: {signing.sign(model, key)}")
+    tell(f"Signature: {signing.sign(model, key)}")

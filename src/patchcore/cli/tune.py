@@ -14,19 +14,23 @@ from patchcore.cli.common import (
     BadImages,
     cells,
     check_images,
-    check_output,
+    check_new,
     command,
+    console,
     data_path,
     device_option,
     engine_option,
+    force_option,
     json_option,
     listed,
     max_pixels_option,
     precision_option,
     print_json,
     say,
+    tell,
     threads_option,
 )
+from patchcore.cli.fit import COMPARED, read_recipes
 from patchcore.errors import DataError, UsageError, counted
 from patchcore.files import appearing
 
@@ -79,6 +83,7 @@ if TYPE_CHECKING:
     help="The recipe file to write, for `patchcore fit --recipe`.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
+@force_option
 @max_pixels_option
 @device_option
 @threads_option
@@ -99,6 +104,7 @@ def tune(
     seed: int,
     output: Path,
     skip_bad: bool,
+    force: bool,
     max_pixels: int,
     device: str,
     threads: int | None,
@@ -122,6 +128,14 @@ def tune(
     why, notes, needed_defective, needed_good, good, parts, defective, folds, seed, tolerance, path, skipped, and the
     machine. Values with _low and _high are 95 % confidence limits.
     """
+    names = listed(recipes, "--recipes") if recipes is not None else COMPARED
+    for name in "+".join(names).split("+"):
+        if name.endswith(".json") and Path(name).resolve() == output.resolve():
+            raise UsageError(f"{output} is one of --recipes, and would be overwritten. Choose another -o.")
+    check_new(output, force, [data, defects])
+    # What is wrong with them is said before the rest is loaded; fields of several values come later.
+    read_recipes(names, tuple(one for one in assignments if "," not in one and not one.endswith("=")))
+
     from patchcore import tuning
     from patchcore.backbones import engines
     from patchcore.backbones.engines import choose_device
@@ -129,8 +143,7 @@ def tune(
     from patchcore.data.reading import Reading
     from patchcore.data.resolve import detect
 
-    candidates, keep = _candidates(recipes, assignments, output)
-    check_output(output, [data, defects])
+    candidates, keep = _candidates(names, assignments)
     engines.check(engine, precision, choose_device(device))
     found = detect(data)
     check_images(output, found, Path(defects) if defects and defects != "test" else None)
@@ -167,17 +180,18 @@ def tune(
     choice = tuning.choose(measured, images, keep, limits)
     figures = [one.figures(images) for one in measured]
     notes += choice.notes
-    _show(figures, choice, limits)
+    console(as_json).print(_table(figures, choice, limits))
     about = machine()
-    say(f"Measured on {about['processor']}, {counted(about['cores'], 'core')}, with patchcore {about['patchcore']}.")
-    say(choice.why)
+    cores = counted(about["cores"], "core")
+    tell(f"Measured on {about['processor']}, {cores}, with patchcore {about['patchcore']}.", as_json)
+    tell(choice.why, as_json)
     for note in notes:
         say(f"Note: {note}")
     chosen = next((one for one in candidates if one.name == choice.name), None)
     if chosen:
         with appearing(output) as temporary:
             temporary.write_text(json.dumps(chosen.file, indent=2) + "\n", "utf-8")
-        say(f"Wrote {output}. Next: patchcore fit {data} -o model.patchcore --recipe {output}")
+        tell(f"Wrote {output}. Next: patchcore fit {data} -o model.patchcore --recipe {output}", as_json)
     if as_json:
         for candidate, one in zip(candidates, figures, strict=True):
             print_json(_line(candidate, one, choice, limits))
@@ -207,16 +221,11 @@ def tune(
         raise SystemExit(1)
 
 
-def _candidates(recipes: str | None, assignments: tuple[str, ...], output: Path) -> tuple[list[Candidate], str]:
+def _candidates(names: Sequence[str], assignments: tuple[str, ...]) -> tuple[list[Candidate], str]:
     """The recipes to compare, and the name of the one to keep if the data cannot tell."""
-    from patchcore.cli.fit import COMPARED, read_recipes
     from patchcore.recipe.fields import Recipe
     from patchcore.tuning.candidates import Candidate, bases, recipe_file, variants
 
-    names = listed(recipes, "--recipes") if recipes is not None else COMPARED
-    for name in "+".join(names).split("+"):
-        if name.endswith(".json") and Path(name).resolve() == output.resolve():
-            raise UsageError(f"{output} is one of --recipes, and would be overwritten. Choose another -o.")
     found = []
     for combination, differs in variants(assignments):
         for (label, recipe), name in zip(read_recipes(names, combination).items(), names, strict=True):
@@ -239,12 +248,6 @@ def _line(candidate: Candidate, figures: Figures, choice: Choice, limits: Any) -
         "file": candidate.file,
     }
     return line
-
-
-def _show(figures: Sequence[Figures], choice: Choice, limits: Any) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(_table(figures, choice, limits))
 
 
 def _table(figures: Sequence[Figures], choice: Choice, limits: Any) -> Table:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 from patchcore.errors import ImageError, UsageError
 
 MAX_PIXELS = 100_000_000
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 OnBad = Callable[[ImageError], object]
 Colour: TypeAlias = Literal["rgb", "bgr"]
 

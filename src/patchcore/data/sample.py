@@ -8,10 +8,13 @@ import os
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from patchcore.data.images import EXTENSIONS, ImageLike
+from patchcore.data.reading import EXTENSIONS
 from patchcore.errors import DataError, counted
+
+if TYPE_CHECKING:  # finding images takes a moment, torch to read them takes seconds
+    from patchcore.data.images import ImageLike
 
 log = logging.getLogger(__name__)
 GOOD = "good"

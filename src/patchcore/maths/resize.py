@@ -18,6 +18,7 @@ from torch import Tensor
 from patchcore.maths.sizes import Size, Whole, half, precision, rounded, rounded_root, smallest, whole
 
 Kernel = Literal["bilinear", "bicubic"]
+Box = tuple[float, float, float, float]  # top, left, bottom, right
 
 _BLOCK = 32  # output rows per product: few enough to skip most zeros, enough to fill the cores
 
@@ -92,6 +93,22 @@ class Frame:
     def coverage(self) -> float:
         """The share of the image's area that the window shows: 1 unless it was cropped."""
         return (self.inside[0] * self.inside[1]) / (self.resized[0] * self.resized[1])
+
+
+def cell_box(cell: tuple[int, int], grid: tuple[int, int], frame: Frame, side: int = 1) -> Box:
+    """Top, left, bottom, right of `side` x `side` cells around a cell (row, column), in pixels of the source image.
+
+    The cells of the grid (h, w) cover what the frame's window shows of the image, as in `maps.side_matrix`. Near
+    the border the box may reach beyond the image.
+    """
+    low, high = [], []
+    for axis in (0, 1):
+        pitch = frame.inside[axis] / grid[axis]
+        back = frame.source[axis] / frame.resized[axis]
+        centre = (cell[axis] + 0.5) * pitch - frame.offset[axis]
+        low.append((centre - side * pitch / 2) * back)
+        high.append((centre + side * pitch / 2) * back)
+    return low[0], low[1], high[0], high[1]
 
 
 def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] | None, multiple: int) -> Frame:

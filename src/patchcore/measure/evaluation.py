@@ -94,7 +94,7 @@ def evaluate(
     if not samples:
         raise DataError(
             "There are no labelled images to evaluate on. Expected test/<kind> folders, or a CSV table with a label "
-            "column."
+            "column. Images without labels are for `patchcore predict`."
         )
     reading = reading or Reading()
     results = [(result.sample, result) for result in detector.stream(samples, reading=reading, progress=progress)]

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from patchcore.backbones.registry import Backbone
+from patchcore.maths.augmentation import Augmentation
 from patchcore.memory.bank import Bank
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict.calibration import Calibration
+
+
+class NearestImage(NamedTuple):
+    """Where in the training images a bank row comes from.
+
+    `name` is as `fitted.images` has it; `row` and `column` are on the grid of that image, or of its copy that was
+    mirrored or turned by `augmentation`.
+    """
+
+    name: str
+    row: int
+    column: int
+    augmentation: Augmentation | None = None
 
 
 @dataclass(frozen=True)
@@ -57,3 +72,11 @@ class Fitted:
         low, high = self.red_blue
         margin = high - low + 0.01
         return not low - margin <= red_blue <= high + margin and low - margin / 2 <= -red_blue <= high + margin / 2
+
+    def origin(self, number: int) -> NearestImage | None:
+        """Where a row of the first member's bank comes from; None where that is not known."""
+        image, row, column, copy = (*self.members[0].bank.origins[number].tolist(), 0)[:4]
+        augment = self.members[0].recipe.augment
+        if not (0 <= image < len(self.images) and 0 <= copy <= len(augment)):
+            return None
+        return NearestImage(self.images[image], row, column, augment[copy - 1] if copy else None)

@@ -66,9 +66,11 @@ def read(
 
     path = Path(path)
     if path.is_dir():
-        raise StoreError(
-            f"{path}: a folder; expected the file of a detector, as `patchcore fit DATA -o FILE` writes it."
-        )
+        what, way = "a folder", "Give what `patchcore fit DATA -o FILE` has written."
+        if (path / "manifest.json").is_file():
+            what = "an exported folder"
+            way = "Give the one it was exported from, whose results it has (`patchcore verify`)."
+        raise StoreError(f"{path}: {what}; expected the file of a detector. {way}")
     try:
         with opened(path) as file:
             try:

@@ -30,6 +30,7 @@ from patchcore.pipeline.surroundings import PLAIN, undisturbed
 A = TypeVar("A")
 B = TypeVar("B")
 log = logging.getLogger(__name__)
+_EARLY = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,27 @@ def through(
 
 
 @contextmanager
-def progress_bar(title: str | None, unit: str, total: int | None) -> Iterator[Callable[[int], object]]:
-    """A progress bar, as what moves it on; none without a title, or where there is no standard error to draw it on.
+def progress_bar(title: str | None, unit: str, total: int | None) -> Iterator[Callable[..., object]]:
+    """A progress bar, as what moves it on by a count, and notes what is done now.
 
-    (What tqdm makes of a bar that is not shown has a thread and a lock, which a forked child would inherit.)
+    None without a title, or where there is no standard error to draw it on. (What tqdm makes of a bar that is not shown
+    has a thread and a lock, which a forked child would inherit.) It says how much time is left only once some of the
+    work is done: the first steps wait for what is loaded once.
     """
     if title is None or getattr(sys.stderr, "closed", True):
-        yield lambda _: None
+        yield lambda *_: None
         return
-    with tqdm(total=total, desc=title, unit=unit) as bar:
-        yield bar.update
+    early = 0 if total is None else max(total / 20, min(10, total / 2))
+    with tqdm(total=total, desc=title, unit=unit, bar_format=_EARLY if early else None) as bar:
+
+        def advance(count: int, note: str | None = None) -> None:
+            if note is not None:
+                bar.set_postfix_str(note)
+            if bar.n + count >= early:
+                bar.bar_format = None
+            bar.update(count)
+
+        yield advance
 
 
 def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:

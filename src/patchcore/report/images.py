@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import ImageError
 from patchcore.maths.augmentation import augmented
-from patchcore.maths.places import cell_box
-from patchcore.maths.resize import Frame
+from patchcore.maths.resize import Frame, cell_box
 from patchcore.pipeline.workers import load
 from patchcore.report.sources import Sources
 from patchcore.result import Result
@@ -71,16 +69,15 @@ def _figures(
     detector: Detector, sample: Sample, result: Result, sources: Sources, max_pixels: int
 ) -> tuple[Figure, ...]:
     try:
-        pixels = read(sample.image, result.name, max_pixels, result.colour)
-        pixels = draw.to_uint8(pixels, result.recipe.value_range)
-    except ImageError as error:  # it was removed after the evaluation
+        pixels = result.pixels()
+    except ImageError as error:  # it was removed or replaced after the evaluation
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
     plain = _figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
     if mask is not None:
         alt = f"The image {result.name}, its labelled defect outlined, {100 * mask.mean():.1f} % of it."
         plain = _figure("Image, labelled defect outlined", draw.outlined(pixels, mask), alt)
-    grid, cell = (int(result.patch_scores.shape[0]), int(result.patch_scores.shape[1])), hottest(result)
+    grid, cell = (int(result.patch_scores.shape[0]), int(result.patch_scores.shape[1])), result.worst_patch
     close = _close_up(pixels, cell, grid, result.frame, result.recipe.patch_size)
     return (
         plain,
@@ -93,19 +90,18 @@ def _figures(
 def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
     if not result.pixel_threshold > 0:
         return Figure("Heat map", missing="There is no pixel threshold, so there is no scale for a heat map.")
-    over = float(result.mask.mean())
-    alt = f"Heat map of {result.name}: {100 * over:.1f} % of the image is over the pixel threshold."
-    return _figure(
-        f"Heat map, {100 * over:.1f} % over the threshold",
-        draw.overlay(pixels, result.map, result.pixel_threshold),
-        alt,
-    )
+    over = _percent(float((result.map > result.pixel_threshold).mean()))
+    told = f"{over} over the pixel threshold"
+    if result.decision == "fail":
+        told = f"{_percent(float(result.mask.mean()))} outlined, {told}"
+    heat = draw.overlay(pixels, result.map, result.pixel_threshold, result.mask)
+    told = f"{result.decision}, {told}"
+    return _figure(f"Heat map: {told}", heat, f"Heat map of {result.name}: {told}.")
 
 
-def hottest(result: Result) -> tuple[int, int]:
-    """Row and column of the patch with the highest score."""
-    row, column = divmod(int(result.patch_scores.argmax()), result.patch_scores.shape[1])
-    return row, column
+def _percent(share: float) -> str:
+    """A share of an image's pixels; what is there is never 0.0 %."""
+    return "nothing" if not share else f"{100 * share:.1f} %" if share >= 0.001 else "less than 0.1 %"
 
 
 def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixels: int = MAX_PIXELS) -> Figure:
@@ -117,24 +113,23 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
     caption, fitted = "Nearest good patch", detector.fitted
     member = fitted.members[0]
     bank, recipe = member.bank, member.recipe
-    number = int(result.nearest_rows[hottest(result)][0])
-    image, *cell, copy = (*bank.origins[number].tolist(), 0)[:4]
-    if not (0 <= image < len(fitted.images) and 0 <= copy <= len(recipe.augment)):
+    number = int(result.nearest_rows[result.worst_patch][0])
+    origin = fitted.origin(number)
+    if origin is None:
         return Figure(caption, missing="The memory bank does not say which image it comes from.")
-    name = fitted.images[image]
+    name, row, column, changed = origin
     path = sources.find(name)
     if path is None:
         return Figure(caption, missing=f"Its image, {name}, was not found. Give the training folder: --good.")
     try:
         loaded = load(Sample(name, path), max_pixels, recipe.value_range)
         embedder = detector.embedders[0]
-        one = embedder.augmented(loaded, recipe.augment[copy - 1]) if copy else embedder([loaded])[0]
+        one = embedder.augmented(loaded, changed) if changed else embedder([loaded])[0]
     except ImageError as error:
         return Figure(caption, missing=f"Its image, {name}, can no longer be read: {error.reason}")
     where = f"in {name}"
-    if copy:
-        where += f", augmented by {recipe.augment[copy - 1]}"
-    row, column = cell
+    if changed:
+        where += f", augmented by {changed}"
     inside = row < one.grid[0] and column < one.grid[1]
     remembered = bank.rows[number]
     if inside:
@@ -142,7 +137,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
         inside = bool((patch - remembered).norm() <= _SAME * remembered.norm())
     if not inside:
         return Figure(caption, missing=f"{name} is not the image that the detector was fitted on: its patch differs.")
-    pixels = augmented(loaded.pixels, recipe.augment[copy - 1]) if copy else loaded.pixels
+    pixels = augmented(loaded.pixels, changed) if changed else loaded.pixels
     pixels = draw.to_uint8(pixels, recipe.value_range)
     close = _close_up(pixels, (row, column), one.grid, one.frame, result.recipe.patch_size)
     return _figure(f"{caption}, {where}", close, f"Close-up of the nearest good patch, {where}.")
@@ -172,7 +167,7 @@ def _close_up(
 def scale() -> Figure:
     """The colour scale of the heat maps, from 0 to twice the pixel threshold, without text."""
     bar = draw.heat(np.broadcast_to(np.linspace(0, 2, _SIDE), (16, _SIDE)), 1.0)
-    return _figure("", bar, "From grey below 0.7 times the threshold to yellow, orange, red and dark red.")
+    return _figure("", bar, "Grey up to the threshold, then yellow, orange, red and dark red.")
 
 
 def _figure(caption: str, image: Image.Image, alt: str) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
-from patchcore.data.images import EXTENSIONS
+from patchcore.data.reading import EXTENSIONS
 from patchcore.data.resolve import relative
 from patchcore.data.sample import GOOD, Dataset
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from patchcore import silence
 from patchcore.data.reading import Reading
@@ -21,6 +19,7 @@ from patchcore.maths.metrics import share_interval
 from patchcore.maths.ranking import auroc_interval, wins
 from patchcore.measure.cost import file_size, latency
 from patchcore.measure.evaluation import evaluate
+from patchcore.pipeline.workers import progress_bar
 from patchcore.tuning.candidates import Candidate
 from patchcore.tuning.images import Images
 
@@ -138,20 +137,19 @@ def cross_validate(
     detectors = [
         Detector(one.recipe, device=device, threads=threads, engine=engine, precision=precision) for one in candidates
     ]
-    bar = tqdm(
-        total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress or sys.stderr is None
-    )
-    with bar, silence.logs("patchcore"):  # the figures summarise what each fit logs
+    title = "Cross-validating" if progress else None
+    bar = progress_bar(title, "fit", count * len(found))
+    with bar as advance, silence.logs("patchcore"):  # the figures summarise what each fit logs
         for number in range(count):
             for measured, detector in zip(found, detectors, strict=True):
-                bar.set_postfix_str(measured.candidate.name)
+                advance(0, measured.candidate.name)
                 try:
                     _one_fold(measured, detector, images, number, reading or Reading())
                 except PatchcoreError as error:
                     raise UsageError(
                         f"The recipe {measured.candidate.name!r} cannot be used here: {error} Change it, or omit it."
                     ) from error
-                bar.update()
+                advance(1)
     return found
 
 

@@ -1,9 +1,9 @@
 """Images for people: overlays and sheets.
 
-Colours are on one fixed scale, the calibrated pixel threshold, and never stretched per image: a
-good part looks calm beside a bad one. The image itself is drawn almost grey, so that colour means
-heat alone; the colours also differ in lightness, and what is over the threshold is outlined, so
-that no colour vision is needed.
+Colours are on one fixed scale, the calibrated pixel threshold, where they begin, and never stretched
+per image: a good part looks calm beside a bad one. The image itself is drawn almost grey, so that
+colour means heat alone; the colours also differ in lightness, and the defect of an image that fails
+is outlined, so that no colour vision is needed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-_LOW, _HIGH = 0.7, 1.6  # shares of the threshold where colour begins, and where it is full
+from patchcore.maths.thresholds import Decision
+
+_LOW, _HIGH = 1.0, 1.6  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
+_NEAR = 0.75  # of the height of the hottest pixel: its surroundings, where nothing is over the threshold
+_BARS: dict[Decision, str] = {"pass": "#2b5d34", "unsure": "#55595e", "fail": "#9c1f16"}
 
 
 def to_uint8(pixels: NDArray[Any], value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
@@ -28,11 +32,59 @@ def to_uint8(pixels: NDArray[Any], value_range: tuple[float, float] | None = Non
     return np.broadcast_to(pixels.astype(np.uint8), (*pixels.shape[:2], 3))
 
 
-def overlay(image: NDArray[np.uint8], anomaly_map: NDArray[Any], threshold: float) -> Image.Image:
-    """The image (H, W, 3) with the map (H, W) over it, on the scale of the pixel threshold."""
+def defect(anomaly_map: NDArray[np.float32], threshold: float, at: tuple[int, int]) -> NDArray[np.bool_]:
+    """Where the defect of an image that fails is: a map (H, W) -> (H, W), at least around `at`, its hottest pixel.
+
+    What is over the threshold, and if the hottest pixel is not, its surroundings of about that height; each region as
+    far as the map is at least half as high, above the image's median, as the region's peak. A map is smoothed, and
+    each patch sees its neighbours, so the map leads up to a defect from afar: at the defect's edge it is half way up.
+    """
+    values = np.nan_to_num(anomaly_map, nan=-np.inf)
+    base = np.nanmedian(anomaly_map)
+    inside = values > threshold
+    if not inside[at]:
+        labels, _ = ndimage.label(values >= base + _NEAR * (values[at] - base))
+        inside |= labels == labels[at]
+    labels, count = ndimage.label(inside)
+    peaks = np.append(np.float32(np.inf), ndimage.maximum(values, labels, range(1, count + 1)))
+    return np.asarray(values >= ((base + peaks) / 2)[labels])
+
+
+def overlay(
+    image: NDArray[np.uint8], anomaly_map: NDArray[Any], threshold: float, region: NDArray[np.bool_] | None = None
+) -> Image.Image:
+    """The image (H, W, 3) with the map (H, W) over it, on the scale of the pixel threshold.
+
+    `region`: what is outlined; None: what is over the threshold.
+    """
     relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
     calm = 0.75 * image.mean(2, keepdims=True) + 0.25 * image
-    return outlined(_heated(calm, relative), relative > 1)
+    return outlined(_heated(calm, relative), relative > 1 if region is None else region)
+
+
+def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image:
+    """The image, and below it a bar with the verdict and more, in letters that grow with it."""
+    size = max(11, round(max(image.size) / 32))
+    font, gap = ImageFont.load_default(size), size // 2
+    parts = (verdict.upper(), *parts)
+    least = max(font.getlength(text) for text in (*parts[:3], *" ".join(parts).split()))
+    width = max(image.width, round(least) + 2 * gap + 1)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        words = [f"   {part}"] if font.getlength(f"{lines[-1]}   {part}") <= width - 2 * gap else part.split()
+        if len(words) > 1:
+            lines.append(words.pop(0))
+        for word in words:
+            longer = lines[-1] + (word if word.startswith(" ") else f" {word}")
+            lines[-1:] = [longer] if font.getlength(longer) <= width - 2 * gap else [lines[-1], word]
+    pitch = round(1.3 * size)
+    page = Image.new("RGB", (width, image.height + pitch * len(lines) + gap), "white")
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((0, image.height, *page.size), fill=_BARS[verdict])
+    page.paste(image, (0, 0))
+    for number, line in enumerate(lines):
+        draw.text((gap, image.height + gap // 2 + pitch * number), line, fill="white", font=font)
+    return page
 
 
 def outlined(image: NDArray[Any], region: NDArray[np.bool_]) -> Image.Image:

@@ -6,7 +6,6 @@ import hashlib
 import re
 from pathlib import Path
 
-from patchcore.data.images import read as read_image
 from patchcore.data.layouts import About, Layout
 from patchcore.data.layouts.tree import counts, listed
 from patchcore.data.sample import GOOD, Dataset, Sample, folders_in
@@ -63,6 +62,8 @@ def _items(path: Path) -> list[Path]:
 
 
 def _images(root: Path, item: Path) -> list[Sample]:
+    from patchcore.data.images import read as read_image  # torch: not where images are only looked for
+
     found = []
     for image in (path for path in listed(item, ".jpg") if path.name.startswith("Part")):
         mask = image.with_name(f"{image.stem}_label.bmp")
