@@ -6,6 +6,7 @@ predict:  images -> taps -> embedding -> nearest bank rows -> patch scores -> im
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from torch import nn
 
 from patchcore.backbones import engines
 from patchcore.backbones.registry import Backbone
-from patchcore.data.images import ImageLike
+from patchcore.data.images import Depth, ImageLike, mark
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
@@ -32,6 +33,7 @@ from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.fields import Recipe
 from patchcore.result import Result
 
+log = logging.getLogger(__name__)
 _BATCH = 8  # images in one pass on a device; on a CPU every thread takes one of its own
 
 
@@ -75,6 +77,7 @@ class Detector:
         engines.check(engine, precision, self.device)
         self.engine, self.precision = engine, precision
         self._network = backbone
+        self._hinted = False  # that images in uint16 use few bits: said once
         self._ready: tuple[Fitted, list[Embedder]] | None = None  # changes as a whole: others may be predicting
 
     @classmethod
@@ -223,14 +226,37 @@ class Detector:
                         frame=patches[0].frame,
                         recipe=recipe,
                         max_pixels=reading.max_pixels,
+                        warnings=loaded.warnings,
+                        mark=mark(loaded.pixels),
                         seconds=sum(own.seconds for own in patches) + time.perf_counter() - begin,
                     )
                 )
             return results
 
+        depth = Depth()
+
+        def check(one: Loaded) -> None:
+            depth.see(one.pixels, one.value_range)
+            for embedder in embedders:
+                embedder.check(one, reading.max_pixels)
+
         ahead = isinstance(samples, list) and len(samples) > 1  # else all threads work on one image
         title = "Looking at images" if progress else None
-        return through(look, samples, self._reading(reading), recipe.value_range, ahead=ahead, progress=title)
+        try:
+            yield from through(
+                look,
+                samples,
+                self._reading(reading),
+                recipe.value_range,
+                check=check,
+                damaged=True,
+                ahead=ahead,
+                progress=title,
+            )
+        finally:
+            if not self._hinted and (hint := depth.hint()):
+                self._hinted = True
+                log.warning(hint)
 
     def save(self, path: str | Path, *, weights: bool = True) -> str:
         """Write one file with all that `load` needs, whole or not at all; returns its SHA-256.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from patchcore.data.images import read
+from patchcore.data.images import Pixels, mark, read
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.sample import Sample
+from patchcore.errors import ImageError
 from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
 from patchcore.pipeline.score import anomaly_map
@@ -36,6 +38,8 @@ class Result:
         frame: Where the image lay in the network's input.
         recipe: The recipe that made the score and makes the map.
         max_pixels: Largest image to decode when the image is read again.
+        warnings: What is wrong with a part of the image, such as damage in a JPEG file: its verdict may be too.
+        mark: Tells whether the image has changed when it is read again.
         seconds: Time of network, search and scores; the image's share of its batch.
     """
 
@@ -49,6 +53,8 @@ class Result:
     recipe: Recipe
     max_pixels: int = MAX_PIXELS
     seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    mark: int | None = None
 
     def __repr__(self) -> str:
         height, width = self.frame.source
@@ -85,10 +91,25 @@ class Result:
         """Where the map is over the pixel threshold (H, W)."""
         return np.asarray(self.map > self.pixel_threshold)
 
+    def pixels(self) -> Pixels:
+        """The image (H, W, C) at its own depth; one that was given as a path is read again.
+
+        Errors: ImageError if it has gone, or is no longer the image that was looked at.
+        """
+        image = self.sample.image
+        pixels = read(image, self.name, self.max_pixels, warnings=[])
+        if self.mark is not None and mark(pixels) != self.mark:
+            what = "the file" if isinstance(image, str | Path) else "the image"
+            raise ImageError(
+                self.name,
+                f"{what} has changed since it was looked at, so map and image do not belong together. "
+                "Predict it again, and keep a copy of what may be overwritten.",
+            ).at(image)
+        return pixels
+
     def overlay(self) -> Image.Image:
         """The image with its heat map, on the fixed scale of the pixel threshold.
 
-        An image that was given as a path is read again. Errors: ImageError if it has gone.
+        An image that was given as a path is read again. Errors: ImageError if it has gone, or has changed.
         """
-        pixels = read(self.sample.image, self.name, self.max_pixels)
-        return draw.overlay(draw.to_uint8(pixels, self.recipe.value_range), self.map, self.pixel_threshold)
+        return draw.overlay(draw.to_uint8(self.pixels(), self.recipe.value_range), self.map, self.pixel_threshold)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,31 +10,43 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from patchcore_runtime import formats
 from patchcore_runtime.errors import ImageError
+from patchcore_runtime.formats import EXTENSIONS as EXTENSIONS
 
 ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any]"
 
 MAX_PIXELS = 100_000_000  # the largest image that is decoded, unless a caller says otherwise
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-
-# Other decoders start programs, or nobody asked for them.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-_pillow_limit = threading.Lock()
 
 
-def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+def read(
+    image: ImageLike, name: str, max_pixels: int = MAX_PIXELS, *, warnings: list[str] | None = None
+) -> NDArray[Any]:
     """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B): uint8, uint16 or float32.
 
     EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are
-    HWC or HW. Errors: ImageError, which names the image.
+    HWC or HW. What is wrong with a part of a file's pixels is appended to `warnings`, or an error without it.
+    Errors: ImageError, which names the image.
     """
     if isinstance(image, str | Path):
-        return _read_file(Path(image), name, max_pixels)
+        with _damage(name):
+            path = Path(image)
+            if path.is_dir():
+                raise ImageError(name, "a folder, where an image was expected.")
+            if path.stat().st_size == 0:
+                raise ImageError(name, "an empty file (0 bytes).")
+            pixels, wrong = formats.decode(path, max_pixels)
+            if wrong and warnings is None:
+                raise ImageError(name, wrong[0])
+            if warnings is not None:
+                warnings += wrong
+            return _from_array(pixels, name)
     if isinstance(image, Image.Image):
         with _damage(name):
-            return _from_pillow(image, name)
+            image.load()
+            return _from_array(formats.upright(formats.as_array(image), formats.orientation_of(image)), name)
     return _from_array(np.asarray(image), name)
 
 
@@ -53,23 +64,6 @@ def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
     return pixels
 
 
-def _read_file(path: Path, name: str, max_pixels: int) -> NDArray[Any]:
-    with _damage(name):
-        if path.is_dir():
-            raise ImageError(name, "a folder, where an image was expected.")
-        if path.stat().st_size == 0:
-            raise ImageError(name, "an empty file (0 bytes).")
-        with _open(path) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    name,
-                    f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is what it should "
-                    "be, raise the limit (max_pixels=).",
-                )
-            return _read_deep(path, name, image) if _is_deep(image, path) else _from_pillow(image, name)
-
-
 @contextmanager
 def _damage(name: str) -> Iterator[None]:
     """Decoders raise many kinds of error for files that are not what they should be."""
@@ -79,44 +73,10 @@ def _damage(name: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise ImageError(name, "no such file.") from None
-    except UnidentifiedImageError:
-        known = f"not an image that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
-        raise ImageError(name, f"{known}; not every TIFF of floats: give that as an array.") from None
+    except formats.UnreadableError as error:
+        raise ImageError(name, str(error)) from error.__cause__
     except Exception as error:
         raise ImageError(name, f"damaged or truncated: {error}") from error
-
-
-def _open(path: Path) -> Image.Image:
-    """Read an image's header, without Pillow's own limit: ours is checked before decoding."""
-    with _pillow_limit:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path, formats=_FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _from_pillow(image: Image.Image, name: str) -> NDArray[Any]:
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        return _from_array(np.asarray(image), name)
-    if image.mode.startswith("I"):  # I;16 in its byte orders, or 32-bit whole numbers
-        array = np.asarray(image)
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high > 65535:
-            raise ImageError(name, f"32-bit whole numbers from {low} to {high}; expected 16 bits, 0 to 65535.")
-        return array.astype(np.uint16)[..., None]
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    grey = image.mode in ("1", "L", "LA") or (image.mode == "P" and _grey_palette(image))
-    array = np.asarray(image.convert("L" if grey else "RGB"))
-    return array[..., None] if grey else array
-
-
-def _grey_palette(image: Image.Image) -> bool:
-    colours = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
-    return bool((colours == colours[:, :1]).all())
 
 
 def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
@@ -136,52 +96,3 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
         if not np.isfinite(array).all():
             raise ImageError(name, "a float image with NaN or infinite values.")
     return array[..., :3] if array.shape[2] == 4 else array
-
-
-def _is_deep(image: Image.Image, path: Path) -> bool:
-    """Several channels of more than 8 bits, which Pillow would cut to 8."""
-    if image.format == "PNG":
-        depth, kind = _png_kind(path)
-        return depth == 16 and kind in (2, 4, 6)  # colour, grey + alpha, colour + alpha
-    bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)  # type: ignore[attr-defined]
-    return len(bits) > 1 and max(bits) > 8
-
-
-def _png_kind(path: Path) -> tuple[int, int]:
-    """Bit depth and colour type, from the header chunk."""
-    with path.open("rb") as file:
-        header = file.read(26)
-    return header[24], header[25]
-
-
-def _read_deep(path: Path, name: str, image: Image.Image) -> NDArray[Any]:
-    try:
-        import cv2
-    except ImportError:
-        raise ImageError(
-            name,
-            "colours of 16 bits, which Pillow would cut to 8. Install OpenCV: pip install 'patchcore-runtime[deep]', "
-            "or give the image as an array.",
-        ) from None
-    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
-        raise ImageError(
-            name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
-        )
-    array = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None:
-        raise ImageError(name, "damaged or truncated: it cannot be decoded.")
-    if array.ndim == 3:
-        array = array[..., 2::-1]  # from B, G, R, alpha
-    if image.format == "PNG":  # OpenCV orients TIFF itself
-        array = _upright(array, image.getexif().get(274, 1))
-        if _png_kind(path)[1] == 4:
-            array = array[..., :1]
-    return _from_array(array, name)
-
-
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Apply an EXIF orientation, 1 to 8."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)  # what follows is then the same as for 1 to 4
-    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
-    return array[::rows, ::columns]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.backbones import engines, registry
+from patchcore.backbones.engines import taps_of
 from patchcore.backbones.registry import Backbone
-from patchcore.backbones.tiles import taps_of
-from patchcore.errors import RecipeError, UsageError
+from patchcore.data.formats import UnreadableError, check_shape
+from patchcore.errors import ImageError, RecipeError, UsageError
 from patchcore.maths import resize
 from patchcore.maths.augmentation import Augmentation, augmented
 from patchcore.maths.embedding import embed, patches_of
@@ -73,6 +74,15 @@ class Embedder:
     def augmented(self, one: Loaded, how: Augmentation) -> Patches:
         """The patches of an augmented copy of an image."""
         return self([replace(one, pixels=augmented(one.pixels, how))])[0]
+
+    def check(self, one: Loaded, max_pixels: int) -> None:
+        """Errors: ImageError for an image whose shape would take more memory here than the limit allows."""
+        recipe = self.recipe
+        tiled = recipe.tile is not None or recipe.crop is not None
+        try:
+            check_shape(one.pixels.shape, recipe.resize, sides(recipe.size), tiled, max_pixels)
+        except UnreadableError as error:
+            raise ImageError(one.sample.name, str(error)) from None
 
     def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
         """Where an image of (height, width) lies in the network's input, at one of the recipe's scales."""

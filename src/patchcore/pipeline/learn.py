@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from patchcore.data.images import Depth
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import relative
 from patchcore.data.sample import Sample
@@ -97,10 +98,18 @@ class Remembered:
                 found.append((one.sample.name, one.digest, patches))
             return found
 
+        depth = Depth()
+
+        def check(one: Loaded) -> None:
+            depth.see(one.pixels, one.value_range)
+            for embedder in embedders:
+                embedder.check(one, reading.max_pixels)
+
         limit = None if memory is None else memory // len(embedders)
         kind = torch.float16 if augment else torch.float32  # of a bank; what is scored alone is as in `predict`
         read = cls([PatchStore(limit, kind) for _ in embedders])
-        for name, digest, found in through(work, samples, reading, embedders[0].recipe.value_range, progress=progress):
+        value_range = embedders[0].recipe.value_range
+        for name, digest, found in through(work, samples, reading, value_range, check=check, progress=progress):
             if digest in learned:
                 raise DataError(
                     f"{name}: this calibration image is among the training images too, so its score says "
@@ -112,6 +121,8 @@ class Remembered:
             read.frames.append([own[0].frame for own in found])
             read.names.append(name)
             read.digests.append(digest)
+        if hint := depth.hint():
+            log.warning(hint)
         return read
 
     @property
