@@ -26,7 +26,7 @@ from patchcore.errors import NotFittedError, UsageError
 from patchcore.memory.patches import spill_limit
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
-from patchcore.pipeline.embed import Embedder, backbone_for
+from patchcore.pipeline.embed import Embedder, backbone_for, check_by
 from patchcore.pipeline.learn import learn
 from patchcore.pipeline.score import score
 from patchcore.pipeline.workers import Loaded, through
@@ -234,25 +234,18 @@ class Detector:
             return results
 
         depth = Depth()
-
-        def check(one: Loaded) -> None:
-            depth.see(one.pixels, one.value_range)
-            for embedder in embedders:
-                embedder.check(one, reading.max_pixels)
+        check = check_by(embedders, depth, reading.max_pixels)
 
         ahead = isinstance(samples, list) and len(samples) > 1  # else all threads work on one image
         title = "Looking at images" if progress else None
+        options, value_range = self._reading(reading), recipe.value_range
+        results = through(look, samples, options, value_range, check=check, damaged=True, ahead=ahead, progress=title)
+        return self._hinting(results, depth)
+
+    def _hinting(self, results: Iterator[Result], depth: Depth) -> Iterator[Result]:
+        """The same; once they are there, what their images in uint16 have in common is said, once."""
         try:
-            yield from through(
-                look,
-                samples,
-                self._reading(reading),
-                recipe.value_range,
-                check=check,
-                damaged=True,
-                ahead=ahead,
-                progress=title,
-            )
+            yield from results
         finally:
             if not self._hinted and (hint := depth.hint()):
                 self._hinted = True

@@ -18,7 +18,7 @@ from PIL import Image
 
 from patchcore.backbones import build, engines
 
-ROW = {"path", "score", "normalised", "threshold", "decision", "seconds"}
+ROW = {"path", "score", "normalised", "threshold", "decision", "seconds", "warnings"}
 READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
 BAD = ["bad_cut.jpg", "bad_empty.png", "bad_text.png"]
 

@@ -408,7 +408,9 @@ KINDS = [
     {"quality": 95, "subsampling": 0},
     {"quality": 60, "optimize": True},
     {"quality": 90, "restart_marker_rows": 1},
+    {"quality": 90, "restart_marker_blocks": 5},
     {"quality": 85, "progressive": True},
+    {"quality": 95, "progressive": True, "restart_marker_rows": 2},
 ]
 
 
@@ -427,7 +429,7 @@ def warnings_of(path):
     return ours
 
 
-@pytest.mark.parametrize("options", [*KINDS, {"quality": 90, "restart_marker_blocks": 5}])
+@pytest.mark.parametrize("options", KINDS)
 def test_nothing_is_said_of_an_intact_jpeg(tmp_path, options):
     flat = np.full((90, 75, 3), 200, np.uint8)
     for array in (photo(), photo(121)[..., 0], flat, flat[..., 0], photo(8), photo(200)[:7]):
@@ -441,7 +443,7 @@ def test_nothing_is_said_of_an_intact_jpeg(tmp_path, options):
         assert warnings_of(tmp_path / "a.jpg") == []
 
 
-@pytest.mark.parametrize("options", KINDS[:4])
+@pytest.mark.parametrize("options", KINDS)
 @pytest.mark.parametrize("grey", [False, True])
 def test_a_jpeg_with_a_hole_is_an_error_or_a_warning(tmp_path, options, grey):
     data = bytearray(jpeg(photo()[..., 0] if grey else photo(), **options))
@@ -471,8 +473,8 @@ print(json.dumps(said))
 
 def test_most_of_what_libjpeg_warns_of_is_noticed(tmp_path):
     draw, files = random.Random(0), list[bytes]()
-    for number in range(100):
-        data = bytearray(jpeg(photo(seed=number % 3), **KINDS[number % 4]))
+    for number in range(140):
+        data = bytearray(jpeg(photo(seed=number % 3), **KINDS[number % 7]))
         at = draw.randrange(700, len(data) - 4)
         if number % 3 == 0:
             data[at : min(at + 300, len(data) - 2)] = bytes(min(300, len(data) - 2 - at))
@@ -489,11 +491,11 @@ def test_most_of_what_libjpeg_warns_of_is_noticed(tmp_path):
         try:
             said = bool(warnings_of(tmp_path / "a.jpg"))
         except ImageError:
-            said = True
+            continue
         assert warned or not said  # no false alarm
         noticed += [said] * warned
     assert len(noticed) > 30
-    assert sum(noticed) > 0.8 * len(noticed)
+    assert sum(noticed) > 0.85 * len(noticed)
 
 
 def test_a_jpeg_in_pieces_or_with_odd_metadata_is_read(tmp_path):

@@ -719,14 +719,64 @@ def test_a_mask_drawn_in_any_colour_on_black_marks_what_is_drawn(tmp_path, ink):
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png", (HEIGHT, WIDTH)), mask)
 
 
-def test_a_mask_is_white_above_half(tmp_path):
-    Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)).save(tmp_path / "m.png")
-    assert read_mask(tmp_path / "m.png", (1, 4)).tolist() == [[False, False, True, True]]
+@pytest.mark.parametrize("values", [(1, 2, 9), (100, 200), (127, 128, 255), (255, 1), (3000, 60000), (0.2, 0.9)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_every_value_of_a_mask_that_numbers_kinds_of_defect_marks_one(tmp_path, values, suffix):
+    dtype = np.float32 if values[0] < 1 else np.uint16 if max(values) > 255 else np.uint8
+    mask, notes = np.array([[0, *values, 0]], dtype), list[str]()
+    suffix = "tif" if dtype == np.float32 else suffix
+    Image.fromarray(mask).save(tmp_path / f"m.{suffix}")
+    np.testing.assert_array_equal(read_mask(tmp_path / f"m.{suffix}", mask.shape, notes=notes), mask > 0)
+    assert len(notes) == (values != (1, 2, 9))  # on either side of half: that is said
 
 
-def test_a_mask_that_numbers_kinds_of_defect_marks_them_all(tmp_path):
-    Image.fromarray(np.array([[0, 1, 2, 9]], np.uint8)).save(tmp_path / "m.png")
-    assert read_mask(tmp_path / "m.png", (1, 4)).tolist() == [[False, True, True, True]]
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_mask_with_blurred_edges_is_marked_above_half(tmp_path, suffix):
+    mask, notes = np.zeros((64, 64), np.uint8), list[str]()
+    mask[16:48, 16:48] = 255
+    image = Image.fromarray(mask)
+    blurred = image.resize((7, 7)).resize((64, 64), Image.Resampling.BICUBIC) if suffix == "png" else image
+    blurred.save(tmp_path / f"m.{suffix}")
+    found = read_mask(tmp_path / f"m.{suffix}", mask.shape, notes=notes)
+    assert (found ^ (mask > 0)).mean() < 0.1
+    pixels = read(tmp_path / f"m.{suffix}", "m")[..., 0]
+    np.testing.assert_array_equal(found, pixels > pixels.max() / 2)
+    assert all("only what is above half of the largest one" in note for note in notes)
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (255, 255, 255), (0, 0, 0), (9, 9, 9)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_marks_defects_in_a_mask_of_one_colour(tmp_path, colour, mode):
+    mask = grey() > 127
+    if mode == "P":
+        image = Image.frombytes("P", (WIDTH, HEIGHT), mask.astype(np.uint8).tobytes())
+        image.putpalette([*colour, *colour])
+        image.save(tmp_path / "m.png", transparency=bytes([0, 255]))
+    else:
+        image = Image.fromarray(np.dstack([np.broadcast_to(np.uint8(colour), (*mask.shape, 3)), mask * np.uint8(255)]))
+        image.convert(mode).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", mask.shape), mask)
+
+
+@pytest.mark.parametrize(("ground", "ink"), [((0, 0, 0), (255, 0, 0)), ((255, 255, 255), (255, 0, 0))])
+def test_a_mask_drawn_on_a_transparent_ground_marks_what_is_drawn(tmp_path, ground, ink):
+    mask = grey() > 127
+    colours = np.where(mask[..., None], np.uint8(ink), np.uint8(ground))
+    Image.fromarray(np.dstack([colours, mask * np.uint8(255)])).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", mask.shape), mask)
+
+
+def test_a_mask_that_is_opaque_all_over_marks_what_is_not_black(tmp_path):
+    mask = grey() > 127
+    Image.fromarray(np.dstack([mask * np.uint8(255)] * 3 + [np.full_like(grey(), 255)])).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", mask.shape), mask)
+
+
+def test_a_mask_whose_colours_and_transparency_contradict_each_other_is_refused(tmp_path):
+    mask = grey() > 127
+    Image.fromarray(np.dstack([mask * np.uint8(255)] * 3 + [~mask * np.uint8(255)])).save(tmp_path / "m.png")
+    with pytest.raises(ImageError, match=r"m\.png: a mask whose colours and transparency mark different pixels"):
+        read_mask(tmp_path / "m.png", mask.shape)
 
 
 def test_an_empty_mask_marks_nothing(tmp_path):

@@ -78,8 +78,8 @@ def test_a_result_has_the_fields_of_the_library_s():
     theirs = {name for name in vars(patchcore.Result) if not name.startswith("_")}
     theirs |= {field.name for field in dataclasses.fields(patchcore.Result)}
     ours = {field.name for field in dataclasses.fields(patchcore_runtime.Result)} | {"mask"}
-    inside = {"sample", "frame", "recipe", "max_pixels"}  # what maps are made from there
-    assert ours >= theirs - inside - {"overlay"}
+    inside = {"sample", "frame", "recipe", "max_pixels", "mark"}  # what maps are made from there
+    assert ours >= theirs - inside - {"overlay", "pixels"}
 
 
 def test_an_array_of_several_images_is_several_images(model, detector):
@@ -118,6 +118,25 @@ def test_a_result_says_what_it_is(model, hazelnut):
 def test_an_image_that_cannot_be_used_says_why(model, image, message):
     with pytest.raises(ImageError, match=message):
         model.predict(image)
+
+
+def test_a_long_strip_is_refused_as_in_the_library(exported_onnx, detector):
+    strip = np.zeros((1, 100_000), np.uint8)
+    recipe = detector.recipe.replace(resize="area")
+    model = patchcore_runtime.load(exported_onnx)
+    model.manifest["recipe"] = recipe.to_dict()
+    with pytest.raises(ImageError, match="1 pixels, which resized for the network") as ours:
+        model.predict(strip)
+    with pytest.raises(patchcore.ImageError) as theirs:
+        patchcore.Detector(recipe).fit([strip])
+    assert ours.value.reason == theirs.value.reason
+
+
+def test_a_damaged_jpeg_has_a_warning_in_its_result(model, detector, hazelnut, tmp_path):
+    data = bytearray((hazelnut / "train/good/00.jpg").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 512] = bytes(512)
+    (tmp_path / "hole.jpg").write_bytes(data)
+    assert model.predict(tmp_path / "hole.jpg").warnings == detector.predict(tmp_path / "hole.jpg").warnings != ()
 
 
 def test_an_image_above_the_limit_is_refused(model, hazelnut):
@@ -393,10 +412,10 @@ def test_it_imports_nothing_but_its_own_dependencies():
     import ast
 
     known = {*sys.stdlib_module_names, "patchcore_runtime", "numpy", "PIL", "cv2", "cryptography"}
-    for path in ROOT.glob("*.py"):
+    for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             assert {name.split(".")[0] for name in names} <= known, path.name
 
 

@@ -50,6 +50,18 @@ def read(
     return _from_array(np.asarray(image), name)
 
 
+def check_shape(pixels: NDArray[Any], name: str, recipe: dict[str, Any], max_pixels: int) -> None:
+    """Errors: ImageError for an image so long and narrow that it would take more memory than the limit allows."""
+    if "resize" not in recipe or "size" not in recipe:
+        return
+    size, small = recipe["size"], recipe.get("tile") is not None or recipe.get("crop") is not None
+    sides = (size, size) if isinstance(size, int) else (size[0], size[1])
+    try:
+        formats.check_shape(pixels.shape, recipe["resize"], sides, small, max_pixels)
+    except formats.UnreadableError as error:
+        raise ImageError(name, str(error)) from None
+
+
 def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
     """The same pixels; with `check_float`, ImageError for floats outside 0 to 1."""
     if not check_float or pixels.dtype != np.float32:

@@ -36,6 +36,7 @@ class Result:
     nearest_rows: NDArray[np.int64]  # (h, w, k), rows of the memory bank
     coverage: float  # the share of the image that was looked at
     seconds: float  # of the graph, the image's share of its batch
+    warnings: tuple[str, ...] = ()  # what is wrong with a part of the image, such as damage in a JPEG file
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -81,7 +82,10 @@ class Model:
 
     def _one(self, image: Any, number: int, max_pixels: int) -> Result:
         name = str(image) if isinstance(image, str | Path) else f"#{number}"
-        pixels = images.read(image, name, max_pixels)
+        warnings = list[str]()
+        pixels = images.read(image, name, max_pixels, warnings=warnings)
+        for recipe in self._recipes():
+            images.check_shape(pixels, name, recipe, max_pixels)
         pixels = images.checked(pixels, name, self.manifest["check_float"])
         begin = time.perf_counter()
         try:
@@ -101,7 +105,13 @@ class Model:
             nearest_rows=out["rows"][0],
             coverage=float(out["coverage"][0]),
             seconds=time.perf_counter() - begin,
+            warnings=tuple(warnings),
         )
+
+    def _recipes(self) -> list[dict[str, Any]]:
+        """The recipes whose scores are joined; usually one."""
+        recipe = self.manifest.get("recipe", {})
+        return recipe.get("members") or [recipe]
 
 
 def load(

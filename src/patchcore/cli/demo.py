@@ -94,7 +94,6 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
     from PIL import Image
 
     from patchcore.cli.sheet import sheet
-    from patchcore.data.images import read
     from patchcore.data.sample import GOOD
     from patchcore.verdict.draw import to_uint8
 
@@ -109,7 +108,7 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
     images = []
     for title, row in rows:
         for result in row:
-            plain = Image.fromarray(to_uint8(read(result.sample.image, result.name)))
+            plain = Image.fromarray(to_uint8(result.pixels()))
             images.append((title, plain))
             images.append((f"{result.decision}\nnormalised score {result.normalised:.2f}", result.overlay()))
     heading = "Solar cells: heat where the image differs from every good one"

@@ -27,7 +27,7 @@ from patchcore.files import appearing
 if TYPE_CHECKING:
     from patchcore.detector import Detector
 
-_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds")
+_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds", "warnings")
 
 
 @click.command()
@@ -64,8 +64,8 @@ def predict(
 ) -> None:
     """Look at images and give verdicts. IMAGES are files or folders.
 
-    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds; or path, error for an
-    image that could not be read.
+    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds, warnings (what is wrong
+    with a part of the image, such as damage in a JPEG file); or path, error for an image that could not be read.
     """
     from patchcore.data.reading import Reading
     from patchcore.data.sample import Sample
@@ -94,8 +94,12 @@ def predict(
             "threshold": result.threshold,
             "decision": result.decision,
             "seconds": round(result.seconds, 6),
+            "warnings": list(result.warnings),
         }
-        rows.append(row if output is None else {**row, "files": str(names[result.name])})
+        for warning in result.warnings:
+            say(f"{result.name}: {warning}")
+        written = {} if output is None else {"files": str(names[result.name]), "warnings": "; ".join(result.warnings)}
+        rows.append({**row, **written})
         failed |= result.decision == "fail"
         if as_json:
             print_json(row)

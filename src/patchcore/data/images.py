@@ -53,7 +53,7 @@ def read(
                 raise ImageError(name, wrong[0])
             if warnings is not None:
                 warnings += wrong
-            return pixels if alpha else _check_array(pixels, name)
+            return pixels if pixels.shape[2] in (2, 4) else _check_array(pixels, name)
     if isinstance(image, Image.Image):
         with _damage(name):
             image.load()
@@ -93,7 +93,7 @@ def mark(pixels: Pixels) -> int:
     whole = len(plain) // 8192 * 8192
     sums = plain[:whole].view(np.uint64).reshape(-1, 1024).sum(0, dtype=np.uint64)
     about = f"{pixels.shape}{pixels.dtype}".encode()
-    return zlib.crc32(plain[whole:], zlib.crc32(sums, zlib.crc32(about)))
+    return zlib.crc32(b"".join((about, sums.tobytes(), plain[whole:].tobytes())))
 
 
 class Depth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from patchcore.data.images import ImageLike, read
 from patchcore.errors import DataError, UsageError, validated
 from patchcore.inferencers.visuals import superimpose_anomaly_map
 from patchcore.maths.thresholds import normalise_by_range
+
+log = logging.getLogger(__name__)
 
 META_DATA = ("image_threshold", "pixel_threshold", "min", "max")
 
@@ -55,7 +58,11 @@ class Inferencer(ABC):
         `superimpose`, the normalised map (H, W) instead. `meta_data` replaces the model's own.
         Errors: ImageError, UsageError.
         """
-        pixels = read(image, str(image) if isinstance(image, str | Path) else "an image")
+        warnings = list[str]()
+        name = str(image) if isinstance(image, str | Path) else "an image"
+        pixels = read(image, name, warnings=warnings)
+        for warning in warnings:
+            log.warning("%s: %s", name, warning)
         known = {**(self.meta_data if meta_data is None else meta_data), "image_shape": pixels.shape[:2]}
         anomaly_map, score = self.post_process(self.forward(self.pre_process(pixels)), known)
         return (superimpose_anomaly_map(anomaly_map, pixels) if superimpose else anomaly_map), score

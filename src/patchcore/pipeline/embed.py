@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -15,6 +15,7 @@ from patchcore.backbones import engines, registry
 from patchcore.backbones.engines import taps_of
 from patchcore.backbones.registry import Backbone
 from patchcore.data.formats import UnreadableError, check_shape
+from patchcore.data.images import Depth
 from patchcore.errors import ImageError, RecipeError, UsageError
 from patchcore.maths import resize
 from patchcore.maths.augmentation import Augmentation, augmented
@@ -133,6 +134,17 @@ class Embedder:
         seconds = (time.perf_counter() - begin) / len(batch)
         for one, values in zip(batch, embeddings, strict=True):
             yield Patches(patches_of(values), (values.shape[2], values.shape[3]), one[0][0], seconds)
+
+
+def check_by(embedders: Sequence[Embedder], depth: Depth, max_pixels: int) -> Callable[[Loaded], None]:
+    """What checks an image before it is embedded, and counts its bits. It raises ImageError."""
+
+    def check(one: Loaded) -> None:
+        depth.see(one.pixels, one.value_range)
+        for embedder in embedders:
+            embedder.check(one, max_pixels)
+
+    return check
 
 
 def _without_padding(tap: Tensor, frame: Frame) -> Tensor:

@@ -23,7 +23,7 @@ from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank, check_search
 from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
-from patchcore.pipeline.embed import Embedder, Grid, Patches
+from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
 from patchcore.pipeline.workers import Loaded, in_order, through
 from patchcore.recipe.fields import Recipe
@@ -99,11 +99,7 @@ class Remembered:
             return found
 
         depth = Depth()
-
-        def check(one: Loaded) -> None:
-            depth.see(one.pixels, one.value_range)
-            for embedder in embedders:
-                embedder.check(one, reading.max_pixels)
+        check = check_by(embedders, depth, reading.max_pixels)
 
         limit = None if memory is None else memory // len(embedders)
         kind = torch.float16 if augment else torch.float32  # of a bank; what is scored alone is as in `predict`

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from patchcore.data.images import read
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.sample import Sample
@@ -71,8 +70,8 @@ def _figures(
     detector: Detector, sample: Sample, result: Result, sources: Sources, max_pixels: int
 ) -> tuple[Figure, ...]:
     try:
-        pixels = draw.to_uint8(read(sample.image, result.name, max_pixels), result.recipe.value_range)
-    except ImageError as error:  # it has gone since it was measured
+        pixels = draw.to_uint8(result.pixels(), result.recipe.value_range)
+    except ImageError as error:  # it has gone since it was measured, or has changed
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
     plain = _figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
@@ -125,7 +124,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
     if path is None:
         return Figure(caption, missing=f"Its image, {name}, was not found. Give the training folder: --good.")
     try:
-        loaded = load(Sample(name, path), max_pixels, recipe.value_range)
+        loaded = load(Sample(name, path), max_pixels, recipe.value_range, damaged=True)
         embedder = detector.embedders[0]
         one = embedder.augmented(loaded, recipe.augment[copy - 1]) if copy else embedder([loaded])[0]
     except ImageError as error:

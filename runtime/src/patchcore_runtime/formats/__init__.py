@@ -7,6 +7,7 @@ and nothing that changes what pixels mean can go unseen: what is not known to be
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import threading
@@ -138,33 +139,31 @@ def upright(array: Pixels, orientation: int) -> Pixels:
     return array[::rows, ::columns]
 
 
-def deep(data: bytes, channels: int) -> Pixels | None:
-    """Colours of 16 bits as OpenCV decodes them: R, G, B, and alpha of four channels. None if it cannot, or is not there.
+def unfolded(source: tuple[int, ...], resize: str, size: tuple[int, int], tiled: bool) -> int:
+    """Pixels of a file that take as much memory as an image (height, width) takes in the network and for its map.
 
-    Pillow needs up to twice as long (`halves`); patchcore-runtime need not have OpenCV.
+    A pixel takes several times as much in the network as while it is read, unless it is seen tile by tile; and a
+    matrix resizes each side. `resize` and `size` are those of the recipe.
     """
-    try:
-        import cv2
-    except ImportError:
-        return None
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] != channels:
-        return None
-    return array[..., 2::-1] if channels == 3 else array[..., [2, 1, 0, 3]]
+    height, width = source[:2]
+    across, down = size[1] / width, size[0] / height
+    if resize == "area":
+        across = down = math.sqrt(across * down)
+    elif resize == "letterbox":
+        across = down = min(across, down)
+    elif resize != "stretch":
+        across = down = size[0] / min(height, width)
+    h, w = math.ceil(height * down), math.ceil(width * across)
+    return max((1 if tiled else 8) * h * w, 2 * h * max(h, height), 2 * w * max(w, width))
 
 
-def halves(image: ImageFile.ImageFile, mode: str, raw: str) -> Pixels:
-    """What Pillow decodes if it takes the rows of a file for `raw`: so it gives either byte of 16 bits."""
-    image.im = Image.new(mode, image.size).im
-    image._mode = mode
-    image.tile = [one._replace(args=(raw, *one.args[1:]) if isinstance(one.args, tuple) else raw) for one in image.tile]
-    image.load()
-    return np.asarray(image)
-
-
-def joined(high: Pixels, low: Pixels) -> Pixels:
-    """Values of 16 bits from their bytes."""
-    array = high.astype(np.uint16)
-    array <<= 8
-    array |= low
-    return array
+def check_shape(source: tuple[int, ...], resize: str, size: tuple[int, int], tiled: bool, max_pixels: int) -> None:
+    """Errors: UnreadableError for an image so long and narrow that it would take more memory than the limit allows."""
+    height, width = source[:2]
+    side = math.isqrt(height * width - 1) + 1
+    if unfolded(source, resize, size, tiled) > max(max_pixels, unfolded((side, side), resize, size, tiled)):
+        raise UnreadableError(
+            f"{width} x {height} pixels, which resized for the network (resize={resize!r}) would take more memory than "
+            f"an image of the limit of {max_pixels} pixels. Cut it into pieces that are less long and narrow, or raise "
+            "the limit (--max-pixels, or max_pixels=)."
+        )

@@ -1,49 +1,50 @@
 """JPEG, and whether its compressed data are as many as its pixels need.
 
 libjpeg goes on where they are too few or too many, with a warning that Pillow hides; such an image is wrong from some
-place on. So the data are fed in pieces: all but their last byte must not do, and all of them must. What follows them
-is fed in between, as ones, which end no Huffman code, because the decoder reads ahead.
+place on. But it can be seen in what the decoder takes: one that needs more holds back what it was fed, byte by byte,
+until it is enough to go on, and one that has all it needs passes over everything up to the next marker at once. So
+for each run of data, all of it but the last byte must not do, and all of it must.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageFile
 
 from . import CUT_OFF, Asked, Pixels, UnreadableError, as_array, orientation_of, upright
 
-_EOI, _SOS, _DRI, _APP1 = 0xD9, 0xDA, 0xDD, 0xE1
-_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
+_ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)  # frames whose decoder cannot wait for more data
 _METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # but not what JFIF and Adobe say of the colours
-_ONES = b"\xff\0" * 8
-_MARKER = re.compile(rb"\xff+[^\0\xff]")
+_ONE = b"\xff\0"  # eight ones, which end no code; as many as the decoder reads ahead are fed behind each run
+_AHEAD, _LOOKS = 8, 3
 DAMAGED = "damaged: its compressed data do not end where its pixels do, so a part of the image is wrong."
 
 
 def read(data: bytes, asked: Asked) -> tuple[Pixels, tuple[str, ...]]:
-    kept, at, orientation, kind, interval, mcu = [data[:2]], 2, 1, 0, 0, (8, 8)
+    kept, at, orientation, kind, patient, sequential = [data[:2]], 2, 1, 0, True, False
     while kind != _SOS:
         at = _at_marker(data, at)
         kind, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         segment = data[at : at + 2 + size]
         if kind == _APP1 and orientation == 1:
             orientation = _orientation(segment)
-        elif kind == _DRI:
-            interval = int.from_bytes(segment[4:6], "big")
-        elif kind in _FRAMES:
-            mcu = _mcu(segment)
+        patient &= kind not in _ARITHMETIC
+        sequential |= kind in (0xC0, 0xC1)
         if kind not in _METADATA:
             kept.append(segment)
         at += 2 + size
     begin = sum(map(len, kept))
     data = b"".join((*kept, data[at:]))
     image = asked.open(data, "JPEG")
-    sound = _load(image, data, begin, interval, mcu, asked)
-    return upright(as_array(image), orientation), () if sound else (DAMAGED,)
+    if not patient:
+        return upright(as_array(image), orientation), ()
+    decoder = _Decoder(image)
+    sound = _decode(decoder, data, begin, sequential)
+    return upright(as_array(decoder.image), orientation), () if sound else (DAMAGED,)
 
 
 def _at_marker(data: bytes, at: int) -> int:
@@ -67,106 +68,71 @@ def _orientation(segment: bytes) -> int:
     return int(found[1]) if found and segment[4:8] == b"http" else 1
 
 
-def _mcu(frame: bytes) -> tuple[int, int]:
-    """Height and width of what the data of one scan come in: an 8 x 8 block of each component, or several."""
-    factors = [divmod(factor, 16) for factor in frame[11 : 10 + 3 * frame[9] : 3]]
-    return (8, 8) if len(factors) < 2 else (8 * max(v for _, v in factors), 8 * max(h for h, _ in factors))
+def _runs(data: bytes, at: int) -> Iterator[tuple[int, int]]:
+    """Where each run of compressed data ends, and which marker is there; those of a scan begin at `at`."""
+    codes = np.frombuffer(data, np.uint8)
+    markers = at + np.flatnonzero((codes[at:-1] == 0xFF) & (codes[at + 1 :] != 0) & (codes[at + 1 :] != 0xFF))
+    number = 0
+    while number < len(markers):
+        end, kind = int(markers[number]), int(codes[markers[number] + 1])
+        while data[end - 1] == 0xFF:  # it fills
+            end -= 1
+        yield end, kind
+        if kind == _EOI:
+            return
+        number += 1
+        if kind & 0xF8 != 0xD0:  # no restart, but segments before the next scan
+            at = int(markers[number - 1])
+            while kind not in (_SOS, _EOI):
+                at = _at_marker(data, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big"))
+                kind = data[at + 1]
+            if kind == _EOI:
+                return
+            number = int(np.searchsorted(markers, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")))
 
 
-def _load(
-    image: ImageFile.ImageFile, data: bytes, begin: int, interval: int, mcu: tuple[int, int], asked: Asked
-) -> bool:
-    """Decode; whether nothing was wrong with the data, which begin at `begin`."""
-    codes = np.frombuffer(data, np.uint8, offset=begin)
-    markers = np.flatnonzero((codes[:-1] == 0xFF) & (codes[1:] != 0) & (codes[1:] != 0xFF))
-    kinds = codes[markers + 1]
-    ends = np.flatnonzero((kinds & 0xF8) != 0xD0)
-    markers += begin
-    if not len(ends) or kinds[ends[0]] != _EOI:
-        image.load()
-        return not len(ends) or _same_if_padded(image, data, begin, asked)
-    restarts, end = markers[: ends[0]], int(markers[ends[0]])
-    rows, columns = -(-image.height // mcu[0]), -(-image.width // mcu[1])
-    if interval and (
-        len(restarts) != -(-rows * columns // interval) - 1
-        or (kinds[: ends[0]] != 0xD0 + np.arange(len(restarts)) % 8).any()
-    ):
-        image.load()
-        return False
-    done = [divmod(number * interval, columns) for number in range(1, len(restarts) + 1)]
-    stops = [(int(at), row * mcu[0] - mcu[0] // 2) for at, (row, rest) in zip(restarts, done, strict=True) if rest == 0]
-    fed = _Fed(image, data, stops, end)
-    image.load()
-    return fed.sound and (len(stops) == len(restarts) or _same_if_padded(image, data, begin, asked))
+def _decode(decoder: _Decoder, data: bytes, begin: int, sequential: bool) -> bool:
+    """Whether every run of the data ends where its pixels do; a `sequential` image of one scan is done then."""
+    at, sound, count = 0, True, 0
+    for end, kind in _runs(data, begin):
+        short = end - max(at, begin) <= _LOOKS
+        single = 0 if short else _LOOKS
+        decoder.feed(data[at : end - 1 - single])
+        enough = [decoder.feed(data[one : one + 1]) for one in range(end - 1 - single, end - 1)]
+        sound &= short or not all(enough)
+        decoder.feed(data[end - 1 : end] + _ONE * _AHEAD)
+        sound &= all([decoder.feed(_ONE) for _ in range(_LOOKS)])
+        restart = kind & 0xF8 == 0xD0
+        sound &= not restart or kind & 7 == count % 8  # within a scan they are numbered
+        sound &= not sequential or kind != _EOI or decoder.done
+        sequential, count, at = sequential and restart, count + 1 if restart else 0, end
+    decoder.feed(data[at:])
+    decoder.close()
+    return sound
 
 
-class _Fed:
-    """A file that gives its data in pieces, and sees when rows of pixels have been written.
+class _Decoder:
+    """Pillow's decoder, which is fed piece by piece."""
 
-    `stops`: where an interval ends with a row of blocks, and a row of pixels in those; `end`: where the data end.
-    """
+    def __init__(self, image: ImageFile.ImageFile) -> None:
+        self.image = Image.new(image.mode, image.size)
+        self._decoder = Image._getdecoder(image.mode, "jpeg", image.tile[0].args, image.decoderconfig)
+        self._decoder.setimage(self.image.im, (0, 0, *image.size))
+        self._held, self.done = b"", False
 
-    def __init__(self, image: ImageFile.ImageFile, data: bytes, stops: list[tuple[int, int]], end: int) -> None:
-        self.sound, self._pieces = True, self._feed(data, stops, end)
-        self._width, self._unwritten = image.width, os.urandom(image.width * len(image.getbands()))
-        self._image = Image.new(image.mode, image.size)
-        row = Image.frombytes(image.mode, (image.width, 1), self._unwritten)
-        for _, top in stops:
-            self._image.paste(row, (0, top))
-        image.im, image.fp = self._image.im, self  # type: ignore[assignment]
-
-    def _feed(self, data: bytes, stops: list[tuple[int, int]], end: int) -> Iterator[bytes]:
-        at, sound = 0, True
-        for stop, row in stops:
-            yield data[at : stop - 1]
-            sound &= not self._is_written(row)
-            yield data[stop - 1 : stop] + _ONES
-            sound &= self._is_written(row)
-            at = stop
-        self.sound = False  # if this is the last piece that is asked for
-        yield data[at : end - 1]
-        self.sound = sound
-        yield data[end - 1 : end] + _ONES
-        self.sound = False
-        yield data[end:]
-
-    def _is_written(self, row: int) -> bool:
-        return self._image.crop((0, row, self._width, row + 1)).tobytes() != self._unwritten
-
-    def read(self, _size: int = -1) -> bytes:
-        return next(self._pieces, b"")
-
-    def seek(self, _offset: int, _whence: int = 0) -> int:
-        return 0
+    def feed(self, data: bytes) -> bool:
+        """Whether the decoder has taken all that it was fed. Errors: OSError."""
+        if not self.done:
+            self._held += data
+            taken, error = self._decoder.decode(self._held)
+            if error < 0:
+                raise OSError("broken data stream when reading image file")
+            self.done = taken < 0
+            self._held = b"" if self.done else self._held[taken:]
+        return not self._held
 
     def close(self) -> None:
-        pass
-
-
-def _same_if_padded(image: ImageFile.ImageFile, data: bytes, at: int, asked: Asked) -> bool:
-    """Whether the pixels stay the same if more data follow those of each scan and interval: whether none had too few.
-
-    For a progressive image, all of whose scans are read before any pixel is written.
-    """
-    padded = [data[:at]]
-    while found := _MARKER.search(data, at):
-        padded.append(data[at : found.start()] + _ONES)
-        at, kind = found.start(), found[0][-1]
-        if kind & 0xF8 == 0xD0:
-            end = found.end()
-        else:
-            end = at
-            while kind != _EOI:  # the segments before the next scan
-                end = _at_marker(data, end)
-                kind = data[end + 1]
-                if kind == _EOI:
-                    break
-                end += 2 + int.from_bytes(data[end + 2 : end + 4], "big")
-                if kind == _SOS:
-                    break
-        padded.append(data[at:end])
-        at = end
-        if kind == _EOI:
-            break
-    again = asked.open(b"".join((*padded, data[at:])), "JPEG")
-    return ImageChops.difference(image, again).getbbox() is None
+        """Errors: UnreadableError if the image is not complete."""
+        self._decoder.cleanup()
+        if not self.done:
+            raise UnreadableError(CUT_OFF)

@@ -8,7 +8,8 @@ import zlib
 import numpy as np
 from PIL import ImageFile
 
-from . import CUT_OFF, SEVERAL, Asked, Pixels, UnreadableError, as_array, deep, halves, joined, orientation_of, upright
+from . import CUT_OFF, SEVERAL, Asked, Pixels, UnreadableError, as_array, orientation_of, upright
+from .deep import deep, halves, joined
 
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _TEXTS = {b"tEXt": b"Raw profile type exif\0", b"zTXt": b"Raw profile type exif\0", b"iTXt": b"XML:com.adobe.xmp\0"}

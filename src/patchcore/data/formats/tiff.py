@@ -13,7 +13,8 @@ from typing import NoReturn
 
 from PIL import Image
 
-from . import CUT_OFF, SEVERAL, Asked, Pixels, UnreadableError, as_array, deep, halves, joined, upright
+from . import CUT_OFF, SEVERAL, Asked, Pixels, UnreadableError, as_array, upright
+from .deep import deep, halves, joined
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _COLOURS, _BIT_ORDER = (
     254,
