@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from patchcore import Detector, Recipe
+
+settings.register_profile("untimed", deadline=None)  # a test says what is right, not how long it takes
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Detector: fit on good images, predict on new ones, save and load."""
 
 import copy
-import doctest
 import gc
+import io
 import itertools
 import logging
 import math
@@ -19,7 +19,6 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-import patchcore.detector
 from patchcore import (
     BackboneError,
     DataError,
@@ -994,8 +993,121 @@ def test_a_batch_of_no_images_is_wrong_usage(tiny_detector, size):
         tiny_detector.predict(noise(2), reading=Reading(batch=size))
 
 
-def test_the_example_in_its_docstring_is_true(monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1])
-    done = doctest.testmod(patchcore.detector)
-    assert done.attempted == 2
-    assert done.failed == 0
+# ---- copies of one image
+
+
+def test_copies_of_an_image_count_once_and_are_said(caplog):
+    once = noise(40)
+    twice = np.repeat(once, 2, axis=0)
+    expected = tiny(once).fitted
+    assert "copies" not in caplog.text
+    for images in (twice, iter(twice)):
+        caplog.clear()
+        fitted = tiny(images).fitted
+        assert "40 of 80 images are copies of others, pixel for pixel; each counts once." in caplog.text
+        assert fitted.calibration == expected.calibration
+        assert torch.equal(fitted.members[0].bank.rows, expected.members[0].bank.rows)
+        assert len(fitted.images) == 40
+
+
+def test_good_images_that_are_all_copies_of_one_set_no_threshold(caplog):
+    detector = tiny(np.repeat(noise(1), 25, axis=0))
+    assert "All 25 good images are copies of one, so no threshold can be set." in caplog.text
+    assert math.isnan(detector.fitted.calibration.threshold)
+    assert detector.predict(noise(1)[0]).decision == "unsure"
+
+
+def test_copies_among_calibration_images_count_once(caplog):
+    held = np.repeat(noise(10, seed=1), 2, axis=0)
+    fitted = tiny(noise(10), calibration=held).fitted
+    assert len(fitted.calibration.scores) == 10
+    assert "10 of 20 images are copies of others" in caplog.text
+
+
+# ---- the order of colours
+
+
+def reddish(n, seed=0):
+    return (noise(n, seed=seed) * [1.0, 0.7, 0.4]).astype(np.uint8)
+
+
+def test_arrays_of_opencv_give_the_same_when_their_order_is_said(tmp_path):
+    images, bgr = reddish(6), Reading(colour="bgr")
+    detector, other = tiny(images), tiny(images[..., ::-1], reading=bgr)
+    assert other.fitted.fingerprint == detector.fitted.fingerprint
+    assert torch.equal(other.fitted.members[0].bank.rows, detector.fitted.members[0].bank.rows)
+    expected = detector.predict(images[0])
+    Image.fromarray(images[0]).save(tmp_path / "0.png")
+    tensor = torch.from_numpy(images[0].copy()).permute(2, 0, 1)
+    alpha = np.concatenate([images[0][..., ::-1], images[0][..., :1]], axis=2)
+    for image in (images[0][..., ::-1], tensor.flip(0), alpha, tmp_path / "0.png", Image.fromarray(images[0])):
+        result = detector.predict(image, reading=bgr)
+        assert result.score == expected.score
+        assert np.array_equal(result.overlay(), expected.overlay())
+    (result,) = detector.stream([images[0][..., ::-1]], reading=bgr)
+    assert result.score == expected.score
+
+
+def test_an_unknown_order_of_colours_is_an_error():
+    with pytest.raises(UsageError, match=r"colour is 'BGR'; expected 'rgb', or 'bgr' for arrays that OpenCV has read"):
+        Reading(colour="BGR")
+
+
+def test_exchanged_colours_are_said_once(caplog, tmp_path):
+    images, new = reddish(8), reddish(3, seed=1)
+    tiny(images).save(tmp_path / "model", weights=False)
+    detector = Detector.load(tmp_path / "model", backbone=Tiny())
+    detector.predict(new)
+    detector.predict(noise(2))  # grey on average
+    detector.predict(noise(2)[0, ..., 0])
+    detector.predict(new[..., ::-1], reading=Reading(colour="bgr"))
+    assert "exchanged" not in caplog.text
+    assert detector.predict(new[0, ..., ::-1]).decision == "fail"
+    detector.predict(new[..., ::-1])
+    (record,) = [one for one in caplog.records if "exchanged" in one.message]
+    assert record.message.startswith("#0: it has the colours of the good images only with red and blue exchanged")
+    assert "Reading(colour='bgr')" in record.message
+
+
+def test_files_whose_colours_are_exchanged_are_said_where_arrays_were_learned(caplog, tmp_path):
+    images = reddish(8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    Image.fromarray(images[0][..., ::-1]).save(tmp_path / "blue.png")
+    tiny([tmp_path / f"{n}.png" for n in range(8)]).predict(tmp_path / "blue.png")  # a blue part: a defect
+    assert "exchanged" not in caplog.text
+    tiny(images[..., ::-1]).predict(tmp_path / "0.png")
+    assert caplog.text.count("exchanged") == 1
+
+
+def test_calibration_images_whose_colours_are_exchanged_are_said(caplog):
+    tiny(reddish(6), calibration=reddish(4, seed=1))
+    assert "exchanged" not in caplog.text
+    tiny(reddish(6), calibration=reddish(4, seed=1)[..., ::-1])
+    assert "4 of 4 calibration images have the colours of the training images only with red and blue" in caplog.text
+
+
+# ---- files that are no paths
+
+
+def test_the_contents_of_files_are_images(tmp_path, detector, hazelnut):
+    path = hazelnut / "test/colour/00.jpg"
+    expected, content = detector.predict(path), path.read_bytes()
+    with path.open("rb") as file:
+        for image in (content, io.BytesIO(content), file):
+            result = detector.predict(image)
+            assert (result.name, result.score) == ("#0", expected.score)
+            assert np.array_equal(result.overlay(), expected.overlay())
+    with pytest.raises(ImageError, match="more than the limit of 100"):
+        detector.predict(content, reading=Reading(max_pixels=100))
+
+
+def test_an_image_that_opencv_could_not_read_is_said_and_can_be_passed_over():
+    detector, images = tiny(), noise(2)
+    with pytest.raises(ImageError, match=r"#1: None, where .*cv2\.imread gives None where it cannot read a file"):
+        detector.predict([images[0], None, images[1]])
+    bad = []
+    results = detector.predict([images[0], None, images[1]], reading=Reading(on_bad=bad.append))
+    assert ([one.name for one in results], [one.name for one in bad]) == (["#0", "#2"], ["#1"])
+    with pytest.raises(UsageError, match=r"got NoneType; .*cv2\.imread gives None"):
+        detector.predict(None)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole, or not at all."""
+"""Files that appear whole, or not at all."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from patchcore.errors import StoreError
-from patchcore.files import appearing, appearing_folder
+from patchcore.files import appearing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes are POSIX's")
 
@@ -18,18 +18,6 @@ posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pi
 def write(path, text="new"):
     with appearing(path) as temporary:
         temporary.write_text(text)
-
-
-def fill(path, text="new"):
-    with appearing_folder(path) as temporary:
-        (temporary / "deep").mkdir()
-        (temporary / "deep" / "file").write_text(text)
-
-
-def old_folder(path):
-    path.mkdir()
-    (path / "old").write_text("old")
-    return path
 
 
 def listing(folder):
@@ -54,16 +42,14 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_what_stops_in_the_middle_leaves_the_old_and_nothing_new(tmp_path, error):
     write(tmp_path / "a", "old")
-    old_folder(tmp_path / "f")
 
     def stop(temporary):
-        (temporary / "half" if temporary.is_dir() else temporary).write_text("half")
+        temporary.write_text("half")
         raise error
 
-    for place in (appearing(tmp_path / "a"), appearing_folder(tmp_path / "f")):
-        with pytest.raises(error), place as temporary:
-            stop(temporary)
-    assert listing(tmp_path) == ["a", "f", "f/old"]
+    with pytest.raises(error), appearing(tmp_path / "a") as temporary:
+        stop(temporary)
+    assert listing(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "old"
 
 
@@ -85,46 +71,39 @@ def test_a_process_that_is_killed_in_the_middle_leaves_the_old_file_whole(tmp_pa
 
 @posix
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
-def test_permissions_are_those_of_any_new_file_or_folder(tmp_path, mask):
+def test_permissions_are_those_of_any_new_file(tmp_path, mask):
     before = os.umask(mask)
     try:
         write(tmp_path / "a")
-        fill(tmp_path / "f")
     finally:
         assert os.umask(before) == mask
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
-    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o777 & ~mask
 
 
 @posix
 def test_the_umask_of_the_process_is_never_changed(tmp_path, monkeypatch):
     monkeypatch.setattr("os.umask", lambda mask: pytest.fail("other threads would see it"))
     write(tmp_path / "a")
-    fill(tmp_path / "f")
 
 
 @pytest.mark.parametrize("name", ["a" * 250, "ü" * 125])
 def test_a_name_may_be_as_long_as_the_system_allows(tmp_path, name):
     write(tmp_path / name)
     assert (tmp_path / name).read_text() == "new"
-    fill(tmp_path / name[::-1].upper())
-    assert (tmp_path / name[::-1].upper() / "deep" / "file").read_text() == "new"
 
 
 @posix
 def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     (tmp_path / "there").mkdir()
     write(tmp_path / "there" / "a", "old")
-    old_folder(tmp_path / "there" / "f")
-    for name in ("a", "f", "new"):
+    for name in ("a", "new"):
         (tmp_path / name).symlink_to(f"there/{name}")
     with appearing(tmp_path / "a") as temporary:
         assert temporary.parent == (tmp_path / "there").resolve()
         temporary.write_text("new")
-    fill(tmp_path / "f")
     write(tmp_path / "new")  # leads to nothing yet
-    assert all((tmp_path / name).is_symlink() for name in ("a", "f", "new"))
-    assert listing(tmp_path / "there") == ["a", "f", "f/deep", "f/deep/file", "new"]
+    assert all((tmp_path / name).is_symlink() for name in ("a", "new"))
+    assert listing(tmp_path / "there") == ["a", "new"]
     assert (tmp_path / "there" / "a").read_text() == "new"
 
 
@@ -153,15 +132,12 @@ def test_what_is_no_file_is_refused_before_any_work(tmp_path, monkeypatch):
                 write(tmp_path / name)
         with pytest.raises(StoreError, match="folder: a folder; expected the path of a file"):
             write(tmp_path / "folder")
-        with pytest.raises(StoreError, match="pipe: not a folder; expected the path of one"):
-            fill(tmp_path / "pipe")
         assert listing(tmp_path) == ["folder", "link", "pipe", "socket"]
 
 
 def test_the_folder_above_has_to_be_there(tmp_path):
-    for make in (write_anyway, fill):
-        with pytest.raises(StoreError, match=r"the folder .*none does not exist\. Create it first"):
-            make(tmp_path / "none" / "a")
+    with pytest.raises(StoreError, match=r"the folder .*none does not exist\. Create it first"):
+        write_anyway(tmp_path / "none" / "a")
 
 
 def write_anyway(path):
@@ -185,35 +161,6 @@ def test_a_writer_that_leaves_no_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), appearing(tmp_path / "a") as temporary:
         temporary.unlink()
     assert (tmp_path / "a").read_text() == "old"
-
-
-def test_a_folder_takes_the_place_of_an_old_one_and_all_in_it(tmp_path):
-    old_folder(tmp_path / "f")
-    fill(tmp_path / "f")
-    fill(tmp_path / "g")
-    assert listing(tmp_path) == ["f", "f/deep", "f/deep/file", "g", "g/deep", "g/deep/file"]
-
-
-@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
-@pytest.mark.parametrize("step", [1, 2])
-@pytest.mark.parametrize("done", [False, True])
-def test_a_folder_is_never_lost_when_the_swap_is_interrupted(tmp_path, monkeypatch, error, step, done):
-    old_folder(tmp_path / "f")
-    real, calls = os.replace, []
-
-    def replace(source, target):
-        calls.append(target)
-        if len(calls) == step and not done:
-            raise error
-        real(source, target)
-        if len(calls) == step and done:
-            raise error
-
-    monkeypatch.setattr("os.replace", replace)
-    with pytest.raises(type(error)):
-        fill(tmp_path / "f")
-    whole = ["f", "f/deep", "f/deep/file"] if (step, done) == (2, True) else ["f", "f/old"]
-    assert listing(tmp_path) == whole
 
 
 def test_writers_at_the_same_time_are_not_in_each_other_s_way(tmp_path):

@@ -1,8 +1,11 @@
 """The public door: what `__all__` promises."""
 
+import doctest
 import inspect
 import re
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +57,11 @@ def test_every_promised_name_has_a_docstring():
         for name in import_module(module).__all__:
             thing = getattr(import_module(module), name)
             assert isinstance(thing, str) or (thing.__doc__ or "").strip(), name
+
+
+@pytest.mark.parametrize("name", ["Calibration", "Detector", "Recipe", "detect", "evaluate"])
+def test_the_examples_in_the_docstrings_are_true(name, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    done = doctest.testmod(sys.modules[getattr(import_module("patchcore"), name).__module__])
+    assert done.attempted
+    assert not done.failed

@@ -19,7 +19,7 @@ from torch import nn
 from patchcore.backbones import engines
 from patchcore.backbones.registry import Backbone
 from patchcore.data.images import Depth, ImageLike, mark
-from patchcore.data.reading import Reading
+from patchcore.data.reading import Colour, Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
 from patchcore.errors import NotFittedError, UsageError
@@ -28,7 +28,8 @@ from patchcore.model import file
 from patchcore.model.fitted import Fitted
 from patchcore.pipeline.embed import Embedder, backbone_for, check_by
 from patchcore.pipeline.learn import learn
-from patchcore.pipeline.score import score
+from patchcore.pipeline.score import rehearse, score
+from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.fields import Recipe
 from patchcore.result import Result
@@ -78,9 +79,11 @@ class Detector:
         self.engine, self.precision = engine, precision
         self._network = backbone
         self._hinted = False  # that images in uint16 use few bits: said once
+        self._exchanged = False  # whether it was said that red and blue are
         self._ready: tuple[Fitted, list[Embedder]] | None = None  # changes as a whole: others may be predicting
 
     @classmethod
+    @undisturbed()
     def of(
         cls,
         fitted: Fitted,
@@ -150,10 +153,11 @@ class Detector:
             DataError, BackboneError, UsageError
         """
         before = self._ready[1] if self._ready else []
-        backbones = [embedder.backbone for embedder in before] or [
-            backbone_for(one, self._network) for one in self.recipe.each
-        ]
-        embedders = [Embedder(one, own, self.device) for one, own in zip(self.recipe.each, backbones, strict=True)]
+        with undisturbed():
+            backbones = [embedder.backbone for embedder in before] or [
+                backbone_for(one, self._network) for one in self.recipe.each
+            ]
+            embedders = [Embedder(one, own, self.device) for one, own in zip(self.recipe.each, backbones, strict=True)]
         fitted = learn(
             self.recipe,
             embedders,
@@ -164,8 +168,10 @@ class Detector:
             progress=progress,
         )
         if (self.engine, self.precision) != ("torch", "fp32"):
-            embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
+            with undisturbed():
+                embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
         self._ready = fitted, embedders  # only now: a fit that is interrupted leaves the detector as it was
+        self._exchanged = False
         return self
 
     # For a type checker a path or an array is one image; where it holds several, `stream` has their type too.
@@ -213,6 +219,7 @@ class Detector:
             each = zip(*(embedder(batch) for embedder in embedders), strict=True)
             results = []
             for loaded, patches in zip(batch, each, strict=True):
+                self._check_colours(fitted, loaded, reading.colour)
                 begin = time.perf_counter()
                 value, scored = score(fitted.members, patches)
                 results.append(
@@ -228,6 +235,7 @@ class Detector:
                         max_pixels=reading.max_pixels,
                         warnings=loaded.warnings,
                         mark=mark(loaded.pixels),
+                        colour=reading.colour,
                         seconds=sum(own.seconds for own in patches) + time.perf_counter() - begin,
                     )
                 )
@@ -251,6 +259,18 @@ class Detector:
                 self._hinted = True
                 log.warning(hint)
 
+    def _check_colours(self, fitted: Fitted, loaded: Loaded, colour: Colour) -> None:
+        """Say once where arrays have other channels than they were said to have: every verdict is wrong then."""
+        array = not isinstance(loaded.sample.image, str | bytes | Path) or fitted.images[:1] == ("#0",)
+        if array and not self._exchanged and fitted.exchanged(loaded.red_blue):
+            self._exchanged = True
+            log.warning(
+                "%s: it has the colours of the good images only with red and blue exchanged. Arrays were taken as %s; "
+                "those that OpenCV has read are B, G, R: say so, in fit and predict, with Reading(colour='bgr').",
+                loaded.sample.name, colour,
+            )  # fmt: skip
+
+    @undisturbed()
     def save(self, path: str | Path, *, weights: bool = True) -> str:
         """Write one file with all that `load` needs, whole or not at all; returns its SHA-256.
 
@@ -260,6 +280,7 @@ class Detector:
         return file.save(self.fitted, path, weights=weights)
 
     @classmethod
+    @undisturbed()
     def load(
         cls,
         path: str | Path,
@@ -287,6 +308,9 @@ class Detector:
         place = engines.choose_device(device)
         engines.check(engine, precision, place)  # before the work
         fitted = file.load(path, device=place, network=backbone, weights=weights, key=require_signature)
+        if backbone is None:
+            with file.of_file(path):
+                rehearse(fitted.members, [Embedder(m.recipe, m.backbone, place) for m in fitted.members])
         return cls.of(fitted, device=device, threads=threads, engine=engine, precision=precision)
 
     def _reading(self, reading: Reading | None) -> Reading:

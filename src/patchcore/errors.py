@@ -35,6 +35,11 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 class PatchcoreError(Exception):
     """Base of all errors below; catching it never hides a bug of another kind."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy, which would call a constructor with the message alone: pools send errors that way."""
+        state: tuple[Any, ...] = super().__reduce__()[2:]  # type: ignore[assignment]
+        return _again, (type(self), self.args), *state
+
 
 class UsageError(PatchcoreError, ValueError):
     """An argument is wrong."""
@@ -93,8 +98,17 @@ class MissingExtraError(PatchcoreError, ImportError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'patchcore[{extra}]'"
+            f"Install it with: pip install 'patchcore[{extra}]'",
+            name=package,
         )
+
+
+def _again(kind: type[PatchcoreError], args: tuple[object, ...]) -> PatchcoreError:
+    """An error with these `args`, made past its own constructor, which may take others."""
+    error = kind.__new__(kind, *args)
+    builtin = next(one for one in kind.__mro__ if one.__module__ == "builtins")
+    builtin.__init__(error, *args)  # type: ignore[misc]  # ImportError keeps its message beside `args`
+    return error
 
 
 def is_wrong_usage(error: PatchcoreError) -> bool:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever happens while they are written.
+"""Files that are read within bounds, and that appear whole or not at all, whatever happens meanwhile.
 
 What is written has a name of its own beside its place until it is complete and on the disk; then it takes the place
 in one step. A link stays: what it leads to is replaced.
@@ -6,14 +6,65 @@ in one step. A link stays: what it leads to is replaced.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from patchcore.errors import StoreError
+
+_DEEPEST = 100  # JSON of ours has a handful of levels; what handles it calls itself for each
+
+
+def opened(path: str | Path) -> BinaryIO:
+    """A regular file, opened to be read; a pipe would be waited for, and a device has no end. Errors: OSError."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(handle).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(kind) else "a device, pipe or socket"
+        raise OSError(0, f"{what}, where a file was expected", str(path))
+    return open(handle, "rb")
+
+
+def contents(path: str | Path, most: int) -> bytes:
+    """All bytes of a regular file that has at most so many. Errors: OSError, ValueError."""
+    with opened(path) as file:
+        if len(found := file.read(most + 1)) > most:
+            raise ValueError(f"more than {most} bytes")
+    return found
+
+
+def from_json(text: str | bytes) -> Any:
+    """What JSON says. Errors: ValueError, also for endless lists within lists, and for a key that is given twice."""
+    try:
+        found = json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError:
+        raise ValueError(f"values within more than {_DEEPEST} others") from None
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        level = [own for one in level if isinstance(one, dict | list) for own in _inside(one)]
+        if not level:
+            return found
+    raise ValueError(f"values within more than {_DEEPEST} others")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object: by itself JSON takes the last of several values. Errors: ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is in it twice; give each key once")
+    return found
+
+
+def _inside(one: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    return (own for own in (one.values() if isinstance(one, dict) else one) if isinstance(own, dict | list))
 
 
 @contextmanager
@@ -29,61 +80,25 @@ def appearing(path: str | Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode  # what the umask makes of a new file
         yield temporary
         temporary.chmod(mode)  # safetensors puts a file of its own there, for the owner alone
-        _keep(temporary)
+        keep(temporary)
         os.replace(temporary, target)
-        _keep(target.parent)
+        keep(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-@contextmanager
-def appearing_folder(path: str | Path) -> Iterator[Path]:
-    """An empty folder beside `path`, to be filled: it then takes the place of `path` and all in it, or vanishes.
-
-    The old folder is put aside, and deleted when the new one is in its place; until then an error or Ctrl-C puts it
-    back. Errors: StoreError, before anything is written, where the folder above does not exist or `path` is no folder.
-    """
-    target = _place(path)
-    if target.exists() and not target.is_dir():
-        raise StoreError(f"{path}: not a folder; expected the path of one, new or to be replaced. Give another path.")
-    temporary, aside = _beside(target), _beside(target)
-    try:
-        temporary.mkdir()
-        yield temporary
-        for one in [*temporary.rglob("*"), temporary]:
-            _keep(one)
-        if target.exists():
-            os.replace(target, aside)
-        os.replace(temporary, target)
-        _keep(target.parent)
-    except BaseException:
-        if not target.exists() and aside.exists():
-            os.replace(aside, target)
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    finally:
-        if target.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-
-
 def check(path: str | Path) -> Path:
     """Where a file that is written at a path ends up; for use before long work, too. Errors: StoreError."""
-    target = _place(path)
-    if target.exists() and not target.is_file():
-        kind = "a folder" if target.is_dir() else "a device, pipe or socket"
-        raise StoreError(f"{path}: {kind}; expected the path of a file, new or to be replaced. Give another path.")
-    return target
-
-
-def _place(path: str | Path) -> Path:
-    """Where what is written at a path ends up. Errors: StoreError."""
     path = Path(path)
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     if target.is_symlink():
         raise StoreError(f"{path}: a link that leads in a circle. Delete it, or give another path.")
     if not target.parent.is_dir():
         raise StoreError(f"{path}: the folder {target.parent} does not exist. Create it first.")
+    if target.exists() and not target.is_file():
+        kind = "a folder" if target.is_dir() else "a device, pipe or socket"
+        raise StoreError(f"{path}: {kind}; expected the path of a file, new or to be replaced. Give another path.")
     return target
 
 
@@ -92,7 +107,7 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
-def _keep(path: Path) -> None:
+def keep(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     if not path.is_dir():
         with path.open("rb" if os.name == "posix" else "rb+") as file:  # Windows wants to be allowed to write

@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data.images import Pixels, mark, read
-from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
 from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import Decision, decide, normalise
 from patchcore.pipeline.score import anomaly_map
+from patchcore.pipeline.surroundings import undisturbed
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict import draw
 
@@ -37,7 +38,7 @@ class Result:
         nearest_rows: (h, w, k), rows of the memory bank.
         frame: Where the image lay in the network's input.
         recipe: The recipe that made the score and makes the map.
-        max_pixels: Largest image to decode when the image is read again.
+        max_pixels, colour: How the image is read again: the largest to decode, the order of an array's channels.
         warnings: What is wrong with a part of the image, such as damage in a JPEG file: its verdict may be too.
         mark: Tells whether the image has changed when it is read again.
         seconds: Time of network, search and scores; the image's share of its batch.
@@ -52,6 +53,7 @@ class Result:
     frame: Frame
     recipe: Recipe
     max_pixels: int = MAX_PIXELS
+    colour: Colour = "rgb"
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     mark: int | None = None
@@ -83,8 +85,9 @@ class Result:
     @cached_property
     def map(self) -> NDArray[np.float32]:
         """The anomaly map (H, W), float32, at the image's size; NaN outside a crop."""
-        values = anomaly_map(self.recipe, self.patch_scores, self.frame)
-        return np.asarray(values.cpu().numpy(), dtype=np.float32)
+        with undisturbed():
+            values = anomaly_map(self.recipe, self.patch_scores, self.frame)
+            return np.asarray(values.cpu().numpy(), dtype=np.float32)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -97,7 +100,7 @@ class Result:
         Errors: ImageError if it has gone, or is no longer the image that was looked at.
         """
         image = self.sample.image
-        pixels = read(image, self.name, self.max_pixels, warnings=[])
+        pixels = read(image, self.name, self.max_pixels, self.colour, warnings=[])
         if self.mark is not None and mark(pixels) != self.mark:
             what = "the file" if isinstance(image, str | Path) else "the image"
             raise ImageError(

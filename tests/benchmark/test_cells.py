@@ -72,7 +72,7 @@ def test_a_category_is_not_run_on_more_images_than_it_has(tmp_path, category):
     assert [(c.source.category, c.shots) for c in cells] == [
         ("brown", None), ("brown", 5), ("brown", 6), ("green", None), ("green", 5)
     ]  # fmt: skip
-    with pytest.raises(UsageError, match=r"shots is 7.*: nuts brown has 6, nuts green has 5\. Expected at most 6;"):
+    with pytest.raises(UsageError, match=r"shots is 7.*: nuts brown has 6, nuts green has 5\. Expected at most 6\."):
         plan([brown, green], {"default": Recipe()}, [0], shots=(1, 7))
 
 

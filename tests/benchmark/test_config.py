@@ -45,9 +45,9 @@ def test_data_alone_is_enough_as_a_path_or_a_list(write, tmp_path, category):
         ({}, "there is no 'data'. A path, a list.*Expected a JSON object with at least `data`, for example"),
         ([], "bench.json: got .*Expected a JSON object with at least `data`, for example"),
         ({"data": [], "recipe": ["default"]}, "there is no key 'recipe'. Did you mean 'recipes'?"),
-        ({"data": "nowhere"}, "data has 'nowhere'; expected the path of a folder or table that is there"),
+        ({"data": "nowhere"}, "data has 'nowhere'; expected the path of an existing folder or table"),
         ({"data": {"a": 3}}, "data got 3: Input should be a valid string. A path, a list of paths"),
-        ({"data": [], "recipes": 3}, "recipes got 3: .*A list of texts"),
+        ({"data": [], "recipes": 3}, "recipes got 3: .*A list of recipe names"),
         (
             {"data": [], "seeds": [-1]},
             "seeds got -1: Input should be greater than or equal to 0. A list of whole numbers",
@@ -83,26 +83,29 @@ def test_figures_of_others_are_read_with_their_source_and_date(write, tmp_path, 
     [
         (
             {k: v for k, v in PEER.items() if k != "source"},
-            "entry 2: there is no 'source'.*and a name, their source and their date",
+            "entry 2: there is no 'source'.*an object with a name, a source, a date",
         ),
         (
             {k: v for k, v in PEER.items() if k != "date"},
-            "entry 2: there is no 'date'.*and a name, their source and their date",
+            "entry 2: there is no 'date'.*an object with a name, a source, a date",
         ),
-        (PEER | {"source": "  "}, "source got '  ': .*their source and their date"),
+        (PEER | {"source": "  "}, "source got '  ': .*a name, a source, a date"),
         (PEER | {"date": "last year"}, "date got 'last year': .*A year, a month or a day, for example 2024-05"),
         (PEER | {"year": 2024}, "there is no key 'year'"),
         (PEER | {"figures": {}}, "figures got {}: .*Metrics by category"),
-        (PEER | {"figures": {"nuts/braun": {}}}, "'nuts/braun', which is not measured here. Did you mean 'nuts/brown'"),
+        (
+            PEER | {"figures": {"nuts/braun": {}}},
+            "'nuts/braun', which this benchmark does not measure. Did you mean 'nuts/brown'",
+        ),
         (
             PEER | {"figures": {"nuts/brown": {"image_auroc": 99.1}}},
             "nuts/brown: image_auroc got 99.1: .*A share between 0 and 1",
         ),
         (
             PEER | {"figures": {"nuts/brown": {"milliseconds": 3}}},
-            "nuts/brown: there is no key 'milliseconds'.*Known: image_auroc.*another machine do not",
+            "nuts/brown: there is no key 'milliseconds'.*Known: image_auroc.*another machine are not",
         ),
-        ("SystemX", "got 'SystemX'. Expected an object with figures"),
+        ("SystemX", "got 'SystemX'. Expected an object with a name"),
     ],
 )
 def test_figures_of_others_that_nobody_could_check_are_refused(write, tmp_path, category, entry, said):
@@ -147,7 +150,7 @@ def test_no_data_is_said(write):
 @pytest.mark.parametrize("content", ["data: nuts", "[" * 1000, '{"data": ' + "[" * 1000 + "]" * 1000 + "}", "\udcff"])
 def test_what_is_no_json_is_said(tmp_path, content):
     (tmp_path / "bench.json").write_text(content, "utf-8", "surrogateescape")
-    with pytest.raises(UsageError, match=r"bench\.json: Invalid JSON: .* Expected a JSON object with .*, for example"):
+    with pytest.raises(UsageError, match=r"bench\.json cannot be read: .* Expected JSON, for example"):
         read(tmp_path / "bench.json")
     with pytest.raises(UsageError, match=r"gone\.json cannot be read: .* Expected JSON, for example"):
         read(tmp_path / "gone.json")
@@ -157,3 +160,9 @@ def test_a_category_of_elpv_is_no_folder(write):
     root = pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed").__path__[0]
     (source,) = read(write(data={"cells": f"{root}/data/mono"})).sources
     assert (source.dataset, source.category) == ("cells", "mono")
+
+
+def test_a_key_that_is_there_twice_is_an_error(tmp_path):
+    (tmp_path / "bench.json").write_text('{"data": "a", "seeds": [0], "seeds": [1]}')
+    with pytest.raises(UsageError, match=r"bench\.json cannot be read: 'seeds' is in it twice; give each key once"):
+        read(tmp_path / "bench.json")

@@ -129,9 +129,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path, cell, row):
     journal.append({**row("brown", 0.8), "key": one.key})
     with other_run(tmp_path, "    print('have it', flush=True)\n    input()") as process:
         assert process.stdout.readline() == "have it\n"
-        said = (
-            rf"is in use by process {process.pid} on .*, since 20.* Wait until it has ended, stop it, or give this run"
-        )
+        said = rf"is in use by process {process.pid} on .*, since 20.* Wait until it ends, stop it, or choose another"
         with pytest.raises(UsageError, match=said):
             runner.run([one], tmp_path)
         with runner.alone(tmp_path / "other"):  # another folder is another matter

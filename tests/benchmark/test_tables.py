@@ -132,7 +132,7 @@ def test_markdown_has_every_figure_and_what_it_was_measured_with(outcome, tmp_pa
         assert fast[1] == f"{np.mean(per_seed):.4f} ± {np.std(per_seed, ddof=1):.4f}"
         both = picked(outcome, metric, recipe="fast", category="green")
         assert fast[3] == f"{np.mean(both):.4f} ± {np.std(both, ddof=1):.4f}"
-    assert "No pixel figures, and no part in their average: plain." in text
+    assert "No pixel metrics, so left out of their average: plain." in text
     assert "- Machine: Fast \\| One, 2 cores, cpu; 2 threads a cell, 1 cell at once\n" in text
     assert "patchcore 1.2, torch 2, timm 1, numpy 2, python 3.11; engine torch fp32; measured 2026-01-02\n" in text
     assert "- Seeds: 0, 1; figures are means ± standard deviation over the seeds\n" in text
@@ -163,7 +163,7 @@ def test_figures_of_others_stand_below_ours_with_their_source_and_date(outcome, 
 
 
 def test_one_seed_is_said_to_show_no_spread(row):
-    assert "Seeds: 0; one alone shows no spread" in measured_with([row("brown", 0.9)])
+    assert "Seeds: 0; one seed shows no spread" in measured_with([row("brown", 0.9)])
     assert measured_with([]) == []
 
 
@@ -233,7 +233,7 @@ def test_every_number_of_images_has_a_line_and_a_column(few, tmp_path):
         for shots, shown in zip((1, 4), line[2:], strict=True):
             found = picked(few, "aupro_30", category=line[0], recipe=line[1], shots=shots)
             assert shown == f"{np.mean(found):.4f} ± {np.std(found, ddof=1):.4f}"
-    assert "brown: of 4 good images 3 could be read." in text
+    assert "brown: 3 of 4 good images could be read." in text
     assert "of 1 good" not in text
     write_csv(few, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
@@ -253,7 +253,7 @@ def test_how_many_images_make_the_bank_and_set_the_threshold_is_said(few, tmp_pa
     assert given(few, "nuts") == []  # rows that do not know
     for row in few.rows:
         row |= {"train_images": row["shots"], "calibration_images": int(row["shots"] == 4)}
-    said = "Shots, the good images given, are those in the bank + those held out for the threshold: "
+    said = "Shots (good images given) = images in the bank + images held out for the threshold: "
     assert given(few, "nuts") == [f"{said}1 = 1 + 0, 4 = 3 + 1"]
     write_markdown(few, tmp_path / "results.md")
     assert f"\n{said}1 = 1 + 0, 4 = 3 + 1\n" in (tmp_path / "results.md").read_text("utf-8")
@@ -268,7 +268,7 @@ def test_a_number_that_a_category_has_not_has_no_line_no_figure_and_no_average(f
     assert {mean["shots"] for mean in averages(few)} == {1}
     write_markdown(few, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text("utf-8")
-    assert "Not run on 4 good images: green, which has fewer; so there are no averages for that." in text
+    assert "Not run on 4 good images: green, which has fewer, so there are no averages for this number." in text
     found = grids(text)
     assert [line[0] for line in found["nuts"][2:] if line[2] == "4"] == ["brown", "brown"]
     wide = found["image_auroc by good images"]
@@ -282,7 +282,7 @@ def test_verdicts_have_a_table_of_their_own(row, tmp_path):
     rows = [row("brown", 0.9, false_reject_rate=None), row("brown", 0.9, "fast", false_reject_rate=0.125)]
     write_markdown(Outcome(rows, published=(Published("X", "a paper", "2024", figures),)), tmp_path / "results.md")
     found = grids((tmp_path / "results.md").read_text("utf-8"))
-    assert found["Verdicts at the threshold that good images have set"] == [
+    assert found["Verdicts at the threshold set from good images"] == [
         ["category", "recipe", "false_reject_rate", "miss_rate"],
         ["---"] * 4,
         ["brown", "default", "-", "0.2500"],

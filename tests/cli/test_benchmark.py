@@ -51,7 +51,7 @@ def test_a_bad_category_does_not_stop_the_others_and_is_named(ran):
     assert names == [("nuts", category, recipe, 0) for category, recipe in pairs]
     assert all(set(row) >= EVALUATED and "error" not in row for row in finished)
     assert all("train/good/01.jpg: not an image" in row["error"] for row in failed)
-    assert "2 cells did not finish; the same command tries again:" in done.stderr
+    assert "2 cells did not finish; run the same command to try again:" in done.stderr
     assert "Traceback" not in done.stderr
     journal = [json.loads(line) for line in (folder / "out/results.jsonl").read_text("utf-8").splitlines()]
     assert sorted(journal, key=lambda row: row["key"]) == sorted(finished, key=lambda row: row["key"])
@@ -128,7 +128,7 @@ def test_a_config_says_what_to_measure_and_options_go_before_it(ran, run):
     assert lines(done.stdout) == [r for r in rows if (r["category"], r["recipe"]) == ("brown", "default")]
     for text in (done.stderr, (folder / "out/results.md").read_text("utf-8")):
         assert "[1] Not measured in this run: SystemX: its paper (2024-05)" in text
-        assert "Seeds: 0; one alone shows no spread" in text
+        assert "Seeds: 0; one seed shows no spread" in text
         assert rows[0]["processor"] in text
 
 
@@ -164,9 +164,7 @@ def test_shots_are_fits_on_few_images_drawn_by_the_seed(run, hazelnut, tmp_path)
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"shots.png", "results.md", "results.csv"}
     text = (tmp_path / "out/results.md").read_text("utf-8")
     assert "](shots.png)" in text
-    said = (
-        "Shots, the good images given, are those in the bank + those held out for the threshold: 1 = 1 + 0, 4 = 3 + 1"
-    )
+    said = "Shots (good images given) = images in the bank + images held out for the threshold: 1 = 1 + 0, 4 = 3 + 1"
     assert said in text
     assert said in done.stderr
     again = run("benchmark", *options, "--shots=4")
@@ -178,14 +176,14 @@ def test_shots_are_fits_on_few_images_drawn_by_the_seed(run, hazelnut, tmp_path)
     [
         ([], "Give either CONFIG, a JSON file, or --data."),
         (["--data=DATA", "--recipes=default,acurate"], "There is no recipe 'acurate'. Did you mean 'accurate'?"),
-        (["--data=DATA", "--recipes=default,"], "--recipes is 'default,'; expected names with commas between them"),
+        (["--data=DATA", "--recipes=default,"], "--recipes is 'default,'; expected names separated by commas"),
         (["--data=DATA", "--recipes=fast,fast"], "There are two recipes 'fast'"),
         (["--data=DATA", "--seeds=0,x"], "--seeds is '0,x'; expected whole numbers"),
-        (["--data=DATA", "--shots=0"], "--shots is '0'; expected whole numbers from 1 on with commas between them"),
-        (["--data=DATA", "--shots=1;2"], "--shots is '1;2'; expected whole numbers from 1 on"),
+        (["--data=DATA", "--shots=0"], "--shots is '0'; expected whole numbers from 1, separated by commas"),
+        (["--data=DATA", "--shots=1;2"], "--shots is '1;2'; expected whole numbers from 1, separated"),
         (
             ["--data=DATA", "--shots=2,11"],
-            "shots is 11, and there are fewer good images to fit on: images hazelnut",
+            "shots is 11, but there are fewer good images to fit on: images hazelnut",
         ),
         (["--data=DATA", "--set=sise=3"], "There is no recipe field 'sise'. Did you mean 'size'?"),
         (["--data=DATA", "--data=DATA"], "have the same name, images/hazelnut. Give each of them once"),

@@ -37,4 +37,4 @@ def test_the_demo_measures_real_cells_and_leaves_images(run, tmp_path):
         assert str(out / name) in done.stderr
     assert "CC BY-NC-SA 4.0: non-commercial use only" in done.stderr
     assert "image_auroc" in done.stderr
-    assert "No pixel figures: they need a mask for every defective image; 0 of" in done.stderr
+    assert "No pixel metrics: they need a mask for every defective image; 0 of" in done.stderr

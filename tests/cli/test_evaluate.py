@@ -74,7 +74,7 @@ def test_a_table_without_masks_has_no_pixel_figures(run, model_file, hazelnut, t
     (row,) = lines(done.stdout)
     assert row["image_auroc"] == 1
     assert row["pixel_auroc"] is row["pixel_f1_max"] is row["aupro_30"] is row["aupro_05"] is None
-    assert "No pixel figures: they need a mask for every defective image; 0 of 4 have one." in done.stderr
+    assert "No pixel metrics: they need a mask for every defective image; 0 of 4 have one." in done.stderr
 
 
 def test_good_images_alone_have_no_figures_and_it_says_why(run, model_file, hazelnut, tmp_path):
@@ -82,8 +82,8 @@ def test_good_images_alone_have_no_figures_and_it_says_why(run, model_file, haze
     (tmp_path / "good.csv").write_text(f"path,label\n{rows}", "utf-8")
     done = run("evaluate", model_file, tmp_path / "good.csv")
     assert done.exit_code == 0
-    assert "No image figures: they need good and defective images" in done.stderr
-    assert "No pixel figures: they need defective images with masks." in done.stderr
+    assert "No image metrics: they need good and defective images" in done.stderr
+    assert "No pixel metrics: they need defective images with masks." in done.stderr
 
 
 def test_a_folder_of_good_images_cannot_be_evaluated(run, model_file, hazelnut):
@@ -131,5 +131,5 @@ def test_a_crop_is_said_with_what_it_leaves(run, hazelnut, tmp_path):
     done = run("fit", hazelnut, "-o", tmp_path / "m", "--limit", 3, *(a for a in SMALL if "size=" not in a), *crop)
     assert done.exit_code == 0, done.stderr
     done = run("evaluate", tmp_path / "m", hazelnut, "--json")
-    assert "as little as 64.0% of an image was looked at" in done.stderr
+    assert "as little as 64.0% of an image was inspected" in done.stderr
     assert lines(done.stdout)[0]["coverage"] == pytest.approx(0.64)

@@ -46,7 +46,7 @@ def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
     assert "does not exist. Create it first" in done.stderr
     done = run("verify", tmp_path)
     assert done.exit_code == 2
-    assert "expected a folder that `patchcore export` has written" in done.stderr
+    assert "Expected a folder that `patchcore export` has written" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -55,10 +55,10 @@ def test_an_export_that_is_replaced_is_said_to_be(run, model, tmp_path):
     assert "in the place of" not in run(*options).stderr
     done = run(*options)
     assert done.exit_code == 0
-    assert "out, in the place of the export that was there: model.pt2 " in done.stderr
+    assert "out, replacing the previous export: model.pt2 " in done.stderr
     assert "was signed" not in done.stderr
     (tmp_path / "out" / "signature.json").write_text("{}")
-    assert f"signed, and this one is not: patchcore sign {tmp_path / 'out'} --key KEY" in run(*options).stderr
+    assert f"signed, but this one is not. Sign it: patchcore sign {tmp_path / 'out'} --key KEY" in run(*options).stderr
 
 
 def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_path):
@@ -70,9 +70,33 @@ def test_files_that_an_export_has_not_written_are_not_replaced(run, model, tmp_p
     for place, what in (("out", "more/notes.txt"), ("link", "a link")):
         done = run(*options[:3], tmp_path / place, *options[4:])
         assert done.exit_code == 2
-        assert f"{place}: there is something else already ({what}). Give the path of a new folder." in done.stderr
+        assert f"{place}: exists already, and is not just an export ({what}). Give a new folder." in done.stderr
         assert "Exporting" not in done.stderr
     assert (tmp_path / "out" / "more" / "notes.txt").read_text() == "keep me"
+
+
+def test_images_that_cannot_be_used_are_left_out_and_listed(run, model, tmp_path):
+    (tmp_path / "parts").mkdir()
+    Image.new("RGB", (32, 32), (90, 80, 70)).save(tmp_path / "parts" / "a.png")
+    (tmp_path / "parts" / "b.png").write_text("Dear")
+    options = ["export", model, "-o", tmp_path / "out", "--format", "torch", "--static", 32, 32]
+    options += ["--images", tmp_path / "parts", "--json"]
+    done = run(*options)
+    assert done.exit_code == 1
+    assert "b.png: not an image" in done.stderr
+    done = run(*options, "--skip-bad")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["skipped"] == ["b.png"]
+    assert "Left out 1 image that could not be read:" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_model_is_read(run, tmp_path):
+    (tmp_path / "model").write_text("Dear")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").touch()
+    done = run("export", tmp_path / "model", "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "out: there is something else already (notes.txt)" in done.stderr
 
 
 def test_int8_says_what_it_did_to_scores(run, model, tmp_path):

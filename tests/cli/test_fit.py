@@ -73,13 +73,13 @@ def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL)
     assert done.exit_code == 0
     assert done.stdout == ""
-    assert re.search(r"m: \d+ patches remembered, 4 images read, in .* s, .* MB", done.stderr)
+    assert re.search(r"m: \d+ patches in the memory bank, 4 images read, in .* s, .* MB", done.stderr)
 
 
 def test_for_few_images_fit_names_the_recipe_that_is_made_for_them(run, few, tmp_path):
-    assert "--recipe few_shot, which remembers more of each" in run("fit", few, "-o", tmp_path / "m", *SMALL).stderr
+    assert "--recipe few_shot often finds more defects" in run("fit", few, "-o", tmp_path / "m", *SMALL).stderr
     for recipe in ("fast", "few_shot"):
-        assert "which remembers more" not in run("fit", few, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
+        assert "--recipe few_shot" not in run("fit", few, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
 
 
 def test_fit_says_what_it_found(run, hazelnut, few, tmp_path):
@@ -214,7 +214,7 @@ def test_a_recipe_file_with_a_wrong_field_is_explained(run, few, tmp_path):
         ("backbone=eficientnet_lite0", "no backbone 'eficientnet_lite0'. Did you mean 'efficientnet_lite0'?"),
         ("backbone=module", "give the network"),
         ('taps=["blocks.33"]', "The tap 'blocks.33' is not a module that runs in this backbone. Did you mean"),
-        ("weights=nowhere.pth", "weights is 'nowhere.pth', and there is no such file"),
+        ("weights=nowhere.pth", "weights is 'nowhere.pth', but there is no such file"),
     ],
 )
 def test_a_backbone_a_tap_or_weights_that_do_not_exist_are_wrong_usage(assignment, message, run, few, tmp_path):
@@ -315,7 +315,7 @@ def test_a_fit_that_is_stopped_leaves_nothing_behind(stage, sent, hazelnut, tmp_
         process.wait()
     assert process.returncode == 1
     assert out == b""
-    assert b"Stopped. Nothing half-written was left." in rest
+    assert b"Stopped. No half-written files were left." in rest
     assert b"Traceback" not in rest
     assert list(tmp_path.iterdir()) == []
 

@@ -40,7 +40,8 @@ def test_info_holds_the_documented_keys(run, model_file, detector):
     assert header["bank"]["images"] == list(detector.fitted.images)
     assert header["calibration"]["threshold"] == detector.fitted.calibration.threshold
     assert header["calibration"]["scores"] == list(detector.fitted.calibration.scores)
-    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint}
+    red_blue = list(detector.fitted.red_blue)
+    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint, "red_blue": red_blue}
     assert header["versions"]["patchcore"] == __version__
     assert {"torch", "timm", "numpy"} <= set(header["versions"])
     assert header["weights_included"] is True
@@ -113,7 +114,8 @@ def saved_with(bank, model_file, path, search="exact"):
     """The file of a detector with another bank."""
     tensors, header = store.read(model_file)
     header["recipe"]["search"] = search
-    store.write(path, {**tensors, "bank.rows": bank.half()}, {**header, "bank": {**header["bank"], "rows": len(bank)}})
+    tensors |= {"bank.rows": bank.half(), "bank.origins": torch.full((len(bank), 3), -1, dtype=torch.int32)}
+    store.write(path, tensors, {**header, "bank": {**header["bank"], "rows": len(bank)}})
     return path
 
 
@@ -125,7 +127,8 @@ def rows_of(rank, noise):
 
 
 @pytest.mark.parametrize(
-    ("rank", "noise", "expected"), [(4, 0.01, "exact, by bounds along 16 of 152 axes"), (0, 1.0, "exact, plain")]
+    ("rank", "noise", "expected"),
+    [(4, 0.01, "exact, by bounds along 16 of 152 axes"), (0, 1.0, "exact, over all rows")],
 )
 def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file, tmp_path):
     path = saved_with(rows_of(rank, noise), model_file, tmp_path / "m")
@@ -133,7 +136,7 @@ def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file,
     assert expected in run("info", path).stdout
     # That is what a prediction does.
     axes = Detector.load(path).fitted.members[0].bank.points.axes
-    assert expected == (f"exact, by bounds along {axes} of 152 axes" if axes else "exact, plain")
+    assert expected == (f"exact, by bounds along {axes} of 152 axes" if axes else "exact, over all rows")
 
 
 def test_info_of_an_approximate_search_needs_no_faiss(run, model_file, tmp_path, monkeypatch):

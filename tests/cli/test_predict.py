@@ -73,7 +73,7 @@ def test_predict_in_a_process_of_its_own_reports_bad_images_and_goes_on(run_proc
     assert reasons[0].startswith("damaged or truncated")
     assert reasons[1].startswith("an empty file")
     assert reasons[2].startswith("not an image that can be read")
-    report = done.stderr[done.stderr.index("Passed over 3 images that could not be read:") :]
+    report = done.stderr[done.stderr.index("Skipped 3 images that could not be read:") :]
     assert all(name in report for name in BAD)
     assert "Traceback" not in done.stderr
 
@@ -114,7 +114,7 @@ def test_a_mistyped_path_is_wrong_usage(run, model_file, parts):
 def test_no_table_is_shown_where_no_image_could_be_read(run, model_file, parts):
     done = run("predict", model_file, parts / "bad_text.png")
     assert done.exit_code == 1
-    assert "Passed over 1 image that could not be read:" in done.stderr
+    assert "Skipped 1 image that could not be read:" in done.stderr
     assert "verdict" not in done.stderr
 
 
@@ -134,6 +134,28 @@ def test_a_folder_is_searched_in_depth(run, model_file, parts):
         path.unlink()
     found = lines(run("predict", model_file, parts, "--json").stdout)
     assert [Path(row["path"]).name for row in found] == ["scratched.jpg", *READABLE[:3]]
+
+
+@pytest.mark.parametrize("output", [".", "results"])
+def test_results_in_the_folder_of_images_are_not_looked_at_the_next_time(run, model_file, parts, output):
+    for path in parts.glob("bad*"):
+        path.unlink()
+    for _ in range(2):
+        done = run("predict", model_file, parts, "-o", parts / output, "--json")
+        assert [Path(row["path"]).name for row in lines(done.stdout)] == READABLE
+    assert f"{parts}: left out 8 results of an earlier `predict -o`" in done.stderr
+
+
+def test_what_is_left_out_is_said_on_standard_error(run, model_file, parts):
+    for path in parts.glob("bad*"):
+        path.unlink()
+    (parts / ".ipynb_checkpoints").mkdir()
+    shutil.copy(parts / "good00.jpg", parts / ".ipynb_checkpoints")
+    (parts / "old.gif").touch()
+    done = run("predict", model_file, parts, "--json")
+    assert [Path(row["path"]).name for row in lines(done.stdout)] == READABLE
+    assert "left out 1 hidden folder (.ipynb_checkpoints)" in done.stderr
+    assert "1 file that is no image by its extension (.gif)" in done.stderr
 
 
 def test_a_folder_without_images_is_named(run, model_file, tmp_path):

@@ -59,13 +59,13 @@ def test_the_test_split_is_used_only_where_it_is_asked_for(parts, run, tmp_path)
     assert one["auroc"] is one["miss_rate"] is one["below_best_low"] is None
     assert "AUROC" not in done.stderr
     assert choice["defective"] == 0
-    assert "Without defective images nobody can say which recipe finds more of them" in done.stderr
+    assert "Good images alone show what a recipe costs" in done.stderr
 
     done = run(*command, "--defects=test")
     assert done.exit_code == 0, done.stderr
     *_, choice = lines(done.stdout)
     assert choice["defective"] == 4
-    assert any("no independent test any more" in note for note in choice["notes"])
+    assert any("no longer an independent test" in note for note in choice["notes"])
     assert f"Note: {choice['notes'][0]}" in done.stderr
 
 
@@ -84,14 +84,14 @@ def test_limits_that_nothing_keeps_leave_no_file(parts, run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--defects=nowhere"], 2, "--defects is 'nowhere', and there is no such folder or table"),
+        (["--defects=nowhere"], 2, "--defects is 'nowhere', but there is no such folder or table"),
         (["--folds=1"], 2, "1 is not in the range x>=2"),
         (["--folds=7"], 1, "6 good images of 6 parts for 7 folds"),
         (["--recipes=default,fats"], 2, "There is no recipe 'fats'. Did you mean 'fast'?"),
         (["--recipes=fast,fast"], 2, "There are two recipes 'fast'"),
         (["--set=sise=3,4"], 2, "There is no recipe field 'sise'. Did you mean 'size'?"),
-        (["--set=size="], 2, "'size=' leaves a value out"),
-        (["--part=(x"], 2, "is no regular expression"),
+        (["--set=size="], 2, "'size=' has an empty value"),
+        (["--part=(x"], 2, "expected a regular expression"),
         (["--part=(x)"], 2, "matches nothing in train/good/00.jpg"),
         (["--tolerance=0"], 2, "0 is not in the range"),
         (["--max-ms=-1"], 2, "-1.0 is not in the range"),
@@ -113,7 +113,7 @@ def test_a_recipe_that_is_compared_is_not_written_over(parts, run, tmp_path, mon
     (tmp_path / "recipe.json").write_text('{"size": 128}')
     done = run("tune", parts / "nuts", "--recipes=default,recipe.json")
     assert done.exit_code == 2
-    assert "recipe.json is one of --recipes, and would be written over" in " ".join(done.stderr.split())
+    assert "recipe.json is one of --recipes, and would be overwritten" in " ".join(done.stderr.split())
     assert (tmp_path / "recipe.json").read_text() == '{"size": 128}'
 
 

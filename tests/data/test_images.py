@@ -1,3 +1,5 @@
+import io
+import os
 import struct
 import sys
 import threading
@@ -29,11 +31,11 @@ def outcome(reader, refusal, *arguments):
         return None, error
 
 
-def read(image, name, max_pixels=MAX_PIXELS):
+def read(image, name, max_pixels=MAX_PIXELS, colour="rgb"):
     """What the library reads. The runtime without torch must read the same, or refuse it for the same reason."""
-    pixels, refused = outcome(images.read, ImageError, image, name, max_pixels)
+    pixels, refused = outcome(images.read, ImageError, image, name, max_pixels, colour)
     if not isinstance(image, torch.Tensor):
-        theirs, too = outcome(runtime.read, RuntimeImageError, image, name, max_pixels)
+        theirs, too = outcome(runtime.read, RuntimeImageError, image, name, max_pixels, colour)
         np.testing.assert_array_equal(theirs, pixels, strict=True)
         assert (refused is None) == (too is None)
         if refused:
@@ -599,7 +601,6 @@ def test_pillow_images_are_read_like_their_files():
         (np.zeros((3, 40, 50), np.uint8), r"\(3, 40, 50\)"),
         (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
         (np.zeros(7, np.uint8), r"\(7,\)"),
-        (None, r"\(\)"),
     ],
 )
 def test_an_array_of_another_shape_is_refused(array, shape):
@@ -815,3 +816,61 @@ def test_every_known_extension_is_one_that_can_be_read(tmp_path):
     for suffix in EXTENSIONS:
         Image.fromarray(colour()).save(tmp_path / f"a{suffix}")
         assert read(tmp_path / f"a{suffix}", "a").shape == (HEIGHT, WIDTH, 3)
+
+
+# ---- what is no path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.webp", "a.tif", "deep.png", "deep.tif"])
+def test_the_contents_of_a_file_are_read_as_the_file_is(tmp_path, name):
+    path = tmp_path / name
+    if name == "deep.png":
+        write_png(path, colour(3, np.uint16), kind=2)
+    elif name == "deep.tif":
+        write_lzw_tiff(path, colour(3, np.uint16))
+    else:
+        Image.fromarray(colour()).save(path)
+    content, expected = path.read_bytes(), read(path, "a")
+    for given in (content, bytearray(content), memoryview(content), io.BytesIO(content), os.fsencode(path)):
+        np.testing.assert_array_equal(read(given, "a"), expected, strict=True)
+    (entry,) = os.scandir(tmp_path)
+    np.testing.assert_array_equal(read(entry, "a"), expected, strict=True)
+    buffer = io.BytesIO()
+    buffer.write(content)  # and not brought back to its beginning
+    np.testing.assert_array_equal(read(buffer, "a"), expected, strict=True)
+    with pytest.raises(ImageError, match=f"{WIDTH} x {HEIGHT} pixels are more than the limit of 10"):
+        read(content, "a", 10)
+    with pytest.raises(ImageError, match=r"a: (damaged or truncated|not an image)"):
+        read(content[: len(content) // 2], "a")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, r"None, where an image was expected\. cv2\.imread gives None where it cannot read a file"),
+        (b"", r"an empty file \(0 bytes\)"),
+        (b"\0\1\2 no image", "not an image that can be read"),
+        (b"nowhere.png", "no such file"),
+        (io.StringIO("text"), r"a file that was opened as text; open it as binary"),
+        (object(), r"object, where an image was expected\. Give a path, an array"),
+        (3, "int, where an image was expected"),
+        (np.array(["a.png", "b.png"]), "ndarray, where an image was expected"),
+        ([], r"an array of shape \(0,\)"),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_image_is_named(given, message):
+    with pytest.raises(ImageError, match=f"^a: {message}"):
+        read(given, "a")
+
+
+def test_the_order_of_an_array_s_channels_can_be_said(tmp_path):
+    array = colour()
+    np.testing.assert_array_equal(read(array[..., ::-1], "a", colour="bgr"), array, strict=True)
+    np.testing.assert_array_equal(read(grey(), "a", colour="bgr"), grey()[..., None], strict=True)
+    bgra = np.concatenate([array[..., ::-1], array[..., :1]], axis=2)
+    np.testing.assert_array_equal(read(bgra, "a", colour="bgr"), array, strict=True)
+    np.testing.assert_array_equal(read(torch.from_numpy(array).permute(2, 0, 1).flip(0), "a", colour="bgr"), array)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    for image in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), Image.fromarray(array)):
+        np.testing.assert_array_equal(read(image, "a", colour="bgr"), array, strict=True)

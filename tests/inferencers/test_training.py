@@ -88,6 +88,6 @@ def test_missing_data_and_wrong_names_say_what_to_do(hazelnut, tmp_path, config_
         train(config_for(hazelnut, train_batchsize=2), output=tmp_path / "out")
     with pytest.raises(UsageError, match=r"'acelerator', which lightning.Trainer does not take. Did you mean 'acc"):
         train({**config_for(hazelnut), "trainer": {"acelerator": "cpu"}}, output=tmp_path / "out")
-    with pytest.raises(UsageError, match="No good image is left to set the thresholds with"):
+    with pytest.raises(UsageError, match="No good image is left to set the thresholds"):
         train(config_for(hazelnut, calibration_share=0), output=tmp_path / "out")
     assert not (tmp_path / "out").exists()

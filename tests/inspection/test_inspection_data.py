@@ -70,6 +70,18 @@ def test_the_training_images_are_split(hazelnut):
         MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.VAL)
 
 
+def test_no_copy_of_an_image_is_on_the_other_side(hazelnut, tmp_path):
+    shutil.copytree(hazelnut / "train", tmp_path / "c" / "train")
+    for path in sorted((tmp_path / "c/train/good").iterdir())[:5]:
+        shutil.copy(path, path.with_name(f"z_{path.name}"))
+    train, val = (
+        MVTecDataset(tmp_path, "c", split=split, train_val_split=0.7)
+        for split in (DatasetSplit.TRAIN, DatasetSplit.VAL)
+    )
+    assert (len(train), len(val)) == (7, 3)
+    assert len(MVTecDataset(tmp_path, "c")) == 15
+
+
 def test_without_a_class_all_are_there(hazelnut, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(hazelnut / "train", tmp_path / name / "train")
@@ -86,7 +98,7 @@ def test_without_a_class_all_are_there(hazelnut, tmp_path):
     [
         ({"split": "train"}, r"split is 'train'; expected DatasetSplit.TRAIN"),
         ({"train_val_split": 0}, "train_val_split is 0"),
-        ({"resize": 200}, "imagesize is 224, larger than what the shorter side becomes, 200"),
+        ({"resize": 200}, "imagesize is 224; expected at most 200"),
     ],
 )
 def test_wrong_arguments_of_the_data_set_are_explained(arguments, message, hazelnut):
@@ -173,7 +185,7 @@ def test_results_are_a_table_with_its_mean(tmp_path):
         assert list(csv.reader(file)) == [
             ["Row Names", "x", "y"], ["a", "1", "0.5"], ["b", "0", "0.25"], ["Mean", "0.5", "0.375"],
         ]  # fmt: skip
-    with pytest.raises(UsageError, match="expected some with 5 numbers each"):
+    with pytest.raises(UsageError, match="expected rows with 5 numbers each"):
         utils.compute_and_store_final_results(tmp_path, [[1, 2]])
 
 
@@ -231,5 +243,5 @@ def test_names_that_do_not_exist_and_weights_that_do_not_fit_are_explained(tmp_p
     with pytest.raises(BackboneError, match="bninception comes from the package pretrainedmodels"):
         backbones.load("bninception")
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="no tensor of it fits"):
+    with pytest.raises(WeightsError, match="no tensor fits"):
         backbones.load("alexnet", str(tmp_path / "w.pth"))

@@ -201,7 +201,7 @@ def test_a_pickle_that_would_run_a_program_is_refused_and_runs_nothing(protocol,
 )  # fmt: skip
 def test_other_things_than_plain_values_are_refused(value, tmp_path):
     (tmp_path / "p").write_bytes(pickle.dumps({"patchsize": value}))
-    with pytest.raises(StoreError, match=r"refused: it (asks for|has the instruction) .*nothing else"):
+    with pytest.raises(StoreError, match=r"refused: it (asks for|has the instruction) .*Expected only strings"):
         load(tmp_path / "p")
 
 
@@ -216,6 +216,11 @@ def test_other_things_than_plain_values_are_refused(value, tmp_path):
         b"\x80\x04N" + b"r" + struct.pack("<I", 2**31) + b".",  # memory for so many objects
         b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
         b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.",
+        b"\x80\x02)" + b"\x85" * 500_000 + b".",  # tuples in tuples in tuples
+        b"\x80\x02})" + b"2\x86" * 60 + b"Ns.",  # hashed 2 ** 60 times
+        b"\x80\x02ctorch\nSize\nq\0](" + b"N" * 999 + b"eq\1(" + b"h\0h\1\x85R" * 999 + b"t.",  # copies of a list
+        b"\x80\x02ctorch\nSize\nX\3\0\0\0abc\x85R.",  # a tuple of letters
+        b"\x80\x02\x8b" + struct.pack("<i", 5000) + b"\x7f" * 5000 + b".",  # a number of 40,000 bits
         b"",
         b"nonsense",
         b"\x80\x04]",
@@ -233,7 +238,7 @@ def test_lists_within_lists_are_not_unfolded(reference):
         bomb = [bomb, bomb]  # 2 ** 60 empty lists, in a few hundred bytes
     write(reference, {**PARAMETERS, "layers_to_extract_from": bomb})
     assert len(list(pickletools.genops((reference / "patchcore_params.pkl").read_bytes()))) < 1000
-    with pytest.raises(StoreError, match=r"layers_to_extract_from got .{,200}: .*The names of layers"):
+    with pytest.raises(StoreError, match=r"refused: it has a list in two places\. "):
         PatchCore("cpu").load_from_path(reference, "cpu")
 
 
@@ -368,12 +373,12 @@ def test_a_detector_of_a_network_of_the_caller_s_own(make, good, network, tmp_pa
 
 
 def test_what_a_detector_cannot_take_is_explained(make, fitted, good):
-    with pytest.raises(UsageError, match=r"input_shape is \(3, 40, 48\); a detector cuts squares"):
+    with pytest.raises(UsageError, match=r"input_shape is \(3, 40, 48\); expected equal height and width"):
         detector_of(fitted)
     model = make(pretrain_embed_dimension=64, target_embed_dimension=64, nn_method=ApproximateFaissNN())
     many = [good[:1].roll(i, 2) for i in range(6)]
     with pytest.warns(UserWarning, match="720 rows"):
         model.fit(many)
     assert len(model.predict(good)[0]) == 3
-    with pytest.raises(UsageError, match="ApproximateFaissNN keeps codes and not the rows"):
+    with pytest.raises(UsageError, match="ApproximateFaissNN stores codes, not the rows"):
         detector_of(model)

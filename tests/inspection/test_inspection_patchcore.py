@@ -352,7 +352,7 @@ def test_other_images_are_refused(image, message, fitted):
         ({"image": torch.zeros(1, 3, 40, 48)}, "got dict; expected a tensor"),
         (7, "got int; expected a tensor"),
         ([np.zeros((1, 3, 40, 48))], "got ndarray; expected a tensor"),
-        ([{"img": 1}], "a batch with the keys img; expected `image` among them"),
+        ([{"img": 1}], "a batch has the keys img; expected `image` among them"),
     ],
 )
 def test_other_things_than_loaders_are_refused(data, message, fitted):

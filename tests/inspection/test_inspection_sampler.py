@@ -2,7 +2,7 @@ import inspection_golden as golden
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore import UsageError
@@ -34,7 +34,6 @@ def test_identity_keeps_everything():
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-@settings(deadline=None)
 @given(n=st.integers(10, 60), share=st.floats(0.1, 0.95))
 def test_samplers_keep_whole_and_different_rows_as_many_as_asked(kind, n, share):
     x = rows(n, 6)

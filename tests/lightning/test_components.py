@@ -15,6 +15,7 @@ from torch import nn
 import patchcore.lightning
 from patchcore import UsageError
 from patchcore.lightning import AnomalyMapGenerator, DynamicBufferMixin, KCenterGreedy, LearningType
+from patchcore.lightning.base import as_batch
 
 # Names
 
@@ -88,7 +89,7 @@ def greedy(x: np.ndarray, first: list[int], n: int) -> list[int]:
     return picks[len(first) :]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), n=st.integers(2, 60), ratio=st.floats(0.05, 0.9))
 def test_each_pick_is_the_row_farthest_from_those_before_it(seed, n, ratio):
     x = torch.from_numpy(np.random.default_rng(seed).normal(size=(n, 5)).astype(np.float32))
@@ -166,3 +167,11 @@ def test_an_attribute_that_is_no_tensor_is_refused():
     assert Bank(2).get_tensor_attribute("rows").shape == (2,)
     with pytest.raises(ValueError, match="attribute 'name' is a str; expected a tensor"):
         Bank(2).get_tensor_attribute("name")
+
+
+def test_a_list_of_images_is_a_batch_of_all_of_them():
+    images = torch.rand(3, 3, 4, 4)
+    assert torch.equal(as_batch(list(images))["image"], images)
+    assert as_batch([images, torch.zeros(3)])["image"] is images
+    with pytest.raises(UsageError, match=r"expected a tensor \(B, 3, H, W\)"):
+        as_batch([images[0], torch.tensor(0)])

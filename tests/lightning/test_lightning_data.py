@@ -64,3 +64,12 @@ def test_errors_say_what_to_do(folder):
         ImageDataModule(folder).train_dataloader()
     with pytest.raises(DataError, match="expected a folder of images"):
         ImageDataModule(folder / "none")
+
+
+def test_copies_of_an_image_are_on_one_side(folder, caplog):
+    for path in list(folder.iterdir()):
+        path.with_name(f"{path.stem} - Copy.png").write_bytes(path.read_bytes())
+    data = ImageDataModule(folder, transform=Identity(), calibration_share=0.4)
+    assert (len(data.train), len(data.calibration)) == (3, 2)
+    assert len({sample.image.read_bytes() for sample in [*data.train, *data.calibration]}) == 5
+    assert "5 of 10 images are copies of others" in caplog.text

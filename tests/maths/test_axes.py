@@ -64,7 +64,7 @@ def test_axes_of_many_points_are_about_those_of_all():
     assert float(left) < 1e-3
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 150),
     d=st.integers(1, 40),

@@ -142,7 +142,7 @@ def test_the_first_tap_gives_the_grid_even_when_it_is_the_coarser():
     assert embed(taps, pool="mean", merge="concat", align_mode="bilinear", patch_size=3).shape == (1, 4, 3, 3)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     batch=st.integers(1, 3),
     channels=st.integers(1, 6),

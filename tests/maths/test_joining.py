@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore.maths.joining import join, side_matrix
@@ -26,7 +26,6 @@ def test_one_alone_is_only_divided_by_its_unit():
     assert torch.equal(join([noise(5, 7)], [WHOLE], [4.0]), noise(5, 7) / 4)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_where_both_show_the_whole_image_it_is_the_antialiased_resize(cells, target):
     matrix = side_matrix((cells, 8 * cells, 8 * cells, 0), (target, 16 * target, 16 * target, 0))
@@ -76,7 +75,6 @@ def test_a_crop_first_takes_of_the_others_what_it_shows():
     np.testing.assert_allclose(joined, values[2:6, 2:6].numpy() / 2, rtol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 30), st.integers(0, 30))
 def test_rows_are_means_or_nothing(cells, target, cut, other_cut):
     matrix = side_matrix((cells, 64 - cut, 64, -cut), (target, 64 - other_cut, 64, -other_cut))

@@ -107,7 +107,7 @@ def test_a_crop_leaves_nan_exactly_outside_itself(source):
     check(patch_scores(28, 28), short_side_frame(source, 256, (224, 224), 8), 4.0, "bilinear", "symmetric")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     height=st.integers(10, 200),
     width=st.integers(10, 200),
@@ -139,7 +139,7 @@ def test_smoothing_reflects_again_and_again_where_the_signal_is_shorter_than_the
     np.testing.assert_allclose(gaussian_matrix(n, 4.0, border).double().numpy() @ signal, expected, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n=st.integers(1, 60), sigma=st.floats(0.05, 12), border=st.sampled_from(["symmetric", "mirror"]))
 def test_smoothing_keeps_a_constant_map(n, sigma, border):
     torch.testing.assert_close(gaussian_matrix(n, sigma, border).sum(1), torch.ones(n), atol=1e-5, rtol=0)
@@ -152,7 +152,7 @@ def test_no_smoothing_at_sigma_zero():
     assert values.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n_in=st.integers(1, 64), n_out=st.integers(1, 300))
 def test_nearest_takes_the_cell_that_a_pixel_starts_in(n_in, n_out):
     matrix = upsample_matrix(n_in, n_out, "nearest")
@@ -160,7 +160,7 @@ def test_nearest_takes_the_cell_that_a_pixel_starts_in(n_in, n_out):
     assert (matrix.sum(1) == 1).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cells=st.integers(1, 40), factor=st.integers(1, 16))
 def test_nearest_is_that_of_torch_for_whole_cells(cells, factor):
     matrix = upsample_matrix(cells, cells * factor, "nearest")
@@ -169,7 +169,7 @@ def test_nearest_is_that_of_torch_for_whole_cells(cells, factor):
     assert torch.equal(matrix.double() @ values, expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n_in=st.integers(1, 40), factor=st.floats(1, 12))
 def test_bilinear_is_that_of_torch(n_in, factor):
     n_out = round(n_in * factor)

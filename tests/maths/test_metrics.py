@@ -80,7 +80,7 @@ def flat(maps, masks):
     return values[~np.isnan(values)], labels[~np.isnan(values)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n=st.integers(2, 40), levels=st.sampled_from([2, 5, 1000]), seed=st.integers(0, 1000))
 def test_image_metrics_are_those_of_scikit_learn(n, levels, seed):
     rng = np.random.default_rng(seed)
@@ -222,7 +222,6 @@ def test_a_perfect_map_has_perfect_metrics():
     assert got == {name: pytest.approx(1.0) for name in PIXEL_NAMES}
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 30, 1_000_000]), st.integers(5, 1000))
 def test_a_thinned_curve_is_the_same_curve_to_the_eye(seed, levels, steps):
     rng = np.random.default_rng(seed)

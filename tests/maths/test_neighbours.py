@@ -28,7 +28,7 @@ def check(queries, bank, k, rtol=1e-5, atol=1e-6):
     assert all(len(set(row)) == len(row) for row in rows.tolist())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 60),
     m=st.integers(1, 60),
@@ -199,7 +199,7 @@ def test_the_second_bound_of_points_with_many_values_loses_no_neighbour(name):
             check_exact(queries, points, k)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     m=st.sampled_from([1, 20, 300, 1023, 1025, 1100, 1400]),
     d=st.sampled_from([17, 40, 130]),
@@ -272,7 +272,7 @@ def test_queries_that_the_bounds_do_not_serve_are_searched_plainly(monkeypatch):
         np.testing.assert_allclose(best, expected.min(1), rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     first=st.integers(0, 1399),
     axes=st.sampled_from([0, 16, 64]),

@@ -34,7 +34,7 @@ def test_the_mean_of_wins_is_the_auroc_of_each_fold_by_its_good_images():
     assert won.mean() == pytest.approx((4 * each[0] + 4 * each[1] + 3 * each[2]) / 11)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0, 1), st.integers(1, 300), st.integers(1, 300))
 def test_limits_of_an_auroc_solve_newcombe_s_equation(auroc, m, n):
     low, high = auroc_interval(auroc, m, n)

@@ -31,7 +31,7 @@ def interpolated(image, size, kernel):
     return double.float()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(source=st.tuples(sides, sides), target=st.tuples(sides, sides), kernel=kernels)
 def test_resize_is_the_antialiased_one_of_torch(source, target, kernel):
     image = some_image(2, 3, *source)
@@ -60,7 +60,7 @@ def test_resize_is_the_float_resize_of_pillow(source, kernel, pillow):
     np.testing.assert_allclose(resize(image, (44, 31), kernel).numpy(), expected, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n_in=st.integers(1, 400), n_out=st.integers(1, 400), kernel=kernels)
 def test_every_row_of_the_matrix_sums_to_one(n_in, n_out, kernel):
     matrix = resize_matrix(n_in, n_out, kernel)
@@ -100,7 +100,7 @@ def test_stretch_shows_the_whole_image_in_the_whole_window():
     assert frame.coverage == 1.0
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     height=st.integers(10, 900),
     width=st.integers(10, 900),
@@ -134,7 +134,7 @@ def test_short_side_with_crop_gives_the_pixels_of_torchvision(source):
     torch.testing.assert_close(shown, expected, atol=2e-6, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(source=st.tuples(st.integers(1, 2000), st.integers(1, 2000)), multiple=st.sampled_from([1, 8, 16, 32]))
 def test_short_side_without_crop_keeps_all_of_the_image_in_whole_cells(source, multiple):
     frame = short_side_frame(source, 256, None, multiple)
@@ -147,7 +147,7 @@ def test_short_side_without_crop_keeps_all_of_the_image_in_whole_cells(source, m
         assert abs(shown - side * 256 / min(source)) <= multiple / 2
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     source=st.tuples(st.integers(20, 2000), st.integers(20, 2000)),
     size=st.tuples(st.integers(100, 400), st.integers(100, 400)),
@@ -171,7 +171,7 @@ def test_area_by_hand():
     assert area_frame((77, 77), (256, 256), 16).window == (256, 256)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     source=st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
     cells=st.tuples(st.integers(1, 40), st.integers(1, 40)),

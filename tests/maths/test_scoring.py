@@ -38,7 +38,7 @@ def scored(patches, bank):
     return scores, rows
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     n=st.integers(1, 30),
     m=st.integers(1, 40),

@@ -72,7 +72,7 @@ def test_frames_of_open_sizes_are_those_of_known_ones(kind, source):
         assert tuple(map(int, getattr(of_tensors, name))) == getattr(known, name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 200), st.integers(1, 200), st.sampled_from(["bilinear", "bicubic"]), st.data())
 def test_rows_of_the_resize_matrix_from_an_open_place(n_in, n_out, kernel, data):
     start = data.draw(st.integers(0, n_out - 1))

@@ -50,7 +50,7 @@ def test_the_threshold_is_the_score_of_the_conformal_rank(n, rate, rank, enough)
     assert fit_threshold(shuffled, rate) == (rank, enough)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(n=st.integers(1, 600), percent=st.integers(1, 99))
 def test_the_rank_is_the_smallest_that_keeps_the_promise(n, percent):
     # In whole numbers: the smallest r with r / (n + 1) >= 1 - percent / 100.
@@ -103,7 +103,7 @@ def test_a_score_that_is_no_number_is_unsure(threshold):
     assert decide(math.nan, threshold) == "unsure"
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(threshold=positive)
 def test_normalised_the_threshold_is_one_half_and_no_distance_is_zero(threshold):
     assert normalise(threshold, threshold) == 0.5
@@ -111,7 +111,7 @@ def test_normalised_the_threshold_is_one_half_and_no_distance_is_zero(threshold)
     assert normalise(2 * threshold, threshold) == 1.0
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(threshold=st.one_of(positive, st.just(0.0)), a=st.one_of(positive, st.just(0.0)), factor=st.floats(1.001, 100))
 def test_normalising_keeps_the_order_and_the_verdict(threshold, a, factor):
     b = a * factor + 1e-3

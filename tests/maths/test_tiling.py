@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore import UsageError
@@ -39,7 +39,6 @@ def test_where_tiles_lie(size, tile, stride, rows, columns):
     assert tiling.corners == [(top, left) for top in rows for left in columns]
 
 
-@settings(deadline=None)
 @given(tilings())
 def test_tiles_cover_the_image_and_end_with_it(tiling):
     seen = np.zeros(np.maximum(tiling.size, tiling.tile), int)
@@ -51,14 +50,12 @@ def test_tiles_cover_the_image_and_end_with_it(tiling):
     assert len(set(tiling.corners)) == len(tiling.corners)
 
 
-@settings(deadline=None)
 @given(tilings())
 def test_an_image_that_is_cut_and_merged_is_the_image(tiling):
     image = noise(2, 3, *tiling.size)
     torch.testing.assert_close(merge(split(image, tiling), tiling), image, rtol=2e-6, atol=0)
 
 
-@settings(deadline=None)
 @given(tilings())
 def test_tiles_that_touch_and_do_not_overlap_are_put_back_bit_for_bit(tiling):
     tiling = Tiling(tuple(2 * side for side in tiling.tile), tiling.tile, tiling.tile)
@@ -66,7 +63,6 @@ def test_tiles_that_touch_and_do_not_overlap_are_put_back_bit_for_bit(tiling):
     assert torch.equal(merge(split(image, tiling), tiling), image)
 
 
-@settings(deadline=None)
 @given(tilings())
 def test_the_weights_are_a_hann_window_over_the_sum_of_all(tiling):
     # Straight from the definition, in two dimensions.
@@ -81,7 +77,6 @@ def test_the_weights_are_a_hann_window_over_the_sum_of_all(tiling):
     np.testing.assert_allclose(merge(tiles, tiling)[0, 0], expected, rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(tilings(), st.integers(1, 16))
 def test_in_cells_the_tiles_are_the_same_tiles(tiling, cell):
     pixels = Tiling(*(tuple(cell * side for side in pair) for pair in (tiling.size, tiling.tile, tiling.stride)))

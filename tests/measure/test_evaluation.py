@@ -1,12 +1,15 @@
 """Evaluation: figures of a detector on labelled images."""
 
+import doctest
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+import patchcore.measure.evaluation
 from patchcore import DataError, Detector, ImageError, Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import Sample
@@ -133,10 +136,10 @@ def test_images_of_one_name_keep_their_own_labels(detector, samples):
 def test_why_figures_are_missing_is_said(detector, samples, evaluation):
     assert evaluation.missing() == []
     good = evaluate(detector, [sample for sample in samples if sample.kind == "good"])
-    assert [why.split(":")[0] for why in good.missing()] == ["No image figures", "No pixel figures"]
+    assert [why.split(":")[0] for why in good.missing()] == ["No image metrics", "No pixel metrics"]
     unmasked = evaluate(detector, [replace(samples[0], mask=None), *samples[1:]])
     assert unmasked.missing() == [
-        "No pixel figures: they need a mask for every defective image; 3 of 4 have one.",
+        "No pixel metrics: they need a mask for every defective image; 3 of 4 have one.",
     ]
     assert unmasked.pixel_curve is None
 
@@ -147,3 +150,10 @@ def test_the_pixel_curve_is_there_to_be_drawn(evaluation):
     assert curve.true[-1] + curve.false[-1] == 7 * 512 * 512
     area = np.trapezoid(np.append(0, curve.true / curve.true[-1]), np.append(0, curve.false / curve.false[-1]))
     assert area == pytest.approx(evaluation.metrics["pixel_auroc"], abs=2e-3)
+
+
+def test_the_example_in_its_docstring_is_true(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    done = doctest.testmod(patchcore.measure.evaluation)
+    assert done.attempted == 3
+    assert done.failed == 0

@@ -8,8 +8,9 @@ import torch
 
 from patchcore import Detector, MissingExtraError, Recipe, UsageError
 from patchcore.maths.neighbours import Points, nearest
-from patchcore.memory.bank import Bank
+from patchcore.memory.bank import LEARNED, Bank
 from patchcore.memory.ivf_pq import Rows
+from patchcore.model import store
 
 faiss = pytest.importorskip("faiss")
 
@@ -136,11 +137,29 @@ def test_a_recipe_may_ask_for_it(tmp_path):
         assert float((one.nearest_rows == other.nearest_rows).float().mean()) > 0.95
     assert torch.get_num_threads() == before
     approximate.save(tmp_path / "m")
-    loaded = Detector.load(tmp_path / "m", backbone=Pairs())  # learns the codes again, and the same ones
+    assert_the_same(ours, tmp_path / "m", new)
+    # A file of before holds the rows alone: the codes are learned again, and are the same ones.
+    tensors, header = store.read(tmp_path / "m")
+    assert set(LEARNED) < set(tensors)
+    store.write(tmp_path / "old", {name: t for name, t in tensors.items() if name not in LEARNED}, header)
+    assert_the_same(ours, tmp_path / "old", new)
+
+
+def assert_the_same(expected, path, new):
+    loaded = Detector.load(path, backbone=Pairs())
     assert loaded.fitted.members[0].bank.search == "ivf_pq"
-    for one, again in zip(ours, loaded.predict(new), strict=True):
+    for one, again in zip(expected, loaded.predict(new), strict=True):
         assert one.score == again.score
         assert torch.equal(one.patch_scores, again.patch_scores)
+
+
+def test_what_was_learned_is_not_learned_again(index, monkeypatch):
+    learned = index.tensors()
+    monkeypatch.setattr(faiss.IndexIVFPQ, "train", None)
+    again = Rows(ROWS, learned)
+    for found, expected in zip(again.nearest(QUERIES, 3), index.nearest(QUERIES, 3), strict=True):
+        assert torch.equal(found, expected)
+    assert all(torch.equal(tensor, learned[name]) for name, tensor in again.tensors().items())
 
 
 def test_a_bank_that_is_too_small_is_said_by_fit():

@@ -300,19 +300,6 @@ def test_a_header_without_a_hash(tmp_path):
 # ---- parts of the header
 
 
-def test_a_part_of_the_header_is_parsed():
-    assert store.field("a", {"bank": {"rows": "7"}}, "bank", lambda data: int(data["rows"])) == 7
-
-
-@pytest.mark.parametrize("header", [{}, {"bank": {}}, {"bank": {"rows": "many"}}, {"bank": None}])
-def test_a_field_that_cannot_be_parsed_says_which_version_can(header):
-    header = {**header, "versions": {"patchcore": "0.0.7"}}
-    with pytest.raises(
-        StoreError, match=r"a: the field 'bank' of its header cannot be used.*patchcore 0\.0\.7; use that"
-    ):
-        store.field("a", header, "bank", lambda data: int(data["rows"]))
-
-
 def test_the_versions_are_those_of_what_a_score_depends_on():
     versions = store.versions()
     assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]

@@ -74,6 +74,16 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
         ("seed", -1, "greater than or equal to 0"),
         ("seed", 0.5, "integer"),
         ("seed", 2**70, "less than"),  # more than a generator takes
+        ("size", 99_999_999, "less than or equal to 65536"),
+        ("patch_size", 10**6 + 1, "less than or equal to 255"),
+        ("patch_stride", 10**9, "less than"),
+        ("tap_bins", 10**9, "less than or equal to 65536"),
+        ("bins", 10**9, "less than or equal to 65536"),
+        ("max_rows", 2**63, "less than"),
+        ("projection_dims", 10**9, "less than or equal to 65536"),
+        ("neighbours", 10**9, "less than or equal to 10000"),
+        ("reweight_neighbours", 10**9, "less than or equal to 10000"),
+        ("sigma", 1e300, "less than or equal to 1000"),
     ],
 )
 def test_a_wrong_value_says_what_was_got_what_is_taken_and_what_the_field_is(field, value, says):
@@ -234,6 +244,9 @@ def test_replace_checks_the_whole():
         ("value_range=null", "value_range", None),
         ("value_range=[0,4095]", "value_range", (0.0, 4095.0)),
         ('coreset="random"', "coreset", "random"),
+        ("crop=None", "crop", None),
+        ("projection=none", "projection", "none"),
+        ("exposure= even ", "exposure", "even"),
     ],
 )
 def test_set_takes_json_or_plain_words(assignment, field, value):
@@ -258,9 +271,27 @@ def test_set_of_an_unknown_field_is_an_error():
         Recipe().set("ration=0.1")
 
 
-def test_set_of_a_wrong_value_is_an_error():
-    with pytest.raises(RecipeError, match="Recipe field ratio got 'much'"):
-        Recipe().set("ratio=much")
+@pytest.mark.parametrize("value", ["much", "0,05", "5%", "True", "EVEN"])
+def test_set_of_a_wrong_value_is_an_error(value):
+    with pytest.raises(RecipeError, match=f"Recipe field ratio got '{value}'"):
+        Recipe().set(f"ratio={value}")
+
+
+@pytest.mark.parametrize("assignment", ["seed=true", "ratio=true", "sigma=false", "taps=[true]"])
+def test_true_is_no_number(assignment):
+    with pytest.raises(RecipeError, match=r"got .*(True|False).*; no field is true or false"):
+        Recipe().set(assignment)
+
+
+def test_a_recipe_file_that_states_a_field_twice_is_an_error(tmp_path):
+    (tmp_path / "r.json").write_text('{"size": 128, "ratio": 0.1, "size": 256}')
+    with pytest.raises(RecipeError, match=r"r\.json cannot be read: 'size' is in it twice"):
+        Recipe.read(tmp_path / "r.json")
+
+
+def test_a_recipe_file_may_begin_with_a_mark(tmp_path):
+    (tmp_path / "r.json").write_bytes(b'\xef\xbb\xbf{"size": 128}')
+    assert Recipe.read(tmp_path / "r.json").size == 128
 
 
 # ---- named recipes
@@ -357,7 +388,7 @@ def test_a_wrong_field_in_a_recipe_file_is_an_error(tmp_path):
 # ---- to_dict
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(Recipe.names())),
     seed=st.integers(0, 2**32 - 1),
@@ -443,3 +474,18 @@ def test_augmentations_to_remember_are_given_once_and_by_name():
         Recipe(augment=("flip_h", "flip_h"))
     with pytest.raises(RecipeError, match=r"augment.*flip_v"):
         Recipe(augment=("mirror",))
+
+
+def test_a_recipe_file_is_named_by_its_errors(tmp_path):
+    path = tmp_path / "mine.json"
+    for text, says in (
+        ('{"size": 0}', "size got 0"),
+        ('{"size": ' + "[" * 1000 + "]" * 1000 + "}", "within more than 100 others"),
+        ('{"value_range": [0, 1e-300]}', "at least 1e-30 apart"),
+        ('{"size": 8192, "scales": [1, 4]}', "at most 268435456"),
+    ):
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=rf"The recipe file .*mine\.json.*{says}"):
+            Recipe.read(path)
+    with pytest.raises(RecipeError, match="size got "):
+        Recipe().set("size=" + "[" * 1000 + "]" * 1000)

@@ -92,7 +92,7 @@ def test_another_image_of_the_same_name_is_not_shown(detector, hazelnut, result,
     shutil.copy(hazelnut / "train/good" / other, tmp_path / origin[0])
     figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
     assert figure.source == ""
-    assert f"{origin[0]} is not the image that was learned from" in figure.missing
+    assert f"{origin[0]} is not the image that the detector was fitted on" in figure.missing
 
 
 def test_a_smaller_image_of_the_same_name_is_not_shown(hazelnut, small_recipe, tmp_path):
@@ -135,7 +135,7 @@ def test_a_patch_of_an_augmented_copy_is_shown_as_it_was_remembered(hazelnut, sm
     detector = Detector(recipe).fit(folder, limit=1)
     (name,) = detector.fitted.images
     images = []
-    for copy, said in enumerate(("", ", changed by rotate_90", ", changed by flip_h")):
+    for copy, said in enumerate(("", ", augmented by rotate_90", ", augmented by flip_h")):
         row = int((detector.fitted.members[0].bank.origins == torch.tensor([0, 8, 4, copy])).all(1).nonzero())
         compared = replace(result, nearest_rows=torch.full_like(result.nearest_rows, row))
         figure = nearest_good(detector, compared, Sources({}, (folder,)))

@@ -258,8 +258,8 @@ def test_a_name_that_is_no_text_can_be_written(detector, samples, tmp_path):
 
 def test_without_defects_there_are_no_curves_and_it_says_why(detector, samples):
     page = Page(render(detector, evaluate(detector, [s for s in samples if s.kind == "good"])))
-    assert "No image figures: they need good and defective images" in page.text()
-    assert "No pixel figures: they need defective images with masks." in page.text()
+    assert "No image metrics: they need good and defective images" in page.text()
+    assert "No pixel metrics: they need defective images with masks." in page.text()
     assert "There are no defective images." in page.text()
     assert "Missed defects: none of this kind." in page.text()
     assert len(page.all("svg")) == 1
@@ -274,7 +274,7 @@ def test_defects_alone_are_reported_too(detector, samples):
 
 def test_without_masks_there_is_no_pro_curve_and_it_says_why(detector, samples):
     page = Page(render(detector, evaluate(detector, [replace(s, mask=None) for s in samples])))
-    assert "No pixel figures: they need a mask for every defective image; 0 of 4 have one." in page.text()
+    assert "No pixel metrics: they need a mask for every defective image; 0 of 4 have one." in page.text()
     assert [e[1]["aria-label"].split(":")[0].split(".")[0] for e in page.all("svg")] == [
         "Histogram of image scores",
         "ROC",
@@ -289,7 +289,7 @@ def test_without_a_threshold_everything_is_unsure_and_it_says_why(hazelnut, smal
     assert "There is no threshold, so every verdict is unsure." in page.text()
     assert "No good image was left to set a threshold with" in page.text()
     assert {" ".join(e[2].split()) for e in page.all("span") if e[1].get("class") == "badge"} == {"? unsure"}
-    assert "no scale to draw a heat map on" in page.text()
+    assert "no scale for a heat map" in page.text()
     assert not [e for e in page.all("path") if e[1].get("class") == "marker"]
     assert "nan" not in re.sub(r"base64,[^\"]*", "", html).lower()
 

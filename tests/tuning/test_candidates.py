@@ -27,8 +27,8 @@ def test_a_comma_in_brackets_is_part_of_a_value():
     ("text", "said"),
     [
         ("size", "'size' sets nothing; expected field=value"),
-        ("size=", "leaves a value out"),
-        ("resize=area,", "leaves"),
+        ("size=", "has an empty value"),
+        ("resize=area,", "empty value"),
     ],
 )
 def test_what_sets_nothing_is_said(text, said):

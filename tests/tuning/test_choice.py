@@ -63,7 +63,7 @@ def test_what_the_data_cannot_tell_apart_is_said_and_nothing_is_changed(compared
     assert loss.low <= 0 < 0.01 < loss.high
     assert choice.needed[0] > 40
     assert choice.needed[1] > 60
-    assert f"it would take roughly {choice.needed[0]} and {choice.needed[1]}." in choice.why
+    assert f"telling them apart would take roughly {choice.needed[0]} and {choice.needed[1]}." in choice.why
 
 
 def test_what_is_shown_to_be_worse_is_not_kept(compared):
@@ -79,7 +79,7 @@ def test_defects_that_everybody_finds_tell_nothing(compared):
     measured, images = compared(m=12, gap=30.0, default=(20, 0.1), fast=(9, 0.2))
     choice = choose(measured, images, "default")
     assert (choice.name, choice.supported) == ("default", False)
-    assert "Each of them ranks all of 12 defective parts and 60 good ones right" in choice.why
+    assert "Each of them ranks all of 12 defective parts and 60 good ones correctly" in choice.why
     assert "defects that are harder to find" in choice.why
 
 
@@ -109,7 +109,7 @@ def test_without_defects_nothing_is_said_of_accuracy(compared):
     measured, images = compared(m=0, default=(20, 0.0), fast=(9, 0.0))
     choice = choose(measured, images, "default")
     assert (choice.name, choice.supported, choice.best) == ("default", False, None)
-    assert choice.why.startswith("Kept 'default'. Without defective images nobody can say which recipe finds more")
+    assert choice.why.startswith("Kept 'default'. Good images alone show what a recipe costs")
     choice = choose(measured, images, "default", Limits(milliseconds=10))
     assert choice.why.startswith("Took 'fast', the fastest that is within the limits: 'default' breaks a limit.")
 
@@ -130,6 +130,6 @@ def test_a_threshold_from_too_few_images_is_said(compared):
     measured, images = compared(default=(20, 0.0))
     measured[0].calibration_images[:] = [4]
     assert choose(measured, images, "default").notes == (
-        "In a fold 4 images set the threshold; a false-reject rate of 5.0% needs at least 19. "
+        "Within a fold, 4 images set the threshold; a false-reject rate of 5.0% needs at least 19. "
         "Expect more false rejects.",
     )

@@ -51,5 +51,5 @@ def test_without_defects_there_is_no_accuracy(images, small_recipe):
 
 def test_a_recipe_that_cannot_be_used_is_named(images, small_recipe):
     wrong = Candidate("odd", small_recipe.replace(taps=("nowhere",)), {})
-    with pytest.raises(UsageError, match=r"The recipe 'odd' cannot be used here: .*nowhere.* Mend it, or leave it out"):
+    with pytest.raises(UsageError, match=r"The recipe 'odd' cannot be used here: .*nowhere.* Change it, or omit it"):
         cross_validate([wrong], images, np.array([0, 0, 0, 1, 1, 1]))

@@ -11,7 +11,7 @@ shares = st.floats(0.01, 0.99)
 seeds = st.integers(0, 10_000)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(n=st.integers(1, 200), share=st.floats(0, 0.999), seed=seeds)
 def test_every_image_is_either_in_the_bank_or_held_out(n, share, seed):
     kept, held = hold_out(n, share, seed)
@@ -21,7 +21,7 @@ def test_every_image_is_either_in_the_bank_or_held_out(n, share, seed):
     assert kept, "the bank is never empty"
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(n=st.integers(2, 200), share=shares, seed=seeds)
 def test_from_two_images_on_at_least_one_is_held_out(n, share, seed):
     assert hold_out(n, share, seed)[1]
@@ -33,7 +33,7 @@ def test_a_single_image_is_in_the_bank(share):
         assert hold_out(1, share, seed) == ([0], [])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(n=st.integers(1, 100), seed=seeds)
 def test_a_share_of_nothing_holds_nothing_out(n, seed):
     assert hold_out(n, 0.0, seed) == (list(range(n)), [])

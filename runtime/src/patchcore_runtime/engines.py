@@ -6,7 +6,8 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,63 @@ def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precisio
     """The engine that a folder was made for, on the CPU; safe to call from several threads. Errors: ExportError."""
     if precision not in PRECISIONS:
         raise ExportError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}.")
-    made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(manifest["engine"])
+    for what, number in (("threads", threads), ("streams", streams)):
+        if number is not None and number < 1:
+            raise ExportError(f"{what} is {number}; it must be at least 1.")
+    name = manifest["engine"]
+    made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(name)
     if made is None:
-        raise ExportError(f"{folder}: made for the engine {manifest['engine']!r}, which this version does not know.")
-    if precision != "fp32" and manifest["engine"] != "openvino":
+        raise ExportError(f"{folder}: made for the engine {name!r}, which this version does not know.")
+    if precision != "fp32" and name != "openvino":
         raise ExportError(
-            f"precision is {precision!r}, which is a hint for OpenVINO; {folder} was made for {manifest['engine']}. "
+            f"precision is {precision!r}, which is a hint for OpenVINO; {folder} was made for {name}. "
             "Leave it out, or export with --format openvino."
         )
     path = folder / manifest["graph"]
+    with _named(f"{path}: {name} cannot load it", "Export again, or here."):
+        run = made(path, threads, precision, streams)
+    home, alone = os.getpid(), name == "torch" or (name == "onnx" and threads == 1)
+
+    def checked(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
+        if os.getpid() != home and not alone:  # fork copies no thread, and who waits for one waits forever
+            raise ExportError(
+                f"{folder}: loaded in process {home}, and this is {os.getpid()}, forked from it: the engine's threads "
+                "have stayed there. Load it in each process, after the fork, or start processes with the method 'spawn'"
+                + ("." if name == "openvino" else ", or load it with threads=1.")
+            )
+        count, height, width, _ = image.shape
+        with _named(f"{path}: {name} cannot run it on {count} x {height} x {width} pixels", "Export again, or here."):
+            found = run(image, value_range)
+        if wrong := _wrong(found, (count, height, width)):
+            raise ExportError(f"{path}: its output {wrong} is none of an exported graph. Export again.")
+        return found
+
+    return checked
+
+
+@contextmanager
+def _named(what: str, advice: str) -> Iterator[None]:
+    """Every error of an engine, of which each has its own, as an ExportError of one line."""
     try:
-        return made(path, threads, precision, streams)
+        yield
     except ExportError:
         raise
-    except Exception as error:  # each engine has its own
+    except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ExportError(f"{path}: {manifest['engine']} cannot load it ({reason}). Export again, or here.") from error
+        raise ExportError(f"{what} ({reason}). {advice}") from error
+
+
+def _wrong(found: Arrays, size: tuple[int, int, int]) -> str:
+    """The first output that is not what a graph says of (N, height, width) pixels; empty if all are."""
+    shapes = {"score": size[:1], "normalised": size[:1], "decision": size[:1], "coverage": size[:1], "map": size}
+    axes = {"patch_scores": 3, "model_map": 3, "rows": 4}
+    for name, shape in shapes.items():
+        if found[name].shape != shape:
+            return name
+    for name, number in axes.items():
+        if found[name].ndim != number or len(found[name]) != size[0]:
+            return name
+    return "" if np.isin(found["decision"], (0, 1, 2)).all() else "decision"
 
 
 def _onnxruntime(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
@@ -82,16 +124,29 @@ def _openvino(path: Path, threads: int | None, precision: str, streams: int) -> 
 
 def _torch(path: Path, threads: int | None, precision: str, streams: int) -> Engine:
     torch = _module("torch", "torch")
-    program = torch.export.load(str(path)).module()
     if threads:
         torch.set_num_threads(threads)
+    _leave_threads_behind(torch)
+    program = torch.export.load(str(path)).module()
 
     def run(image: NDArray[np.float32], value_range: NDArray[np.float32]) -> Arrays:
+        _leave_threads_behind(torch)
         with torch.inference_mode():
             found = program(torch.from_numpy(image), torch.from_numpy(value_range))
         return {name: value.numpy() for name, value in zip(OUTPUTS, found, strict=True)}
 
     return run
+
+
+_torch_home = 0  # the process that has torch's threads
+
+
+def _leave_threads_behind(torch: Any) -> None:
+    """In a process that was forked off, torch is to use one thread: it would wait for those of the first forever."""
+    global _torch_home
+    _torch_home = _torch_home or os.getpid()
+    if _torch_home != os.getpid():
+        torch.set_num_threads(1)
 
 
 def openvino() -> Any:

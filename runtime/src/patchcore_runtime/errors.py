@@ -17,3 +17,6 @@ class ImageError(ExportError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.name, self.reason), self.__dict__  # pools send errors by pickle

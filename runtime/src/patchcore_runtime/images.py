@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,38 +17,80 @@ from patchcore_runtime import formats
 from patchcore_runtime.errors import ImageError
 from patchcore_runtime.formats import EXTENSIONS as EXTENSIONS
 
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any]"
+ImageLike: TypeAlias = "str | bytes | os.PathLike[str] | BinaryIO | Image.Image | NDArray[Any]"
+Colour: TypeAlias = Literal["rgb", "bgr"]
 
 MAX_PIXELS = 100_000_000  # the largest image that is decoded, unless a caller says otherwise
 
+_LONGEST_PATH = 4096  # bytes
+
 
 def read(
-    image: ImageLike, name: str, max_pixels: int = MAX_PIXELS, *, warnings: list[str] | None = None
+    image: ImageLike,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    colour: Colour = "rgb",
+    *,
+    warnings: list[str] | None = None,
 ) -> NDArray[Any]:
     """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B): uint8, uint16 or float32.
 
-    EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped. Arrays are
-    HWC or HW. What is wrong with a part of a file's pixels is appended to `warnings`, or an error without it.
-    Errors: ImageError, which names the image.
+    A file is given by path, as bytes or opened. EXIF orientation is applied; palettes and CMYK become RGB;
+    transparency is dropped. Arrays are HWC or HW; `colour` is the order of their channels. What is wrong with a part
+    of a file's pixels is appended to `warnings`, or an error without it. Errors: ImageError, which names the image.
     """
+    image = plain(image, name)
     if isinstance(image, str | Path):
-        with _damage(name):
-            path = Path(image)
-            if path.is_dir():
-                raise ImageError(name, "a folder, where an image was expected.")
-            if path.stat().st_size == 0:
-                raise ImageError(name, "an empty file (0 bytes).")
-            pixels, wrong = formats.decode(path, max_pixels)
-            if wrong and warnings is None:
-                raise ImageError(name, wrong[0])
-            if warnings is not None:
-                warnings += wrong
-            return _from_array(pixels, name)
+        return _read_file(Path(image), name, max_pixels, warnings)
+    if isinstance(image, bytes):
+        return _read_file(image, name, max_pixels, warnings)
     if isinstance(image, Image.Image):
         with _damage(name):
             image.load()
             return _from_array(formats.upright(formats.as_array(image), formats.orientation_of(image)), name)
-    return _from_array(np.asarray(image), name)
+    pixels = _from_array(_as_array(image, name), name)
+    return pixels[..., ::-1] if colour == "bgr" else pixels
+
+
+def plain(image: Any, name: str) -> Any:
+    """What a caller has for one image, without its wrapping: a path as str or Path, a file's contents as bytes.
+
+    A file that is open is read from its beginning. Everything else stays as it is. Errors: ImageError.
+    """
+    if isinstance(image, os.PathLike) and not isinstance(image, Path):
+        image = os.fspath(image)
+    if is_open_file(image):
+        with _damage(name):
+            if getattr(image, "seekable", lambda: True)():
+                image.seek(0)
+            image = image.read()
+        if not isinstance(image, bytes):
+            raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
+    elif isinstance(image, bytearray | memoryview):
+        image = bytes(image)
+    elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and formats.may_be_path(image):
+        return os.fsdecode(image)
+    return image
+
+
+def is_open_file(image: object) -> bool:
+    return callable(getattr(image, "read", None)) and (hasattr(image, "seek") or hasattr(image, "readable"))
+
+
+def _as_array(image: object, name: str) -> NDArray[Any]:
+    if image is None:
+        raise ImageError(
+            name,
+            "None, where an image was expected. cv2.imread gives None where it cannot read a file: check its path.",
+        )
+    array = np.asarray(image)
+    if array.ndim == 0 or array.dtype.kind not in "buifc":
+        raise ImageError(
+            name,
+            f"{type(image).__name__}, where an image was expected. Give a path, an array, a PIL image, or "
+            "the bytes of an image file.",
+        )
+    return array
 
 
 def check_shape(pixels: NDArray[Any], name: str, recipe: dict[str, Any], max_pixels: int) -> None:
@@ -74,6 +117,20 @@ def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
             f"fit with the range in the recipe, for example value_range=[{math.floor(min(low, 0))},{math.ceil(high)}].",
         )
     return pixels
+
+
+def _read_file(source: Path | bytes, name: str, max_pixels: int, warnings: list[str] | None) -> NDArray[Any]:
+    with _damage(name):
+        if isinstance(source, Path) and source.is_dir():
+            raise ImageError(name, "a folder, where an image was expected.")
+        if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
+            raise ImageError(name, "an empty file (0 bytes).")
+        pixels, wrong = formats.decode(source, max_pixels)
+        if wrong and warnings is None:
+            raise ImageError(name, wrong[0])
+        if warnings is not None:
+            warnings += wrong
+        return _from_array(pixels, name)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,9 @@ class Model:
         self.folder, self.manifest = folder, manifest
         self._run = engine(folder, manifest, threads, precision, streams)
 
+    def __getstate__(self) -> NoReturn:
+        raise ExportError(f"{self.folder}: a Model cannot be pickled or copied. Use load(folder) in each process.")
+
     def run(self, image: NDArray[Any]) -> Arrays:
         """Images (N, H, W, C) of one size, uint8, uint16 or float32 -> all outputs of the graph, by name."""
         static = self.manifest["static"]
@@ -71,19 +74,23 @@ class Model:
         bounds = np.array(self.manifest["value_ranges"][str(image.dtype)], dtype=np.float32)
         return self._run(np.ascontiguousarray(image, dtype=np.float32), bounds)
 
-    def predict(self, given: Any, *, max_pixels: int = images.MAX_PIXELS) -> Any:
-        """One image -> Result; a list of them, or an array (N, H, W, C) -> a list. Errors: ImageError.
+    def predict(self, given: Any, *, max_pixels: int = images.MAX_PIXELS, colour: images.Colour = "rgb") -> Any:
+        """One image -> Result; a list of them, or an array (N, H, W, C) -> a list. Errors: ImageError, ExportError.
 
-        An image is a path, a PIL image, or an array (H, W) or (H, W, C) of uint8, uint16 or floats.
+        An image is a path, the bytes of a file or an open one, a PIL image, or an array (H, W) or (H, W, C) of uint8,
+        uint16 or floats. `colour`: order of an array's channels, `rgb`, or `bgr`, which is what OpenCV reads.
         """
+        if colour not in ("rgb", "bgr"):
+            raise ExportError(f"colour is {colour!r}; expected 'rgb', or 'bgr' for arrays that OpenCV has read.")
         if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
-            return [self._one(image, number, max_pixels) for number, image in enumerate(given)]
-        return self._one(given, 0, max_pixels)
+            return [self._one(image, number, max_pixels, colour) for number, image in enumerate(given)]
+        return self._one(given, 0, max_pixels, colour)
 
-    def _one(self, image: Any, number: int, max_pixels: int) -> Result:
+    def _one(self, image: Any, number: int, max_pixels: int, colour: images.Colour) -> Result:
+        image = images.plain(image, f"#{number}")
         name = str(image) if isinstance(image, str | Path) else f"#{number}"
         warnings = list[str]()
-        pixels = images.read(image, name, max_pixels, warnings=warnings)
+        pixels = images.read(image, name, max_pixels, colour, warnings=warnings)
         for recipe in self._recipes():
             images.check_shape(pixels, name, recipe, max_pixels)
         pixels = images.checked(pixels, name, self.manifest["check_float"])
@@ -129,16 +136,45 @@ def load(
     is `fp32`, or, as a hint for OpenVINO, `bf16`, which is faster where the processor has it, with
     other scores. `streams`: how many images OpenVINO looks at side by side, for callers with several threads;
     they share `threads`. ONNX Runtime does so by itself. `require_signature`: file of the public key that must
-    have signed the folder, which is checked before anything else in it is read. Errors: ExportError (SignatureError).
+    have signed the folder, which is checked before anything else in it is read.
+
+    Everything in the manifest and the test vectors is checked, and the graph's threshold on a small image of our own.
+    Errors: ExportError (SignatureError).
     """
     if require_signature is not None:
         signing.check(Path(folder), require_signature)
-    model = Model(Path(folder), folders.read(folder), threads, precision, streams)
-    if verify:
-        from patchcore_runtime.vectors import verify as run
+    from patchcore_runtime import cases, vectors
 
-        run(model)
+    folder = Path(folder)
+    manifest = folders.read(folder)
+    if verify or folders.VECTORS in folders.listed(folder):
+        cases.read(folder, manifest)
+    model = Model(folder, manifest, threads, precision, streams)
+    _try(model, 0.02 if precision == "bf16" else 1e-4)
+    if verify:
+        vectors.verify(model)
     return model
+
+
+def _try(model: Model, tolerance: float) -> None:
+    """Run the graph on one small image: its threshold has to be that of the manifest. Errors: ExportError."""
+    height, width = model.manifest["static"] or (64, 64)
+    image = np.broadcast_to(np.arange(width, dtype=np.uint8)[:, None], (1, height, width, 3))
+    out = model.run(image)
+    score, normalised, decision = (out[name][0].item() for name in ("score", "normalised", "decision"))
+    path, threshold = model.folder / model.manifest["graph"], _number(model.manifest["threshold"])
+    if not math.isfinite(score):
+        raise ExportError(f"{path}: it gives an image the score {score}. {folders.AGAIN}")
+    expected = 0.5 * score / threshold if threshold > 0 else 0.5 + score - threshold
+    same = math.isclose(normalised, expected, rel_tol=tolerance, abs_tol=1e-6) or (
+        math.isnan(normalised) and math.isnan(expected)
+    )
+    near = math.isclose(score, threshold, rel_tol=tolerance)
+    if not same or not (near or decision == 1 + (score > threshold) - (score <= threshold)):
+        raise ExportError(
+            f"{path}: its threshold is another than the {threshold:g} of {folders.MANIFEST}: it calls a score of "
+            f"{score:g} {DECISIONS[decision]!r}, {normalised:g} when normalised; expected {expected:g}. {folders.AGAIN}"
+        )
 
 
 def _number(value: float | None) -> float:

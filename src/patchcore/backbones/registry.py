@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,8 @@ from patchcore.backbones.extractor import Extractor, Tap
 from patchcore.backbones.libraries import Source, library_of, offline
 from patchcore.backbones.weight_files import digest_of, load_state, read_state
 from patchcore.errors import BackboneError, MissingExtraError, StoreError, WeightsError
+
+_LARGE = 1 << 28  # values: 1 GB
 
 
 @dataclass(frozen=True)
@@ -120,16 +124,21 @@ def rebuild(
             "Give it again: Detector.load(path, backbone=model)."
         )
     elif state:
+        check_size(source.architecture, taps, size)
         library, own = library_of(source.architecture)
-        model = library.create(own, size)
-        missing = model.load_state_dict(state, strict=False)
-        if missing.unexpected_keys:
+        with torch.random.fork_rng(devices=[]):
+            model = library.create(own, size)  # draws initial weights, as above
+        known = model.state_dict()
+        strange = [k for k, t in state.items() if k not in known or (t.shape, t.dtype) != _form(known[k])]
+        if strange:
             raise StoreError(
-                f"The stored weights have {missing.unexpected_keys[:3]}, which {source.architecture} does "
-                "not have in this version of its library. Install the version that `patchcore info` names."
+                f"The stored weights have {strange[:3]}, which {source.architecture} does not have, or not so, in "
+                "this version of its library. Install the version that `patchcore info` names."
             )
+        model.load_state_dict(state, strict=False)
         backbone = _backbone(model, taps, size, source)
     elif weights in ("pretrained", "random") or Path(weights).exists():
+        check_size(name, taps, size)
         backbone = build(name, weights, taps, size, seed)
     else:
         raise WeightsError(
@@ -143,6 +152,28 @@ def rebuild(
             f"{digest[:12]}... Give the right ones, or fit again."
         )
     return replace(backbone, source=source)
+
+
+def check_size(name: str, taps: tuple[Tap, ...], size: tuple[int, int]) -> None:
+    """Whether a network that a file names may be built: it fits this machine and, if it is a giant, has the taps.
+
+    It is made without memory for its values first. Errors: BackboneError.
+    """
+    known = offline()
+    if name in known or name.removeprefix("timm:tf_") in known:
+        return
+    library, own = library_of(name)
+    with torch.device("meta"):
+        model = library.create(own, size)
+    there, values = psutil.virtual_memory().total, sum(tensor.numel() for tensor in model.state_dict().values())
+    if 4 * values > there:
+        raise BackboneError(f"The network {name} takes {values / 2**28:.1f} GB; this machine has {there / 2**30:.1f}.")
+    if values > _LARGE or math.prod(size) > _LARGE // 16:
+        Extractor(model, taps, size)
+
+
+def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype
 
 
 def _backbone(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int], source: Source) -> Backbone:

@@ -1,1 +1,1 @@
-"""Benchmarks: every dataset x category x recipe x shots x seed in a process of its own, then tables and plots."""
+"""Benchmarks: every dataset x category x recipe x shots x seed, each in its own process; then tables and plots."""

@@ -1,4 +1,4 @@
-"""What a benchmark measures: cells, one for each dataset x category x recipe x shots x seed, and their keys."""
+"""The cells of a benchmark, one for each dataset x category x recipe x shots x seed, and their keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Source:
-    """One category of a dataset, and where it lies."""
+    """One category of a dataset, and its path."""
 
     dataset: str
     category: str
@@ -30,7 +30,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Options:
-    """How cells are measured. `threads` and `memory` move times and peaks, but no score."""
+    """How cells are measured. `threads` and `memory` affect times and peak memory, but no score."""
 
     device: str = "auto"
     engine: str = "torch"
@@ -43,8 +43,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Cell:
-    """One fit and one evaluation. `data` is the digest of what the category holds (see `digest`); `shots`: at most
-    so many good images to fit on, drawn from the seed."""
+    """One fit and one evaluation. `data` is the `digest` of the category; `shots` is the number of good images to
+    fit on, drawn by `seed` (None: all of them)."""
 
     source: Source
     recipe_name: str
@@ -57,7 +57,7 @@ class Cell:
 
     @property
     def names(self) -> dict[str, Any]:
-        """The columns that say which cell this is."""
+        """The columns that identify the cell."""
         return {
             "dataset": self.source.dataset,
             "category": self.source.category,
@@ -68,10 +68,10 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """A digest of all that the cell's scores depend on: what has the same key need not be run again.
+        """A digest of everything that the scores depend on. A cell whose key has a row already is not run again.
 
-        Names, the images' names, kinds and sizes, the whole recipe with its weights, the engine, and
-        patchcore's own code; not where the data lie, nor threads.
+        It covers the cell's names, its images' names, kinds and sizes, the whole recipe with its weights, the engine
+        and patchcore's own code, but not the location of the data, or threads and memory.
         """
         options = asdict(self.options)
         of = {
@@ -91,13 +91,13 @@ class Cell:
 
 @cache
 def _content(weights: str) -> str:
-    """The digest of a weights file; of weights that have a name, the name."""
+    """The digest of a weights file, or the name of named weights."""
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
 
 
 @cache
 def _code(package: Path) -> str:
-    """The digest of the sources of a package. A version does not do: an editable installation keeps its own."""
+    """The digest of a package's source files. In an editable installation, the version does not follow the code."""
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         content = file.read_bytes()
@@ -113,16 +113,16 @@ def plan(
     options: Options | None = None,
     shots: Sequence[int | None] = (None,),
 ) -> list[Cell]:
-    """The cells of a benchmark, in the order in which they are run; without those that `short` names.
+    """The cells of a benchmark in the order they run, without those that `short` returns.
 
-    Errors: UsageError, also where no category has so many good images.
+    Errors: UsageError, also if no category has enough good images for a number of shots.
     """
     places = [(source.dataset, source.category) for source in sources]
     for place in places:
         if places.count(place) > 1:
             both = " and ".join(str(source.path) for source in sources if (source.dataset, source.category) == place)
             raise UsageError(
-                f"{both} have the same name, {'/'.join(place)}. Give each of them once, or give names in a config "
+                f"{both} have the same name, {'/'.join(place)}. Give each of them once, or name them in a config "
                 'file: {"data": {"name": "path", ...}}.'
             )
     seeds, lacking = list(seeds), short(sources, shots)
@@ -130,9 +130,9 @@ def plan(
         had = {f"{one.dataset} {one.category}": lacking[one, n] for one in sources if n and (one, n) in lacking}
         if had and len(had) == len(sources):
             raise UsageError(
-                f"shots is {n}, and there are fewer good images to fit on: "
+                f"shots is {n}, but there are fewer good images to fit on: "
                 f"{', '.join(f'{name} has {count}' for name, count in had.items())}. Expected at most "
-                f"{max(had.values())}; without shots, all of them are taken."
+                f"{max(had.values())}. Lower shots, or leave it out to fit on all images."
             )
     return [
         Cell(source, name, recipe.replace(seed=seed), seed, assignments, content, options or Options(), n)
@@ -146,22 +146,22 @@ def plan(
 
 
 def short(sources: Sequence[Source], shots: Sequence[int | None]) -> dict[tuple[Source, int], int]:
-    """The categories that have fewer good images than a number of shots, with that number: how many they have."""
+    """The categories with fewer good images than the shots asked for, as {(category, shots): number of images}."""
     found: dict[tuple[Source, int], int] = {}
     for source in sources if any(shots) else ():
         try:
             had = len(detect(source.path).train)
-        except (DataError, OSError):  # the cell's own process says what is wrong
+        except (DataError, OSError):  # the cell's own process reports the error
             continue
         found |= {(source, n): had for n in shots if n is not None and had < n}
     return found
 
 
 def digest(path: Path) -> str:
-    """What a category holds: its images' and masks' names, kinds and sizes in bytes; nothing if it is broken."""
+    """A digest of a category's images and masks (names, kinds, sizes in bytes); empty if they cannot be listed."""
     try:
         found = detect(path)
-    except (DataError, OSError):  # the cell's own process says what is wrong
+    except (DataError, OSError):  # the cell's own process reports the error
         return ""
     parts = [
         (part, sample.name, sample.kind, *(_size(file) for file in (sample.image, sample.mask)))
@@ -176,9 +176,9 @@ def _size(file: Any) -> int | None:
 
 
 def sources(root: Path, name: str | None = None) -> list[Source]:
-    """The categories at a path, as `patchcore.data.layouts.categories` finds them, also those that are broken.
+    """The categories that `patchcore.data.layouts.categories` finds at a path, including broken ones.
 
-    `name`: what the dataset is called, where there is one. Errors: DataError.
+    `name` replaces the dataset's own name; if there are several datasets, it is put before theirs. Errors: DataError.
     """
     found = categories(root)
     several = len({one.dataset for one in found}) > 1

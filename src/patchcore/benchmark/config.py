@@ -1,7 +1,8 @@
-"""The file of a benchmark: JSON that says what to measure."""
+"""The JSON file that says what a benchmark measures."""
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,10 @@ from patchcore.benchmark.published import Published
 from patchcore.benchmark.published import read as read_published
 from patchcore.data.layouts import elpv, layout_of
 from patchcore.errors import UsageError, validated
+from patchcore.files import contents, from_json
 
-_INSTALLED = "installed:elpv"  # and, after a slash, one of its categories
+_LARGEST = 1 << 24  # bytes
+_INSTALLED = "installed:elpv"  # may be followed by a slash and a category
 _EXAMPLE = '{"data": {"name": "path"}, "recipes": ["default", "mine.json"], "set": ["size=192"], "seeds": [0, 1, 2]}'
 
 
@@ -27,16 +30,16 @@ class _File(BaseModel):
     )
 
     data: dict[str, str] | _Texts = Field(description="A path, a list of paths, or an object of names and paths.")
-    recipes: _Texts = Field([], description="A list of texts: names of recipes, or paths of their files.")
-    set: _Texts = Field([], description="A list of texts.")
-    shots: list[Annotated[int, Field(ge=1)]] = Field([], description="A list of whole numbers from 1 on.")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([], description="A list of whole numbers.")
-    published: list[Any] = Field([], description="A list of figures of others, each with its source and date.")
+    recipes: _Texts = Field([], description="A list of recipe names, or paths of recipe files.")
+    set: _Texts = Field([], description="A list of assignments, field=value.")
+    shots: list[Annotated[int, Field(ge=1, lt=2**63)]] = Field([], description="A list of whole numbers from 1 on.")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field([], description="A list of whole numbers.")
+    published: list[Any] = Field([], description="A list of published results, each with its source and date.")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a file asks for; what it leaves out is empty. Recipe files are given as paths."""
+    """The content of a benchmark file; what it leaves out is empty."""
 
     sources: tuple[Source, ...]
     recipes: tuple[str, ...] = ()
@@ -47,16 +50,17 @@ class Config:
 
 
 def read(path: Path) -> Config:
-    """A benchmark's file; paths in it are relative to it. Errors: UsageError, DataError.
+    """Read a benchmark file. Its paths are relative to the file. Errors: UsageError, DataError.
 
-    Keys: `data`, a path, a list of paths, or an object of names and paths; and, each of them optional,
-    `recipes`, `set`, `shots` and `seeds`, which are what the command's options of these names take, and `published`,
-    figures of others (see `benchmark.published`). Instead of a path, `installed:elpv/mono` (or `poly`, or
-    `installed:elpv` for both) stands for the images of the package elpv-dataset.
+    `data` is a path, a list of paths, or an object of names and paths. Instead of a path, `installed:elpv/mono` (or
+    `poly`, or `installed:elpv` for both) stands for the images of the package elpv-dataset. All other keys are
+    optional: `recipes`, `set`, `shots` and `seeds` mean the same as the command's options, and `published` lists
+    results of other systems (see `benchmark.published`).
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = contents(path, _LARGEST).removeprefix(codecs.BOM_UTF8)
+        from_json(content)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Expected JSON, for example {_EXAMPLE}.") from error
     given = validated(_File, content, path)
     named = given.data.items() if isinstance(given.data, dict) else [(None, one) for one in given.data]
@@ -77,13 +81,13 @@ def read(path: Path) -> Config:
 
 
 def _root(path: Path, place: str) -> Path:
-    """Where a place of `data` lies."""
+    """The path of an entry of `data`."""
     root = path.parent / place
     if place.partition("/")[0] == _INSTALLED:
         installed = elpv.installed()
         if installed is None:
             raise UsageError(f"{path}: data has {place!r}, which is not installed: {elpv.ABOUT.get}")
         root = installed / place.partition("/")[2]
-    if not (root.exists() or layout_of(root)):  # a category of ELPV is no folder
-        raise UsageError(f"{path}: data has {place!r}; expected the path of a folder or table that is there.")
+    if not (root.exists() or layout_of(root)):  # a category of ELPV is not a folder
+        raise UsageError(f"{path}: data has {place!r}; expected the path of an existing folder or table.")
     return root

@@ -1,4 +1,4 @@
-"""results.jsonl: the rows of finished cells, one a line, whatever happens to the run."""
+"""results.jsonl: one line for each finished cell, safe on disk even if the run is killed."""
 
 from __future__ import annotations
 
@@ -9,31 +9,43 @@ from pathlib import Path
 from typing import Any
 
 from patchcore.errors import StoreError
+from patchcore.files import contents, from_json
 
 Row = dict[str, Any]
+_LARGEST = 1 << 28  # bytes: rows of some hundred thousand cells
 
 
 class Journal:
-    """The rows of finished cells, by their keys. A row is in the file whole, or is not counted."""
+    """The rows of finished cells, by key. A line that was only partly written is dropped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[str, Row] = {}
-        content = path.read_bytes() if path.is_file() else b""
+        content = self._content()
         whole = content[: content.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                row = json.loads(line)
+                row = from_json(line)
                 self.rows.setdefault(row["key"], row)
             except (ValueError, KeyError, TypeError):
                 raise StoreError(
-                    f"{path}, line {number}: not a row of a benchmark. Take the file away, or choose another output."
+                    f"{path}, line {number}: not a row of a benchmark. Remove the file, or choose another output."
                 ) from None
-        if len(whole) < len(content):  # killed while it wrote the last row
+        if len(whole) < len(content):  # killed while writing the last row
             os.truncate(path, len(whole))
 
+    def _content(self) -> bytes:
+        try:
+            return contents(self.path, _LARGEST)
+        except FileNotFoundError:
+            return b""
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{self.path} cannot be read: {error}. Expected the rows of a benchmark; choose another output."
+            ) from None
+
     def append(self, row: Row) -> Row:
-        """Add the row of a finished cell, and be sure that it is on the disk."""
+        """Append the row of a finished cell, and wait until it is on disk."""
         clean: Row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         with self.path.open("ab") as file:
             file.write(json.dumps(clean, ensure_ascii=False, allow_nan=False).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""What figures were measured on, and how much memory there is."""
+"""The machine that a benchmark runs on, and its memory."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def machine() -> dict[str, Any]:
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process has held so far; None where the system does not say."""
+    """Peak memory of this process in bytes; None where the system does not report it."""
     if text := _fields(Path("/proc/self/status")).get("VmHWM"):  # `1234 kB`; psutil does not read it, and
-        return int(text.split()[0]) * 1024  # getrusage begins with what the parent held
+        return int(text.split()[0]) * 1024  # getrusage starts from the parent's memory
     if peak := getattr(psutil.Process().memory_info(), "peak_wset", None):  # Windows
         return int(peak)
     try:
@@ -45,7 +45,7 @@ def peak_memory() -> int | None:
 
 
 def held(pid: int) -> int:
-    """Bytes that a process holds now; 0 where it has ended."""
+    """Memory that a process uses now, in bytes; 0 if it has ended."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
@@ -53,12 +53,12 @@ def held(pid: int) -> int:
 
 
 def available_memory() -> int:
-    """Bytes that new processes can take."""
+    """Memory available to new processes, in bytes."""
     return int(psutil.virtual_memory().available)
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """The lines `name: value` of a file; the last one of a name. Nothing where there is no such file."""
+    """The `name: value` lines of a file, the last one for each name; empty if there is no such file."""
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""One cell: fit, evaluate, time, weigh. As a program, it reads a cell on standard input and prints its row.
+"""Measure one cell. As a program, this module reads a cell from standard input and prints its row.
 
-It is a process of its own so that its peak memory is its own, and so that nothing that happens to it
-happens to the others. It ends when its standard input does: no cell outlives the run that started it.
+Each cell has its own process, so that its peak memory is its own and a crash does not affect the others. The process
+ends when its standard input closes, so no cell outlives the run that started it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from patchcore.recipe.fields import Recipe
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """The figures of a cell.
+    """Fit and evaluate a cell, and return its row: `Evaluation.figures`, the machine, and the figures below.
 
-    Those of `Evaluation.figures`, `skipped`; `train_images`, how many good images were read, of which
-    `calibration_images` set the threshold and the others make the bank; `bank_rows`; `fit_seconds`, from paths to
-    thresholds; `milliseconds`, the median over test images, given one at a time, from path to verdict and
-    map; `fit_memory_mb` and `peak_memory_mb`, the most that the process has held until after the fit and
-    until the end, interpreter and libraries included; `model_mb`, the file. MB are 1e6 bytes.
+    `skipped`: names of unreadable images. `train_images`: good images read, of which `calibration_images` set the
+    threshold. `fit_seconds`: from image paths to thresholds. `milliseconds`: median time for one test image, from path
+    to verdict and map. `fit_memory_mb`, `peak_memory_mb`: peak memory of the process after the fit and at the end,
+    including interpreter and libraries. `model_mb`: size of the detector's file. 1 MB = 1e6 bytes.
     Errors: DataError, BackboneError, UsageError.
     """
     import torch
@@ -51,11 +50,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     reading = Reading(max_pixels=options.max_pixels, on_bad=skip if options.skip_bad else None)
     detector = Detector(
-        cell.recipe,
-        device=options.device,
-        threads=options.threads,
-        engine=options.engine,
-        precision=options.precision,
+        cell.recipe, device=options.device, threads=options.threads, engine=options.engine, precision=options.precision
     )
     begin = time.perf_counter()
     detector.fit(found, limit=cell.shots, memory=options.memory, reading=reading)
@@ -89,7 +84,7 @@ def _megabytes(size: int | None) -> float | None:
 
 
 def to_json(cell: Cell) -> str:
-    """A cell on one line; `from_json` reads it back."""
+    """A cell as one line of JSON, for `from_json`."""
     data = {**asdict(cell), "recipe": cell.recipe.model_dump(mode="json")}
     return json.dumps(data, default=str)
 
@@ -104,7 +99,7 @@ def from_json(text: str | bytes) -> Cell:
 
 def main() -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no row
+    os.dup2(2, 1)  # what libraries print goes to standard error
     given = b""
     while not given.endswith(b"\n"):
         read = os.read(0, 65536)
@@ -121,7 +116,7 @@ def main() -> None:
 
 
 def _end_with_input() -> None:
-    while os.read(0, 1):  # without Python's buffer, whose lock would be held when the interpreter ends
+    while os.read(0, 1):  # unbuffered: the lock of a buffer would be held when the interpreter ends
         pass
     os._exit(1)
 

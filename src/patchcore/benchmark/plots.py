@@ -1,4 +1,4 @@
-"""Plots of rows: accuracy against latency and against images, and bars per category. Needs the extra `benchmark`."""
+"""Plots of benchmark rows: accuracy by latency, by category and by number of images. Needs the extra `benchmark`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from patchcore.benchmark.tables import averages, compared, limits, of, split_of,
 from patchcore.errors import MissingExtraError
 from patchcore.files import appearing
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart, each
-# with a mark and a hatch of its own.
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart. Each has its
+# own marker and hatch.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 _MARKS = "osD^vPX*"
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "+++", "ooo", "---")
-_CHANCE = 0.5  # AUROC of a coin
+_CHANCE = 0.5  # AUROC of random guessing
 _TITLES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 
 
@@ -32,8 +32,8 @@ def check() -> None:
 
 
 def write(outcome: Outcome, folder: Path) -> list[str]:
-    """latency.png, and for each dataset categories-NAME.png; where fits were limited, shots.png, and the others for
-    the most images of each dataset. Returns their names. Errors: MissingExtraError."""
+    """Write latency.png, categories-NAME.png for each dataset, and shots.png if fits were limited; return their names.
+    With limited fits, the other plots show the largest number of shots. Errors: MissingExtraError."""
     check()
     names = []
     if limits(outcome.rows):
@@ -57,8 +57,8 @@ def _save(figure: Any, path: Path) -> str:
 
 
 def latency(outcome: Outcome) -> Any:
-    """Image AUROC against milliseconds an image: a panel per dataset, a point per recipe, the average over
-    categories and seeds; small points are categories. None where no dataset has image figures."""
+    """Image AUROC against milliseconds per image: a panel per dataset, a large point per recipe (average over
+    categories and seeds), small points for categories. None if no dataset has an image AUROC."""
     from matplotlib.figure import Figure
 
     means = [row for row in averages(outcome) if row["image_auroc"] is not None]
@@ -71,7 +71,7 @@ def latency(outcome: Outcome) -> Any:
         names = compared(outcome, dataset)
         for number, recipe in enumerate(recipes):
             style: dict[str, Any] = {"color": _COLOURS[number % 8], "marker": _MARKS[number % 8], "linestyle": "none"}
-            style |= {"clip_on": False, "zorder": 3}  # a mark at 1 is whole, though the axis ends there
+            style |= {"clip_on": False, "zorder": 3}  # a marker at 1 is not cut off by the axis
             if len(names) > 1:
                 points = [
                     _point(of(outcome.rows, dataset=dataset, recipe=recipe, category=name), "image_auroc")
@@ -89,20 +89,20 @@ def latency(outcome: Outcome) -> Any:
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))  # there is no AUROC above 1
         axes.grid(alpha=0.3)
         title = f"mean of {len(names)} categories" if len(names) > 1 else None
-        axes.legend(fontsize="small", title=title, loc="upper center", bbox_to_anchor=(0.5, -0.13))  # over no mark
+        axes.legend(fontsize="small", title=title, loc="upper center", bbox_to_anchor=(0.5, -0.13))  # below the axes
     panels[0].set_ylabel("image AUROC")
     return figure
 
 
 def _point(rows: Sequence[Row], metric: str) -> tuple[float, float] | None:
-    """Milliseconds and a metric, their means over seeds."""
+    """Milliseconds and a metric, each averaged over seeds."""
     both = [(row["milliseconds"], row[metric]) for row in rows if None not in (row["milliseconds"], row[metric])]
     return (statistics.fmean(x for x, _ in both), statistics.fmean(y for _, y in both)) if both else None
 
 
 def categories(outcome: Outcome, dataset: str) -> Any:
-    """Bars of image and pixel AUROC per category and recipe, the average last; lines are the seeds' standard
-    deviation. Bars begin at chance. None where the dataset has neither figure."""
+    """Bars of image and pixel AUROC per category and recipe, then their average, with the standard deviation over
+    seeds. Bars start at chance level. None if the dataset has neither metric."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -167,8 +167,8 @@ def categories(outcome: Outcome, dataset: str) -> Any:
 
 
 def shots(outcome: Outcome) -> Any:
-    """Image and pixel AUROC against the number of good images: a column per dataset, a line per recipe through
-    the averages over categories; bars are the seeds' standard deviation. None where there are no figures."""
+    """Image and pixel AUROC against the number of good images: a column per dataset, a line per recipe (average over
+    categories), with the standard deviation over seeds. None without either metric."""
     from matplotlib.figure import Figure
 
     means = averages(outcome)

@@ -1,4 +1,4 @@
-"""Figures that others have published: rows beside our own, which are nothing without their source and date."""
+"""Published results of other systems, shown beside our own. Each needs a source and a date."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from patchcore.errors import UsageError, nearest_name, validated
 
-AVERAGE = "average"  # the category whose figures are means over categories
+AVERAGE = "average"  # stands for a category: the mean over all categories
 _EXAMPLE = (
-    '{"name": "SystemX", "source": "where it stands, and how it was measured", "date": "2024-05", '
+    '{"name": "SystemX", "source": "where it was published, and how it was measured", "date": "2024-05", '
     '"figures": {"DATASET/CATEGORY": {"image_auroc": 0.99}}}'
 )
 
@@ -24,9 +24,7 @@ _Share = Annotated[float, Field(ge=0, le=1, description="A share between 0 and 1
 
 class _Entry(BaseModel):
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        title=f"an object with figures, and a name, their source and their date, as all need them: {_EXAMPLE}",
+        extra="forbid", strict=True, title=f"an object with a name, a source, a date and figures: {_EXAMPLE}"
     )
 
     name: _Text
@@ -39,7 +37,7 @@ class _Entry(BaseModel):
 
 class _Figures(BaseModel):
     model_config = ConfigDict(
-        extra="forbid", strict=True, title="shares alone: times and memory of another machine do not compare"
+        extra="forbid", strict=True, title="metrics only: times and memory of another machine are not comparable"
     )
 
     image_auroc: _Share = 0
@@ -56,7 +54,7 @@ METRICS = tuple(_Figures.model_fields)
 
 @dataclass(frozen=True)
 class Published:
-    """The figures of one system: metrics by dataset and category."""
+    """The published metrics of one system, by dataset and category."""
 
     name: str
     source: str
@@ -68,10 +66,9 @@ class Published:
 
 
 def read(path: Path, given: Sequence[object], places: Collection[tuple[str, str]]) -> tuple[Published, ...]:
-    """The entries of `published` in a benchmark's file.
+    """The entries of `published` in a benchmark file. Errors: UsageError.
 
-    `places`: datasets and categories of the benchmark; a dataset's `average` is one, too. Errors: UsageError,
-    for an entry without source or date above all.
+    `places`: the datasets and categories of the benchmark; the category `average` is accepted for each dataset.
     """
     known = {*places, *((dataset, AVERAGE) for dataset, _ in places)}
     return tuple(_entry(f"{path}: published, entry {number}", one, known) for number, one in enumerate(given, 1))
@@ -90,7 +87,7 @@ def _place(where: str, text: str, known: Collection[tuple[str, str]]) -> tuple[s
     names = {"/".join(place): place for place in known}
     if text not in names:
         raise UsageError(
-            f"{where}: figures of {text!r}, which is not measured here.{nearest_name(text, names)} "
+            f"{where}: figures of {text!r}, which this benchmark does not measure.{nearest_name(text, names)} "
             f"Known: {', '.join(sorted(names))}."
         )
     return names[text]

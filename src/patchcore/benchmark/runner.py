@@ -1,4 +1,4 @@
-"""Running cells: each in a process of its own, as many at once as memory allows, none of them twice."""
+"""Run cells, each in its own process, as many at once as memory allows, and none of them twice."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from patchcore.benchmark.measure import to_json
 from patchcore.benchmark.published import Published
 from patchcore.errors import UsageError
 
-FIRST = 2_000_000_000  # bytes that a cell is taken to need before one has been measured
-_LEAST = 500_000_000  # bytes that a fit takes at least
+FIRST = 2_000_000_000  # bytes that a cell is assumed to need until one has been measured
+_LEAST = 500_000_000  # bytes that a fit is given at least
 
 
 @dataclass
 class Outcome:
-    """The rows of the cells that have finished, in the order of the cells, what stopped the others, and what others
-    have published."""
+    """The rows of finished cells in the order of the cells, the errors of failed cells, and published results."""
 
     rows: list[Row] = field(default_factory=list)
     errors: list[tuple[Cell, str]] = field(default_factory=list)
@@ -44,16 +43,13 @@ class _Running:
 
 
 def run(
-    cells: Sequence[Cell],
-    folder: Path,
-    jobs: int = 1,
-    on_end: Callable[[Cell, Row], object] | None = None,
+    cells: Sequence[Cell], folder: Path, jobs: int = 1, on_end: Callable[[Cell, Row], object] | None = None
 ) -> Outcome:
     """Run the cells that have no row yet in `folder`/results.jsonl, at most `jobs` at once.
 
-    `on_end` is told of every cell that has ended: its row, or a row with nothing but `error`. A cell that
-    fails does not stop the others; what it printed is kept in `folder`/logs, and the next run tries it
-    again. Errors: StoreError; UsageError while another process runs cells into the same folder.
+    `on_end` is called for every cell that ends, with its row, or with a row that has only `error`. A failed cell
+    does not stop the others; its output is kept in `folder`/logs, and the next run tries it again.
+    Errors: StoreError; UsageError if another process is using the folder.
     """
     with alone(folder):
         return _run(cells, folder, jobs, on_end)
@@ -61,15 +57,15 @@ def run(
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """The folder is this process's, and this thread's, until the end. Errors: UsageError, if it is another's.
+    """Lock the folder for this process and thread. Errors: UsageError if another one holds it.
 
-    The system holds the lock and gives it back however the process ends, so that a killed one is in nobody's way.
+    The operating system releases the lock however the process ends, so a killed run leaves no lock behind.
     """
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / ".running"
-    lock = FileLock((folder / ".lock").absolute(), is_singleton=True)  # so that the caller of `run` may hold it already
+    lock = FileLock((folder / ".lock").absolute(), is_singleton=True)  # the caller of `run` may hold it already
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -78,8 +74,8 @@ def alone(folder: Path) -> Iterator[None]:
         except OSError:
             who = "another process"
         raise UsageError(
-            f"{folder} is in use by {who}. Wait until it has ended, stop it, or give this run a folder of its own: "
-            "two runs in one folder would write over each other's results."
+            f"{folder} is in use by {who}. Wait until it ends, stop it, or choose another output folder: two runs in "
+            "one folder would overwrite each other's results."
         ) from None
     try:
         if lock.lock_counter == 1:
@@ -125,13 +121,13 @@ def _run(cells: Sequence[Cell], folder: Path, jobs: int, on_end: Callable[[Cell,
 
 
 def finished(cells: Sequence[Cell], folder: Path) -> list[Row]:
-    """The rows of the cells that need not be run. Errors: StoreError."""
+    """The rows of the cells that have finished before. Errors: StoreError."""
     rows = Journal(folder / "results.jsonl").rows
     return [rows[cell.key] for cell in cells if cell.key in rows]
 
 
 def shared(options: Options, jobs: int) -> Options:
-    """Options with the threads, and the memory that a fit may take, of one process of so many."""
+    """The options of one of `jobs` processes, with its share of the threads and of the memory for a fit."""
     if jobs == 1:
         return options
     import torch
@@ -142,7 +138,7 @@ def shared(options: Options, jobs: int) -> Options:
 
 
 def has_room(cell: Cell, running: Sequence[_Running], journal: Journal) -> bool:
-    """Whether one more cell fits into memory beside those that run, once they have all grown to their peaks."""
+    """Whether one more cell still fits into memory when all running cells reach their peaks."""
     if not running:
         return True
     growth = sum(max(0, need(one.cell, journal) - held(one.process.pid)) for one in running)
@@ -150,7 +146,7 @@ def has_room(cell: Cell, running: Sequence[_Running], journal: Journal) -> bool:
 
 
 def need(cell: Cell, journal: Journal) -> int:
-    """Bytes that a cell is taken to need: the most that one of its recipe has taken, or else any cell."""
+    """Bytes that a cell is assumed to need: the highest peak so far with its recipe, otherwise with any recipe."""
     peaks = {key: row["peak_memory_mb"] * 1e6 for key, row in journal.rows.items() if row.get("peak_memory_mb")}
     alike = [peak for key, peak in peaks.items() if journal.rows[key]["recipe"] == cell.recipe_name]
     return int(max(alike or [*peaks.values(), FIRST]))
@@ -164,7 +160,7 @@ def _start(cell: Cell, folder: Path) -> _Running:
     assert process.stdin is not None
     with suppress(OSError):  # it has ended already; its log says why
         process.stdin.write(to_json(cell).encode() + b"\n")
-        process.stdin.flush()  # and stays open: the process ends with it
+        process.stdin.flush()  # stays open: the process ends when it closes
     return _Running(cell, process, log)
 
 
@@ -173,7 +169,7 @@ def _log(cell: Cell, folder: Path) -> Path:
 
 
 def _row_of(one: _Running) -> dict[str, Any]:
-    """What a process has answered; where it has not, how it ended, as `error`."""
+    """The row that a process has printed; if there is none, `error` says how the process ended."""
     assert one.process.stdout is not None
     answer, code = one.process.stdout.read(), one.process.returncode
     _close(one)
@@ -185,8 +181,8 @@ def _row_of(one: _Running) -> dict[str, Any]:
         return row
     if code >= 0 or code == -signal.SIGABRT:
         lines = log.read_text("utf-8", "replace").strip().splitlines()
-        said = lines[-1] if lines else "it said nothing"
-        return {"error": f"its process ended with code {code}: {said} (all of it: logs/{log.name})"}
+        said = lines[-1] if lines else "it printed nothing"
+        return {"error": f"its process ended with code {code}: {said} (full output: logs/{log.name})"}
     hint = "; the system may have run out of memory: try fewer --jobs" if code == -signal.SIGKILL else ""
     return {"error": f"its process was ended by {signal.Signals(-code).name}{hint} (logs/{log.name})"}
 
@@ -196,5 +192,5 @@ def _close(one: _Running) -> None:
     one.log.close()
     for pipe in (one.process.stdin, one.process.stdout):
         if pipe is not None:
-            with suppress(OSError):  # what was written could not be delivered
+            with suppress(OSError):  # the process ended before it read its input
                 pipe.close()

@@ -1,4 +1,4 @@
-"""Tables of rows: CSV, Markdown, and one for the terminal."""
+"""Tables of benchmark rows, as CSV, as Markdown and for the terminal."""
 
 from __future__ import annotations
 
@@ -23,35 +23,34 @@ VERDICTS = ("false_reject_rate", "miss_rate")
 _RATES = ("coverage", *VERDICTS)
 _DECIMALS = dict.fromkeys((*METRICS, *_RATES), 4) | {"fit_seconds": 1, "milliseconds": 1, "peak_memory_mb": 0}
 _ABOUT = {
-    "fit_seconds": "from paths to thresholds",
-    "milliseconds": "median for one image at a time, from path to verdict and map",
-    "peak_memory_mb": "the most that the cell's process has held, interpreter, libraries and evaluation included "
-    "(1 MB = 1e6 bytes)",
+    "fit_seconds": "from image paths to thresholds",
+    "milliseconds": "median time for one image, from path to verdict and map",
+    "peak_memory_mb": "peak memory of the cell's process, interpreter and libraries included (1 MB = 1e6 bytes)",
     "model_mb": "the detector's file, with its weights",
 }
 
 
 def of(rows: Iterable[Row], **names: Any) -> list[Row]:
-    """The rows with these names."""
+    """The rows with these values in these columns."""
     return [row for row in rows if all(row[name] == value for name, value in names.items())]
 
 
 def values_of(rows: Iterable[Row], column: str) -> list[Any]:
-    """The different values of a column, in order of appearance."""
+    """The distinct values of a column, in order of appearance."""
     return list(dict.fromkeys(row[column] for row in rows))
 
 
 def compared(outcome: Outcome, dataset: str) -> list[str]:
-    """The categories that all recipes have finished with all seeds: averages are over these, for all recipes."""
+    """The categories that every recipe and seed has finished. All averages are over these."""
     left_out = {cell.source.category for cell, _ in outcome.errors if cell.source.dataset == dataset}
     return [name for name in values_of(of(outcome.rows, dataset=dataset), "category") if name not in left_out]
 
 
 def averages(outcome: Outcome) -> list[Row]:
-    """A row for each dataset, recipe, number of shots and seed: the means over the categories that are `compared`.
+    """A row for each dataset, recipe, number of shots and seed: the means over the `compared` categories.
 
-    A figure that a category has not, for want of masks, does not count; `categories` says how many there are.
-    There is none for a number of shots that one of them has not.
+    A metric's mean leaves out categories without it (those without masks). `categories` is the number compared.
+    There is no row for a number of shots that one of them cannot supply.
     """
     means = []
     for dataset in values_of(outcome.rows, "dataset"):
@@ -61,7 +60,7 @@ def averages(outcome: Outcome) -> list[Row]:
             own = of(rows, recipe=recipe)
             for shots, seed in dict.fromkeys((row["shots"], row["seed"]) for row in own):
                 same = of(own, shots=shots, seed=seed)
-                if len(same) < len(names):  # one of them has not so many good images
+                if len(same) < len(names):  # one of them has too few good images
                     continue
                 figures = {column: _mean(same, column) for column in (*METRICS, *_RATES, *COSTS)}
                 row = {"dataset": dataset, "category": AVERAGE, "recipe": recipe, "shots": shots, "seed": seed}
@@ -70,7 +69,7 @@ def averages(outcome: Outcome) -> list[Row]:
 
 
 def _several(outcome: Outcome, dataset: str) -> list[Row]:
-    """The averages of a dataset that are over more than one category: others say nothing new."""
+    """The averages of a dataset over more than one category; an average of one adds nothing."""
     return [row for row in of(averages(outcome), dataset=dataset) if row["categories"] > 1]
 
 
@@ -80,7 +79,7 @@ def _mean(rows: Iterable[Row], column: str) -> float | None:
 
 
 def figure(rows: Sequence[Row], column: str) -> str:
-    """A column's mean over rows that differ in their seeds, with its standard deviation if there are several."""
+    """A column's mean over rows that differ only in their seed, with the standard deviation if there are several."""
     values = [row[column] for row in rows if row[column] is not None]
     if not values:
         return "-"
@@ -90,7 +89,7 @@ def figure(rows: Sequence[Row], column: str) -> str:
 
 
 def write_csv(outcome: Outcome, path: Path) -> None:
-    """One line for each cell, then the averages, whose category is `average`."""
+    """Write one line for each cell, then the averages, with the category `average`."""
     rows = [*outcome.rows, *averages(outcome)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     columns = [*_NAMES, *(column for column in columns if column not in _NAMES)]
@@ -102,17 +101,17 @@ def write_csv(outcome: Outcome, path: Path) -> None:
 
 
 def titles(outcome: Outcome) -> list[str]:
-    """The columns that say what a line of `lines` is about: shots only where they were limited."""
+    """The columns that identify a line of `lines`; `shots` only if fits were limited."""
     return ["category", "recipe", *(["shots"] if limits(outcome.rows) else [])]
 
 
 def limits(rows: Iterable[Row]) -> list[int]:
-    """To how many good images fits were limited, ascending; nothing where they were not."""
+    """The numbers of good images that fits were limited to, ascending; empty if there was no limit."""
     return sorted(shots for shots in values_of(rows, "shots") if shots is not None)
 
 
 def given(outcome: Outcome, dataset: str) -> list[str]:
-    """Of the good images that fits were limited to, how many make the bank, and how many set the threshold."""
+    """How limited fits divided their good images between the bank and the threshold, as a line of text."""
     said: dict[str, list[str]] = {}
     for recipe in values_of(own := of(outcome.rows, dataset=dataset), "recipe"):
         parts = [
@@ -120,21 +119,21 @@ def given(outcome: Outcome, dataset: str) -> list[str]:
         ]
         said.setdefault(", ".join(parts), []).append(recipe)
     named = [f"{text} ({', '.join(recipes)})" if len(said) > 1 else text for text, recipes in said.items() if text]
-    about = "Shots, the good images given, are those in the bank + those held out for the threshold"
+    about = "Shots (good images given) = images in the bank + images held out for the threshold"
     return [f"{about}: {'; '.join(named)}"] if named else []
 
 
 def split_of(rows: Iterable[Row]) -> list[str]:
-    """`bank + threshold`, in good images, as they differ between rows."""
+    """The distinct splits of good images in these rows, as `bank + threshold`."""
     known = [row for row in rows if "calibration_images" in row]  # a results.jsonl of 0.1.0 lacks it
     pairs = {(row["train_images"] - row["calibration_images"], row["calibration_images"]) for row in known}
     return [f"{bank} + {held}" for bank, held in sorted(pairs)]
 
 
 def lines(outcome: Outcome, dataset: str, columns: Sequence[str] = (*METRICS, *COSTS)) -> list[list[str]]:
-    """What `titles` say, and columns of a dataset, as text: its categories, then the averages of several.
+    """The lines of a dataset's table as text (`titles`, then `columns`): its categories, then their averages.
 
-    Below our recipes stand the systems of `published`, each with the number of its line in `sources_of`.
+    Published results follow our recipes, each with the number of its line in `sources_of`.
     """
     rows = of(outcome.rows, dataset=dataset)
     body = []
@@ -154,25 +153,25 @@ def lines(outcome: Outcome, dataset: str, columns: Sequence[str] = (*METRICS, *C
 
 
 def _published(outcome: Outcome, dataset: str) -> list[tuple[str, Published]]:
-    """What others have published about a dataset, with the names of their rows."""
+    """The published results on a dataset, with the labels of their rows."""
     about = [one for one in outcome.published if any(place[0] == dataset for place in one.figures)]
     return [(f"{one.name} [{number}]", one) for number, one in enumerate(about, 1)]
 
 
 def _given(figures: Mapping[str, float], column: str) -> str:
-    """A published figure, with the decimals that it was published with."""
+    """A published figure, with the decimals it was given with."""
     return str(figures[column]) if column in figures else "-"
 
 
 def sources_of(outcome: Outcome, dataset: str) -> list[str]:
-    """Where the published figures in a dataset's tables stand, and since when."""
+    """The source and date of each published result in a dataset's tables."""
     return [
         f"[{number}] Not measured in this run: {one}" for number, (_, one) in enumerate(_published(outcome, dataset), 1)
     ]
 
 
 def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
-    """A dataset's table for people; where a terminal is too narrow for it, one of metrics and one of costs."""
+    """A dataset's table for the terminal; if that is too narrow, one table of metrics and one of costs."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -197,7 +196,7 @@ def terminal(outcome: Outcome, dataset: str, width: int) -> list[Table]:
 
 
 def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> None:
-    """All tables, what they were measured with, what has not finished, and the plots (names beside `path`)."""
+    """Write all tables, the measuring conditions, the failed cells, and the plots (files beside `path`)."""
     parts = ["# Benchmark\n"]
     if outcome.rows:
         parts += ["\n", *(f"- {_safe(line)}\n" for line in [*measured_with(outcome.rows), *_about(outcome.rows)])]
@@ -206,7 +205,7 @@ def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> N
         parts += [_grid([*titles(outcome), *METRICS, *COSTS], lines(outcome, dataset))]
         parts += [f"\n{_safe(line)}\n" for line in [*sources_of(outcome, dataset), *given(outcome, dataset)]]
         parts += _notes(outcome, dataset)
-        parts += ["\n### Verdicts at the threshold that good images have set\n"]
+        parts += ["\n### Verdicts at the threshold set from good images\n"]
         parts += [_grid([*titles(outcome), *VERDICTS], lines(outcome, dataset, VERDICTS))]
         for metric in METRICS:
             parts += (_by_shots if limits(outcome.rows) else _by_category)(outcome, dataset, metric)
@@ -218,7 +217,7 @@ def write_markdown(outcome: Outcome, path: Path, plots: Sequence[str] = ()) -> N
 
 
 def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
-    """A metric with the recipes below each other: the average, then every category."""
+    """The table of one metric, a line per recipe: the average, then every category."""
     rows, means = of(outcome.rows, dataset=dataset), _several(outcome, dataset)
     names = [name for name in values_of(rows, "category") if _mean(of(rows, category=name), metric) is not None]
     if len(names) < 2:
@@ -235,7 +234,7 @@ def _by_category(outcome: Outcome, dataset: str, metric: str) -> list[str]:
 
 
 def _by_shots(outcome: Outcome, dataset: str, metric: str) -> list[str]:
-    """A metric with the numbers of good images beside each other: every category, then the average."""
+    """The table of one metric, a column per number of good images: every category, then the average."""
     rows, numbers = of(outcome.rows, dataset=dataset), limits(of(outcome.rows, dataset=dataset))
     if _mean(rows, metric) is None:
         return []
@@ -249,7 +248,7 @@ def _by_shots(outcome: Outcome, dataset: str, metric: str) -> list[str]:
 
 
 def measured_with(rows: Sequence[Row]) -> list[str]:
-    """Machine, versions, seeds with what their spread is, and what was set: a line each."""
+    """Machine, versions, seeds and changed recipe fields, one line each."""
     if not rows:
         return []
 
@@ -261,7 +260,7 @@ def measured_with(rows: Sequence[Row]) -> list[str]:
     at_once = said(lambda r: f"{counted(r['threads'], 'thread')} a cell, {counted(r['jobs'], 'cell')} at once")
     fields = said(lambda r: ", ".join(f"`{one}`" for one in r["set"]) or "nothing")
     seeds = values_of(rows, "seed")
-    spread = "figures are means ± standard deviation over the seeds" if len(seeds) > 1 else "one alone shows no spread"
+    spread = "figures are means ± standard deviation over the seeds" if len(seeds) > 1 else "one seed shows no spread"
     return [
         f"Machine: {machine}; {at_once}",
         f"Versions: {versions}; engine {said(lambda r: r['engine'] + ' ' + r['precision'])}; "
@@ -272,7 +271,7 @@ def measured_with(rows: Sequence[Row]) -> list[str]:
 
 
 def _about(rows: Sequence[Row]) -> list[str]:
-    """What the costs are."""
+    """Explanations of the cost columns."""
     at_once = ["Several cells at once slow each other down: for times, use `--jobs 1`"] if _at_once(rows) else []
     return [*(f"`{column}`: {text}" for column, text in _ABOUT.items()), *at_once]
 
@@ -292,15 +291,15 @@ def _notes(outcome: Outcome, dataset: str) -> list[str]:
     ]:
         over = f"Averages are over {', '.join(names)}." if len(names) > 1 else "There are no averages."
         notes.append(f"{over} Not every recipe and seed has finished on {', '.join(left_out)}.")
-    for title, metric in (("pixel figures", "pixel_auroc"), ("image figures", "image_auroc")):
+    for title, metric in (("pixel metrics", "pixel_auroc"), ("image metrics", "image_auroc")):
         without = [name for name in names if _mean(of(rows, category=name), metric) is None]
         if 0 < len(without) < len(names):
-            notes.append(f"No {title}, and no part in their average: {', '.join(without)}.")
+            notes.append(f"No {title}, so left out of their average: {', '.join(without)}.")
     for name in values_of(rows, "category"):
         read = {(row["train_images"], row["shots"]) for row in of(rows, category=name) if row["shots"] is not None}
-        notes += [f"{name}: of {asked} good images {had} could be read." for had, asked in sorted(read) if had < asked]
+        notes += [f"{name}: {had} of {asked} good images could be read." for had, asked in sorted(read) if had < asked]
         if few := [str(n) for n in limits(outcome.rows) if name in names and not of(rows, category=name, shots=n)]:
-            average = "; so there are no averages for that" if len(names) > 1 else ""
+            average = ", so there are no averages for this number" if len(names) > 1 else ""
             notes.append(f"Not run on {', '.join(few)} good images: {name}, which has fewer{average}.")
     if skipped := sum(len(row["skipped"]) for row in rows):
         notes.append(f"Left out: {counted(skipped, 'image')} that could not be read, over all cells.")
@@ -314,5 +313,5 @@ def _grid(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 
 def _safe(text: str) -> str:
-    """A text that a Markdown table or list takes as it is."""
+    """A text on one line, with `|` escaped for a Markdown table."""
     return " ".join(text.replace("|", "\\|").split())

@@ -1,4 +1,4 @@
-"""Commands: each is in the file of its group and loads the engine when it runs."""
+"""Commands: each is in a module of its own and loads the engine only when it runs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import click
 
 _COMMANDS = {  # name: (module, one line of help)
     "fit": ("fit", "Learn from good images and write a detector."),
-    "predict": ("predict", "Look at images and give verdicts."),
+    "predict": ("predict", "Score images and give verdicts."),
     "evaluate": ("evaluate", "Measure a detector on labelled images."),
     "report": ("report", "Write an evaluation as one HTML page with curves and images."),
     "benchmark": ("benchmark", "Compare recipes on your parts, or on known datasets."),
     "tune": ("tune", "Choose a recipe by cross-validation on your parts."),
     "export": ("export", "Write a detector as one graph for ONNX Runtime, OpenVINO or torch."),
-    "verify": ("export", "Run the test vectors of an exported folder."),
-    "info": ("info", "Say what a detector file holds."),
+    "verify": ("export", "Check an exported folder with its test vectors."),
+    "info": ("info", "Show what a detector file contains."),
     "sign": ("sign", "Sign a detector file, or an exported folder."),
     "recipes": ("info", "List the named recipes."),
-    "backbones": ("info", "List the backbones that need no network."),
-    "datasets": ("datasets", "List the public datasets that are read as they come."),
-    "import-inspection": ("import_inspection", "Turn a model of patchcore-inspection into a detector."),
+    "backbones": ("info", "List the backbones that work offline."),
+    "datasets": ("datasets", "List the public datasets that are read without conversion."),
+    "import-inspection": ("import_inspection", "Convert a patchcore-inspection model into a detector."),
     "demo": ("demo", "Fit and evaluate on real solar-cell images."),
 }
 
 
 class _Lazy(click.Group):
-    """A group that imports a command's module when the command is used, so that help is quick."""
+    """A group that imports a command's module only when the command is used, so that --help is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -52,7 +52,7 @@ class _Lazy(click.Group):
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """Print the version. To find it takes longer than help may take, so only where it is asked for."""
+    """Print the version. Looking it up is slow, so this happens only on request."""
     if asked and not ctx.resilient_parsing:
         from patchcore import __version__
 
@@ -67,12 +67,12 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 def main() -> None:
     """Find defects in images of parts after seeing only good ones.
 
-    Exit codes: 0 done, whatever the verdicts; 1 an image could not be read or the run broke; 2 wrong usage,
+    Exit codes: 0 success, whatever the verdicts; 1 an image could not be read, or the run failed; 2 wrong usage,
     such as a path, field or backbone that does not exist; 3 an image failed and --fail-exit was given.
 
     Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
     """
-    # Before torch is loaded, which reads it: its threads wait for each other by spinning, and beside another busy
-    # process that takes most of the time (docs/decisions/0006). What the user has set stays.
+    # Must be set before torch is loaded. By default torch's threads spin while they wait for each other, which is very
+    # slow beside another busy process (docs/decisions/0006). A setting of the user's own is kept.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

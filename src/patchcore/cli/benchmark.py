@@ -47,9 +47,9 @@ from patchcore.errors import MissingExtraError, UsageError, counted
 @click.option(
     "--shots",
     metavar="N,N,...",
-    help="Fit on so few good images, drawn by seed; for each of the numbers.  [default: all images]",
+    help="Fit on this many good images, drawn by seed; once for each number.  [default: all images]",
 )
-@click.option("--seeds", metavar="N,N,...", help="A fit and an evaluation for each of them.  [default: 0]")
+@click.option("--seeds", metavar="N,N,...", help="Fit and evaluate once for each seed.  [default: 0]")
 @click.option(
     "-o",
     "--output",
@@ -63,7 +63,7 @@ from patchcore.errors import MissingExtraError, UsageError, counted
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="At most so many cells at once, fewer where memory is short. They slow each other down: 1 for true times.",
+    help="Cells to run at once, fewer if memory is short. They slow each other down: use 1 to measure times.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @max_pixels_option
@@ -92,22 +92,20 @@ def benchmark(
 ) -> None:
     """Compare recipes on your parts, or on known datasets.
 
-    Fits and evaluates every dataset x category x recipe x shots x seed, each in a process of its own. CONFIG is a
-    JSON file with the keys data (a path, a list of them, or an object of names and paths), recipes, set, shots, seeds
-    and published (figures of others, each with its name, source and date); options go before what it says.
+    Fits and evaluates every dataset x category x recipe x shots x seed (a cell), each in its own process. CONFIG is a
+    JSON file with the keys data (a path, a list of paths, or an object of names and paths), recipes, set, shots, seeds
+    and published (results of other systems, each with name, source and date). Options override the file.
 
-    Leaves in the output folder: results.jsonl (a line for every cell as soon as it has finished), results.csv and
-    results.md (with averages over categories), latency.png, categories-NAME.png and, with
-    --shots, shots.png. A run that was stopped goes on
-    where it was: cells with a line in results.jsonl are not run again, unless their recipe, their images or the
-    version have changed. One run at a time has the folder. A cell that fails does not stop the
-    others; the exit code is then 1. A category that has fewer good images than a number of shots is not run on
-    so many.
+    Writes into the output folder: results.jsonl (one line for each finished cell), results.csv and results.md (with
+    averages over categories), latency.png, categories-NAME.png and, with --shots, shots.png. A stopped run continues
+    where it was: cells in results.jsonl are not run again, unless their recipe, their images or patchcore have changed.
+    Only one run at a time can use the folder. A failed cell does not stop the others; the exit code is then 1. A
+    category with fewer good images than a number of shots is not run with that number.
 
-    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_images, calibration_images (of
-    them), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine, precision,
-    processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; of a cell that failed, the
-    first five and error.
+    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_images, calibration_images (part of
+    train_images), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine,
+    precision, processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; for a failed
+    cell, the first five and error.
     """
     from patchcore.backbones import engines
     from patchcore.backbones.engines import choose_device
@@ -125,15 +123,10 @@ def benchmark(
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
     limits = _numbers(shots, "--shots", "1,2,4", 1) or asked.shots or (None,)
     planned = cells.plan(
-        asked.sources,
-        chosen,
-        _numbers(seeds, "--seeds", "0,1,2") or asked.seeds or (0,),
-        assignments,
-        options,
-        limits,
+        asked.sources, chosen, _numbers(seeds, "--seeds", "0,1,2") or asked.seeds or (0,), assignments, options, limits
     )
     for (source, asked_for), had in cells.short(asked.sources, limits).items():
-        say(f"Not run on {asked_for} good images: {source.dataset} {source.category}, which has {had}.")
+        say(f"Not run on {asked_for} good images: {source.dataset} {source.category} has only {had}.")
     can_plot = True
     try:
         plots.check()
@@ -160,7 +153,7 @@ def benchmark(
         tables.write_csv(outcome, output / "results.csv")
         tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())
     _show(outcome)
-    say(f"Look at {output / 'results.md'}; also there: results.csv, results.jsonl{', plots' if can_plot else ''}.")
+    say(f"See {output / 'results.md'}; beside it: results.csv, results.jsonl{', plots' if can_plot else ''}.")
     if as_json:
         for row in outcome.rows:
             print_json(row)
@@ -171,20 +164,20 @@ def benchmark(
 
 
 def _numbers(text: str | None, option: str, example: str, least: int = 0) -> tuple[int, ...]:
-    """The different numbers of `1,2`, none of them below `least`."""
+    """The distinct numbers of `1,2`, each at least `least`. Errors: UsageError."""
     if text is None:
         return ()
     parts = listed(text, option)
     if not all(part.isdecimal() and int(part) >= least for part in parts):
-        from_one = "" if least == 0 else f" from {least} on"
+        from_one = "" if least == 0 else f" from {least}"
         raise UsageError(
-            f"{option} is {text!r}; expected whole numbers{from_one} with commas between them, for example {example}."
+            f"{option} is {text!r}; expected whole numbers{from_one}, separated by commas, for example {example}."
         )
     return tuple(dict.fromkeys(map(int, parts)))
 
 
 def _short(row: dict[str, Any]) -> str:
-    """What has come out, on one line."""
+    """The results of a cell on one line."""
     figures = (("image AUROC", row["image_auroc"]), ("pixel AUROC", row["pixel_auroc"]))
     measured = ", ".join(f"{title} {value:.4f}" for title, value in figures if value is not None)
     costs = f"fit {row['fit_seconds']:.1f} s, {row['milliseconds']:.0f} ms an image"
@@ -192,7 +185,7 @@ def _short(row: dict[str, Any]) -> str:
 
 
 def _show(outcome: Any) -> None:
-    """Tables for people, on standard error."""
+    """Print tables for people on standard error."""
     from rich.console import Console
 
     from patchcore.benchmark import tables
@@ -205,6 +198,6 @@ def _show(outcome: Any) -> None:
     for line in tables.measured_with(outcome.rows):
         say(line)
     if outcome.errors:
-        say(f"{counted(len(outcome.errors), 'cell')} did not finish; the same command tries again:")
+        say(f"{counted(len(outcome.errors), 'cell')} did not finish; run the same command to try again:")
         for cell, error in outcome.errors:
             say(f"  {cell}: {error}")

@@ -1,4 +1,4 @@
-"""What the commands share: options, errors to exit codes, output."""
+"""What the commands share: options, exit codes and output."""
 
 from __future__ import annotations
 
@@ -24,43 +24,47 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 threads_option = click.option(
-    "--threads", type=click.IntRange(1), help="Threads to use; by default as many as the machine has cores."
+    "--threads", type=click.IntRange(1), help="Number of threads; by default as many as the machine has cores."
 )
 engine_option = click.option(
     "--engine",
     type=click.Choice(["torch", "openvino"]),
     default="torch",
     show_default=True,
-    help="What runs the network; openvino needs patchcore[openvino] and is faster on a CPU.",
+    help="What runs the backbone; openvino is faster on a CPU and needs patchcore[openvino].",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16"]),
     default="fp32",
     show_default=True,
-    help="Of the network. bf16 is faster where the processor has it; scores may differ by 1e-2, some by more.",
+    help="Precision of the backbone. bf16 is faster if the processor supports it, but changes scores by about 1e-2.",
 )
 weights_option = click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False),
-    help="The backbone's weights, where the model was saved without them and they came from a file.",
+    help="The backbone's weights file, if the model was fitted with one and saved without it.",
 )
 signature_option = click.option(
     "--require-signature",
     metavar="PUBLIC_KEY",
-    help="Refuse the model unless the owner of this Ed25519 key has signed it; needs patchcore[sign].",
+    help="Refuse the model unless it is signed with the private key of this Ed25519 key; needs patchcore[sign].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
 max_pixels_option = click.option(
-    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Largest image to decode."
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Largest image to decode, in pixels.",
 )
 existing_path = click.Path(exists=True, path_type=Path)
 
 
 def detector_options(function: F) -> F:
-    """The options of `Detector.load`; the command gets `load`, which opens a model by them."""
+    """Add the options of `Detector.load`. The command receives `load`, which opens a model with them."""
 
     @functools.wraps(function)
     def run(*args: Any, **given: Any) -> Any:
@@ -74,7 +78,7 @@ def detector_options(function: F) -> F:
         return function(*args, load=load, **given)
 
     with_options: Any = run
-    for option in reversed(_LOAD_OPTIONS.values()):  # the last one added is the first one shown
+    for option in reversed(_LOAD_OPTIONS.values()):  # the option added last is shown first
         with_options = option(with_options)
     return with_options
 
@@ -90,7 +94,7 @@ _LOAD_OPTIONS = {
 
 
 class _DataPath(click.Path):
-    """A path that exists, or a category of a dataset that is no folder: `ROOT/mono` of ELPV."""
+    """An existing path, or a category of a dataset that is not a folder, such as `ROOT/mono` of ELPV."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not Path(value).exists():
@@ -105,12 +109,12 @@ data_path = _DataPath(exists=True, path_type=Path)
 
 
 def command(function: F) -> F:
-    """Run a command with its errors as one line on standard error, and the documented exit codes."""
+    """Run a command, print its errors as one line on standard error, and use the documented exit codes."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _stop)  # by itself it would end the process, files half written
+            signal.signal(signal.SIGTERM, _stop)  # the default leaves half-written files
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         logging.getLogger("patchcore").setLevel(logging.INFO)
         for noisy in ("timm", "httpx", "huggingface_hub", "faiss"):
@@ -119,12 +123,12 @@ def command(function: F) -> F:
             return function(*args, **kwargs)
         except PatchcoreError as error:
             raise (click.UsageError if is_wrong_usage(error) else click.ClickException)(str(error)) from None
-        except BrokenPipeError:  # the reader of a pipe has gone; it is not our place to complain
+        except BrokenPipeError:  # the reader of a pipe has closed it, as `head` does
             raise SystemExit(1) from None
         except OSError as error:
             raise click.ClickException(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from None
         except KeyboardInterrupt:
-            click.echo("Stopped. Nothing half-written was left.", err=True)
+            click.echo("Stopped. No half-written files were left.", err=True)
             raise SystemExit(1) from None
 
     return run  # type: ignore[return-value]
@@ -135,7 +139,7 @@ def _stop(*_: Any) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """A line for people, on standard error."""
+    """Print a line for people on standard error."""
     click.echo(text, err=True)
 
 
@@ -143,18 +147,18 @@ def listed(text: str, option: str) -> tuple[str, ...]:
     """The parts of `a,b`."""
     parts = tuple(part.strip() for part in text.split(","))
     if not all(parts):
-        raise UsageError(f"{option} is {text!r}; expected names with commas between them, for example a,b.")
+        raise UsageError(f"{option} is {text!r}; expected names separated by commas, for example a,b.")
     return parts
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One JSON object on one line of standard output; NaN becomes null, as JSON has none."""
+    """Print a JSON object as one line on standard output; NaN and infinity become null."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
     click.echo(json.dumps(clean, ensure_ascii=False))
 
 
 def check_output(output: Path) -> None:
-    """That a file can be written there: said before the work, and not after it. Errors: UsageError, StoreError."""
+    """Check that a file can be written there, before the work begins. Errors: UsageError, StoreError."""
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist. Create it first.")
     files.check(output)

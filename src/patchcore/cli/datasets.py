@@ -1,4 +1,4 @@
-"""`patchcore datasets`: public datasets that are read as they come."""
+"""`patchcore datasets`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from patchcore.cli.common import command, json_option, print_json
 @json_option
 @command
 def datasets(as_json: bool) -> None:
-    """List the public datasets that `fit` and `evaluate` read as they come.
+    """List the public datasets that `fit` and `evaluate` read without conversion.
 
-    Where each comes from, on which terms, its folders, and what is read of them. Nothing is downloaded.
+    Shows the source, licence and folders of each, and how they are read. Nothing is downloaded.
 
-    JSON keys: name, title, source, licence, get, tree, reading, cite, path (of one that is installed as a package,
-    or null).
+    JSON keys: name, title, source, licence, get, tree, reading, cite, path (null unless it is installed as a package).
     """
     from dataclasses import asdict
 
@@ -39,4 +38,4 @@ def datasets(as_json: bool) -> None:
             if text:
                 click.echo(f"    {label}: {text}")
     if not as_json:
-        click.echo("Also plain folders of good images, data of your own in the MVTec AD layout, and CSV tables.")
+        click.echo("Your own data: plain folders of good images, folders in the MVTec AD layout, and CSV tables.")

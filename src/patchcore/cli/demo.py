@@ -21,8 +21,8 @@ _LICENCE = (
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="demo_out", show_default=True)
 @click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split, and of the recipe.")
-@click.option("--limit", type=click.IntRange(1), help="Use at most so many training images.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of split and recipe.")
+@click.option("--limit", type=click.IntRange(1), help="Use at most this many training images.")
 @device_option
 @threads_option
 @json_option
@@ -30,12 +30,12 @@ _LICENCE = (
 def demo(
     output: Path, recipe_name: str, seed: int, limit: int | None, device: str, threads: int | None, as_json: bool
 ) -> None:
-    """Fit and evaluate on real solar-cell images, and draw what came out.
+    """Fit and evaluate on real solar-cell images, and draw the results.
 
-    Monocrystalline cells: defect probability 0 is good, 1 is defective. 30 % of the good ones are for testing. Leaves
-    in the output folder: cells.csv, cells.patchcore, sheet.png, scores.png.
+    Uses monocrystalline cells: defect probability 0 is good, 1 is defective. 30 % of the good images are kept for
+    testing. Writes cells.csv, cells.patchcore, sheet.png and scores.png into the output folder.
 
-    JSON keys: those of `evaluate`, plus output.
+    JSON keys: those of `evaluate` except skipped, plus output.
     """
     from patchcore.cli.evaluate import show
     from patchcore.cli.fit import read_recipe
@@ -57,14 +57,14 @@ def demo(
     _draw_sheet(evaluation.results, output / "sheet.png")
     _draw_scores(evaluation.results, output / "scores.png")
     show(evaluation)
-    say(f"Look at {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).")
+    say(f"See {output / 'sheet.png'} (best and worst cases) and {output / 'scores.png'} (scores and threshold).")
     say(_LICENCE)
     if as_json:
         print_json({**evaluation.figures(), "output": str(output)})
 
 
 def _images() -> Path:
-    """The folder of the package's images."""
+    """The image folder of the package elpv-dataset."""
     from patchcore.data.layouts import elpv
     from patchcore.errors import MissingExtraError
 
@@ -77,7 +77,7 @@ def _images() -> Path:
 
 
 def _write_table(table: Path, data: Path, seed: int) -> None:
-    """The split, as a CSV table with the columns path, label, split."""
+    """Write the split as a CSV table with the columns path, label, split."""
     from patchcore.data.layouts import elpv
 
     rows = []
@@ -90,7 +90,7 @@ def _write_table(table: Path, data: Path, seed: int) -> None:
 
 
 def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
-    """The clearest and the hardest cases of both kinds, each beside its heat map, which may hide what it marks."""
+    """Draw the clearest and hardest cases of both kinds, with and without the heat map, which may hide the defect."""
     from PIL import Image
 
     from patchcore.cli.sheet import sheet
@@ -116,7 +116,7 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
 
 
 def _draw_scores(results: list[tuple[Any, Any]], path: Path) -> None:
-    """A histogram of the scores of good and defective images, with the threshold."""
+    """Draw a histogram of the scores of good and defective images, with the threshold."""
     import numpy as np
     from matplotlib.figure import Figure
 

@@ -33,20 +33,15 @@ if TYPE_CHECKING:
 @json_option
 @command
 def evaluate(
-    model: Path,
-    data: Path,
-    skip_bad: bool,
-    max_pixels: int,
-    load: Callable[[Path], Detector],
-    as_json: bool,
+    model: Path, data: Path, skip_bad: bool, max_pixels: int, load: Callable[[Path], Detector], as_json: bool
 ) -> None:
     """Measure a detector on labelled images.
 
     DATA is one category of a dataset (in the MVTec AD layout, or another that `patchcore datasets` lists), or a CSV
     table with the columns path, label, mask, split.
 
-    JSON keys: image_auroc, image_ap, image_f1_max, pixel_auroc, pixel_f1_max, aupro_30, aupro_05 (null where the data
-    has no masks, or only one class), images, skipped, coverage, false_reject_rate, miss_rate (of this data).
+    JSON keys: image_auroc, image_ap, image_f1_max, pixel_auroc, pixel_f1_max, aupro_30, aupro_05 (null if the data has
+    no masks, or only one class), images, skipped, coverage, false_reject_rate, miss_rate (measured on this data).
     """
     from patchcore.data.reading import Reading
     from patchcore.data.resolve import detect
@@ -64,7 +59,7 @@ def evaluate(
 
 
 def show(evaluation: Any) -> None:
-    """Tables for people, on standard error."""
+    """Print tables for people on standard error."""
     from rich.console import Console
     from rich.table import Table
 
@@ -80,4 +75,4 @@ def show(evaluation: Any) -> None:
         table.add_row(kind, *(str(row[verdict]) for verdict in ("pass", "unsure", "fail")))
     console.print(table)
     if evaluation.coverage < 1:
-        say(f"The recipe crops: as little as {evaluation.coverage:.1%} of an image was looked at.")
+        say(f"The recipe crops images: as little as {evaluation.coverage:.1%} of an image was inspected.")

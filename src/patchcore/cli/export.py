@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import (
+    BadImages,
     command,
     data_path,
     existing_path,
@@ -29,29 +30,29 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
     type=click.Choice(["onnx", "openvino", "torch"]),
     default="onnx",
     show_default=True,
-    help="What will run it. torch: a program of torch.export.",
+    help="Format of the graph; torch is a torch.export program.",
 )
 @click.option(
     "--precision",
     default="fp32",
     show_default=True,
-    help="fp32; fp16: weights and bank kept at half the size, computed in fp32; int8: the network computed in 8 bits "
-    "(needs --images).",
+    help="fp32; fp16: weights and memory bank stored in half precision, computed in fp32; int8: backbone computed in 8 "
+    "bits (needs --images).",
 )
 @click.option(
     "--static",
     type=click.IntRange(1),
     nargs=2,
     metavar="H W",
-    help="Take images of this height and width only; without it, of any.",
+    help="Accept only images of this height and width; by default any size.",
 )
-@click.option("--opset", type=click.IntRange(1), default=18, show_default=True, help="Of ONNX.")
+@click.option("--opset", type=click.IntRange(1), default=18, show_default=True, help="ONNX opset.")
 @click.option(
     "--images",
     type=data_path,
-    help="Good images for the self-test, beside synthetic ones, and for int8: a folder, or whatever `fit` takes.",
+    help="Good images for int8, and for the self-test beside synthetic ones: anything that `fit` takes.",
 )
-@click.option("--test", type=data_path, help="int8: labelled images to measure it on; whatever `evaluate` takes.")
+@click.option("--test", type=data_path, help="int8: labelled images to measure on: anything that `evaluate` takes.")
 @click.option(
     "--max-auroc-drop",
     type=click.FloatRange(0, 1),
@@ -62,8 +63,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
     "--max-threshold-shift",
     type=click.FloatRange(0),
     show_default="0.05",
-    help="int8: refuse if the threshold that good images set moves by a larger share.",
+    help="int8: refuse if the threshold set from good images moves by a larger share.",
 )
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used, and list them.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the folder with.")
 @threads_option
 @weights_option
@@ -81,6 +83,7 @@ def export(
     test: Path | None,
     max_auroc_drop: float | None,
     max_threshold_shift: float | None,
+    skip_bad: bool,
     key: str | None,
     threads: int | None,
     weights: str | None,
@@ -89,24 +92,26 @@ def export(
 ) -> None:
     """Write a detector as one graph that runs without patchcore.
 
-    From raw pixels of any size to score, verdict and heat map. At the end the written files are run and compared with
-    the library; where they differ by more than the tolerance, nothing is left. int8 is tested before it is quantised,
-    and measured afterwards on good images that the bank has not seen, and on those of --test.
+    The graph takes raw pixels of any size and gives score, verdict and heat map. The written files are run and compared
+    with the library; if they differ by more than the tolerance, they are removed. An int8 graph is compared before it
+    is quantised, and then measured on good images that are not in the memory bank, and on those of --test.
 
-    JSON keys: folder, files, images, score, map, decisions, axes (of the search's bounds, for each bank; 0: all rows
-    are looked at), tested_with; quantised (null without int8), with
-    calibrated_on, good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing,
-    largest. Pairs are before and after.
+    JSON keys: folder, files, images, score, map, decisions, axes (one number for each memory bank: axes that the search
+    uses for its bounds, or 0 if it compares all rows), tested_with; quantised (null without int8) with calibrated_on,
+    good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing, largest. Pairs
+    are before and after. skipped: images left out.
     """
     from patchcore.detector import Detector
-    from patchcore.export import save
+    from patchcore.export import folder, save
     from patchcore.model import signature, signing
 
+    folder.check(output)
     if key:
-        signing.private_key(key)  # one that cannot be used is said before the work
-    instead = ", in the place of the export that was there" if (output / "manifest.json").is_file() else ""
+        signing.private_key(key)  # fails before the work if the key cannot be used
+    instead = ", replacing the previous export" if (output / "manifest.json").is_file() else ""
     was_signed = (output / signature.IN_FOLDER).is_file()
     detector = Detector.load(model, device="cpu", threads=threads, weights=weights, require_signature=require_signature)
+    bad = BadImages()
     saved = save(
         detector,
         output,
@@ -118,11 +123,14 @@ def export(
         test=test,
         max_auroc_drop=max_auroc_drop,
         max_threshold_shift=max_threshold_shift,
+        sign=key,
+        on_bad=bad if skip_bad else None,
     )
+    bad.report("Left out")
     if key:
-        say(f"Signature: {signing.sign(output, key)}")
+        say(f"Signature: {output / signature.IN_FOLDER}")
     elif was_signed:
-        say(f"The export that was there was signed, and this one is not: patchcore sign {output} --key KEY")
+        say(f"The previous export was signed, but this one is not. Sign it: patchcore sign {output} --key KEY")
     if as_json:
         found = saved.agreement
         numbers = {"images": found.images, "score": found.score, "map": found.map, "decisions": found.decisions}
@@ -130,6 +138,7 @@ def export(
             "axes": saved.axes,
             "tested_with": saved.tested_with,
             "quantised": saved.shift and saved.shift.figures(),
+            "skipped": [error.name for error in bad.errors],
         }
         print_json({"folder": str(output), "files": saved.sizes, **numbers, **tested})
         return
@@ -137,8 +146,8 @@ def export(
     say(f"Self-test on {saved.tested_with}: {saved.agreement}.")
     if saved.shift:
         say(f"Quantised with {counted(saved.shift.calibrated_on, 'good image')}, measured on {saved.shift}.")
-    axes = ", ".join(f"by bounds along {one} axes" if one else "through all rows" for one in saved.axes)
-    say(f"Search, exact: {axes}.")
+    axes = ", ".join(f"by bounds along {one} axes" if one else "over all rows" for one in saved.axes)
+    say(f"Exact search {axes}.")
     say(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
 
 
@@ -149,10 +158,10 @@ def export(
 @json_option
 @command
 def verify(folder: Path, threads: int | None, require_signature: str | None, as_json: bool) -> None:
-    """Run the test vectors of an exported folder on this machine.
+    """Check an exported folder on this machine with its test vectors.
 
-    Every file is compared with its SHA-256, and what the graph computes with what the library did. The exit code is 1
-    where they differ.
+    Compares every file with its SHA-256, and the graph's results with those of the library. The exit code is 1 if they
+    differ.
 
     JSON keys: folder, images, score, map, decisions.
     """
@@ -161,9 +170,7 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
     from patchcore.model import signature
 
     if not (folder / "manifest.json").is_file():
-        raise UsageError(
-            f"{folder}: expected a folder that `patchcore export` has written, with a manifest.json in it."
-        )
+        raise UsageError(f"{folder}: has no manifest.json. Expected a folder that `patchcore export` has written.")
     if require_signature:
         signature.check_signature(folder, require_signature)
     load, run = export.load, export.verify

@@ -37,18 +37,22 @@ _FEW = 30  # good images; docs/recipes.md has the figures
     multiple=True,
     default=["default"],
     show_default="default",
-    help="Recipe name, or a JSON file. Given more than once: an ensemble, one file.",
+    help="Recipe name, or a JSON file. Repeat it to fit an ensemble, saved as one file.",
 )
 @click.option(
-    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe, or of each."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the recipe, or of every member; may be repeated.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
-@click.option("--limit", type=click.IntRange(1), help="Use at most so many training images, drawn from the seed.")
-@click.option("--memory", metavar="SIZE", help="What fitting may take beside the model, for example 2GB.")
-@click.option("--calibration", type=existing_path, help="Good images that set the threshold, instead of a share.")
+@click.option("--limit", type=click.IntRange(1), help="Use at most this many training images, drawn by seed.")
+@click.option("--memory", metavar="SIZE", help="Memory for fitting, in addition to the model, for example 2GB.")
+@click.option("--calibration", type=existing_path, help="Good images that set the threshold, instead of some of DATA.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
-@click.option("--no-weights", is_flag=True, help="Refer to the backbone's weights by hash instead of storing them.")
-@click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with, into FILE.sig.")
+@click.option("--no-weights", is_flag=True, help="Store only a hash of the backbone's weights.")
+@click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with; writes FILE.sig.")
 @max_pixels_option
 @device_option
 @threads_option
@@ -85,11 +89,11 @@ def fit(
     from patchcore.model import signing
 
     if key:
-        signing.private_key(key)  # one that cannot be used is said before the work
+        signing.private_key(key)  # fails before the work if the key cannot be used
     recipe = read_recipe(recipe_names, assignments, seed)
     check_output(output)
     if not os.access(output.parent, os.W_OK):
-        raise StoreError(f"The folder {output.parent} cannot be written to.")
+        raise StoreError(f"The folder {output.parent} cannot be written to. Choose another -o.")
     found = detect(data)
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
@@ -109,12 +113,11 @@ def fit(
     bad.report("Left out")
     fitted = detector.fitted
     say(
-        f"{output}: {counted(fitted.rows, 'patch', 'patches')} remembered, "
-        f"{counted(len(fitted.images), 'image')} read, "
-        f"in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
+        f"{output}: {counted(fitted.rows, 'patch', 'patches')} in the memory bank, "
+        f"{counted(len(fitted.images), 'image')} read, in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB"
     )
     if len(fitted.images) <= _FEW and recipe_names == ("default",):
-        say(f"Up to some {_FEW} images, --recipe few_shot, which remembers more of each, often finds more defects.")
+        say(f"With at most {_FEW} images, --recipe few_shot often finds more defects: it keeps more patches of each.")
     if as_json:
         print_json(
             {
@@ -132,11 +135,11 @@ def fit(
         )
 
 
-COMPARED = ("default", "accurate", "fast")  # what is compared if nobody says what
+COMPARED = ("default", "accurate", "fast")  # recipes that are compared by default
 
 
 def read_recipes(names: Sequence[str], assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Several of them by what they are called: names, files, and `a+b` for an ensemble of two."""
+    """Several recipes by label, from names, JSON files, and `a+b` for an ensemble of two."""
     found: dict[str, Any] = {}
     for name in names:
         label = "+".join(Path(one).stem if one.endswith(".json") else one for one in name.split("+"))
@@ -147,7 +150,7 @@ def read_recipes(names: Sequence[str], assignments: tuple[str, ...]) -> dict[str
 
 
 def read_recipe(names: Sequence[str], assignments: tuple[str, ...], seed: int | None) -> Any:
-    """The recipe of a name or a file, or the ensemble of several, with fields set."""
+    """One recipe from a name or a JSON file, or an ensemble of several, with fields changed."""
     from patchcore.recipe.fields import Recipe
 
     recipe = Recipe.ensemble(*(Recipe.read(name) if name.endswith(".json") else Recipe.named(name) for name in names))
@@ -155,7 +158,7 @@ def read_recipe(names: Sequence[str], assignments: tuple[str, ...], seed: int | 
     for part in recipe.each:
         if part.weights not in ("pretrained", "random") and not Path(part.weights).exists():
             raise UsageError(
-                f"weights is {part.weights!r}, and there is no such file. Expected pretrained, random, or the path of "
+                f"weights is {part.weights!r}, but there is no such file. Expected pretrained, random, or the path of "
                 "a safetensors file or state dict."
             )
     return recipe if seed is None else recipe.replace(seed=seed)

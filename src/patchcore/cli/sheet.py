@@ -13,7 +13,7 @@ from patchcore.verdict.draw import heat
 def sheet(
     images: Sequence[tuple[str, Image.Image]], columns: int, *, title: str = "", tile: int = 240, legend: bool = False
 ) -> Image.Image:
-    """Images in a grid, each with a caption below it; with `legend`, the legend of the colours above."""
+    """Images in a grid, each with a caption below it; `legend` adds a legend of the colours at the top."""
     font, bold = ImageFont.load_default(13), ImageFont.load_default(17)
     gap, caption, head = 10, 38, (34 if title else 0) + (48 if legend else 0)
     rows = -(-len(images) // columns)

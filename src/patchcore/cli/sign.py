@@ -17,20 +17,20 @@ from patchcore.errors import UsageError
 def sign(model: Path, key: str) -> None:
     """Sign a detector file, or an exported folder.
 
-    The signature is a small file: MODEL.sig beside a file, signature.json in a folder. It goes where the model goes,
-    and --require-signature PUBLIC_KEY of the other commands checks it. Needs patchcore[sign]. To make a pair of keys:
+    The signature is a small file: MODEL.sig beside a file, signature.json in a folder. Keep it with the model: other
+    commands check it with --require-signature PUBLIC_KEY. Needs patchcore[sign]. To make a pair of keys:
 
     \b
     openssl genpkey -algorithm ed25519 -out KEY
     openssl pkey -in KEY -pubout -out PUBLIC_KEY
 
-    The passphrase of a key that has one is taken from the environment variable PATCHCORE_PASSPHRASE.
+    If the key has a passphrase, set the environment variable PATCHCORE_PASSPHRASE to it.
     """
     from patchcore.model import signing, store
 
     signing.private_key(key)
     if model.is_file():
-        store.read(model)  # nothing damaged or foreign is signed
+        store.read(model)  # refuses damaged and foreign files
     elif not (model / "manifest.json").is_file():
-        raise UsageError(f"{model}: expected a folder that `patchcore export` has written, with a manifest.json in it.")
+        raise UsageError(f"{model}: has no manifest.json. Expected a folder that `patchcore export` has written.")
     say(f"Signature: {signing.sign(model, key)}")

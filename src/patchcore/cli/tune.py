@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 @click.option(
     "--defects",
     metavar="FOLDER|test",
-    help="Defective images: a folder, a table, or `test` for those of DATA's own test split, which is then no "
-    "independent test any more.",
+    help="Defective images: a folder, a table, or `test` for the test split of DATA, which is then no longer an "
+    "independent test.",
 )
 @click.option(
     "--recipes",
@@ -52,23 +52,22 @@ if TYPE_CHECKING:
     "assignments",
     multiple=True,
     metavar="FIELD=A,B,...",
-    help="Change one field of all recipes; several values make a variant of each with every one of them. May be "
-    "repeated.",
+    help="Change one field of all recipes; several values make one variant of each recipe per value. May be repeated.",
 )
-@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts of the good images.")
+@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Number of folds.")
 @click.option(
     "--part",
     metavar="REGEX",
-    help="What of an image's name says which part it shows, for example 'part(\\d+)_': images of one part stay in "
-    "one fold. By default the column `part` of a table; otherwise each image is taken for a part of its own.",
+    help="Regular expression for the part number in an image's name, for example 'part(\\d+)_': images of one part "
+    "stay in one fold. By default the column `part` of a table; without one, each image counts as its own part.",
 )
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1, min_open=True), default=0.01, show_default=True,
-    help="How much AUROC may be given away for time.",
+    help="AUROC that may be given up for speed.",
 )  # fmt: skip
-@click.option("--max-ms", type=click.FloatRange(0, min_open=True), help="Most milliseconds an image.")
+@click.option("--max-ms", type=click.FloatRange(0, min_open=True), help="Most milliseconds per image.")
 @click.option("--max-size", type=click.FloatRange(0, min_open=True), help="Largest detector file, in MB of 1e6 bytes.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What the folds are drawn from.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the folds.")
 @click.option(
     "-o",
     "--output",
@@ -107,19 +106,19 @@ def tune(
 ) -> None:
     """Choose a recipe by cross-validation on your parts, and write it as a file.
 
-    DATA is what `fit` takes; its good training images are split into folds. Every recipe is fitted on all folds but
-    one, and scores the held-out good images and all defective ones, for each fold. Defective images are never in a
-    bank, and set no threshold.
+    DATA is what `fit` takes; its good training images are split into folds. For each fold, every recipe is fitted on
+    the other folds, and scores the held-out good images and all defective ones. Defective images are never in a memory
+    bank, and never set a threshold.
 
-    The fastest recipe is taken of those that are shown to be at most --tolerance below the best. Where the data cannot
-    tell, it says so, keeps `default` (or the first of --recipes) and says how many images it would take. Without
-    --defects accuracy is not compared at all.
+    Chooses the fastest of the recipes that are shown to be at most --tolerance below the best. If the data cannot
+    tell, keeps `default` (or the first of --recipes) and says how many images would be needed. Without --defects,
+    accuracy is not compared.
 
     JSON keys, a line for each recipe: recipe, auroc, auroc_low, auroc_high, fold_auroc, below_best, below_best_low,
     below_best_high, false_reject_rate, false_reject_low, false_reject_high, asked, miss_rate, milliseconds,
     fit_seconds, model_mb, calibration_images, limits_broken, chosen, file; and a last one: chosen, best, supported,
     why, notes, needed_defective, needed_good, good, parts, defective, folds, seed, tolerance, path, skipped, and the
-    machine. Limits are those of 95 %.
+    machine. Values with _low and _high are 95 % confidence limits.
     """
     from patchcore import tuning
     from patchcore.backbones import engines
@@ -137,12 +136,7 @@ def tune(
     shown, notes = tuning.defects_at(defects, data, found) if defects else ([], [])
     say(f"{data}: {found.description}")
     bad = BadImages()
-    images = tuning.gather(
-        found.train,
-        shown,
-        part,
-        reading=Reading(max_pixels, bad if skip_bad else None, threads),
-    )
+    images = tuning.gather(found.train, shown, part, reading=Reading(max_pixels, bad if skip_bad else None, threads))
     bad.report("Left out")
     fold = images.folds(folds, seed)
     parts = len(set(images.units))
@@ -150,7 +144,7 @@ def tune(
     if parts < len(images.good):
         apart = f" of {counted(parts, 'part')}, images of one part{' and copies' if images.copies else ''} together"
     elif part is None:
-        apart = ", each taken for a part of its own (if several show one, say so: --part)"
+        apart = ", each counted as its own part (if several show the same part, use --part)"
     say(
         f"{counted(len(candidates), 'recipe')}, {folds} folds of {counted(len(images.good), 'good image')}{apart}; "
         f"{counted(len(images.defective), 'defective image')}"
@@ -206,12 +200,12 @@ def tune(
             }
         )
     if not chosen:
-        say("No file was written. Allow more, or give faster recipes.")
+        say("No file was written. Raise the limits, or give faster recipes.")
         raise SystemExit(1)
 
 
 def _candidates(recipes: str | None, assignments: tuple[str, ...], output: Path) -> tuple[list[Candidate], str]:
-    """What is compared, and the name of the one that is kept without evidence."""
+    """The recipes to compare, and the name of the one to keep if the data cannot tell."""
     from patchcore.cli.fit import COMPARED, read_recipes
     from patchcore.recipe.fields import Recipe
     from patchcore.tuning.candidates import Candidate, bases, recipe_file, variants
@@ -219,7 +213,7 @@ def _candidates(recipes: str | None, assignments: tuple[str, ...], output: Path)
     names = listed(recipes, "--recipes") if recipes is not None else COMPARED
     for name in "+".join(names).split("+"):
         if name.endswith(".json") and Path(name).resolve() == output.resolve():
-            raise UsageError(f"{output} is one of --recipes, and would be written over. Choose another -o.")
+            raise UsageError(f"{output} is one of --recipes, and would be overwritten. Choose another -o.")
     found = []
     for combination, differs in variants(assignments):
         for (label, recipe), name in zip(read_recipes(names, combination).items(), names, strict=True):
@@ -230,7 +224,7 @@ def _candidates(recipes: str | None, assignments: tuple[str, ...], output: Path)
 
 
 def _line(candidate: Candidate, figures: Figures, choice: Choice, limits: Any) -> dict[str, Any]:
-    """A recipe, as JSON."""
+    """The line of JSON for a recipe."""
     line = {**asdict(figures), "fold_auroc": list(figures.fold_auroc)}
     loss = choice.losses.get(candidate.name)
     line |= {
@@ -251,7 +245,7 @@ def _show(figures: Sequence[Figures], choice: Choice, limits: Any) -> None:
 
 
 def _table(figures: Sequence[Figures], choice: Choice, limits: Any) -> Table:
-    """For people: the chosen one in bold."""
+    """The table for people, with the chosen recipe in bold."""
     from rich import box
     from rich.table import Table
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,50 +19,90 @@ from torch import Tensor
 from patchcore.data import formats
 from patchcore.data.formats import EXTENSIONS as EXTENSIONS
 from patchcore.data.formats import Pixels as Pixels
-from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.errors import ImageError
 
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.generic] | Tensor"
+ImageLike: TypeAlias = "str | bytes | os.PathLike[str] | BinaryIO | Image.Image | NDArray[np.generic] | Tensor"
+
+_LONGEST_PATH = 4096  # bytes
 
 
 def read(
     image: ImageLike,
     name: str,
     max_pixels: int = MAX_PIXELS,
+    colour: Colour = "rgb",
     *,
     warnings: list[str] | None = None,
     alpha: bool = False,
 ) -> Pixels:
     """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B), at its own depth.
 
-    Files: PNG, JPEG, BMP, TIFF, WebP, PGM, PPM (docs/images.md); 8 bits become uint8, 16 bits uint16, 32-bit float
-    float32. EXIF orientation is applied; palettes and CMYK become RGB; transparency is dropped, or with `alpha` is
-    one channel more, where a file has any. Arrays are HWC or HW; tensors CHW or HW.
+    Files, by path, as bytes or opened: PNG, JPEG, BMP, TIFF, WebP, PGM, PPM (docs/images.md); 8 bits become uint8,
+    16 bits uint16, 32-bit float float32. EXIF orientation is applied; palettes and CMYK become RGB; transparency is
+    dropped, or with `alpha` is one channel more, where a file has any. Arrays are HWC or HW; tensors CHW or HW;
+    `colour` is the order of their channels.
 
     What is wrong with a part of a file's pixels is appended to `warnings`, or an error without it. Errors:
     ImageError, which names the image.
     """
+    image = plain(image, name)
     if isinstance(image, str | Path):
-        with _damage(name):
-            path = Path(image)
-            if path.is_dir():
-                raise ImageError(name, "a folder, where an image was expected.")
-            if path.stat().st_size == 0:
-                raise ImageError(name, "an empty file (0 bytes).")
-            pixels, wrong = formats.decode(path, max_pixels, alpha)
-            if wrong and warnings is None:
-                raise ImageError(name, wrong[0])
-            if warnings is not None:
-                warnings += wrong
-            return pixels if pixels.shape[2] in (2, 4) else _check_array(pixels, name)
+        return _read_file(Path(image), name, max_pixels, warnings, alpha)
+    if isinstance(image, bytes):
+        return _read_file(image, name, max_pixels, warnings, alpha)
     if isinstance(image, Image.Image):
         with _damage(name):
             image.load()
             return _check_array(formats.upright(formats.as_array(image), formats.orientation_of(image)), name)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
-        return _check_array((image.float() if image.is_floating_point() else image).numpy(), name, "a tensor")
-    return _check_array(np.asarray(image), name)
+        array = (image.float() if image.is_floating_point() else image).numpy()
+        pixels = _check_array(array, name, "a tensor")
+    else:
+        pixels = _check_array(_as_array(image, name), name)
+    return pixels[..., ::-1] if colour == "bgr" else pixels
+
+
+def plain(image: Any, name: str) -> Any:
+    """What a caller has for one image, without its wrapping: a path as str or Path, a file's contents as bytes.
+
+    A file that is open is read from its beginning. Everything else stays as it is. Errors: ImageError.
+    """
+    if isinstance(image, os.PathLike) and not isinstance(image, Path):
+        image = os.fspath(image)
+    if is_open_file(image):
+        with _damage(name):
+            if getattr(image, "seekable", lambda: True)():
+                image.seek(0)
+            image = image.read()
+        if not isinstance(image, bytes):
+            raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
+    elif isinstance(image, bytearray | memoryview):
+        image = bytes(image)
+    elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and formats.may_be_path(image):
+        return os.fsdecode(image)
+    return image
+
+
+def is_open_file(image: object) -> bool:
+    return callable(getattr(image, "read", None)) and (hasattr(image, "seek") or hasattr(image, "readable"))
+
+
+def _as_array(image: object, name: str) -> NDArray[Any]:
+    if image is None:
+        raise ImageError(
+            name,
+            "None, where an image was expected. cv2.imread gives None where it cannot read a file: check its path.",
+        )
+    array = np.asarray(image)
+    if array.ndim == 0 or array.dtype.kind not in "buifc":
+        raise ImageError(
+            name,
+            f"{type(image).__name__}, where an image was expected. Give a path, an array, a tensor, a PIL image, or "
+            "the bytes of an image file.",
+        )
+    return array
 
 
 def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None = None) -> Tensor:
@@ -88,12 +129,8 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
 
 
 def mark(pixels: Pixels) -> int:
-    """A number that is another one for other pixels, but for chance; made in little more than the time to read them."""
-    plain = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
-    whole = len(plain) // 8192 * 8192
-    sums = plain[:whole].view(np.uint64).reshape(-1, 1024).sum(0, dtype=np.uint64)
-    about = f"{pixels.shape}{pixels.dtype}".encode()
-    return zlib.crc32(b"".join((about, sums.tobytes(), plain[whole:].tobytes())))
+    """A number that is another one for other pixels, but for chance (a checksum: nobody is kept from forging one)."""
+    return zlib.crc32(np.ascontiguousarray(pixels).data, zlib.crc32(f"{pixels.shape}{pixels.dtype}".encode()))
 
 
 class Depth:
@@ -117,6 +154,20 @@ class Depth:
             "range 65535 is white, so such images are nearly black and defects are missed. Fit with the range in the "
             f"recipe: value_range=[0,{2**bits - 1}] (--set value_range=[0,{2**bits - 1}])."
         )
+
+
+def _read_file(source: Path | bytes, name: str, max_pixels: int, warnings: list[str] | None, alpha: bool) -> Pixels:
+    with _damage(name):
+        if isinstance(source, Path) and source.is_dir():
+            raise ImageError(name, "a folder, where an image was expected.")
+        if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
+            raise ImageError(name, "an empty file (0 bytes).")
+        pixels, wrong = formats.decode(source, max_pixels, alpha)
+        if wrong and warnings is None:
+            raise ImageError(name, wrong[0])
+        if warnings is not None:
+            warnings += wrong
+        return pixels if pixels.shape[2] in (2, 4) else _check_array(pixels, name)
 
 
 @contextmanager

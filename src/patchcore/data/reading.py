@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 from patchcore.errors import ImageError, UsageError
 
 MAX_PIXELS = 100_000_000
 OnBad = Callable[[ImageError], object]
+Colour: TypeAlias = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,20 @@ class Reading:
         threads: Threads that read and compute. None: as many as the detector was given.
         batch: Images in one pass through the network. None: 1 on a CPU, where every thread takes an image of its
             own, and 8 on other devices.
+        colour: Order of the channels of arrays and tensors: `rgb`, or `bgr`, which is what OpenCV reads and writes.
+            Files and PIL images say their own.
     """
 
     max_pixels: int = MAX_PIXELS
     on_bad: OnBad | None = None
     threads: int | None = None
     batch: int | None = None
+    colour: Colour = "rgb"
 
     def __post_init__(self) -> None:
         for name in ("max_pixels", "threads", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1.")
+        if self.colour not in get_args(Colour):
+            raise UsageError(f"colour is {self.colour!r}; expected 'rgb', or 'bgr' for arrays that OpenCV has read.")

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from patchcore.data import layouts
-from patchcore.data.images import ImageLike
-from patchcore.data.sample import GOOD, Dataset, Sample, folders_in, holds_good, images_in, uniform
+from patchcore.data.images import ImageLike, is_open_file, plain
+from patchcore.data.sample import GOOD, Dataset, Sample, folders_in, holds_good, images_in, some, uniform
 from patchcore.errors import DataError, UsageError, counted
 
 Images: TypeAlias = "ImageLike | Dataset | Iterable[object]"
@@ -33,10 +33,13 @@ def resolve(images: Images, *, learning: bool = False) -> Given:
     """Samples from whatever a caller has: an image, a path, a list, arrays, a DataLoader, a generator.
 
     A path stands for all its images, those of sub-folders and every row of a table included. With `learning`, what is
-    labelled as defective, and what a dataset keeps for testing, is left out; that is the only difference. Batches (4-D
-    arrays or tensors) are taken apart; of tuples the first element is the image, of dicts `image`.
-    Errors: UsageError, DataError.
+    labelled as defective, and what a dataset keeps for testing, is left out; that is the only difference.
+
+    All images of a batch are used. A batch is a 4-D array or tensor, or a list or tuple of images; also one of these
+    with labels (numbers or words) or paths after it, or a dict that has one as `image`. Where it cannot be told what
+    is an image, as of images and masks, that is an error. Errors: UsageError, DataError, ImageError.
     """
+    images = _converted(plain(images, "#0"))
     if isinstance(images, str | os.PathLike):
         path = layouts.located(images)
         layout = layouts.layout_of(path)
@@ -46,14 +49,14 @@ def resolve(images: Images, *, learning: bool = False) -> Given:
             images = _read(path, layout, learning)
     if isinstance(images, Dataset):
         return Given(images.train if learning else images.every)
-    single = isinstance(images, str | Path | Image.Image) or (
-        isinstance(images, np.ndarray | Tensor) and images.ndim <= 3
-    )
-    found = [images] if single else images
+    single = _is_one(images) and not (isinstance(images, np.ndarray | Tensor) and images.ndim > 3)
+    found = [images] if single or isinstance(images, Mapping) else images
     if not isinstance(found, Iterable):
         raise UsageError(
             f"got {type(images).__name__}; expected a path, an image, a list or generator of images, "
             "an array (N, H, W, C), a tensor (N, C, H, W) or a DataLoader."
+            + " cv2.imread gives None where it cannot read a file: check its path."
+            * (images is None)
         )
     # What has a length is held in memory already; as a list its progress can be shown.
     held = isinstance(found, list | tuple | np.ndarray | Tensor)
@@ -63,9 +66,9 @@ def resolve(images: Images, *, learning: bool = False) -> Given:
 def detect(path: str | os.PathLike[str]) -> Dataset:
     """What a path holds: a CSV table, a dataset in a known layout, or a plain folder of good images.
 
-    - CSV: a column `path` (relative to the file), and optionally `label` (`good` or `0`; any other
-      word is a defect), `mask`, `split` (`train` or `test`; without the column every row is both
-      a training image, if good, and a test image), and `part` (which part an image shows).
+    - CSV: a column `path` (relative to the file), and optionally `label` (`good`, `ok`, `normal`, `pass` or `0`;
+      any other word is a defect), `mask`, `split` (`train` or `test`; without the column every row is both
+      a training image, if good, and a test image), and `part` (which part an image shows): docs/datasets.md.
     - MVTec AD: `train/good`, `test/<kind>`, `ground_truth/<kind>/<stem>_mask.png`.
     - The other layouts of `patchcore datasets`: one category of each. `installed:elpv/mono` stands for
       a category of an installed dataset.
@@ -74,6 +77,10 @@ def detect(path: str | os.PathLike[str]) -> Dataset:
 
     Errors: DataError, also for half a dataset, for several categories at once, and for a folder of
     several kinds of images.
+
+    >>> dataset = detect("tests/images/hazelnut")
+    >>> len(dataset.train), sorted({sample.kind for sample in dataset.test})
+    (10, ['colour', 'good'])
     """
     path = layouts.located(path)
     return _read(path, layouts.layout_of(path), learning=True)
@@ -120,7 +127,7 @@ def _where(root: Path, images: list[Path]) -> str:
             continue
         good = [one for one in folders_in(folder) if holds_good(one.name)]  # also a link, which is not followed
         if good and not all(map(holds_good, found)):
-            kinds = _some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
+            kinds = some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
             whole = f", or {folder.parent}, the dataset that holds it" * bool(layouts.layout_of(folder.parent))
             raise DataError(
                 f"{folder} has a sub-folder {good[0].name}, and other images beside it ({kinds}): they cannot all be "
@@ -130,31 +137,131 @@ def _where(root: Path, images: list[Path]) -> str:
     total, within = counted(len(images), "image"), places[root]
     if not within:
         return total
-    names = f"{counted(len(within), 'sub-folder')} ({_some(within)})"
+    names = f"{counted(len(within), 'sub-folder')} ({some(within)})"
     return f"{total}, {len(images) - direct} of them in {names}," if direct else f"{total} in {names}"
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    return ", ".join(names[:most] + ["..."] * (len(names) > most))
 
 
 def _unpack(images: Iterable[object]) -> Iterator[Sample]:
     number = 0
     for item in images:
-        if isinstance(item, Sample):
-            yield item
-            continue
-        if isinstance(item, Mapping):
-            if "image" not in item:
-                raise UsageError(f"a batch with the keys {', '.join(map(str, item))}; expected `image` among them.")
-            item = item["image"]
-        elif isinstance(item, tuple | list):
-            item = item[0]
-        batch = item if isinstance(item, np.ndarray | Tensor) and item.ndim == 4 else [item]
-        for image in cast("Iterable[ImageLike]", batch):  # reading it says so if it is none
-            yield Sample(str(image) if isinstance(image, str | Path) else f"#{number}", image)
+        for image in _images_of(item):
+            if isinstance(image, Sample):
+                yield image
+                continue
+            name = f"#{number}"
+            image = plain(image, name)
+            yield Sample(str(image) if isinstance(image, str | Path) else name, cast("ImageLike", image))
             number += 1
+
+
+def _images_of(item: object) -> Iterator[object]:
+    """The images of one item of an iterable: the item itself, or those of the batch that it is. Errors: UsageError."""
+    item = _converted(item)
+    if isinstance(item, Mapping):
+        if "image" not in item:
+            raise UsageError(f"a batch with the keys {some(map(str, item), 20)}; expected `image` among them.")
+        yield from _images_of(item["image"])
+    elif isinstance(item, list | tuple):
+        for one in _without_labels([_converted(one) for one in item], isinstance(item, tuple)):
+            yield from _images_of(one)
+    elif _is_batch(item) or (isinstance(item, Iterable) and not _is_one(item)):
+        for one in cast("Iterable[object]", item):
+            yield from _images_of(one)
+    else:
+        yield item  # reading it says so if it is none
+
+
+def _converted(item: object) -> Any:
+    """Arrays of other libraries as NumPy's, and NumPy's arrays of objects, such as paths, as lists."""
+    if hasattr(item, "__array__") and not isinstance(item, np.ndarray | np.generic | Tensor | Image.Image):
+        item = np.asarray(item)
+    return item.tolist() if isinstance(item, np.ndarray) and item.dtype.kind in "OSU" else item
+
+
+def _is_one(item: object) -> bool:
+    """Whether something is an image, or ought to be one: not several."""
+    one = str | bytes | bytearray | memoryview | Image.Image | Sample | np.ndarray | Tensor
+    return isinstance(item, one | os.PathLike) or is_open_file(item)
+
+
+def _is_batch(item: object) -> bool:
+    return isinstance(item, np.ndarray | Tensor) and item.ndim == 4
+
+
+def _without_labels(batch: list[Any], pair: bool) -> list[Any]:
+    """What is an image in a batch: all of it, or what is beside labels, paths or other things that tell of it.
+
+    `pair`: it was a tuple, which more often than a list has parts that differ. Errors: UsageError where it cannot be
+    told.
+    """
+    kinds = [_kind(one) for one in batch]
+    if all(kind == "word" for kind in kinds) or (not pair and all(isinstance(one, str) for one in batch)):
+        return batch
+    words = [kind in ("word", "words") for kind in kinds]
+    if any(words) and all(word or kind == "label" for word, kind in zip(words, kinds, strict=True)):
+        kinds[words.index(True)] = "images"  # names of files without an extension
+    images = [one for one, kind in zip(batch, kinds, strict=True) if kind in _IMAGES]
+    if not images:
+        raise UsageError(f"a batch of {_told(batch)}, with no image in it; give an array, a tensor or a path for each.")
+    if len(images) == 1 or _tell_of(images[0], images[1:], pair):
+        return images[:1]
+    forms = {_form(one) for one in images if one is not None}
+    alike = len(forms) <= 1 or (len(batch) > 2 and not pair)
+    if len(images) == len(batch) and "images" not in kinds and alike:
+        return batch
+    raise UsageError(
+        f"a batch of {_told(batch)}: which of them are images to use cannot be told. Give images alone, images and "
+        "then labels (numbers or words), or a dict with the key `image`."
+    )
+
+
+_IMAGES = ("pixels", "path", "images")
+
+
+def _kind(one: Any) -> str:
+    """`pixels`, `path`, `images` (several), `word` or `words` (no path of an image), `label` (no image at all)."""
+    one = _converted(one)
+    if isinstance(one, np.ndarray | Tensor):
+        return "label" if one.ndim < 2 else "pixels" if one.ndim < 4 else "images"
+    if isinstance(one, str):
+        path = os.path.basename(one) != one or os.path.splitext(one)[1] or os.path.isfile(one)
+        return "path" if path else "word"
+    if isinstance(one, Mapping):
+        return _kind(one["image"]) if "image" in one else "label"
+    if one is None or _is_one(one):  # None: an image that could not be read
+        return "path" if isinstance(one, os.PathLike) else "pixels"
+    if not isinstance(one, list | tuple):
+        return "images" if isinstance(one, Iterable) else "label"
+    inner = [_kind(each) for each in one]
+    own = [kind for kind in inner if kind in _IMAGES]
+    if not own:
+        return "words" if {"word", "words"} & set(inner) else "label"
+    return own[0] if len(own) == 1 and (len(inner) > 1 or own[0] == "pixels") else "images"
+
+
+def _form(one: object) -> object:
+    """What images of one batch have in common."""
+    if isinstance(one, np.ndarray | Tensor):
+        return one.shape[0 if isinstance(one, Tensor) else 2] if one.ndim == 3 else 1
+    return "path" if _kind(one) == "path" else "image"
+
+
+def _tell_of(images: Any, others: list[Any], pair: bool) -> bool:
+    """Whether all others are the paths of images whose pixels are given, or a row of labels for each of a batch."""
+    if _is_batch(images):
+        rows = [one for one in others if isinstance(one, np.ndarray | Tensor) and one.ndim == 2]
+        paths = [one for one in others if isinstance(one, list | tuple) and all(_kind(own) == "path" for own in one)]
+        return len(rows) + len(paths) == len(others) and all(len(one) == len(images) for one in others)
+    return pair and _kind(images) == "pixels" and all(_kind(one) == "path" for one in others)
+
+
+def _told(batch: list[Any]) -> str:
+    def told(one: Any) -> str:
+        if isinstance(one, np.ndarray | Tensor):
+            return f"{type(one).__name__} {tuple(one.shape)}"
+        return f"{type(one).__name__} of {len(one)}" if isinstance(one, list | tuple) else type(one).__name__
+
+    return some(map(told, batch))
 
 
 def limited(found: Iterable[Sample], limit: int | None, seed: int) -> Iterable[Sample]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from patchcore.data.images import EXTENSIONS, ImageLike
-from patchcore.errors import DataError
+from patchcore.errors import DataError, counted
 
+log = logging.getLogger(__name__)
 GOOD = "good"
 _GOOD_FOLDERS = (GOOD, "ok")
+_OF_SYSTEMS = {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "$recycle.bin"}
+_OF_SYSTEMS |= {"system volume information", "#recycle", "#snapshot"}
+_OTHER = "file that is no image by its extension|files that are no images by their extension"
+_SEEN = "link to a folder that is searched anyway|links to folders that are searched anyway"
+_RESULTS = {"_overlay.png": ("_map.tiff", "_map.npy"), "_map.tiff": ("_overlay.png",)}  # of `patchcore predict -o`
 
 
 @dataclass(frozen=True)
@@ -53,30 +62,100 @@ def holds_good(folder: str) -> bool:
     return folder.lower() in _GOOD_FOLDERS
 
 
+def hidden(name: str) -> bool:
+    """Whether a file or folder of that name is none of the user's: of a system, a NAS, an editor or a notebook."""
+    return name.startswith((".", "@")) or name.casefold() in _OF_SYSTEMS
+
+
 def folders_in(folder: Path) -> list[Path]:
-    """The sub-folders, in order of name, without hidden ones; none if there is no such folder."""
+    """The sub-folders, in order of name, links among them, without hidden ones; none if there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not hidden(p.name))
 
 
 def images_in(folder: Path, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, by extension, in order of name. DataError if there are none."""
-    entries = folder.rglob("*") if recursive else folder.iterdir()
-    found = sorted(p for p in entries if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    """The image files of a folder, in order of name. What else lies there is counted in a warning.
+
+    An image is a file with one of `EXTENSIONS` that is not `hidden`, and no result that `patchcore predict -o` has
+    written. With `recursive` sub-folders are searched too, and folders that links lead to, each of them once.
+    Errors: DataError if there are none, or a folder cannot be read.
+    """
+    found, left_out = search(folder, recursive)
+    if left_out:
+        log.warning("%s: left out %s.", folder, left_out)
     if found:
         return found
     none = f"{folder} holds no images ({', '.join(sorted(EXTENSIONS))})"
     if recursive:
         raise DataError(f"{none}.")
-    try:
-        deeper = images_in(folder, recursive=True)
-    except DataError:
-        raise DataError(f"{none}, nor do its sub-folders.") from None
+    deeper, _ = search(folder, recursive=True)
+    if not deeper:
+        raise DataError(f"{none}, nor do its sub-folders.")
     raise DataError(
         f"{none}; its sub-folders, which hold {len(deeper)}, were not searched. Give one that has some, for example "
         f"{deeper[0].parent}."
     )
+
+
+def search(root: Path, recursive: bool) -> tuple[list[Path], str]:
+    """What `images_in` finds, and in words what it leaves out. Errors: DataError."""
+    found: list[Path] = []
+    left_out: dict[str, list[str]] = {}
+    folders, links, seen = [root], list[Path](), set[str]()
+    above = os.path.realpath(root)  # a link to a folder that this one lies in is a loop, and may be all of the disk
+    while folders or links:  # links last: a folder that is there itself keeps its own name
+        folder = folders.pop() if folders else links.pop(0)
+        real = os.path.realpath(folder)
+        if real in seen or (folder != root and above.startswith(os.path.join(real, ""))):
+            left_out.setdefault(_SEEN, []).append(folder.name)
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(
+                f"{folder}: this folder cannot be read ({error.strerror}). Mend its permissions."
+            ) from error
+        names = {entry.name for entry in entries}
+        for entry in entries:
+            path, folded = folder / entry.name, _is(entry.is_dir)
+            if why := _why_not(entry, path, names, folded and recursive):
+                left_out.setdefault(why, []).append(path.suffix.lower() if why == _OTHER else path.name)
+            elif folded:
+                (links if entry.is_symlink() else folders).append(path)
+            elif not hidden(path.name):
+                found.append(path)
+    parts = [f"{counted(len(names), *why.split('|'))} ({some(sorted(set(names)))})" for why, names in left_out.items()]
+    return sorted(found), ", ".join(parts)
+
+
+def _why_not(entry: os.DirEntry[str], path: Path, beside: Container[str], searched: bool) -> str:
+    """Why what lies in a folder is left out, if that is to be said: a noun for it, and its plural."""
+    if _is(entry.is_dir):
+        return "hidden folder" if hidden(path.name) else "" if searched else "sub-folder"
+    if path.suffix.lower() not in EXTENSIONS:
+        return "" if hidden(path.name) else _OTHER
+    if hidden(path.name):
+        return "hidden file"
+    for end, others in _RESULTS.items():
+        base = path.name.removesuffix(end)
+        if base != path.name and any(base + other in beside for other in others):
+            return "result of an earlier `predict -o`|results of an earlier `predict -o`"
+    return "" if _is(entry.is_file) or entry.is_symlink() else "pipe or device|pipes and devices"
+
+
+def _is(asked: Callable[[], bool]) -> bool:
+    try:
+        return asked()
+    except OSError:  # links that lead to each other
+        return False
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few names."""
+    names = list(names)
+    return ", ".join(names[:most] + ["..."] * (len(names) > most))
 
 
 def uniform(seed: int, index: int, purpose: Literal["calibration", "limit", "fold"]) -> float:

@@ -1,10 +1,10 @@
-"""Export: detectors as folders that run without patchcore, one graph for ONNX Runtime, OpenVINO or torch.
+"""Export: detectors as folders that run without patchcore, each a graph for ONNX Runtime, OpenVINO or torch.
 
     from patchcore import export
     export.save(detector, "exported", format="onnx")
     export.load("exported").predict("part.png").decision
 
-`load` and `verify` are those of the distribution `patchcore-runtime`, which needs neither torch nor patchcore.
+`load` and `verify` come from the package `patchcore-runtime`, which needs neither torch nor patchcore.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Capturing a detector as a program whose sizes stay open: what becomes a constant, what an engine must be told."""
+"""Capture a detector as a program for images of any size, with the constants and hints that engines need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from patchcore.maths.sizes import Size, is_open
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
-LOUD = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")  # while a graph is captured
+LOUD = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")  # loggers that are silenced
 
 _constants: ContextVar[dict[Any, Tensor] | None] = ContextVar("constants", default=None)
 
@@ -26,7 +26,7 @@ _constants: ContextVar[dict[Any, Tensor] | None] = ContextVar("constants", defau
 @torch.inference_mode(False)
 @torch.no_grad()
 def capture(graph: nn.Module, static: tuple[int, int] | None) -> torch.export.ExportedProgram:
-    """The graph with its batch, height, width and channels left open; height and width not if `static`."""
+    """The graph as a program with open batch size, channels and, unless `static`, height and width."""
     open_ = torch.export.Dim.DYNAMIC
     height, width = static or (70, 90)
     example = (torch.rand(2, height, width, 3), torch.tensor([0.0, 1.0]))
@@ -37,10 +37,10 @@ def capture(graph: nn.Module, static: tuple[int, int] | None) -> torch.export.Ex
             return torch.export.export(graph, example, dynamic_shapes=({0: open_, 3: open_, **free}, None))
     except UsageError:
         raise
-    except Exception as error:  # capturing has many
+    except Exception as error:  # capturing raises many kinds of errors
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         way = "Use another backbone." if static else "Give the images' size (--static H W), or use another backbone."
-        raise ExportError(f"No graph can be made of this detector: {reason} {way}") from error
+        raise ExportError(f"This detector cannot be captured as a graph: {reason} {way}") from error
 
 
 @contextmanager
@@ -53,10 +53,7 @@ def _constants_of_the_first_pass() -> Iterator[None]:
 
 
 def constant(function: F) -> F:
-    """The function of sizes; where all of them are known, the first pass computes it, for the program to hold.
-
-    So a program holds the matrix, and not the steps to it.
-    """
+    """Wrap a function of sizes: if all are known, the program stores its result, and not the steps to compute it."""
 
     @wraps(function)
     def call(*sizes: Any) -> Tensor:
@@ -72,9 +69,9 @@ def constant(function: F) -> F:
 
 
 class ExactDivision(TorchFunctionMode):
-    """In here `a // b` and `a % b` of whole numbers, b positive, are what they are in every engine.
+    """In this context, `a // b` and `a % b` of whole numbers (b positive) give the same result in every engine.
 
-    OpenVINO divides whole numbers as floats, and may say 255 for 30976 / 121: what is left says so.
+    OpenVINO divides whole numbers as floats and may return 255 for 30976 // 121; the remainder shows the error.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -93,7 +90,7 @@ def _has_floats(*values: Any) -> bool:
 
 
 def as_size(value: Tensor, largest: Size) -> Size:
-    """A computed size () that shapes may depend on: it is promised to be from 1 to `largest`."""
+    """A computed size () that shapes may depend on, declared to be between 1 and `largest`."""
     size = value.item()
     assert isinstance(size, int | torch.SymInt)
     torch._check(size >= 1)

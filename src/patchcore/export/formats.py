@@ -1,4 +1,4 @@
-"""From a captured graph to files: a torch program, ONNX, OpenVINO."""
+"""Write a captured graph as files: a torch program, ONNX or OpenVINO."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from patchcore.export.graph import OUTPUTS
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 PRECISIONS = ("fp32", "fp16", "int8")
-OPSET = 18  # the first one with all that the graph needs
+OPSET = 18  # the first one with all operators of the graph
 
 _NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "torch": ()}
-_HALF_MOST = 65504.0  # its largest number
-_HALF_FROM = 1024  # tensors of fewer values than this stay as they are: they are no part of the size
+_HALF_MOST = 65504.0  # the largest number in half precision
+_HALF_FROM = 1024  # tensors with fewer values stay in fp32: they hardly add to the size of the file
 
 
 def check(format: str, precision: str, opset: int) -> None:
-    """Errors: UsageError for a format, precision or pair that there is not; MissingExtraError."""
+    """Check that the format can be written. Errors: UsageError, MissingExtraError."""
     for what, got, known in (("format", format, FORMATS), ("precision", precision, PRECISIONS)):
         if got not in known:
             raise UsageError(f"{what} is {got!r}; expected one of {', '.join(known)}.")
     if format == "torch" and precision != "fp32":
         raise UsageError(
-            f"format='torch' with precision={precision!r}: a program of torch.export is written in fp32 only. Take "
-            "fp32, or format='onnx' or 'openvino'."
+            f"format='torch' with precision={precision!r}: a torch.export program is written in fp32 only. Use fp32, "
+            "or format='onnx' or 'openvino'."
         )
     if opset < OPSET:
         raise UsageError(f"opset is {opset}; the graph needs operators of opset {OPSET} or later.")
@@ -45,7 +45,7 @@ def check(format: str, precision: str, opset: int) -> None:
 
 
 def write(program: torch.export.ExportedProgram, folder: Path, format: str, precision: str, opset: int) -> None:
-    """Write the graph's file or files. For int8 they are in fp32 still, the ONNX file among them: see `quantise`."""
+    """Write the graph's files. For int8 they are still in fp32 and include the ONNX file, for `quantise`."""
     path = folder / FORMATS[format]
     if format == "torch":
         with silence.logs_and_warnings(*LOUD):
@@ -60,12 +60,12 @@ def write(program: torch.export.ExportedProgram, folder: Path, format: str, prec
 
 
 def quantise(folder: Path, format: str, change: Callable[[Path], object]) -> None:
-    """After `write` for int8: `change` is given the ONNX file, and OpenVINO's are made of it again."""
+    """After `write` for int8: let `change` modify the ONNX file, and make OpenVINO's files from it again."""
     onnx_path, path = folder / FORMATS["onnx"], folder / FORMATS[format]
     change(onnx_path)
     if format == "openvino":
         for old in (path, path.with_suffix(".bin")):
-            old.unlink()  # not written over: an engine may have mapped it
+            old.unlink()  # not overwritten: an engine may have mapped it
         _to_openvino(onnx_path, path)
         onnx_path.unlink()
 
@@ -82,22 +82,22 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, precision: st
             dynamic_shapes=names,
             verbose=False,
         )
-    if (got := made.model.opset_imports[""]) != opset:  # the converter gives up without an error
-        raise UsageError(f"opset is {opset}, which this graph cannot be converted to; without the option it is {got}.")
+    if (got := made.model.opset_imports[""]) != opset:  # the converter fails without an error
+        raise UsageError(f"opset is {opset}; this graph can only be written with opset {got}. Leave the option out.")
     if precision == "fp16":
         _halve(made.model)
     made.save(path, external_data=False)
 
 
 def _halve(model: Any) -> None:
-    """Keep large tensors in half precision, and make them single when they are used."""
+    """Store large tensors in half precision, and convert them to single precision when they are used."""
     import onnx_ir as ir
 
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
         matrix = sum(side > 1 for side in tensor.shape) > 1
         if tensor.dtype != ir.DataType.FLOAT or tensor.size < _HALF_FROM or not matrix:
-            continue  # vectors stay: squared lengths of rows may be large, and are compared with each other
+            continue  # vectors stay in fp32: squared lengths of rows may be large, and are compared with each other
         if abs(tensor.numpy()).max() > _HALF_MOST:
             continue
         half = ir.Value(
@@ -119,5 +119,5 @@ def _to_openvino(source: Path, path: Path) -> None:
     from patchcore_runtime.engines import openvino
 
     ov = openvino()
-    model = ov.Core().read_model(str(source))  # `convert_model` would store the bank once more, in fp32
-    ov.save_model(model, str(path), compress_to_fp16=False)  # unsaid, it would be, vectors included
+    model = ov.Core().read_model(str(source))  # `convert_model` would store the bank again, in fp32
+    ov.save_model(model, str(path), compress_to_fp16=False)  # the default compresses all, vectors included

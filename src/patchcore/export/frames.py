@@ -1,4 +1,4 @@
-"""Where an image lies in the network's input, for images whose size is known only when the graph runs."""
+"""The position of an image in the network's input, for images whose size is known only when the graph runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from patchcore.maths.resize import Kernel
 from patchcore.maths.sizes import Size, Whole, is_open, whole
 from patchcore.pipeline.embed import Embedder
 
-LARGEST_CELLS = 4096  # of a side of the window, where it depends on the image: what `torch.export` is promised
-LARGEST_PIXELS = 1 << 20  # of a resized side
+LARGEST_CELLS = 4096  # bound for `torch.export`: cells along a side of the window, if it depends on the image
+LARGEST_PIXELS = 1 << 20  # bound for `torch.export`: pixels along a resized side
 
 resize_matrix = constant(resize.resize_matrix)
 window_matrix = constant(maps.window_matrix)
@@ -24,7 +24,7 @@ join_matrix = constant(joining.join_matrix)
 
 @constant
 def side_matrix(image: tuple[Any, ...], window: tuple[Any, ...]) -> Tensor:
-    """`maths.maps.side_matrix`, from the arguments of `image_matrix` and of `window_matrix`."""
+    """`maths.maps.side_matrix`, from the arguments of `image_matrix` and `window_matrix`."""
     return maps.image_matrix(*image) @ window_matrix(*window)
 
 
@@ -40,22 +40,22 @@ class Side:
 
     @property
     def padded(self) -> bool:
-        """Whether the window may be larger than what it shows."""
+        """Whether the window may be larger than the image in it."""
         return self.window is not self.inside
 
     @property
     def shown(self) -> Tensor:
-        """Which pixels of the window show image."""
+        """Which pixels of the window show the image."""
         return torch.arange(self.window) < self.inside
 
     def matrix(self, kernel: Kernel) -> Tensor:
-        """From the image to the window, padding included: (window, source)."""
+        """The matrix (window, source) from the image to the window, including padding."""
         rows = resize_matrix(self.source, self.resized, kernel, -self.offset, self.window)
         return torch.where(self.shown[:, None], rows, 0.0) if self.padded else rows
 
 
 def sides_of(embedder: Embedder, source: tuple[Size, Size], scale: float) -> tuple[Side, Side]:
-    """`Embedder.frame` of images (height, width) at one of the scales."""
+    """`Embedder.frame` for images of (height, width) at one scale."""
     given = tuple(map(whole, source)) if is_open(source) else source
     frame = embedder.frame(cast("tuple[int, int]", given), scale)
     rows, columns = (
@@ -66,7 +66,7 @@ def sides_of(embedder: Embedder, source: tuple[Size, Size], scale: float) -> tup
 
 def _side(source: Size, resized: Whole, window: Whole, offset: Whole, cell: int) -> Side:
     if isinstance(resized, Tensor):
-        if isinstance(window, Tensor):  # the image whole, in whole cells
+        if isinstance(window, Tensor):  # the whole image, in whole cells
             size = as_size(resized // cell, LARGEST_CELLS) * cell
             return Side(source, size, size, size)
         if isinstance(offset, Tensor):  # a crop

@@ -1,8 +1,7 @@
-"""One graph: raw pixels in, scores, maps and verdict out.
+"""One graph from raw pixels to scores, maps and verdict.
 
-`Graph` does for a batch of images of one size what `Detector.predict` does for each of them, from
-a fitted model. It is captured by `torch.export` with the images' height and width
-left open, so everything that depends on them, the frame and every matrix, is computed in the graph.
+`Graph` does for a batch of images of one size what `Detector.predict` does for each image. `torch.export` captures it
+with open height and width, so everything that depends on them (the frame, every matrix) is computed in the graph.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map
 
 
 class ImageScore(nn.Module):
-    """Patch scores to one score for each image, by any of the three ways."""
+    """One score for each image from its patch scores, by any of the three methods."""
 
     around: Tensor
 
@@ -61,10 +60,10 @@ class ImageScore(nn.Module):
 
 
 class Graph(nn.Module):
-    """The whole detector as one graph (see the module). Errors: UsageError for a recipe that no graph can hold."""
+    """The whole detector as one graph (see the module). Errors: UsageError for a recipe that cannot be exported."""
 
     def __init__(self, fitted: Fitted, embedders: Sequence[Embedder], half: bool = False) -> None:
-        """`half`: bank rows are kept in half precision wherever that loses nothing, and made single when it runs."""
+        """`half`: store bank rows in half precision if that loses nothing; they are used in single precision."""
         super().__init__()
         first = fitted.members[0].recipe
         self.recipe = first
@@ -79,7 +78,7 @@ class Graph(nn.Module):
         self.map_options = first.sigma, first.upsample, first.map_border
 
     def forward(self, image: Tensor, value_range: Tensor) -> tuple[Tensor, ...]:
-        """Pixels (N, H, W, C), float32, and the values that stand for black and white (2,) -> `OUTPUTS`."""
+        """Pixels (N, H, W, C), float32, and the values of black and white (2,) -> `OUTPUTS`."""
         low, high = value_range[0], value_range[1]
         pixels = ((image.permute(0, 3, 1, 2) - low) / (high - low)).clamp(0, 1)
         seen = [member(pixels) for member in self.members]
@@ -112,11 +111,7 @@ class Graph(nn.Module):
             on_window.append(window_matrix(*window))
             on_image.append(side_matrix((side.inside, side.resized, side.source, side.offset), window))
             shown = shown * whole(side.inside).float() / whole(side.resized).float()
-        return (
-            on_window[0] @ scores @ on_window[1].T,
-            on_image[0] @ scores @ on_image[1].T,
-            shown,
-        )
+        return (on_window[0] @ scores @ on_window[1].T, on_image[0] @ scores @ on_image[1].T, shown)
 
 
 def _places(scores: Tensor, frame: tuple[Side, Side]) -> list[joining.Side]:

@@ -1,4 +1,4 @@
-"""One recipe's part of a graph: raw pixels to patches."""
+"""The part of a graph from raw pixels to patches, for one recipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from patchcore.pipeline.embed import Embedder
 
 
 class Reader(nn.Module):
-    """The backbone: the window's pixels (B, 3, H, W) to its taps."""
+    """The backbone: from the window's pixels (B, 3, H, W) to the taps."""
 
     def __init__(self, embedder: Embedder) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class Reader(nn.Module):
         assert self.tiles is not None
         if not all(isinstance(side, int) for side in size):
             raise UsageError(
-                "With tiles, how many there are would depend on the image: a graph cannot have that. Give the "
-                "images' size (--static H W), or fit with resize='stretch', 'letterbox' or a crop."
+                "The number of tiles would depend on the image, which a graph does not support. Give the images' size "
+                "(--static H W), or fit with resize='stretch', 'letterbox' or a crop."
             )
         tile, stride = ((min(a, size[0]), min(b, size[1])) for a, b in self.tiles)
         tiles = tiling.Tiling(size, tile, stride)
@@ -53,7 +53,7 @@ class Reader(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Pixels to patches: resize, normalise, taps, pool, align, merge, scale."""
+    """From pixels to patches: resize, normalise, taps, pool, align, merge, scale."""
 
     mean: Tensor
     std: Tensor
@@ -107,7 +107,9 @@ class Embedding(nn.Module):
 
     def _image(self, pixels: Tensor, rows: Side, columns: Side) -> Tensor:
         image = rows.matrix(self.kernel) @ pixels @ columns.matrix(self.kernel).T
-        image = image.index_select(1, torch.arange(3).clamp(max=pixels.shape[1] - 1))  # grey three times
+        image = image.index_select(
+            1, torch.arange(3).clamp(max=pixels.shape[1] - 1)
+        )  # grey: the same channel three times
         shown = rows.shown[:, None] & columns.shown
         if self.embedder.recipe.exposure == "even":
             image = even(image, shown)

@@ -1,4 +1,4 @@
-"""A backbone up to its taps as a module that `torch.export` can follow, for images of any size."""
+"""A backbone up to its taps, as a module that `torch.export` can capture for images of any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from patchcore.backbones.extractor import channels_last
 
 
 class _Skipped(nn.Module):
-    """In place of a module behind the deepest tap, which is no part of the graph."""
+    """Replaces a module behind the deepest tap, which the graph does not need."""
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
         return x
@@ -23,15 +23,14 @@ class _Skipped(nn.Module):
 class Taps(nn.Module):
     """The taps of an extractor, each (B, C, h, w), from a copy of its network.
 
-    An `Extractor` looks at the shapes of every pass: whether a tap is a grid, channels first or last, or
-    tokens. Here one pass has shown it, and what depends on the image's size is written down as whole
-    numbers, without a question that only the image answers.
+    An `Extractor` inspects the shapes of every pass, to see whether a tap is a grid (channels first or last) or tokens.
+    Here one pass at construction decides that, and whole-number formulas without branches give the other sizes.
     """
 
     def __init__(self, extractor: Extractor) -> None:
         super().__init__()
         self.model = copy.deepcopy(extractor.model)
-        for module in self.model.modules():  # the hooks are the original's
+        for module in self.model.modules():  # these hooks belong to the original
             module._forward_hooks.clear()
         self.names = extractor.taps
         self._found: dict[str, Tensor] = {}

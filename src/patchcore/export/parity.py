@@ -1,4 +1,4 @@
-"""Parity: the exported files against the library, on images of several sizes, shapes and depths."""
+"""Parity: compare the exported files with the library, on images of several sizes, shapes and bit depths."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore.data.images import read
+from patchcore.data.reading import OnBad
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError, ImageError
@@ -26,26 +27,26 @@ Batch = NDArray[Any]  # (N, H, W, C) of one size, uint8, uint16 or float32
 TOLERANCE = {
     "fp32": {"score": 1e-4, "map": 1e-4},
     "fp16": {"score": 1e-2, "map": 1e-2},
-    "int8": {"score": 1e-2, "map": 3e-2},  # of the quantised graph against itself, where it was exported
+    "int8": {"score": 1e-2, "map": 3e-2},  # compared with the same graph on the machine that exported it
 }
 _RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
 
-# Of the synthetic batches: images, height, width, channels, dtype. Larger and smaller than what networks
-# see, lying, upright and square, grey and colour, alone and five at a time.
+# Synthetic batches: images, height, width, channels, dtype. Larger and smaller than the network's input, landscape,
+# portrait and square, grey and colour, single and in fives.
 _SHAPES = (
     (1, 400, 300, 3, "uint8"),
     (5, 96, 144, 1, "uint8"),
     (1, 287, 121, 1, "uint16"),  # a size at which OpenVINO rounds a quotient of whole numbers wrongly
     (5, 64, 64, 3, "float32"),
 )
-_REAL = 12  # of the given images, that are looked at
+_REAL = 12  # at most this many of the given images are used
 
 
 def floor(fitted: Fitted) -> float:
-    """What a score may differ by however small it is: 1e-6 of the median good image's, or of the patches' length.
+    """The difference allowed for any score: 1e-6 of the median good score or of the patches' length, if that is larger.
 
-    Distances are differences of patches, and float32 holds no finer ones; they count where good images are all but
-    the same, and their scores far smaller than their patches.
+    A distance is a difference of patches, which float32 cannot resolve any better. This matters if good images are
+    nearly identical, so that their scores are far smaller than the length of their patches.
     """
     scores = fitted.calibration.scores
     lengths = [float(one.bank.rows.square().sum(1).mean().sqrt()) / one.unit for one in fitted.members]
@@ -53,12 +54,12 @@ def floor(fitted: Fitted) -> float:
 
 
 def value_ranges(own: tuple[float, float] | None) -> dict[str, list[float]]:
-    """The values of black and white, by the type of an image."""
+    """The values of black and white for each type of image."""
     return {name: list(own or usual) for name, usual in _RANGES.items()}
 
 
 def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[int, int] | None) -> list[Batch]:
-    """Batches of blurred noise, drawn from a seed, and of images without any."""
+    """Batches of blurred noise, drawn by seed; those of five include an image of one value and one of two."""
     generator = np.random.default_rng(seed)
     batches = []
     for count, height, width, channels, dtype in _SHAPES:
@@ -66,7 +67,7 @@ def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[
         coarse = generator.random((count, -(-height // 16), -(-width // 16), channels))
         values = np.kron(coarse, np.ones((1, 16, 16, 1)))[:, :height, :width]
         values = 0.7 * values + 0.3 * generator.random(values.shape)
-        if count > 2:  # one of a single value, as behind a cap, and one without a grey in between
+        if count > 2:  # a single value, as with the lens cap on, and black and white alone
             values[-1], values[-2] = 0.3, np.arange(width)[:, None] > width / 3
         if dtype == "float32":
             low, high = value_range or (0.0, 1.0)
@@ -77,28 +78,45 @@ def synthetic(seed: int, value_range: tuple[float, float] | None, static: tuple[
 
 
 def chosen(new: Sequence[Sample], seen: Sequence[Sample], static: tuple[int, int] | None) -> list[Sample]:
-    """Good images for the self-test: most that the bank has not seen, some that it has. They are read, to be sure.
+    """Choose good images for the self-test: mostly ones that are not in the bank, and some that are. Reads them all.
 
-    Errors: ImageError; DataError without any of the right size.
+    Errors: ImageError; DataError if none has the right size.
     """
-    if static:  # which takes reading them all
+    if static:  # their sizes are known only after reading
         new, seen = ([one for one in part if pixels_of(one).shape[:2] == static] for part in (new, seen))
     some = _spread(seen, max(_REAL // 4, _REAL - len(new)))
     some = [*_spread(new, _REAL - len(some)), *some]
     if not some:
         of = f" of the size {static[0]} x {static[1]}" if static else ""
-        raise DataError(f"--images: there are none{of}. Give others, or leave them out: the self-test has its own.")
+        raise DataError(f"--images: there are no images{of}. Give others, or omit it: the self-test has its own.")
     for one in () if static else some:
         pixels_of(one)
     return some
 
 
-def pixels_of(sample: Sample) -> NDArray[Any]:
-    """The pixels of an image. Errors: ImageError, which says where the file lies."""
+def readable(found: Sequence[Sample], static: tuple[int, int] | None, on_bad: OnBad) -> list[Sample]:
+    """The images that can be used; of each of the others, `on_bad` is given the error."""
+    fine = []
+    for one in found:
+        try:
+            pixels_of(one, static)
+        except ImageError as error:
+            on_bad(error)
+        else:
+            fine.append(one)
+    return fine
+
+
+def pixels_of(sample: Sample, static: tuple[int, int] | None = None) -> NDArray[Any]:
+    """The pixels of an image, of the size `static` if there is one. Errors: ImageError, with the path."""
     try:
-        return read(sample.image, sample.name)
+        pixels = read(sample.image, sample.name)
     except ImageError as error:
         raise error.at(sample.image) from error.__cause__
+    if static and pixels.shape[:2] != static:
+        got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], static))
+        raise ImageError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(sample.image)
+    return pixels
 
 
 def _spread(found: Sequence[Sample], most: int) -> list[Sample]:
@@ -107,7 +125,7 @@ def _spread(found: Sequence[Sample], most: int) -> list[Sample]:
 
 
 def real(found: Sequence[Sample], static: tuple[int, int] | None) -> Iterator[Batch]:
-    """Batches from the user's images: each as it is, five at a time, and parts of other shapes."""
+    """Batches from the user's images: each alone, five together, and crops of other shapes."""
     arrays = [pixels_of(one) for one in found]
     for one in arrays:
         yield one[None]
@@ -121,7 +139,7 @@ def real(found: Sequence[Sample], static: tuple[int, int] | None) -> Iterator[Ba
 
 
 def expected(detector: Detector, batch: Batch) -> dict[str, Any]:
-    """What the library says: score, normalised, decision and coverage of each image, and its maps."""
+    """The library's results: score, normalised, decision and coverage of each image, and its maps."""
     results = [detector.predict(image) for image in batch]
     return {
         "score": [one.score for one in results],
@@ -135,7 +153,7 @@ def expected(detector: Detector, batch: Batch) -> dict[str, Any]:
 
 
 def own(model: Model, batch: Batch) -> dict[str, Any]:
-    """What an exported graph itself says about each image alone; keys as in `expected`."""
+    """An exported graph's own results for each image alone; keys as in `expected`."""
     each = [model.run(one[None]) for one in batch]
     joined = {name: np.concatenate([out[name] for out in each]) for name in each[0]}
     lists = {
@@ -146,7 +164,7 @@ def own(model: Model, batch: Batch) -> dict[str, Any]:
 
 
 def write_vectors(folder: Path, batches: Sequence[Batch], wanted: Sequence[dict[str, Any]]) -> None:
-    """`vectors.json` and its arrays."""
+    """Write `vectors.json` and its arrays."""
     folder.mkdir()
     cases = []
     for number, (batch, outputs) in enumerate(zip(batches, wanted, strict=True)):

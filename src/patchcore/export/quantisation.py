@@ -1,4 +1,4 @@
-"""int8: the backbone's operators in an ONNX file, quantised after training by NNCF; all others stay as they are."""
+"""int8: quantise the backbone's operators in an ONNX file with NNCF; all others stay as they are."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from patchcore.errors import ExportError, PatchcoreError
 
 Inputs = dict[str, NDArray[np.float32]]  # of the graph, by name
 
-MOST = 300  # images; more made no difference
-KEPT = 3  # the first so many operators with weights stay in fp32: their error is in everything that follows
+MOST = 300  # images at most; more made no difference
+KEPT = 3  # this many first operators with weights stay in fp32: their error would affect everything that follows
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _BACKBONE = re.compile(r"members\.\d+\.taps\.network(\.|$)")
 
 
 def quantise(path: Path, images: Sequence[Any], inputs: Callable[[Any], Inputs]) -> int:
-    """Quantise the backbone in an ONNX file, in place: per channel, weights and what flows between them.
+    """Quantise weights (per channel) and activations of the backbone in an ONNX file, in place. Errors: ExportError.
 
-    `inputs` makes of one of the images what the graph takes; they are read when they are needed, at most `MOST` of
-    them, drawn evenly. Returns how many. Errors: ExportError.
+    `inputs` turns an image into the graph's inputs. At most `MOST` images are read, evenly spaced. Returns how many.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # unsaid, its builds report to Microsoft from the import on
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # by default its builds report to Microsoft from the import on
     import onnx
 
     model = onnx.load(path)
@@ -39,11 +38,8 @@ def quantise(path: Path, images: Sequence[Any], inputs: Callable[[Any], Inputs])
     kept = single(model)
     chosen = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), MOST)).round().astype(int)]
     try:
-        # NNCF draws its progress on standard output, which is for what a command finds, and has torch look for CUDA.
-        with (
-            silence.logs_and_warnings("nncf", "torch.utils.cpp_extension"),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
+        # NNCF prints its progress on standard output, where a command prints results, and makes torch look for CUDA.
+        with silence.logs_and_warnings("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(io.StringIO()):
             nncf = silence.imported("nncf")
             made = nncf.quantize(
                 model,
@@ -51,24 +47,24 @@ def quantise(path: Path, images: Sequence[Any], inputs: Callable[[Any], Inputs])
                 subset_size=len(chosen),
                 preset=nncf.QuantizationPreset.MIXED,
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
-                # Weights of 7 bits: on processors without VNNI, sums of products of 8 bits overflow.
+                # 7-bit weights: on processors without VNNI, sums of 8-bit products overflow.
                 advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             )
     except PatchcoreError:
         raise  # an image that cannot be read
-    except Exception as error:  # NNCF has many, and so has the engine that it asks
-        raise ExportError(f"NNCF cannot quantise this backbone: {error} Take fp16 or fp32.") from error
+    except Exception as error:  # NNCF and its engine raise many kinds of errors
+        raise ExportError(f"NNCF cannot quantise this backbone: {error} Use fp16 or fp32.") from error
     onnx.save(made, path)
     return len(chosen)
 
 
 def single(model: Any) -> list[str]:
-    """The nodes of an ONNX model that stay in fp32: those outside of backbones, and the first few in one.
+    """The nodes of an ONNX model that stay in fp32: all outside the backbones, and the first ones in each backbone.
 
-    Errors: ExportError where that is all.
+    Errors: ExportError if there are no others.
     """
     constants = {one.name for one in model.graph.initializer}
-    weights: dict[str, list[str]] = {}  # of each backbone, in the order of their use; with several scales, used again
+    weights: dict[str, list[str]] = {}  # of each backbone, in order of use; several scales use them again
     kept = []
     for node in model.graph.node:
         backbone = next((scope for scope in _scopes(node) if _BACKBONE.match(scope)), None)
@@ -83,7 +79,7 @@ def single(model: Any) -> list[str]:
     if not any(len(seen) > KEPT for seen in weights.values()):
         raise ExportError(
             f"No operator of this backbone can be quantised: the first {KEPT} with weights stay in fp32, and there "
-            "are no others. Take fp16 or fp32."
+            "are no others. Use fp16 or fp32."
         )
     return kept
 
@@ -95,7 +91,7 @@ def _scopes(node: Any) -> list[str]:
 
 
 def _constants(model: Any) -> None:
-    """Initializers that are cast become constants: NNCF looks for the type of what is cast, and they have none."""
+    """Turn initializers that are cast into constants: NNCF needs their type, and initializers do not have one."""
     from onnx import helper
 
     initializers = {one.name: one for one in model.graph.initializer}

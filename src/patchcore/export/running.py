@@ -1,4 +1,4 @@
-"""Running exported folders: what the distribution `patchcore-runtime` does."""
+"""Running exported folders, with the package `patchcore-runtime`."""
 
 from patchcore.errors import MissingExtraError
 

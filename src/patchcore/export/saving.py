@@ -1,4 +1,4 @@
-"""Saving a detector as a folder that runs without patchcore: the graph, what it is, and proof that it agrees."""
+"""Save a detector as a folder that runs without patchcore: the graph, a manifest and test vectors."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from patchcore.data.resolve import Images, resolve
+from patchcore.data.reading import OnBad
+from patchcore.data.resolve import Images, detect, resolve
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import ExportError, UsageError, counted
+from patchcore.export import folder as folders
 from patchcore.export import formats, parity
 from patchcore.export.capturing import capture
 from patchcore.export.graph import Graph
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
-from patchcore.files import appearing_folder
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
-from patchcore.model.signature import IN_FOLDER
+from patchcore.model.signing import sign as sign_folder
+from patchcore.pipeline.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from patchcore_runtime import Agreement, Model
@@ -34,16 +36,17 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Saved:
-    """An exported folder: where it is, and how its self-test went."""
+    """An exported folder, and the result of its self-test."""
 
     folder: Path
     agreement: Agreement  # with the library, over all images of the self-test
-    tested_with: str  # what they were
+    tested_with: str  # these images, in words
     sizes: dict[str, int]  # bytes of the graph's files
-    axes: tuple[int, ...]  # of the bounds that each bank is searched by; 0: all of its rows are looked at
-    shift: Shift | None = None  # what quantising did; with int8 only
+    axes: tuple[int, ...]  # how many axes the search of each bank uses for its bounds; 0: it compares all rows
+    shift: Shift | None = None  # effect of quantisation; int8 only
 
 
+@undisturbed()
 def save(
     detector: Detector,
     folder: str | Path,
@@ -56,38 +59,49 @@ def save(
     test: str | Path | Sequence[Sample] | None = None,
     max_auroc_drop: float | None = None,
     max_threshold_shift: float | None = None,
+    sign: str | Path | None = None,
+    on_bad: OnBad | None = None,
 ) -> Saved:
-    """Write a detector as one graph, from raw pixels to scores and maps; the folder appears whole or not at all.
+    """Write a detector as one graph, from raw pixels to scores and maps. The folder appears whole or not at all.
 
-    `format` is `onnx`, `openvino` or `torch`; `precision` is `fp32`, or `fp16`, which keeps weights and
-    bank in half precision and computes in single. `static`: the (height, width) of the only
-    images that it will be given; without it, any. `images` (what `fit` takes): good ones for the
-    self-test, which runs the written files against the library, on synthetic images too: a dozen, of those that
-    set the threshold before those that are in the bank. Above the tolerance nothing is left.
+    A self-test compares the written files with the library, on synthetic images and on a dozen of `images`. An int8
+    graph is compared before it is quantised, then measured on good images that are not in the memory bank, and on
+    `test`. Beyond a tolerance or limit, nothing is left.
+    Errors: NotFittedError, UsageError, DataError, ImageError, MissingExtraError, ExportError.
 
-    `int8` quantises the backbone alone, on `images`, which it needs. The graph is tested before, as in
-    fp32, and measured afterwards on those of them that the bank has not seen, and on `test`, labelled
-    images (samples, or a path that `evaluate` takes). Where the image AUROC has dropped by more than
-    `max_auroc_drop` (0.005), or the threshold that these good images would set has moved by more than
-    `max_threshold_shift` (0.05) of itself, nothing is left. Errors: NotFittedError, UsageError, DataError,
-    ImageError, MissingExtraError, ExportError.
+    Args:
+        detector: A fitted detector, with engine `torch` and precision `fp32`.
+        folder: The folder to write. An earlier export in it is replaced.
+        format: `onnx`, `openvino` or `torch`.
+        precision: `fp32`, `fp16` (stores weights and bank in half precision) or `int8` (quantises the backbone).
+        static: Height and width of all images; None: any.
+        opset: ONNX opset.
+        images: Good images for the self-test and for int8, which needs them: anything that `fit` takes.
+        test: For int8, labelled images to measure on: samples, or a path that `evaluate` takes.
+        max_auroc_drop: For int8, largest drop of the image AUROC (0.005).
+        max_threshold_shift: For int8, largest move of the threshold set from good images, as a share of it (0.05).
+        sign: File of the private key to sign the folder with.
+        on_bad: Called with the error of an image that cannot be used; the others go on. None raises it.
     """
     formats.check(format, precision, opset)
+    folders.check(folder)
     fitted = detector.fitted
     if (detector.engine, detector.precision) != ("torch", "fp32"):
-        raise UsageError(
-            "The self-test compares with torch in fp32. Load the detector without `engine` and `precision`."
-        )
+        raise UsageError("The self-test needs a detector on torch in fp32. Load it without `engine` and `precision`.")
     from patchcore_runtime import Model
 
     for_int8 = {"--test": test, "--max-auroc-drop": max_auroc_drop, "--max-threshold-shift": max_threshold_shift}
     if precision != "int8" and (unused := [name for name, value in for_int8.items() if value is not None]):
-        raise UsageError(f"precision is {precision!r}, and {unused[0]} is for int8 only. Leave it out.")
+        raise UsageError(f"precision is {precision!r}, but {unused[0]} is for int8 only. Leave it out.")
     found = None if images is None else list(resolve(images, learning=True).samples)
+    labelled = detect(test).test if isinstance(test, str | Path) else test
+    if on_bad:
+        only = static if precision == "int8" else None  # other self-tests take those of the right size
+        found = found and parity.readable(found, only, on_bad)
+        labelled = labelled and parity.readable(labelled, only, on_bad)
     given = None if found is None else parity.chosen(*split(found, fitted)[::-1], static)
-    trial = Trial.of(found, test, fitted, static) if precision == "int8" else None
-    _check_place(Path(folder))
-    with appearing_folder(folder) as place:
+    trial = Trial.of(found, labelled, fitted, static) if precision == "int8" else None
+    with folders.appearing(folder) as place:
         graph = _graph(detector, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
         program = capture(graph, static)
@@ -103,8 +117,8 @@ def save(
         if not agreement.within:
             raise ExportError(
                 f"The exported graph does not agree with the library, so it was not kept. {agreement}; allowed are "
-                f"{tested_as['tolerance']}. Use another format or precision. Where good images are all but the "
-                "same, or drawn, distances can be too small for float32: photographs have no such trouble."
+                f"{tested_as['tolerance']}. Use another format or precision. If good images are nearly identical, or "
+                "drawings, their distances can be too small for float32; photographs do not have this problem."
             )
         tested = f"{len(made_up)} batches of synthetic images"
         tested += f" and {counted(len(given), 'given one')}, whole and in parts" if given else ""
@@ -127,11 +141,13 @@ def save(
         np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
         parity.write_vectors(place / "vectors", made_up, wanted)
         _write_manifest(place, manifest)
+        if sign:
+            sign_folder(place, sign)
     return Saved(Path(folder), agreement, tested, sizes, axes, shift)
 
 
 def _own(model: Model, manifest: dict[str, Any], batches: list[parity.Batch]) -> list[dict[str, Any]]:
-    """What a quantised graph says about each image alone. Errors: ExportError if batches give something else."""
+    """A quantised graph's results for each image alone. Errors: ExportError if batches give other results."""
     from patchcore_runtime import Agreement
     from patchcore_runtime.vectors import compare
 
@@ -140,7 +156,7 @@ def _own(model: Model, manifest: dict[str, Any], batches: list[parity.Batch]) ->
     found = sum((compare(model.run(batch), one, manifest) for batch, one in each), Agreement())
     if not found.within:
         raise ExportError(
-            f"The quantised graph gives batches other scores than single images, so it was not kept. {found}; "
+            f"The quantised graph gives other scores for batches than for single images, so it was not kept. {found}; "
             f"allowed are {manifest['tolerance']}. Use another format or precision."
         )
     return wanted
@@ -170,7 +186,7 @@ def _manifest(
         "threshold": limits["threshold"],
         "pixel_threshold": limits["pixel_threshold"],
         "tolerance": parity.TOLERANCE[precision],
-        "reference": "the machine that exported it" if precision == "int8" else "the library",  # whose the vectors are
+        "reference": "the machine that exported it" if precision == "int8" else "the library",  # of the vectors
         "floor": parity.floor(fitted),
         "recipe": about["recipe"],
         "bank": about["bank"],
@@ -198,7 +214,7 @@ def _self_test(
 
 
 def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
-    """The manifest, and the sums of all files, which come last."""
+    """Write the manifest, and then the checksums of all files."""
     from patchcore_runtime.folder import MANIFEST, SUMS, sha256
 
     finite = json.loads(json.dumps(manifest), parse_constant=lambda _: None)  # JSON has no infinity
@@ -206,27 +222,3 @@ def _write_manifest(place: Path, manifest: dict[str, Any]) -> None:
     files = sorted(path for path in place.rglob("*") if path.is_file())
     lines = [f"{sha256(path)}  {path.relative_to(place).as_posix()}\n" for path in files]
     (place / SUMS).write_text("".join(lines), "utf-8", newline="\n")
-
-
-def _check_place(folder: Path) -> None:
-    """That nothing is there, or an empty folder, or an export and nothing else. Errors: UsageError."""
-    if not folder.resolve().parent.is_dir():
-        raise UsageError(f"{folder}: the folder {folder.parent} does not exist. Create it first.")
-    if (folder.exists() or folder.is_symlink()) and (other := _foreign(folder)):
-        raise UsageError(f"{folder}: there is something else already ({other}). Give the path of a new folder.")
-
-
-def _foreign(folder: Path) -> str:
-    """What is at a path that an export must not replace; empty if nothing is."""
-    from patchcore_runtime import ExportError as Unlisted
-    from patchcore_runtime.folder import SUMS, listed
-
-    if folder.is_symlink() or not folder.is_dir():
-        return "a link" if folder.is_symlink() else "a file"
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    if not files:
-        return ""
-    try:
-        return min(files - {*listed(folder), SUMS, IN_FOLDER}, default="")
-    except Unlisted:
-        return min(files)

@@ -1,4 +1,4 @@
-"""The search of a graph: patches to patch scores and nearest bank rows."""
+"""The search in a graph: from patches to patch scores and nearest bank rows."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from patchcore.maths.neighbours import Points, rounding
 from patchcore.memory.bank import Bank
 from patchcore.recipe.fields import Recipe
 
-_GROUP = 32  # rows whose lowest bound stands for all of them
-_GROUPS, _ROWS = 64, 128  # of a patch whose bounds leave more, all rows are looked at: that bounds the memory, too
-_HALF = 1.02 * 2.0**-11  # of a product, if one side of it has been rounded to half precision
+_GROUP = 32  # rows in a group; the lowest of their bounds stands for the group
+_GROUPS, _ROWS = 64, 128  # if the bounds leave more for a patch, all rows are compared; this also limits the memory
+_HALF = 1.02 * 2.0**-11  # relative error of a product with one factor rounded to half precision
 _NOWHERE = 1e30  # bound of the rows that fill up the last group
 
 
 class Search(nn.Module):
-    """Patches to patch scores and nearest rows, exactly; by bounds (`maths.neighbours`) where they pay.
+    """Exact patch scores and nearest rows of patches, by bounds (`maths.neighbours`) where that is faster.
 
-    Either way a product finds the rows that may be nearest, and the distance is then computed from the row itself,
-    because in float32 |t|² - 2t·b + |b|² is off by several 1e-2 where the distance is 0.
+    Either way, a matrix product finds the rows that may be nearest. The distance is then computed from the row itself,
+    because |t|² - 2t·b + |b|² in float32 is off by several 1e-2 where the distance is 0.
     """
 
     known: Tensor  # (M, D): bank rows, in half precision where that loses nothing
     centre: Tensor  # (D,)
     lengths: Tensor  # (M,): half their squared lengths, from the centre
-    flat_axes: Tensor  # (D * a,), in one dimension: what is rounded to half precision with `fp16` has two
-    short: Tensor  # (1 + a, M'): short forms of the rows, negative, in half precision as the rows are
+    flat_axes: Tensor  # (D * a,), one-dimensional: `fp16` rounds tensors of two dimensions to half precision
+    short: Tensor  # (1 + a, M'): negated short forms of the rows, in half precision if the rows are
     short_lengths: Tensor  # (M',): half the squared lengths of the short forms, less slack
 
     def __init__(self, bank: Bank, recipe: Recipe, half: bool) -> None:
         super().__init__()
         if bank.search != "exact":
             raise UsageError(
-                f"search={bank.search!r} looks through lists that a graph does not have. Only search='exact' can be "
-                "exported: fit with that, or keep to the library."
+                f"search={bank.search!r} cannot be exported; expected search='exact'. Fit with that, or run the "
+                "detector with the library."
             )
         self.k = min(recipe.neighbours, len(bank.rows))
         self.squared = recipe.distance == "squared_l2"
@@ -57,8 +57,8 @@ class Search(nn.Module):
             self.register_buffer("short_lengths", torch.cat([lengths, lengths.new_full((filling,), _NOWHERE)]))
 
     def rows(self, index: Tensor) -> Tensor:
-        """Bank rows by their numbers: (..., D)."""
-        # One row more, so that OpenVINO makes them single once, and not at each gathering: several times as fast.
+        """Bank rows by their indices: (..., D)."""
+        # With one more row, OpenVINO converts to single precision once, not at each gather: several times as fast.
         rows = torch.cat([self.known.float(), self.centre[None]])
         return rows.index_select(0, index.flatten()).unflatten(0, index.shape)
 
@@ -71,13 +71,13 @@ class Search(nn.Module):
         return scores.mean(1).unflatten(0, sizes), rows.unflatten(0, sizes)
 
     def _squares(self, queries: Tensor, rows: Tensor) -> Tensor:
-        """Squared distances (n,) of queries (n, D) and rows with these numbers (n,)."""
+        """Squared distances (n,) of queries (n, D) to the rows with these indices (n,)."""
         return (queries - self.rows(rows)).square().sum(1)
 
     def _plain(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (Q, D) -> squared distances and rows (Q, k), by one product with all rows."""
-        # Half of |t - b|² = |t|² - 2t·b + |b|², negative, from the rows' centre. What is the same for all rows is left
-        # out, and |b|² is one more column of the product: subtracting it would be a pass over all pairs.
+        # Nearness is t·b - |b|² / 2, relative to the rows' centre: -|t - b|² / 2 without |t|², the same for all rows.
+        # |b|² is one more column of the product, because subtracting it would be another pass over all pairs.
         keys = torch.cat([self.known.float(), -self.lengths[:, None]], 1).T
         nearness = torch.cat([queries - self.centre, torch.ones_like(queries[:, :1])], 1) @ keys
         found = nearness.topk(self.k, 1).indices  # in OpenVINO several times as fast as argmax
@@ -88,9 +88,9 @@ class Search(nn.Module):
         return squares, found
 
     def _by_bounds(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """As `_plain`, k = 1: pairs that the short forms do not rule out are measured, and the nearest one wins.
+        """As `_plain` for k = 1, measuring only the pairs that the bounds of the short forms do not rule out.
 
-        How many pairs that are is known when the graph runs, so every size after `nonzero` is.
+        The number of these pairs, and so every size after `nonzero`, is known only when the graph runs.
         """
         bounds = self._bounds(queries).unflatten(1, (-1, _GROUP))
         lowest = bounds.amin(2)
@@ -119,7 +119,7 @@ class Search(nn.Module):
         return nearest.index_copy(0, many, squares[:, 0])[:, None], rows.index_copy(0, many, own[:, 0])[:, None]
 
     def _bounds(self, queries: Tensor) -> Tensor:
-        """Half the squared distances, at least, from queries (Q, D) to all rows: (Q, M')."""
+        """Lower bounds (Q, M') of half the squared distances from queries (Q, D) to all rows."""
         axes = self.flat_axes.unflatten(0, (-1, self.axes))
         centred = queries - self.centre
         along = centred @ axes
@@ -131,11 +131,11 @@ class Search(nn.Module):
 
 
 def _pairs(mask: Tensor) -> tuple[Tensor, ...]:
-    """Where a mask is true, one vector for each of its dimensions; the first place too, whatever it holds.
+    """The indices where a mask is true, one vector for each dimension, after the indices of its first element.
 
-    Measuring one pair more changes no result, and without any, ONNX Runtime in a browser divides by zero.
+    One pair more changes no result, and without any pair, ONNX Runtime in a browser divides by zero.
     """
     found = mask.nonzero()
     found = torch.cat([found.new_zeros(1, mask.ndim), found])
-    torch._check(found.shape[0] < 2**40)  # what depends on it must have sizes that ONNX can write down
+    torch._check(found.shape[0] < 2**40)  # a bound, so that ONNX can express the sizes that depend on it
     return found.unbind(1)

@@ -1,4 +1,4 @@
-"""Shift: how far a quantised graph is from the detector that it was made of, on images that the bank has not seen."""
+"""Shift: how far a quantised graph is from its detector, on images that are not in the memory bank."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.detector import Detector
-from patchcore.errors import ExportError, ImageError, UsageError, counted
+from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import parity, quantisation
 from patchcore.maths import metrics
 from patchcore.maths.thresholds import decide, fit_threshold
@@ -22,27 +21,27 @@ from patchcore.model.fitted import Fitted
 if TYPE_CHECKING:
     from patchcore_runtime import Model
 
-MAX_AUROC_DROP = 0.005  # that int8 is allowed, unless a caller says otherwise
-MAX_THRESHOLD_SHIFT = 0.05  # as a share of the threshold
+MAX_AUROC_DROP = 0.005  # default limit for int8
+MAX_THRESHOLD_SHIFT = 0.05  # default limit for int8, as a share of the threshold
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What quantising did, each figure before and after it."""
+    """The effect of quantisation. Pairs are before and after it."""
 
-    calibrated_on: int  # good images, for the ranges of values
-    good: int  # images that it was measured on
-    defects: int
-    threshold: tuple[float, float]  # the score at the false-reject rate's rank among the good ones
+    calibrated_on: int  # good images that set the ranges of values
+    good: int  # good images that it was measured on
+    defects: int  # defective images that it was measured on
+    threshold: tuple[float, float]  # that these good images would set
     auroc: tuple[float, float] | None  # of the image score; None without defects
     good_failing: tuple[int, int]  # at the detector's threshold
     defects_passing: tuple[int, int]
     verdicts_changed: int
-    largest: float  # change of a score, as a share of it
+    largest: float  # largest change of a score, as a share of it
 
     @property
     def threshold_shift(self) -> float:
-        """By how much the score at the rank has changed, as a share of it."""
+        """The change of the threshold, as a share of it."""
         before, after = self.threshold
         return (after - before) / before if before > 0 else 0.0 if after == before else float("inf")
 
@@ -51,7 +50,7 @@ class Shift:
         return None if self.auroc is None else self.auroc[0] - self.auroc[1]
 
     def check(self, max_auroc_drop: float, max_threshold_shift: float) -> None:
-        """Errors: ExportError beyond these limits."""
+        """Raise ExportError if a limit is exceeded."""
         beyond = []
         if self.auroc_drop is not None and self.auroc_drop > max_auroc_drop:
             limit = f"--max-auroc-drop allows {max_auroc_drop:g}"
@@ -59,12 +58,12 @@ class Shift:
         if not abs(self.threshold_shift) <= max_threshold_shift:
             limit = f"--max-threshold-shift allows {max_threshold_shift:g}"
             beyond.append(
-                f"the threshold that good images set moves by {self.threshold_shift:+.3f} of itself ({limit})"
+                f"the threshold set from good images moves by {self.threshold_shift:+.3f} of its value ({limit})"
             )
         if beyond:
             raise ExportError(
-                f"int8 moves this detector too far, so it was not kept: {' and '.join(beyond)}. Measured on {self}. "
-                "Take fp16, or fp32 with OpenVINO's bf16 hint when it runs; give more images; or raise the limit."
+                f"int8 changes this detector too much, so it was not kept: {' and '.join(beyond)}. Measured on {self}. "
+                "Use fp16, or fp32 with OpenVINO's bf16 hint at run time; give more images; or raise the limit."
             )
 
     def figures(self) -> dict[str, Any]:
@@ -87,7 +86,7 @@ class Shift:
         auroc = (
             f"image AUROC {self.auroc[0]:.4f} before, {self.auroc[1]:.4f} after"
             if self.auroc
-            else "image AUROC not measured, for want of defects (--test DATA)"
+            else "image AUROC not measured without defects (--test DATA)"
         )
         return (
             f"{seen}: {auroc}; threshold shift {self.threshold_shift:+.1%}; "
@@ -103,7 +102,7 @@ def _pair(numbers: tuple[int, int]) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """The images that int8 takes: good ones to quantise with, and labelled ones to measure on."""
+    """The images for int8: good ones to quantise with, and labelled ones to measure on."""
 
     good: list[Sample]
     labelled: list[Sample]
@@ -114,35 +113,33 @@ class Trial:
     def of(
         cls,
         given: list[Sample] | None,
-        test: str | Path | Sequence[Sample] | None,
+        test: Sequence[Sample] | None,
         fitted: Fitted,
         static: tuple[int, int] | None,
     ) -> Trial:
-        """`test`: labelled samples, or a path to some. Errors: UsageError where there are too few; ImageError."""
+        """`test`: labelled samples. Errors: UsageError if there are too few; ImageError."""
         if not given:
             raise UsageError(
-                "precision='int8' needs good images to quantise with, and a detector file keeps none: give them "
-                "(--images DIR; those of `fit` will do). Without any, take fp16, or fp32 with OpenVINO's bf16 hint "
-                "when it runs."
+                "precision='int8' needs good images to quantise with, and a detector file contains none. Give those of "
+                "`fit` or others: --images DIR. Without any, use fp16, or fp32 with OpenVINO's bf16 hint at run time."
             )
         good, new = split(given, fitted)
         labelled = [replace(one, kind=GOOD) for one in new]
         if test is not None:
-            found = detect(test).test if isinstance(test, str | Path) else test
-            labelled += [one for one in found if one.kind is not None]
+            labelled += [one for one in test if one.kind is not None]
         if not any(one.kind == GOOD for one in labelled):
             raise UsageError(
-                "precision='int8' is measured on good images that the bank has not seen, and there are none: "
-                f"all {len(given)} given ones are in it. Give others with them (--images), or labelled ones (--test)."
+                "precision='int8' is measured on good images that are not in the memory bank, but all "
+                f"{len(given)} given ones are. Give more good images (--images), or labelled ones (--test)."
             )
         trial = cls(good, labelled, static, parity.value_ranges(fitted.recipe.value_range))
         for one in (*good, *labelled):
-            trial._read(one)  # one that cannot be used is said before the work
+            trial._read(one)  # fails before the work if an image cannot be used
         return trial
 
     @property
     def counts(self) -> tuple[str, str]:
-        """How many images it is quantised with and measured on, for people."""
+        """The numbers of images to quantise with and to measure on, in words."""
         return counted(self._used, "good image"), counted(len(self.labelled), "image")
 
     @property
@@ -150,7 +147,7 @@ class Trial:
         return min(len(self.good), quantisation.MOST)
 
     def quantise(self, path: Path) -> None:
-        """The backbone in an ONNX file, in place."""
+        """Quantise the backbone in an ONNX file, in place."""
         quantisation.quantise(path, self.good, self._inputs)
 
     def _inputs(self, sample: Sample) -> quantisation.Inputs:
@@ -159,16 +156,10 @@ class Trial:
         return {"image": pixels[None].astype(np.float32), "value_range": bounds}
 
     def _read(self, sample: Sample) -> NDArray[Any]:
-        pixels = parity.pixels_of(sample)
-        if self.static and pixels.shape[:2] != self.static:
-            got, expected = (f"{height} x {width}" for height, width in (pixels.shape[:2], self.static))
-            raise ImageError(sample.name, f"its size is {got}; with --static all have to be {expected}").at(
-                sample.image
-            )
-        return pixels
+        return parity.pixels_of(sample, self.static)
 
     def measure(self, detector: Detector, model: Model) -> Shift:
-        """Scores of the labelled images by the library, before, and by the graph, after."""
+        """Compare the library (before) and the graph (after) on the labelled images."""
         calibration = detector.fitted.calibration
         rate, threshold = calibration.false_reject_rate, calibration.threshold
         bad, found = [], []
@@ -203,10 +194,10 @@ class Trial:
 
 
 def split(found: Sequence[Sample], fitted: Fitted) -> tuple[list[Sample], list[Sample]]:
-    """Good images into those to quantise with, and those to measure on, of which the bank has no row.
+    """Split good images into those in the memory bank, to quantise with, and the others, to measure on.
 
-    A remembered image is no measure: it lies at a distance of nearly 0 before, and of the noise after.
-    Images are known by their names; where the bank has seen none of them, every other one is measured on.
+    An image in the bank is no measure: its distance is nearly 0 before quantisation, and pure noise after it. Images
+    are identified by name. If none is in the bank, every other image is measured on.
     """
     remembered: set[str] = set()
     for member in fitted.members:
@@ -220,6 +211,6 @@ def split(found: Sequence[Sample], fitted: Fitted) -> tuple[list[Sample], list[S
 
 
 def _ends(name: str) -> list[str]:
-    """`a/b.png` and `b.png`: the same image, from another folder."""
+    """`a/b.png` and `b.png`: the names of an image relative to different folders."""
     parts = name.split("/")
     return ["/".join(parts[i:]) for i in range(len(parts))]

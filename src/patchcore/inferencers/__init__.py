@@ -1,11 +1,11 @@
-"""Inferencers: those of anomalib v0, and what its training and inference tools call.
+"""Inferencers: the interface of anomalib v0's inferencers, and what its training and inference tools call.
 
     from patchcore.inferencers import TorchInferencer
     inferencer = TorchInferencer("results/config.yaml", "results/weights/model.ckpt", "results/meta_data.json")
     overlay, score = inferencer.predict("part.png")
 
 `TorchInferencer` and `get_model` need `pip install 'patchcore[lightning]'`. docs/compatibility.md lists every
-name, and every deliberate difference. Importing this package loads no torch; the names do so when first used.
+name, and every deliberate difference. torch is loaded when a name is first used.
 """
 
 import lazy_loader

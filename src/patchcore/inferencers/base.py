@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from patchcore.data.images import ImageLike, read
+from patchcore.data.reading import Colour, Reading
 from patchcore.errors import DataError, UsageError, validated
 from patchcore.inferencers.visuals import superimpose_anomaly_map
 from patchcore.maths.thresholds import normalise_by_range
@@ -25,42 +26,48 @@ META_DATA = ("image_threshold", "pixel_threshold", "min", "max")
 
 
 class Inferencer(ABC):
-    """Runs a fitted model on images: `pre_process`, `forward`, `post_process`.
+    """Runs a fitted model on images: `pre_process`, `forward`, `post_process`, which subclasses implement.
 
-    Subclasses say how. `meta_data` holds `image_threshold`, `pixel_threshold`, and the smallest and
-    largest value of the maps, `min` and `max`, all from good images that the bank has not seen.
+    `meta_data` has `image_threshold`, `pixel_threshold`, and the smallest and largest value of the maps,
+    `min` and `max`, all from good images that are not in the memory bank.
     """
 
     meta_data: dict[str, Any]
 
     @abstractmethod
     def load_model(self, path: Any) -> Any:
-        """The model of a file, or a model."""
+        """The model in a file, or a given model."""
 
     @abstractmethod
     def pre_process(self, image: ImageLike) -> Any:
-        """An image as the model wants it."""
+        """An image as input for the model."""
 
     @abstractmethod
     def forward(self, image: Any) -> Any:
-        """What the model makes of an image: raw map and raw score."""
+        """The raw map and the raw score of an image."""
 
     @abstractmethod
     def post_process(self, predictions: Any, meta_data: Mapping[str, Any] | None = None) -> tuple[Any, float]:
-        """What `forward` gave -> normalised map (H, W) at the image's own size, normalised score."""
+        """Result of `forward` -> normalised map (H, W) at the image's own size, normalised score."""
 
     def predict(
-        self, image: ImageLike, superimpose: bool = True, meta_data: Mapping[str, Any] | None = None
+        self,
+        image: ImageLike,
+        superimpose: bool = True,
+        meta_data: Mapping[str, Any] | None = None,
+        *,
+        colour: Colour = "rgb",
     ) -> tuple[NDArray[Any], float]:
         """An image (path, array (H, W, C), PIL image or tensor) -> overlay (H, W, 3), RGB, uint8; score.
 
-        Both are normalised, 0.5 at the threshold; the overlay has the image's own size. Without
-        `superimpose`, the normalised map (H, W) instead. `meta_data` replaces the model's own.
+        Score and map are normalised, with 0.5 at the threshold; the overlay has the image's own size.
+        Without `superimpose`, returns the map (H, W) instead of the overlay. `meta_data` replaces the
+        model's own. `colour`: order of the channels of an array or tensor, `rgb`, or `bgr`, as OpenCV reads.
         Errors: ImageError, UsageError.
         """
-        warnings = list[str]()
+        reading, warnings = Reading(colour=colour), list[str]()
         name = str(image) if isinstance(image, str | Path) else "an image"
-        pixels = read(image, name, warnings=warnings)
+        pixels = read(image, name, reading.max_pixels, reading.colour, warnings=warnings)
         for warning in warnings:
             log.warning("%s: %s", name, warning)
         known = {**(self.meta_data if meta_data is None else meta_data), "image_shape": pixels.shape[:2]}
@@ -75,9 +82,9 @@ class Inferencer(ABC):
     def _normalize(
         anomaly_maps: NDArray[Any] | torch.Tensor, pred_scores: float | torch.Tensor, meta_data: Mapping[str, Any]
     ) -> tuple[NDArray[np.float32], float]:
-        """Raw maps and a raw score on a scale where 0.5 is the threshold, pixel threshold or image threshold.
+        """Normalise raw maps and a raw score, so that 0.5 is the pixel threshold and the image threshold.
 
-        `min` and `max` give the scale's unit. Maps are clipped to [0, 1], to be drawn; the score is
+        `min` and `max` set the unit of the scale. Maps are clipped to [0, 1] for drawing; the score is
         not, so that extreme defects keep their order. Errors: UsageError for incomplete meta data.
         """
         missing = [name for name in META_DATA if not math.isfinite(meta_data.get(name, math.nan))]
@@ -92,7 +99,7 @@ class Inferencer(ABC):
         return maps.clamp(0, 1).float().cpu().numpy(), float(score)
 
     def _load_meta_data(self, path: str | Path | None = None) -> dict[str, Any]:
-        """The meta data of a JSON file; nothing without one. Errors: DataError."""
+        """The meta data in a JSON file; empty without one. Errors: DataError."""
         return {} if path is None else read_meta_data(path)
 
 

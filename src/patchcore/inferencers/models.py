@@ -1,4 +1,4 @@
-"""From a configuration to a model, and from a model to its meta data."""
+"""Create models from configurations, and read the meta data of models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_config(config: Config) -> dict[str, Any]:
         return plain(config)
     try:
         found = plain(OmegaConf.load(config))
-    except Exception as error:  # the reader of YAML has its own errors, and so have interpolations
+    except Exception as error:  # the YAML reader and interpolations have their own errors
         raise UsageError(f"The configuration {config} cannot be read: {error}. Expected YAML.") from error
     if not isinstance(found, dict):
         got = type(found).__name__
@@ -35,7 +35,7 @@ def read_config(config: Config) -> dict[str, Any]:
 
 
 def get_model(config: Config) -> PatchcoreLightning:
-    """The model that `model.name` of a configuration asks for, not fitted. Errors: UsageError, BackboneError."""
+    """The model that `model.name` of a configuration names, not yet fitted. Errors: UsageError, BackboneError."""
     sections = read_config(config)
     model = sections.get("model")
     name = model.get("name", "patchcore") if isinstance(model, Mapping) else "patchcore"
@@ -45,8 +45,5 @@ def get_model(config: Config) -> PatchcoreLightning:
 
 
 def get_model_metadata(model: PatchcoreLightning) -> dict[str, float]:
-    """`image_threshold`, `pixel_threshold`, and the maps' `min` and `max`, as validation has set them.
-
-    From good images alone; NaN where there has been no validation with some.
-    """
+    """`image_threshold`, `pixel_threshold`, and the maps' `min` and `max`, from validation; NaN before that."""
     return model.meta_data

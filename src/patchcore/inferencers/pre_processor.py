@@ -1,4 +1,4 @@
-"""PreProcessor: an image as the network wants it."""
+"""PreProcessor: from an image to the network's input."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ from patchcore.errors import UsageError
 
 
 class PreProcessor:
-    """Resizes an image, with antialiasing, normalises it, and makes a tensor of it.
+    """Resizes an image with antialiasing, normalises it, and converts it to a tensor.
 
     `config`: a torchvision transform of tensors (3, H, W) in [0, 1], such as a model's
-    `configure_transforms()`; without one, images get the size `image_size`, a side or (height,
-    width), and ImageNet's mean and standard deviation. `to_tensor=False` gives arrays instead.
+    `configure_transforms()`. Without one, images are resized to `image_size`, a side or (height, width),
+    and normalised with ImageNet's mean and standard deviation. `to_tensor=False` gives arrays instead.
     """
 
     @known_arguments
     def __init__(
-        self,
-        config: Transform | None = None,
-        image_size: int | Sequence[int] | None = None,
-        to_tensor: bool = True,
+        self, config: Transform | None = None, image_size: int | Sequence[int] | None = None, to_tensor: bool = True
     ) -> None:
         if (config is None) == (image_size is None):
-            raise UsageError("PreProcessor takes either a transform, config=, or image_size=.")
+            raise UsageError("PreProcessor takes either a transform (config=) or image_size=; give one of them.")
         if config is None:
             size = [image_size, image_size] if isinstance(image_size, int) else list(image_size or ())
             config = Compose([Resize(size, antialias=True), Normalize(list(IMAGENET_MEAN), list(IMAGENET_STD))])
@@ -43,8 +40,8 @@ class PreProcessor:
     def __call__(self, image: ImageLike, mask: Any = None) -> dict[str, Any]:
         """A path, PIL image, array (H, W, C) or tensor (C, H, W) of any depth -> `image`, (3, H, W) float.
 
-        With a `mask` (H, W), true where defective, also `mask`, at the new size. Arrays are (H, W, 3)
-        again, if asked for. Grey becomes three equal channels. Errors: ImageError.
+        With a `mask` (H, W), true where defective, also `mask`, at the new size. With `to_tensor=False`,
+        `image` is an array (H, W, 3). Grey becomes three equal channels. Errors: ImageError.
         """
         name = str(image) if isinstance(image, str) else "an image"
         pixels = tv_tensors.Image(to_tensor(read(image, name), name).expand(3, -1, -1))

@@ -24,19 +24,15 @@ from patchcore.maths.resize import resize
 class TorchInferencer(Inferencer):
     """Predicts with a fitted `PatchcoreLightning`.
 
-    `config`: the configuration that the model was trained with (path of a YAML file, dict, Namespace
-    or OmegaConf). `model_source`: a checkpoint (`.ckpt`), a state dict (`.safetensors`, `.pt`, `.pth`),
-    or a model. `meta_data_path`: JSON as `tools/train.py` writes it; without it, what the model holds.
-    Nothing in a file is executed, and no weights are fetched: the file's are used.
-    Errors: StoreError, DataError, UsageError, NotFittedError.
+    `config`: the configuration that the model was trained with (path of a YAML file, dict, Namespace or OmegaConf).
+    `model_source`: a checkpoint (`.ckpt`), a state dict (`.safetensors`, `.pt`, `.pth`), or a model. `meta_data_path`:
+    JSON as `tools/train.py` writes it; None: the model's own meta data. No code in a file is executed, and no
+    pretrained weights are fetched. Errors: StoreError, DataError, UsageError, NotFittedError.
     """
 
     @known_arguments
     def __init__(
-        self,
-        config: Config,
-        model_source: str | Path | PatchcoreLightning,
-        meta_data_path: str | Path | None = None,
+        self, config: Config, model_source: str | Path | PatchcoreLightning, meta_data_path: str | Path | None = None
     ) -> None:
         self.config = read_config(config)
         self.model = self.load_model(model_source)
@@ -44,7 +40,7 @@ class TorchInferencer(Inferencer):
         self._pre_processor = PreProcessor(self.model.configure_transforms())
 
     def load_model(self, path: str | Path | PatchcoreLightning) -> PatchcoreLightning:
-        """The model of a file, or the model that was given, ready to predict."""
+        """The model in a file, or the given model, ready to predict."""
         if isinstance(path, PatchcoreLightning):
             model = path
         elif isinstance(path, str | Path):
@@ -65,7 +61,7 @@ class TorchInferencer(Inferencer):
         return model.eval()
 
     def _load_meta_data(self, path: str | Path | None = None) -> dict[str, Any]:
-        """The meta data of a JSON file, or without one those of the model."""
+        """The meta data in a JSON file; without one, those of the model."""
         return get_model_metadata(self.model) if path is None else read_meta_data(path)
 
     def pre_process(self, image: ImageLike) -> Tensor:
@@ -80,7 +76,7 @@ class TorchInferencer(Inferencer):
     def post_process(
         self, predictions: tuple[Tensor, Tensor], meta_data: Mapping[str, Any] | None = None
     ) -> tuple[NDArray[Any], float]:
-        """What `forward` gave -> normalised map and score; the map at `meta_data["image_shape"]`, if it is there."""
+        """Result of `forward` -> normalised map and score; the map has size `meta_data["image_shape"]`, if given."""
         known = self.meta_data if meta_data is None else meta_data
         anomaly_map, score = predictions
         values = anomaly_map.squeeze().cpu()
@@ -90,7 +86,7 @@ class TorchInferencer(Inferencer):
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint, of a `.safetensors` file or of one that torch wrote. Errors: StoreError."""
+    """The state dict in a checkpoint, a `.safetensors` file, or a file written by torch. Errors: StoreError."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -101,6 +97,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # each reader has its own errors for a bad file
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
         raise StoreError(
-            f"{path}: cannot be read ({reason}). Expected a checkpoint or state dict that holds tensors alone, such as "
+            f"{path}: cannot be read ({reason}). Expected a checkpoint or state dict with tensors only, such as "
             "tools/train.py writes."
         ) from error

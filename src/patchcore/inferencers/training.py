@@ -1,4 +1,4 @@
-"""Training by a configuration: fit, calibrate, measure, write."""
+"""Train from a configuration: fit, calibrate, measure, save."""
 
 from __future__ import annotations
 
@@ -21,39 +21,38 @@ try:
 except ImportError:
     raise MissingExtraError("lightning", "lightning", "patchcore.inferencers") from None
 
-SEED = 42  # what the published benchmark was measured with
+SEED = 42  # of the published benchmark
 
 _OURS = {"calibration_share", "category", "image_size", "num_workers", "path", "test_batch_size", "train_batch_size"}
-# Of anomalib v0's files, and without a counterpart: the layout is found, and so are masks.
+# Keys of anomalib v0's files that are ignored, because layout and masks are detected.
 _THEIRS = {"create_validation_set", "format", "name", "task", "transform_config"}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training has left: the folder, and the metrics of the test images, if there are labelled ones."""
+    """The result of a training: its folder, and the metrics on test images, if there are labelled ones."""
 
     folder: Path
     metrics: dict[str, float]
 
     @property
     def benchmark(self) -> str:
-        """One line with the three figures of the published tables. F1 is at the best threshold for the test set."""
+        """One line with the three metrics of the published tables. F1 is at the best threshold for the test set."""
         names = {"image AUROC": "image_AUROC", "pixel AUROC": "pixel_AUROC", "image F1": "image_F1Max"}
         figures = ((title, self.metrics.get(name)) for title, name in names.items())
         return " | ".join(f"{title} {'-' if value is None else f'{value:.3f}'}" for title, value in figures)
 
 
 def train(config: Config, *, output: str | Path | None = None, seed: int | None = None) -> Trained:
-    """Train the model of a configuration on its dataset, and write it.
+    """Train the model of a configuration on its dataset, and save it.
 
-    The dataset, `dataset.path` and, if there is one, `dataset.category` in it, has the MVTec AD
-    layout, or is a folder of good images or a CSV table. Of the good images to train on the share
-    `dataset.calibration_share` (0.2) is kept out of the bank: it sets the thresholds, and `min` and
-    `max`. Test images are only measured.
+    The dataset is at `dataset.path`, or at `dataset.category` in it: in the MVTec AD layout, a folder of
+    good images, or a CSV table. The share `dataset.calibration_share` (0.2) of the good training images
+    is held out of the memory bank to set the thresholds, `min` and `max`. Test images are only measured.
 
-    Written to `output`, by default `project.path`/`model.name`/dataset's name: `weights/model.ckpt`,
-    `meta_data.json` and `config.yaml`, each of them whole or not at all. `seed`: for everything that
-    is drawn; by default `project.seed`, or 42. Errors: DataError, UsageError, BackboneError.
+    Writes `weights/model.ckpt`, `meta_data.json` and `config.yaml`, each whole or not at all, to `output`,
+    by default `project.path`/`model.name`/dataset's name. `seed`: for all random choices; by default
+    `project.seed`, or 42. Errors: DataError, UsageError, BackboneError.
     """
     sections = read_config(config)
     dataset, project = dict(sections.get("dataset") or {}), dict(sections.get("project") or {})
@@ -74,12 +73,12 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     )
     if not data.calibration:
         raise UsageError(
-            "No good image is left to set the thresholds with: dataset.calibration_share is "
-            f"{dataset.get('calibration_share', 0.2)}, of {len(data.train)} images. Give more of either."
+            "No good image is left to set the thresholds: dataset.calibration_share is "
+            f"{dataset.get('calibration_share', 0.2)}, of {len(data.train)} images. Raise it, or give more images."
         )
     model = get_model(sections)
     options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    options["enable_progress_bar"] = sys.stdout.isatty()  # which is where Lightning draws it
+    options["enable_progress_bar"] = sys.stdout.isatty()  # Lightning draws it there
     trainer = Trainer(**{**options, **model.trainer_arguments, **arguments})
     trainer.fit(model, data)
     metrics = dict(trainer.test(model, data, verbose=False)[0]) if data.test else {}
@@ -107,7 +106,7 @@ def _root(dataset: Mapping[str, Any]) -> Path:
     if not root.exists():
         raise UsageError(
             f"There is no dataset at {root}. Expected the MVTec AD layout, {root / 'train' / 'good'}, {root / 'test'} "
-            "and so on, or a folder of good images. Put it there, or say where it is: --data PATH, or dataset.path "
+            "and so on, or a folder of good images. Put it there, or give its path: --data PATH, or dataset.path "
             "and dataset.category in the configuration."
         )
     return root

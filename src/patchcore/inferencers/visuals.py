@@ -1,4 +1,4 @@
-"""Normalised maps over images, by anomalib's names and in this package's colours."""
+"""Draw normalised maps over images, with anomalib's functions and this package's colours."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ THRESHOLD = 0.5  # of a normalised score or map
 def anomaly_map_to_color_map(anomaly_map: NDArray[Any]) -> NDArray[np.uint8]:
     """A normalised map (H, W), 0.5 at the pixel threshold -> its colours (H, W, 3), RGB.
 
-    The scale is fixed, and never stretched to the map's own values: grey up to 0.35, full at 0.8.
+    The scale is fixed, and never stretched to the map's own values: grey up to 0.35, full colour at 0.8.
     """
     return np.array(draw.heat(anomaly_map.squeeze(), THRESHOLD))
 
 
 def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> NDArray[np.uint8]:
-    """The colours of a normalised map (H, W) over its image (H, W, C) -> (H, W, 3), RGB.
-
-    What is over the threshold is outlined.
-    """
+    """A normalised map (H, W) over its image (H, W, C) -> (H, W, 3), RGB. Regions over the threshold are outlined."""
     return np.array(draw.overlay(draw.to_uint8(image), anomaly_map.squeeze(), THRESHOLD))
 
 

@@ -1,8 +1,8 @@
-"""Inspection: the interface of patchcore-inspection on our engine. Import `patchcore.inspection` for `patchcore`.
+"""Inspection: the interface of patchcore-inspection, on our engine. Replace `patchcore` by `patchcore.inspection`.
 
     from patchcore.inspection import PatchCore, ApproximateGreedyCoresetSampler, backbones
 
-What differs, and why: docs/compatibility.md; a script before and after: docs/migration-inspection.md.
+docs/compatibility.md lists all differences; docs/migration-inspection.md shows a script before and after.
 """
 
 from patchcore.inspection.common import (

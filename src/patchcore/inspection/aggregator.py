@@ -12,10 +12,10 @@ from patchcore.errors import UsageError
 
 
 class NetworkFeatureAggregator(nn.Module):
-    """(B, 3, H, W) -> {layer: (B, C, h, w)}, stopping at the deepest of the layers.
+    """Images (B, 3, H, W) -> {layer: (B, C, h, w)}. The network is run up to the deepest of the layers.
 
-    `layers_to_extract_from`: names in dot notation of any depth, in any order. `backbone` is changed:
-    it is moved to `device` and put in evaluation mode, and its gradients are switched off.
+    `layers_to_extract_from`: module names in dot notation, of any depth and in any order. `backbone` is
+    changed: it is moved to `device`, put in evaluation mode, and its gradients are switched off.
     Errors: UsageError, BackboneError for a layer that the network does not have.
     """
 
@@ -28,10 +28,10 @@ class NetworkFeatureAggregator(nn.Module):
             )
         self.layers_to_extract_from = list(layers_to_extract_from)
         if len(set(self.layers_to_extract_from)) < len(self.layers_to_extract_from):
-            raise UsageError(f"layers_to_extract_from is {self.layers_to_extract_from}; a layer is there twice.")
+            raise UsageError(f"layers_to_extract_from is {self.layers_to_extract_from}; expected each layer only once.")
         self.device = torch.device(device)
         self.backbone = backbone.to(self.device).eval().requires_grad_(False)
-        self._extractor: list[Extractor] = []  # in a list, so that its weights are not counted as ours twice
+        self._extractor: list[Extractor] = []  # in a list, so that its weights are not registered twice
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ class NetworkFeatureAggregator(nn.Module):
         return self.extractor((input_shape[-2], input_shape[-1])).channels
 
     def extractor(self, size: tuple[int, int]) -> Extractor:
-        """What reads the layers; the first call, for images of (height, width), looks for them."""
+        """What reads the layers. The first call looks for them, with images of `size` (height, width)."""
         if not self._extractor:
             self._extractor.append(Extractor(self.backbone, self.layers_to_extract_from, size))
         return self._extractor[0]

@@ -1,4 +1,4 @@
-"""Networks by patchcore-inspection's names."""
+"""Backbones by patchcore-inspection's names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from patchcore.backbones import registry
 from patchcore.backbones.libraries import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.errors import BackboneError, WeightsError, nearest_name
 
-# patchcore-inspection's name: ours, with the weights that it used. Those of torchvision are version 1;
-# the tags are what timm's defaults of 2021 are called today.
+# patchcore-inspection's name: our name, with the same weights. Those of torchvision are version 1; the
+# tags are today's names of timm's defaults of 2021.
 NAMES = {
     "alexnet": "torchvision:alexnet.IMAGENET1K_V1",
     "resnet50": "torchvision:resnet50.IMAGENET1K_V1",
@@ -60,12 +60,15 @@ _SIZE = (224, 224)
 def load(name: str, weights: str = "pretrained", *, size: tuple[int, int] = _SIZE, seed: int = 0) -> nn.Module:
     """A network by patchcore-inspection's name, or by any name that `Recipe.backbone` takes.
 
-    `weights`: `pretrained`, `random` (drawn from `seed`), or the path of a local file. `size`: of the
-    images to come. The network knows its `name`, and its `source`: the weights' origin, and the mean
-    and standard deviation of the images that it is given. Those of patchcore-inspection's names
-    are ImageNet's, whatever the weights were trained with, as they are there.
-
+    Its attribute `source` has the origin of the weights, and the mean and standard deviation for its images. For
+    patchcore-inspection's names these are ImageNet's, as they are there, whatever the weights were trained with.
     Errors: BackboneError for an unknown name, WeightsError.
+
+    Args:
+        name: The name, which is also kept as the attribute `name`.
+        weights: `pretrained`, `random`, or the path of a local file.
+        size: Height and width of the images.
+        seed: Draws random weights.
     """
     if name == "bninception":
         raise BackboneError(
@@ -78,14 +81,14 @@ def load(name: str, weights: str = "pretrained", *, size: tuple[int, int] = _SIZ
         if name not in NAMES or weights != "pretrained":
             raise
         raise WeightsError(
-            f"The weights of {name} ({NAMES[name]}) are not on this machine and could not be had "
-            f"({str(error.__cause__ or error).rstrip('.')}). Load them once where there is a network, or give them as "
-            "a local file, a state dict or safetensors: weights=PATH, on the command line --weights PATH."
+            f"The weights of {name} ({NAMES[name]}) are not on this machine and could not be fetched "
+            f"({str(error.__cause__ or error).rstrip('.')}). Load them once with internet access, or give a local "
+            "file, a state dict or safetensors: weights=PATH, on the command line --weights PATH."
         ) from error
     except BackboneError as error:
         raise BackboneError(f"{error}{'' if name in NAMES else nearest_name(name, NAMES)}") from None
     if weights != "pretrained" and not loaded:
-        raise WeightsError(f"{weights}: the weights are for another network than {name}: no tensor of it fits.")
+        raise WeightsError(f"{weights}: no tensor fits {name}. Give weights that were saved from this network.")
     if name in NAMES:
         source = replace(source, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear")
     model.name, model.source, model.weights = name, source, weights  # type: ignore[assignment]

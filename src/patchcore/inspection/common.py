@@ -1,4 +1,4 @@
-"""The building blocks under one roof, as patchcore-inspection has them."""
+"""The building blocks in one module, as in patchcore-inspection."""
 
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
 from patchcore.inspection.embedding import Aggregator, MeanMapper, Preprocessing

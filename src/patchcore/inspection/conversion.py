@@ -1,4 +1,4 @@
-"""From a PatchCore to a Detector, which reads images from files, has thresholds, and is one file."""
+"""Convert a PatchCore to a Detector, which reads image files, has thresholds, and is saved as one file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from patchcore.backbones import registry
 from patchcore.backbones.engines import choose_device
 from patchcore.backbones.libraries import Source
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import Images, resolve
 from patchcore.detector import Detector
 from patchcore.errors import UsageError
@@ -17,26 +18,28 @@ from patchcore.inspection.backbones import NAMES
 from patchcore.inspection.patchcore import PatchCore
 from patchcore.memory.bank import Bank
 from patchcore.model.fitted import Fitted, Member
+from patchcore.pipeline.workers import distinct
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict.calibration import Calibration
 
-_RESIZE, _CROP = 256, 224  # what patchcore-inspection's datasets do by default
+_RESIZE, _CROP = 256, 224  # defaults of patchcore-inspection's datasets
 
 
 def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Images | None = None) -> Detector:
-    """A detector with the bank of a fitted model, and its scores.
+    """A detector with the memory bank and the scores of a fitted model.
 
-    `resize`: what the shorter side of an image was brought to before its centre was cut to the
-    model's `input_shape`, which the model does not know: by default 8/7 of that, 256 for 224. Mean and
-    standard deviation of the pixels are those that the backbone's `source` says, else ImageNet's.
-    `calibration`: good images that the model has not seen, to set the thresholds with; without
-    them every verdict is `unsure`. Errors: NotFittedError, UsageError, RecipeError.
+    `resize`: the shorter side of images before the centre crop to the model's `input_shape`. The model does not know
+    it; by default it is 8/7 of the crop, 256 for 224. Mean and standard deviation of the pixels are those of the
+    backbone's `source`, otherwise ImageNet's. `calibration`: good images that the model has not seen, to set the
+    thresholds; without them every verdict is `unsure`. Errors: NotFittedError, UsageError, RecipeError.
     """
     made = model.described()
     rows = torch.from_numpy(np.array(model.anomaly_scorer.nn_method.rows(), np.float32))
     _, height, width = made.input_shape
     if height != width:
-        raise UsageError(f"input_shape is {made.input_shape}; a detector cuts squares: height and width must agree.")
+        raise UsageError(
+            f"input_shape is {made.input_shape}; expected equal height and width: a detector crops squares."
+        )
     source: Source | None = getattr(model.backbone, "source", None)
     recipe = Recipe.named("inspection").replace(
         backbone=NAMES.get(str(made.backbone), made.backbone) if source else "module",
@@ -59,7 +62,7 @@ def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Ima
     detector = Detector.of(fitted, device=str(device))
     if calibration is None:
         return detector
-    results = list(detector.stream(resolve(calibration, learning=True).samples))
+    results = list(detector.stream(distinct(resolve(calibration, learning=True).samples, Reading())))
     maxima = [float(np.nanmax(result.map)) for result in results]
     thresholds = Calibration.fit([r.score for r in results], maxima, recipe.false_reject_rate)
     return Detector.of(replace(fitted, calibration=thresholds), device=str(device))

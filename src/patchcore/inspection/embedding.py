@@ -23,7 +23,7 @@ class MeanMapper(nn.Module):
 
 
 class Preprocessing(nn.Module):
-    """Brings each layer to `output_dim` values: a list of (N, C_i, p, p) -> (N, layers, output_dim).
+    """Reduces each layer to `output_dim` values: a list of (N, C_i, p, p) -> (N, layers, output_dim).
 
     `input_dims`: the number of channels of each layer. Errors: UsageError.
     """
@@ -42,7 +42,7 @@ class Preprocessing(nn.Module):
 
 
 class Aggregator(nn.Module):
-    """Joins the layers: (N, layers, D) -> (N, target_dim), side by side and averaged into bins."""
+    """Joins the layers: (N, layers, D) -> (N, target_dim), concatenated and averaged into bins."""
 
     def __init__(self, target_dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How well scores and maps agree with labels and masks."""
+"""Metrics of scores and maps against labels and masks."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def compute_pixelwise_retrieval_metrics(
 ) -> dict[str, Any]:
     """Maps (N, H, W) and masks (N, H, W) or (N, 1, H, W) -> auroc, fpr, tpr, and the optimum of F1.
 
-    `optimal_threshold`, `optimal_fpr` and `optimal_fnr` come from the images themselves: they say
-    what the best threshold would have been, and are none to use. Errors: UsageError.
+    `optimal_threshold`, `optimal_fpr` and `optimal_fnr` are computed from these masks: they are best in
+    hindsight, and not for use on new images. Errors: UsageError.
     """
     maps = np.ravel(np.stack(list(anomaly_segmentations)))
     masks = np.ravel(np.stack([np.asarray(mask) for mask in ground_truth_masks])) > 0.5

@@ -1,4 +1,4 @@
-"""Nearest-neighbour search with one interface: our engine's, FAISS's exact one, FAISS's IVF-PQ."""
+"""Nearest-neighbour search with one interface: our exact search, FAISS's exact search, FAISS's IVF-PQ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from patchcore.errors import MissingExtraError, NotFittedError, StoreError, UsageError
-from patchcore.files import appearing
+from patchcore.files import appearing, opened
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.memory.bank import MARGIN
 from patchcore.model import store
@@ -25,16 +25,16 @@ _KIND = "nearest-neighbour rows"
 
 
 class NearestNeighbours:
-    """What the searches share. All distances are squared Euclidean ones, ascending.
+    """The interface of the searches. All distances are squared Euclidean distances, ascending.
 
-    `suffix` is that of the files that `save` writes; every search loads those of the others, as far
-    as they hold the rows.
+    `suffix`: suffix of the files that `save` writes. A search can load the files of the others if they
+    contain the rows.
     """
 
     suffix = ".faiss"
 
     def fit(self, features: Array) -> None:
-        """Build the index from rows (N, D); what was there before is forgotten."""
+        """Build the index from rows (N, D), replacing the previous one."""
         raise NotImplementedError
 
     def run(
@@ -42,8 +42,8 @@ class NearestNeighbours:
     ) -> tuple[Array, Array]:
         """Distances (Q, k), float32, and indices (Q, k), int64, of the rows nearest to queries (Q, D).
 
-        With `index_features` (M, D), among those, in an index that is thrown away. Of an index with
-        fewer than k rows all are returned. Errors: NotFittedError, UsageError.
+        `index_features` (M, D): search these instead, in a temporary index. An index with fewer than k rows
+        returns all of them. Errors: NotFittedError, UsageError.
         """
         raise NotImplementedError
 
@@ -60,12 +60,12 @@ class NearestNeighbours:
         raise NotImplementedError
 
     def reset_index(self) -> None:
-        """Forget the index, and free its memory."""
+        """Delete the index and free its memory."""
         raise NotImplementedError
 
 
 class ExactNN(NearestNeighbours):
-    """Exact search by bounds (see `maths.neighbours`). Needs no extra, and is as exact near 0 as elsewhere."""
+    """Exact search by bounds (see `maths.neighbours`). Needs no extra, and is exact near 0 too."""
 
     suffix = ".safetensors"
 
@@ -108,8 +108,8 @@ class FaissNN(NearestNeighbours):
     """FAISS's flat index (extra `patchcore[faiss]`).
 
     `on_gpu` needs a FAISS that was built for GPUs; the index is on torch's current device. `num_workers`:
-    threads that FAISS uses in a call; its process-wide number is what it was before, afterwards.
-    Distances are FAISS's own: for many queries at a time, off by rounding where they should be 0.
+    threads that FAISS uses in a call; its process-wide setting is restored afterwards. Distances are
+    FAISS's own: with many queries at a time, rounding makes zero distances slightly different from 0.
 
     Errors: MissingExtraError, UsageError.
     """
@@ -146,7 +146,7 @@ class FaissNN(NearestNeighbours):
     def rows(self) -> Array:
         index = self._on_cpu()
         if not hasattr(index, "get_xb"):
-            raise UsageError(f"{type(self).__name__} keeps codes and not the rows themselves, which are gone.")
+            raise UsageError(f"{type(self).__name__} stores codes, not the rows themselves. Use FaissNN or ExactNN.")
         return index.reconstruct_n(0, index.ntotal)
 
     def save(self, filename: str | Path) -> None:
@@ -155,7 +155,7 @@ class FaissNN(NearestNeighbours):
             _faiss().write_index(index, str(temporary))
 
     def load(self, filename: str | Path) -> None:
-        """As for every search. A `.faiss` file is trusted input: FAISS was not made to read hostile ones."""
+        """As for every search. A `.faiss` file must be trusted: FAISS does not guard against hostile files."""
         if Path(filename).suffix == ExactNN.suffix:
             self.fit(_read_rows(filename))
         else:
@@ -193,9 +193,9 @@ class FaissNN(NearestNeighbours):
 class ApproximateFaissNN(FaissNN):
     """FAISS's IVF-PQ: 512 lists, codes of 64 parts with 8 bits each. For very large banks (extra `patchcore[faiss]`).
 
-    `fit` needs 512 rows, whose number of dimensions 64 divides, and 19,968 (39 for each list) to learn
-    its lists well: fewer give a warning. `search_index.nprobe` is FAISS's default of 1 unless it is
-    set. Errors: UsageError, MissingExtraError.
+    `fit` needs at least 512 rows, with a multiple of 64 dimensions. It warns below 19,968 rows (39 for each
+    list), which it needs to train its lists well. `search_index.nprobe` has FAISS's default of 1 unless it
+    is set. Errors: UsageError, MissingExtraError.
     """
 
     LISTS, PARTS, BITS = 512, 64, 8
@@ -205,24 +205,26 @@ class ApproximateFaissNN(FaissNN):
         n, d = rows.shape
         if d % self.PARTS:
             raise UsageError(
-                f"features has {d} dimensions, which {self.PARTS} does not divide. Choose a target_embed_dimension "
-                f"that it divides, for example {max(1, round(d / self.PARTS)) * self.PARTS}, or use FaissNN."
+                f"features has {d} dimensions; expected a multiple of {self.PARTS}. Choose such a "
+                f"target_embed_dimension, for example {max(1, round(d / self.PARTS)) * self.PARTS}, or use FaissNN."
             )
         if n < self.LISTS:
             raise UsageError(
-                f"features has {n} rows; {self.LISTS} lists need at least {self.LISTS} rows to learn from. "
-                "Use FaissNN, which is exact and fast for so few."
+                f"features has {n} rows; {self.LISTS} lists need at least {self.LISTS} rows to train on. "
+                "Use FaissNN, which is exact, and fast for so few."
             )
         if n < self._GOOD:
             warnings.warn(
-                f"ApproximateFaissNN got {n} rows; below {self._GOOD:,} its lists are learned badly, and FaissNN is "
-                "exact and fast.",
+                f"ApproximateFaissNN got {n} rows; below {self._GOOD:,} its lists are trained badly. FaissNN is exact, "
+                "and fast for so few.",
                 UserWarning,
                 stacklevel=3,
             )
         faiss: Any = _faiss()
         index = faiss.IndexIVFPQ(faiss.IndexFlatL2(d), d, self.LISTS, self.PARTS, self.BITS)
-        index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # said above, once
+        index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = (
+            1  # the warning above replaces FAISS's own
+        )
         index = self._placed(index)
         index.train(rows)
         index.add(rows)
@@ -267,24 +269,34 @@ def _read_rows(filename: str | Path) -> Array:
         index = _read_index(filename)
         if not hasattr(index, "get_xb"):
             raise StoreError(
-                f"{filename}: a {type(index).__name__}, which keeps codes and not the rows. Load it with the search "
-                "that wrote it, ApproximateFaissNN()."
+                f"{filename}: a {type(index).__name__}, which stores codes, not rows. Load it with the search that "
+                "wrote it, ApproximateFaissNN()."
             )
         return index.reconstruct_n(0, index.ntotal)
-    tensors, header = store.read(filename)
+    tensors, header = store.read(filename, accept=_floats)
     if header.get("kind") != _KIND or "rows" not in tensors:
         raise StoreError(f"{filename}: holds no search index. Expected a file that ExactNN.save has written.")
-    return tensors["rows"].float().numpy()
+    rows = tensors["rows"].float()
+    if rows.ndim != 2 or not rows.numel() or not bool((rows.abs() <= 1e15).all()):
+        raise StoreError(f"{filename}: its rows are no patches: {tuple(rows.shape)}, or values that are no numbers.")
+    return rows.numpy()
+
+
+def _floats(found: dict[str, store.Spec]) -> None:
+    """Errors: ValueError, for tensors that are no rows or features."""
+    for name, (kind, _) in found.items():
+        if kind not in ("F16", "F32"):
+            raise ValueError(f"{name[:100]!r} is {kind}; expected floats")
 
 
 def _read_index(filename: str | Path) -> Any:
     faiss = _faiss()
     try:
-        with open(filename, "rb") as file:
+        with opened(filename) as file:
             begin = file.read(11)
     except OSError as error:
         raise StoreError(f"{filename}: {error.strerror or error}.") from None
-    if begin == b"version htt":  # a text of three lines, in the place of the file
+    if begin == b"version htt":  # Git LFS stores a text of three lines in place of the file
         raise StoreError(f"{filename}: a Git LFS pointer, not the index itself. Fetch it with: git lfs pull")
     try:
         return faiss.read_index(os.fspath(filename))

@@ -13,7 +13,7 @@ from patchcore.maths import embedding
 
 
 class PatchMaker:
-    """Cuts feature maps into neighbourhoods of `patchsize` cells, `stride` apart (1 if it is None)."""
+    """Cuts feature maps into neighbourhoods of `patchsize` cells, `stride` apart (None: 1)."""
 
     def __init__(self, patchsize: int, stride: int | None = None) -> None:
         for name, value in (("patchsize", patchsize), ("stride", 1 if stride is None else stride)):
@@ -25,7 +25,7 @@ class PatchMaker:
     def patchify(self, features: Tensor, return_spatial_info: bool = False) -> Any:
         """(B, C, h, w) -> (B, patches, C, p, p), row by row, zero-padded at the border.
 
-        With `return_spatial_info` also [rows, columns] of the patches. Errors: UsageError.
+        With `return_spatial_info`, also [rows, columns] of the patches. Errors: UsageError.
         """
         if features.ndim != 4:
             raise UsageError(f"features has shape {tuple(features.shape)}; expected (B, C, h, w).")

@@ -1,9 +1,11 @@
-"""PatchCore: fit on good images, score new ones, as patchcore-inspection's documents have it."""
+"""PatchCore: fit on good images, score new ones, with patchcore-inspection's interface."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +14,32 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from patchcore.backbones import registry
 from patchcore.backbones.weight_files import digest_of
 from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, WeightsError, nearest_name
 from patchcore.inspection import backbones
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
 from patchcore.inspection.embedding import Aggregator, Preprocessing
 from patchcore.inspection.neighbours import ExactNN, NearestNeighbours
-from patchcore.inspection.parameters import Parameters
+from patchcore.inspection.parameters import Parameters, check_rows
 from patchcore.inspection.patch_maker import PatchMaker
 from patchcore.inspection.sampler import IdentitySampler
 from patchcore.inspection.scorer import NearestNeighbourScorer
 from patchcore.inspection.segmentor import RescaleSegmentor
 from patchcore.maths.embedding import align, embed, patches_of
 from patchcore.memory.patches import PatchStore, spill_limit
+from patchcore.model.file import of_file
 
 Array = NDArray[Any]
 
-_SWALLOWED = "anomaly_scorer_num_nn"  # what patchcore-inspection's command line and files call it
+_SWALLOWED = "anomaly_scorer_num_nn"  # its name in patchcore-inspection's command line and files
 
 
 class PatchCore(nn.Module):
-    """Finds defects in images after seeing good ones; `load` says how, `fit` learns, `predict` scores.
+    """Finds defects in images after seeing good ones: `load` configures it, `fit` learns, `predict` scores.
 
-    Images are tensors (B, 3, H, W), or (B, 1, H, W), resized to `input_shape` and normalised by the
-    caller, as `datasets.mvtec.MVTecDataset` gives them; or a loader of such batches, or of dicts with
-    the key `image`.
+    Images are tensors (B, 3, H, W) or (B, 1, H, W), which the caller has resized to `input_shape` and normalised, as
+    `datasets.mvtec.MVTecDataset` does; or a loader of such batches, or of dicts with the key `image`.
     """
 
     def __init__(self, device: torch.device | str) -> None:
@@ -58,16 +61,21 @@ class PatchCore(nn.Module):
         nn_method: NearestNeighbours | None = None,
         **kwargs: Any,
     ) -> None:
-        """Say what the model is made of.
+        """Configure the model. Errors: UsageError, BackboneError.
 
-        `layers_to_extract_from`: names of layers; the first one gives the grid of patches.
-        `input_shape`: (3, H, W) of the images. `pretrain_embed_dimension`: values per layer,
-        `target_embed_dimension`: values per patch. `anomaly_score_num_nn`: how many nearest rows'
-        squared distances are averaged. `featuresampler`: IdentitySampler() if None; `nn_method`: a new
-        ExactNN(device) if None, FaissNN() for FAISS.
-
-        The only other keyword is `anomaly_scorer_num_nn`, which patchcore-inspection's command line
-        passes, and which its `load` then ignores: here it counts. Errors: UsageError, BackboneError.
+        Args:
+            backbone: The network.
+            layers_to_extract_from: Names of layers; the first one gives the grid of patches.
+            device: Where to compute.
+            input_shape: (3, H, W) of the images.
+            pretrain_embed_dimension: Values per layer.
+            target_embed_dimension: Values per patch.
+            patchsize, patchstride: Side of a neighbourhood and step between patches, in cells.
+            anomaly_score_num_nn: Number of nearest rows whose squared distances are averaged.
+            featuresampler: Chooses the patches to keep; None: IdentitySampler().
+            nn_method: The search; None: ExactNN(device).
+            kwargs: Only `anomaly_scorer_num_nn`, the same number as patchcore-inspection's command line
+                passes it. Its `load` ignores that keyword; here it counts.
         """
         wrong = [name for name in kwargs if name != _SWALLOWED]
         if wrong:
@@ -76,7 +84,7 @@ class PatchCore(nn.Module):
         if _SWALLOWED in kwargs:
             warnings.warn(
                 f"{_SWALLOWED}={kwargs[_SWALLOWED]} is taken as anomaly_score_num_nn. patchcore-inspection ignores "
-                "this keyword and always computes with 1: leave it out for its scores.",
+                "this keyword and always uses 1: leave it out to get its scores.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -92,7 +100,7 @@ class PatchCore(nn.Module):
         maker = PatchMaker(patchsize, patchstride)
         scorer = NearestNeighbourScorer(anomaly_score_num_nn, ExactNN(device) if nn_method is None else nn_method)
 
-        # Only now: with a wrong argument the model stays as it was.
+        # Assigned last, so that a wrong argument leaves the model as it was.
         self.device, self.input_shape = device, shape
         self.backbone = aggregator.backbone
         self.layers_to_extract_from = aggregator.layers_to_extract_from
@@ -105,9 +113,9 @@ class PatchCore(nn.Module):
         self.anomaly_segmentor = RescaleSegmentor(device, target_size=shape[-2:])
 
     def embed(self, data: Any) -> list[Any]:
-        """A tensor -> its patches, a list of rows (target_embed_dimension,), image by image and row by row.
+        """The patches of a tensor, a list of rows (target_embed_dimension,), image by image and row by row.
 
-        A loader -> a list of such lists, one for each batch.
+        For a loader, a list of such lists, one for each batch.
         """
         if isinstance(data, Tensor):
             return self._embed(data)
@@ -120,14 +128,14 @@ class PatchCore(nn.Module):
 
     @torch.no_grad()
     def _patches(self, images: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
-        """(B, 3, H, W) -> patches (B*h*w, D), and the grid of each layer, the first of them that of the patches."""
+        """(B, 3, H, W) -> patches (B*h*w, D), and the grid of each layer; the first grid is that of the patches."""
         aggregator, preprocessing, preadapt = self._stages()
         features = aggregator(images)
         layers = [features[name] for name in self.layers_to_extract_from]
         grids = [self.patch_maker.grid(layer) for layer in layers]
         if type(preprocessing) is Preprocessing and type(preadapt) is Aggregator:
-            # Binning works on the values of a patch and aligning on places, so their order does not
-            # matter: the engine bins first, on each layer's own, smaller grid.
+            # Binning works on the values of a patch and aligning on positions, so their order does not
+            # matter. The engine bins first, on each layer's own, smaller grid.
             embedding = embed(
                 layers,
                 pool="bins",
@@ -149,10 +157,9 @@ class PatchCore(nn.Module):
         return patches_of(align(planes, grid, "bilinear")).unflatten(1, patches.shape[2:])
 
     def fit(self, training_data: Iterable[Any]) -> None:
-        """Learn from a loader of good images; a second call forgets the first. Errors: DataError, UsageError.
+        """Learn from a loader of good images, replacing any earlier fit. Errors: DataError, UsageError.
 
-        Patches are kept in half precision, and what does not fit into half of the machine's memory in
-        a temporary file.
+        Patches are kept in half precision. Those that exceed half of the machine's memory go to a temporary file.
         """
         self._loaded()
         patches = PatchStore(spill_limit(None))
@@ -167,10 +174,10 @@ class PatchCore(nn.Module):
         self.anomaly_scorer.fit([self.featuresampler.run(features)])
 
     def predict(self, data: Any) -> tuple[Any, ...]:
-        """A tensor -> (scores, masks): a number and an anomaly map (H, W) for each image.
+        """For a tensor, (scores, masks): a number and an anomaly map (H, W) for each image.
 
-        A loader -> (scores, masks, labels_gt, masks_gt), the last two from the keys `is_anomaly` and
-        `mask` of its dicts, empty without them. The image score is the largest patch score, before
+        For a loader, (scores, masks, labels_gt, masks_gt). The last two come from the keys `is_anomaly` and
+        `mask` of its dicts, and are empty without them. The image score is the largest patch score, before
         the map is smoothed. Errors: NotFittedError, UsageError.
         """
         if isinstance(data, Tensor):
@@ -200,10 +207,10 @@ class PatchCore(nn.Module):
         return list(self.patch_maker.score(of_images)), maps
 
     def save_to_path(self, save_path: str | Path, prepend: str = "") -> None:
-        """Write `{prepend}nnscorer_search_index` and `{prepend}patchcore_params.json` into a folder, made if need be.
+        """Write `{prepend}nnscorer_search_index` and `{prepend}patchcore_params.json` into a folder, and create that.
 
-        No weights: the backbone is named, with their hash. A file with all in it: `detector_of(model).save(path)`.
-        Errors: NotFittedError, StoreError.
+        They have the backbone's name and a hash of its weights, but no weights. `detector_of(model).save(path)` writes
+        everything into one file. Errors: NotFittedError, StoreError.
         """
         described = self.described()
         Path(save_path).mkdir(parents=True, exist_ok=True)
@@ -211,7 +218,7 @@ class PatchCore(nn.Module):
         described.write(save_path, prepend)
 
     def described(self) -> Parameters:
-        """What the model is made of, as `save_to_path` writes it. Errors: NotFittedError for an empty model."""
+        """The parameters of the model, as `save_to_path` writes them. Errors: NotFittedError for an empty model."""
         self._loaded()
         aggregator, preprocessing, preadapt = self._stages()
         return Parameters.model_construct(
@@ -238,22 +245,45 @@ class PatchCore(nn.Module):
     ) -> None:
         """Read what `save_to_path` has written, or a model that patchcore-inspection has saved.
 
-        That one's `.pkl` is read without running anything in it; a `.faiss` file is trusted input.
-        `backbone`: the network, where the file names none; or `weights`, where the named one's are to
-        be a local file. Errors: StoreError, WeightsError, BackboneError.
+        A `.pkl` file is read without running any code in it; a `.faiss` file must come from a trusted source.
+        Errors: StoreError, WeightsError, BackboneError.
+
+        Args:
+            load_path: The folder.
+            device: Where to compute.
+            nn_method: The search; None: ExactNN(device).
+            prepend: Prefix of the file names.
+            backbone: The network, if the file names none.
+            weights: `pretrained`, or a local file with the weights of the network that the file names.
         """
         parameters = Parameters.read(load_path, prepend)
-        if backbone is None:
-            if parameters.backbone is None:
-                raise StoreError(
-                    f"{load_path}: the model was saved with a network of the caller's own. Give it again: "
-                    "load_from_path(..., backbone=network)."
-                )
-            backbone = backbones.load(parameters.backbone, weights, size=parameters.input_shape[-2:])
+        if backbone is None and parameters.backbone is None:
+            raise StoreError(
+                f"{load_path}: the model was saved with a network of the caller's own. Give it again: "
+                "load_from_path(..., backbone=network)."
+            )
         search = ExactNN(device) if nn_method is None else nn_method
         scorer = NearestNeighbourScorer(parameters.neighbours, search)
         scorer.load(load_path, prepend)
-        _check_weights(backbone, parameters, device)
+        check_rows(load_path, search, parameters)
+        with of_file(load_path) if backbone is None else nullcontext():
+            if backbone is None:
+                name, size = str(parameters.backbone), parameters.input_shape[-2:]
+                registry.check_size(backbones.NAMES.get(name, name), parameters.layers, size)
+                backbone = backbones.load(name, weights, size=size)
+            _check_weights(backbone, parameters, device)
+            self.load(
+                backbone=backbone,
+                layers_to_extract_from=parameters.layers,
+                device=device,
+                input_shape=parameters.input_shape,
+                pretrain_embed_dimension=parameters.pretrain_embed_dimension,
+                target_embed_dimension=parameters.target_embed_dimension,
+                patchsize=parameters.patchsize,
+                patchstride=parameters.patchstride,
+                nn_method=search,
+            )
+        self.anomaly_scorer = scorer
         if parameters.neighbours > 1 and parameters.digest is None:
             warnings.warn(
                 f"The model was saved with {_SWALLOWED}={parameters.neighbours}, and is loaded with it. "
@@ -261,18 +291,6 @@ class PatchCore(nn.Module):
                 UserWarning,
                 stacklevel=2,
             )
-        self.load(
-            backbone=backbone,
-            layers_to_extract_from=parameters.layers,
-            device=device,
-            input_shape=parameters.input_shape,
-            pretrain_embed_dimension=parameters.pretrain_embed_dimension,
-            target_embed_dimension=parameters.target_embed_dimension,
-            patchsize=parameters.patchsize,
-            patchstride=parameters.patchstride,
-            nn_method=search,
-        )
-        self.anomaly_scorer = scorer
 
     def _stages(self) -> tuple[Any, Any, Any]:
         aggregator, preprocessing, preadapt = self.forward_modules.values()
@@ -288,23 +306,21 @@ class PatchCore(nn.Module):
             data = [data]
         elif not isinstance(data, Iterable) or isinstance(data, str | Path | Mapping):
             raise UsageError(f"got {type(data).__name__}; expected a tensor (B, 3, H, W) or a loader of such batches.")
-        for batch in tqdm(data, desc=title, leave=False, disable=None if title else True):
+        for batch in tqdm(data, desc=title, leave=False, disable=None if title and sys.stderr else True):
             if isinstance(batch, Mapping):
                 if "image" not in batch:
-                    raise UsageError(
-                        f"a batch with the keys {', '.join(map(str, batch))}; expected `image` among them."
-                    )
+                    raise UsageError(f"a batch has the keys {', '.join(map(str, batch))}; expected `image` among them.")
                 yield self._checked(batch["image"]), batch
             else:
                 yield self._checked(batch[0] if isinstance(batch, tuple | list) else batch), {}
 
     def _checked(self, images: Any) -> Tensor:
-        """Images (B, 3, H, W), float32, on the device; a grey one three times. Errors: UsageError."""
+        """Images (B, 3, H, W), float32, on the device; grey becomes three channels. Errors: UsageError."""
         self._loaded()
         if not isinstance(images, Tensor):
             raise UsageError(f"got {type(images).__name__}; expected a tensor (B, 3, H, W).")
         height, width = self.input_shape[-2:]
-        expected = f"expected (B, 3, {height}, {width}), float, normalised: load was told so"
+        expected = f"expected (B, 3, {height}, {width}), float, normalised, as given to load"
         if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2:] != (height, width):
             raise UsageError(f"images of shape {tuple(images.shape)}; {expected}.")
         if not images.is_floating_point():
@@ -315,7 +331,7 @@ class PatchCore(nn.Module):
 
 
 def _check_weights(backbone: nn.Module, parameters: Parameters, device: torch.device | str) -> None:
-    """Whether a network has the weights that a model was saved with. Errors: WeightsError."""
+    """Check that a network has the weights that a model was saved with. Errors: WeightsError."""
     if parameters.digest is None:
         return
     aggregator = NetworkFeatureAggregator(backbone, parameters.layers, device)

@@ -1,7 +1,8 @@
-"""Samplers: which of the training patches the bank keeps."""
+"""Samplers: choose the training patches that the bank keeps."""
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from typing import Any, TypeVar
 
@@ -28,15 +29,14 @@ class IdentitySampler:
 class BaseSampler(ABC):
     """Keeps `int(N * percentage)` of N rows. `percentage` is a share: 0 < percentage < 1. Errors: UsageError.
 
-    What is drawn comes from the seed that torch was given (`torch.manual_seed`, `fix_seeds`), and
-    does not depend on what has been drawn before.
+    Random choices follow torch's seed (`torch.manual_seed`, `fix_seeds`), and do not depend on earlier random draws.
     """
 
     def __init__(self, percentage: float) -> None:
         if isinstance(percentage, bool) or not isinstance(percentage, int | float) or not 0 < percentage < 1:
             raise UsageError(
                 f"percentage is {percentage!r}; expected a share between 0 and 1, both excluded, for example 0.1. "
-                "To keep everything, take IdentitySampler()."
+                "To keep everything, use IdentitySampler()."
             )
         self.percentage = percentage
 
@@ -62,10 +62,10 @@ class BaseSampler(ABC):
 
 
 class GreedyCoresetSampler(BaseSampler):
-    """Greedy k-center, its first pick the row farthest from all others (the exact selection, see `maths.coreset`).
+    """Exact greedy k-center selection (see `maths.coreset`). The first pick is the row farthest from all others.
 
-    `device`: where the selection runs; `dimension_to_project_features_to`: it runs on a dense random
-    projection to so many dimensions, skipped if the rows have as many. What is kept is not projected.
+    `device`: where the selection runs. `dimension_to_project_features_to`: rows are compared after a dense
+    random projection to this many dimensions, unless they have no more. The kept rows are not projected.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class GreedyCoresetSampler(BaseSampler):
         self.dimension_to_project_features_to = dimension_to_project_features_to
 
     def _picks(self, rows: Tensor, n_picks: int, seed: int) -> Tensor:
-        if self.device.type != "mps":  # float64 settles what is close, and MPS has none
+        if self.device.type != "mps":  # close decisions need float64, which MPS lacks
             rows = rows.to(self.device)
         x = coreset.project(rows, "dense", self.dimension_to_project_features_to, seed)
-        with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None) as bar:
+        with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None if sys.stderr else True) as bar:
             return coreset.k_center_greedy(
                 x, n_picks, start=self._start(x, seed), on_progress=lambda count: bar.update(count - bar.n)
             )
@@ -90,9 +90,10 @@ class GreedyCoresetSampler(BaseSampler):
 
 
 class ApproximateGreedyCoresetSampler(GreedyCoresetSampler):
-    """The same from another start: the mean distance to `number_of_starting_points` rows, which are not picks.
+    """The same from another start: before the first pick, a row's distance is the mean to some random rows.
 
-    Nothing else is approximate: picks are those of the exact greedy from there.
+    Nothing else is approximate. Arguments are those of `GreedyCoresetSampler`, and `number_of_starting_points`: the
+    number of these rows, which are not picked themselves.
     """
 
     def __init__(
@@ -128,8 +129,8 @@ def _at_least_one(name: str, value: int) -> None:
 def farthest_from_mean(x: Tensor) -> int:
     """The row of x (N, D) that is farthest from the rows' mean, the lowest index on ties.
 
-    It is also the one with the largest sum of squared distances to all rows, which is N times its
-    squared distance to the mean plus the same for every row: what a full distance matrix would tell.
+    This row also has the largest sum of squared distances to all rows, as a full distance matrix would
+    show: that sum is N times its squared distance to the mean, plus a constant.
     """
     mean = torch.stack([block.double().sum(0) for block in x.split(1 << 14)]).sum(0) / len(x)
     return int(torch.cat([(block.double() - mean).square().sum(1) for block in x.split(1 << 14)]).argmax())

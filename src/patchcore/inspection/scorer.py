@@ -1,4 +1,4 @@
-"""NearestNeighbourScorer: patch scores from the distances to remembered patches."""
+"""NearestNeighbourScorer: patch scores from the distances to the patches in the memory bank."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 class ConcatMerger:
-    """Joins the features of several layers: each flattened, then side by side."""
+    """Joins the features of several layers: flattens each, then concatenates them."""
 
     def merge(self, features: Any) -> Array:
         """A list of arrays or tensors (N, ...) -> (N, D), float32. Errors: UsageError."""
@@ -39,7 +39,7 @@ class ConcatMerger:
 
 
 class AverageMerger(ConcatMerger):
-    """The same for feature maps (N, C, h, w), of which the mean over all places is taken: (N, sum of C)."""
+    """The same for feature maps (N, C, h, w), averaged over all positions: (N, sum of C)."""
 
     def _reduce(self, features: Array) -> Array:
         n, c = features.shape[:2]
@@ -47,10 +47,10 @@ class AverageMerger(ConcatMerger):
 
 
 class NearestNeighbourScorer:
-    """Scores by the mean squared distance to the `n_nearest_neighbours` nearest remembered rows.
+    """Scores by the mean squared distance to the `n_nearest_neighbours` nearest rows of the memory bank.
 
-    `nn_method`: ExactNN, FaissNN, ApproximateFaissNN, or anything with their methods; a new ExactNN
-    if it is None. Errors: UsageError, NotFittedError.
+    `nn_method`: ExactNN, FaissNN, ApproximateFaissNN, or anything with their methods; None: ExactNN().
+    Errors: UsageError, NotFittedError.
     """
 
     def __init__(self, n_nearest_neighbours: int, nn_method: NearestNeighbours | None = None) -> None:
@@ -62,15 +62,15 @@ class NearestNeighbourScorer:
         self.detection_features: Array | None = None
 
     def imagelevel_nn(self, query: Array) -> tuple[Array, Array]:
-        """Squared distances (N, k) and indices (N, k) of the nearest remembered rows."""
+        """Squared distances (N, k) and indices (N, k) of the nearest rows of the memory bank."""
         return self.nn_method.run(self.n_nearest_neighbours, query)
 
     def pixelwise_nn(self, query: Array, index: Array) -> tuple[Array, Array]:
-        """The same for the one nearest row of `index`, which is not remembered."""
+        """The same for the one nearest row of `index`, which is not kept."""
         return self.nn_method.run(1, query, index)
 
     def fit(self, detection_features: Sequence[Array | Tensor]) -> None:
-        """Remember features, a list of (N, D_i), one for each layer; what was there before is forgotten."""
+        """Keep features, a list of (N, D_i), one for each layer, as the memory bank, replacing an earlier one."""
         features = self.feature_merger.merge(detection_features)
         if len(features) < self.n_nearest_neighbours:
             log.warning(
@@ -82,15 +82,15 @@ class NearestNeighbourScorer:
     def predict(self, query_features: Sequence[Array | Tensor]) -> tuple[Array, Array, Array]:
         """A list of (N, D_i) as for `fit` -> scores (N,), squared distances (N, k), indices (N, k)."""
         distances, rows = self.imagelevel_nn(self.feature_merger.merge(query_features))
-        # They are squared already: `l2` takes distances as they are.
+        # They are squared already; `l2` does not square them again.
         scores = scoring.patch_scores(torch.from_numpy(distances), "l2").numpy()
         return scores, distances, rows
 
     def save(self, save_folder: str | Path, save_features_separately: bool = False, prepend: str = "") -> None:
         """Write `{prepend}nnscorer_search_index`, as `.safetensors` or, by FAISS, as `.faiss`.
 
-        `save_features_separately`: the remembered features too, as `{prepend}nnscorer_features.safetensors`.
-        Each file appears whole, or not at all; an index of the other kind goes. Errors: NotFittedError, StoreError.
+        `save_features_separately`: also write the features, as `{prepend}nnscorer_features.safetensors`. Each file
+        appears whole or not at all; an old index of the other kind is deleted. Errors: NotFittedError, StoreError.
         """
         path = self._index_file(save_folder, prepend, getattr(self.nn_method, "suffix", ".faiss"))
         self.nn_method.save(path)
@@ -103,12 +103,12 @@ class NearestNeighbourScorer:
             store.write(self._features_file(save_folder, prepend), {"features": features}, {"kind": "features"})
 
     def save_and_reset(self, save_folder: str | Path) -> None:
-        """`save`, and free the index's memory."""
+        """Save the index, then free its memory."""
         self.save(save_folder)
         self.nn_method.reset_index()
 
     def load(self, load_folder: str | Path, prepend: str = "") -> None:
-        """Read what `save` has written, or patchcore-inspection's `.faiss` (trusted input). Errors: StoreError."""
+        """Read what `save` has written, or a trusted `.faiss` file of patchcore-inspection. Errors: StoreError."""
         suffixes = dict.fromkeys([getattr(self.nn_method, "suffix", ".faiss"), ExactNN.suffix, FaissNN.suffix])
         found = [self._index_file(load_folder, prepend, suffix) for suffix in suffixes]
         path = next((path for path in found if path.is_file()), None)
@@ -116,7 +116,10 @@ class NearestNeighbourScorer:
             raise StoreError(f"{load_folder} holds no {' or '.join(path.name for path in found)}.")
         self.nn_method.load(path)
         features = self._features_file(load_folder, prepend)
-        self.detection_features = store.read(features)[0]["features"].numpy() if features.is_file() else None
+        tensors = store.read(features)[0] if features.is_file() else None
+        if tensors is not None and "features" not in tensors:
+            raise StoreError(f"{features}: holds no features. Expected a file that `save` has written.")
+        self.detection_features = None if tensors is None else tensors["features"].numpy()
 
     @staticmethod
     def _index_file(folder: str | Path, prepend: str, suffix: str) -> Path:

@@ -1,4 +1,4 @@
-"""RescaleSegmentor: patch scores to maps."""
+"""RescaleSegmentor: from patch scores to anomaly maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchcore.maths.resize import Frame
 
 
 class RescaleSegmentor:
-    """Brings patch scores to `target_size` pixels, a side or (height, width), and smooths them (sigma = 4 pixels)."""
+    """Resizes patch scores to `target_size` pixels, a side or (height, width), and smooths them (sigma = 4 pixels)."""
 
     def __init__(self, device: torch.device | str, target_size: int | Sequence[int] = 224) -> None:
         self.device = torch.device(device)

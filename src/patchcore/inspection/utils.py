@@ -1,4 +1,4 @@
-"""Seeds, devices, folders, tables and images of results."""
+"""Seeds, devices, and folders, tables and images of results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLUMNS = ("Instance AUROC", "Full Pixel AUROC", "Full PRO", "Anomaly Pixel AURO
 
 
 def fix_seeds(seed: int, with_torch: bool = True, with_cuda: bool = True) -> None:
-    """Seed Python, NumPy and torch; with CUDA, deterministic algorithms of cuDNN too."""
+    """Seed Python, NumPy and torch; with CUDA, also make cuDNN use deterministic algorithms."""
     random.seed(seed)
     np.random.seed(seed)
     if with_torch:
@@ -45,7 +45,7 @@ def create_storage_folder(
     group_folder: str,
     mode: Literal["iterate", "overwrite"] = "iterate",
 ) -> str:
-    """Make main/project/group, with a number behind it if there is one (`iterate`), and return its path."""
+    """Create main/project/group and return its path; with `iterate`, an existing folder gets a numbered neighbour."""
     if mode not in ("iterate", "overwrite"):
         raise UsageError(f"mode is {mode!r}; expected iterate or overwrite.")
     folder = first = Path(main_folder_path) / project_folder / group_folder
@@ -66,9 +66,9 @@ def compute_and_store_final_results(
     """Write results.csv, a row for each of `results` and their mean, and return the means as `mean_<column>`."""
     wrong = [row for row in results if len(row) != len(column_names)]
     if wrong or not len(results):
-        raise UsageError(f"results has rows like {wrong[:1]}; expected some with {len(column_names)} numbers each.")
+        raise UsageError(f"results has rows like {wrong[:1]}; expected rows with {len(column_names)} numbers each.")
     if row_names is not None and len(row_names) != len(results):
-        raise UsageError(f"{len(row_names)} row_names for {len(results)} results.")
+        raise UsageError(f"{len(row_names)} row_names for {len(results)} results; expected as many.")
     means = [float(mean) for mean in np.mean(np.asarray(results, dtype=float), axis=0)]
     names = row_names or [f"Row {number}" for number in range(len(results))]
     with appearing(Path(results_path) / "results.csv") as temporary, temporary.open("w", newline="") as file:
@@ -91,9 +91,9 @@ def plot_segmentation_images(
 ) -> None:
     """Write a sheet for each image: the image, its mask if it has one, and its map over it.
 
-    All maps are on one scale, up to the highest value of all of them. `image_transform` and
-    `mask_transform`: what makes pixels (H, W, 3) and a mask (H, W) of a PIL image; by default both are
-    shown in the size of the map. The last `save_depth` parts of a path become the name of its file.
+    All maps share one scale, up to their highest value. `image_transform` and `mask_transform` turn a PIL
+    image into pixels (H, W, 3) and a mask (H, W); by default both are resized to the map. The last
+    `save_depth` parts of an image's path become the name of its sheet.
     """
     from PIL import Image
 

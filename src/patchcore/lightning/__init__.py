@@ -5,9 +5,8 @@
     model = Patchcore()
     Trainer(**model.trainer_arguments).fit(model, ImageDataModule("parts"))
 
-Needs `pip install 'patchcore[lightning]'`. docs/compatibility.md lists every name, and every deliberate
-difference; docs/migration-anomalib.md shows a script before and after. Importing this package loads
-neither torch nor Lightning; the names do so when first used.
+Needs `pip install 'patchcore[lightning]'`. docs/compatibility.md lists every name, and every deliberate difference;
+docs/migration-anomalib.md shows a script before and after. torch and Lightning are loaded when a name is first used.
 """
 
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Patch scores on their grid to a map in pixels."""
+"""From patch scores on their grid to an anomaly map in pixels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from patchcore.recipe.fields import Recipe
 class AnomalyMapGenerator(nn.Module):
     """Brings patch scores to pixels and smooths them with a Gaussian of `sigma` pixels.
 
-    Each cell's value is repeated over its pixels; the Gaussian is cut at 4 sigma and the border is
-    mirrored, as anomalib v1 does it.
+    As in anomalib v1, each cell is repeated over its pixels, the Gaussian ends at 4 sigma, and the border is mirrored.
     """
 
     @known_arguments
@@ -27,7 +26,7 @@ class AnomalyMapGenerator(nn.Module):
         self._recipe = Recipe.named("lightning").replace(sigma=float(sigma))
 
     def compute_anomaly_map(self, patch_scores: Tensor, image_size: Sequence[int] | None = None) -> Tensor:
-        """Patch scores (B, 1, h, w) -> maps (B, 1, H, W) of `image_size`; on their own grid if it is None."""
+        """Patch scores (B, 1, h, w) -> maps (B, 1, H, W) of `image_size`; None: on their own grid."""
         height, width = patch_scores.shape[-2:] if image_size is None else image_size
         frame = Frame((height, width), (height, width), (height, width))
         with torch.autocast(patch_scores.device.type, enabled=False):

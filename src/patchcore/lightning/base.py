@@ -1,4 +1,4 @@
-"""What the Lightning modules share: when the bank is built, what is logged, and verdicts."""
+"""What the Lightning modules share: when the memory bank is built, metrics, and thresholds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from patchcore.maths import metrics
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict.calibration import Calibration
 
-if TYPE_CHECKING:  # mixed into Lightning modules; to a type checker they are such modules themselves
+if TYPE_CHECKING:  # mixed into Lightning modules; for a type checker they are such modules
     _Module = LightningModule
 else:
     _Module = object
 
-# What is measured, by the names under which it is logged.
+# Our metrics, and the names under which they are logged.
 LOGGED = {
     "image_auroc": "image_AUROC",
     "image_ap": "image_AP",
@@ -45,11 +45,10 @@ class LearningType(str, Enum):
 
 
 class MemoryBankMixin(_Module):
-    """Calls `fit` when all training images have been seen: before the epoch's validation or at its end.
+    """Calls `fit` once all training images have been seen: before the epoch's validation, or at its end.
 
-    A sanity check and a validation within the epoch come before that, and do not count. One epoch is
-    enough: the trainer is then told to stop. `_is_fitted`, a buffer, says whether there is a bank; a
-    second fit forgets the first.
+    A sanity check or a validation within the epoch comes before that, and does not count. The trainer is told to stop
+    after one epoch. The buffer `_is_fitted` says whether there is a bank; a second fit replaces it.
     """
 
     _is_fitted: Tensor
@@ -57,7 +56,7 @@ class MemoryBankMixin(_Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register_buffer("_is_fitted", torch.tensor([False]))
-        self._collecting = False  # a trainer is showing us training images
+        self._collecting = False  # whether a trainer is giving training images
 
     @abstractmethod
     def fit(self) -> None:
@@ -75,7 +74,7 @@ class MemoryBankMixin(_Module):
         self.trainer.should_stop = True
 
     def on_fit_end(self) -> None:
-        if not self._is_fitted:  # Lightning passes over a loader that gives nothing
+        if not self._is_fitted:  # Lightning skips a loader that gives nothing
             raise DataError("There are no good images to learn from: the training loader gave none.")
 
     def _fit_once(self) -> None:
@@ -96,23 +95,21 @@ class Looked(NamedTuple):
 
     score: float
     maximum: float  # of its map
-    defective: bool | None  # None: nobody has said
+    defective: bool | None  # None: unknown
     map: NDArray[np.float32]
     mask: NDArray[np.bool_] | None
 
 
 class AnomalyModule(LightningModule):
-    """A LightningModule around `model`, which gives `anomaly_map` and `pred_score` of a batch of images.
+    """A LightningModule around `model`, which computes `anomaly_map` and `pred_score` of a batch of images.
 
-    A batch is a tensor (B, 3, H, W) of normalised images, a tuple that begins with one, or a dict
-    with `image` and, where they are known, `label` (B,), 0 for good, and `mask` (B, H, W). Subclasses
-    write `training_step`, and `validation_step`, which returns the batch with `pred_scores` (B,) and
-    `anomaly_maps` (B, 1, H, W); testing and predicting use it as well.
+    A batch is a tensor (B, 3, H, W) of normalised images, a tuple that begins with one, or a dict with `image` and, if
+    known, `label` (B,), 0 for good, and `mask` (B, H, W). Subclasses implement `training_step`, and `validation_step`,
+    which returns the batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W); testing and predicting use it too.
 
-    Validation and testing log the metrics of `LOGGED`, as far as the labels and masks give them.
-    Validation also sets the thresholds, `image_threshold` and `pixel_threshold`, from the images
-    with label 0 and from nothing else, for the false-reject rate of the recipe: do not validate on
-    the test set. `map_min` and `map_max` are the extremes of the maps of the same images.
+    Validation and testing log the metrics of `LOGGED` that the labels and masks allow. Validation also sets
+    `image_threshold` and `pixel_threshold` for the recipe's false-reject rate, from images with label 0 only: do not
+    validate on the test set. `map_min` and `map_max` are the extremes of the maps of these images.
     """
 
     model: nn.Module
@@ -129,13 +126,13 @@ class AnomalyModule(LightningModule):
         self._looked: list[Looked] = []
 
     def forward(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        """What `model` makes of a batch."""
+        """The result of `model` for a batch."""
         return self.model(batch, *args, **kwargs)
 
     @property
     @abstractmethod
     def learning_type(self) -> LearningType:
-        """What the model needs to see."""
+        """What the model needs to see before it can find anomalies."""
 
     @property
     @abstractmethod
@@ -155,7 +152,7 @@ class AnomalyModule(LightningModule):
         return self.validation_step(batch, *args, **kwargs)
 
     def with_predictions(self, batch: dict[str, Any], output: Mapping[str, Tensor]) -> dict[str, Any]:
-        """A batch with what the model says of it; with verdicts too where there are thresholds."""
+        """The batch with the model's scores and maps, and with verdicts if there are thresholds."""
         scores, maps = output["pred_score"], output["anomaly_map"]
         found = {**batch, "pred_scores": scores, "anomaly_maps": maps}
         if not self.image_threshold.isnan():
@@ -191,7 +188,7 @@ class AnomalyModule(LightningModule):
         self._log(self._everything(self.trainer.test_dataloaders))
 
     def _everything(self, loader: Any) -> list[Looked]:
-        """What all processes have looked at, in the order of a single one."""
+        """The results of all processes, in the order of a single process."""
         looked, self._looked = self._looked, []
         return processes.merged(looked, processes.places(loader, len(looked)))
 
@@ -201,12 +198,13 @@ class AnomalyModule(LightningModule):
 
 
 def as_batch(batch: Any) -> dict[str, Any]:
-    """A batch as a dict of its own. Errors: UsageError."""
+    """A batch as a new dict. Errors: UsageError."""
     if isinstance(batch, Mapping) and isinstance(batch.get("image"), Tensor):
         return dict(batch)
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Tensor):
-        batch = batch[0]
-    if isinstance(batch, Tensor):
+        alone = all(isinstance(one, Tensor) and one.shape == batch[0].shape for one in batch)
+        batch = torch.stack(list(batch)) if alone and batch[0].ndim == 3 else batch[0]
+    if isinstance(batch, Tensor) and batch.ndim == 4:
         return {"image": batch}
     what = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
     raise UsageError(
@@ -215,7 +213,7 @@ def as_batch(batch: Any) -> dict[str, Any]:
 
 
 def looked_at(outputs: Any) -> Iterable[Looked]:
-    """What an evaluation keeps of a step's result; nothing of a step that gave none."""
+    """What an evaluation keeps of a step's result; nothing if there is no result."""
     if not outputs:
         return
     maps = outputs["anomaly_maps"].detach().float().cpu().numpy()[:, 0]
@@ -227,7 +225,7 @@ def looked_at(outputs: Any) -> Iterable[Looked]:
 
 
 def measured(looked: list[Looked]) -> dict[str, float]:
-    """The metrics over images with a label, as far as they are defined."""
+    """The metrics over labelled images, as far as they are defined."""
     known = [one for one in looked if one.defective is not None]
     if not known:
         return {}

@@ -1,4 +1,4 @@
-"""Buffers whose shape is known only when they are loaded, as that of a memory bank."""
+"""Buffers whose shape is known only when they are loaded, such as a memory bank."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from patchcore.errors import UsageError
 
-if TYPE_CHECKING:  # mixed into modules; to a type checker they are modules themselves
+if TYPE_CHECKING:  # mixed into modules; for a type checker they are modules
     _Module = nn.Module
 else:
     _Module = object
@@ -19,7 +19,7 @@ class DynamicBufferMixin(_Module):
     """A module whose own buffers take the shape of what is loaded into them."""
 
     def get_tensor_attribute(self, attribute_name: str) -> Tensor:
-        """An attribute that is a tensor. Errors: UsageError (a ValueError) where it is something else."""
+        """An attribute that is a tensor. Errors: UsageError (a ValueError) if it is something else."""
         attribute = getattr(self, attribute_name)
         if not isinstance(attribute, Tensor):
             raise UsageError(f"The attribute {attribute_name!r} is a {type(attribute).__name__}; expected a tensor.")
@@ -29,6 +29,6 @@ class DynamicBufferMixin(_Module):
         for name, buffer in list(self.named_buffers(recurse=False)):
             stored = state_dict.get(prefix + name)
             if isinstance(stored, Tensor) and buffer.shape != stored.shape:
-                # A new tensor, not an old one resized: nobody's view of it changes under them.
+                # A new tensor, so that existing views of the old one do not change.
                 setattr(self, name, torch.empty_like(stored, device=buffer.device, dtype=buffer.dtype))
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,4 +1,4 @@
-"""What anomalib v1 calls components: bases and parts of models."""
+"""The components of anomalib v1: base classes and parts of models."""
 
 from __future__ import annotations
 

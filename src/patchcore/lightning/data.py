@@ -16,16 +16,18 @@ from torchvision.transforms.v2 import Transform
 from patchcore.arguments import known_arguments
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning.torch_model import RECIPE
+from patchcore.pipeline.workers import distinct
 from patchcore.verdict.calibration import hold_out
 
 
 class ImageDataset(Dataset[dict[str, Any]]):
-    """Samples as dicts: `image` (3, H, W), `image_path`, `label` (0 good, 1 defective) if it is known
-    and, if there are masks for all defective ones, `mask` (H, W). `transform` is applied to both."""
+    """Samples as dicts: `image` (3, H, W), `image_path`, `label` (0 good, 1 defective) if all are labelled
+    and, if all defective ones have masks, `mask` (H, W). `transform` is applied to image and mask."""
 
     def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
         self.samples, self.transform = list(samples), transform
@@ -57,15 +59,18 @@ class ImageDataset(Dataset[dict[str, Any]]):
 
 
 class ImageDataModule(LightningDataModule):
-    """The images at `root`: a folder of good ones, a dataset in the MVTec AD layout, or a CSV table.
+    """Images for training (good), validation (good, held out as by `Detector.fit` to set the thresholds), testing
+    (labelled) and predicting (those for testing or, in a plain folder, all). Errors: DataError, ImageError.
 
-    - Training: good images. Validation: `calibration_share` of those, kept out of the bank to set
-      the thresholds, the same ones that `Detector.fit` keeps out; with 0 there is no validation.
-    - Testing: the images of `test/`. Predicting: the same, or those of a plain folder.
-
-    `transform` works on images (3, H, W) in [0, 1]; by default it is what the model's
-    `configure_transforms(image_size)` gives. `num_workers`: processes that read; None suits the machine.
-    `seed` draws which images are kept out. Errors: DataError, ImageError.
+    Args:
+        root: A folder of good images, a dataset in the MVTec AD layout, or a CSV table.
+        train_batch_size, eval_batch_size: Images in a batch for training, and for everything else.
+        num_workers: Processes that read images; None: chosen to suit the machine.
+        image_size: Argument for the model's `configure_transforms`.
+        transform: Applied to images (3, H, W) in [0, 1]; None: the model's `configure_transforms`.
+        calibration_share: Share of the good images that is held out for validation; 0: no validation.
+            Of copies, pixel for pixel, only the first is used.
+        seed: Draws the images to hold out.
     """
 
     @known_arguments
@@ -88,20 +93,21 @@ class ImageDataModule(LightningDataModule):
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
         found = detect(self.root)
-        kept, held_out = hold_out(len(found.train), calibration_share, seed)
-        self.train = [found.train[i] for i in kept]
-        self.calibration = [found.train[i] for i in held_out]
+        train = distinct(found.train, Reading()) if calibration_share else found.train
+        kept, held_out = hold_out(len(train), calibration_share, seed)
+        self.train = [train[i] for i in kept]
+        self.calibration = [train[i] for i in held_out]
         self.test = found.test
         self.everything = found.test or [Sample(s.name, s.image) for s in found.train]
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Good images, in order of name."""
+        """Good images, ordered by name."""
         if not self.train:
             raise DataError(f"{self.root} has no good images to learn from.")
         return self._loader(self.train, self.train_batch_size)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
-        """Good images that are kept out of the bank."""
+        """Good images that are held out of the bank."""
         return self._loader(self.calibration, self.eval_batch_size) if self.calibration else []
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -112,7 +118,7 @@ class ImageDataModule(LightningDataModule):
         return self._loader(self.test, self.eval_batch_size)
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """All images that are not for training; of a plain folder, its images."""
+        """The images for testing; without any, as in a plain folder, the good images."""
         return self._loader(self.everything, self.eval_batch_size)
 
     def _loader(self, samples: Sequence[Sample], batch_size: int) -> DataLoader[dict[str, Any]]:
@@ -120,10 +126,10 @@ class ImageDataModule(LightningDataModule):
         if transform is None:
             configure = getattr(getattr(self.trainer, "lightning_module", None), "configure_transforms", None)
             if configure is None:
-                raise UsageError("There is no transform: give one, or use the data with a Trainer and a Patchcore.")
+                raise UsageError("There is no transform: give one, or pass the data to a Trainer with a Patchcore.")
             transform = configure(self.image_size)
         workers = self.num_workers
-        if workers is None:  # one process would only take turns with this one
+        if workers is None:  # a single worker would only take turns with this process
             workers = min(8, suggested_max_num_workers(self.trainer.num_devices if self.trainer else 1))
             workers = 0 if workers < 2 else workers
         return DataLoader(ImageDataset(samples, transform), batch_size=batch_size, num_workers=workers)

@@ -1,4 +1,4 @@
-"""Hyperparameters of anomalib v0: a flat dict, or the sections of its files."""
+"""Hyperparameters of anomalib v0, as a flat dict or as the sections of its files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Sides = int | tuple[int, ...]
 
 
 class _Network(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), title="a dict of these")
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), title="a dict of them")
 
     backbone: str | None = None
     coreset_sampling_ratio: float | None = None
@@ -31,7 +31,7 @@ class _Flat(_Network):
     seed: int | None = None
 
 
-# Of v0's files also what it names for its own tools, and what only the stated value can be had of.
+# Further names in v0's files: for its own tools (ignored), or with a single value that is supported.
 _TOOLS: Any = Field(None, exclude=True)
 
 
@@ -56,7 +56,7 @@ class _Tiling(BaseModel):
 
 
 def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `PatchcoreModel`, and `coreset_sampling_ratio` and `seed`, as far as they are stated."""
+    """The stated arguments of `PatchcoreModel`, and `coreset_sampling_ratio` and `seed` if stated."""
     if "model" in hparams:
         dataset, project = hparams.get("dataset") or {}, hparams.get("project") or {}
         settings = validated(_Model, hparams["model"] or {}, "Section model").model_dump(exclude_none=True)
@@ -78,7 +78,7 @@ def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Dicts, Namespaces and OmegaConf objects, at any depth, as dicts and lists."""
+    """Convert Namespaces and OmegaConf objects, at any depth, to dicts and lists."""
     if type(value).__module__.partition(".")[0] == "omegaconf":
         from omegaconf import OmegaConf
 
@@ -93,7 +93,7 @@ def plain(value: Any) -> Any:
 
 
 def sides(name: str, value: Any) -> tuple[int, int]:
-    """(height, width) of two numbers in whatever holds them. Errors: UsageError."""
+    """(height, width) from a pair of numbers of any type. Errors: UsageError."""
     try:
         height, width = (int(side) for side in value)
     except (TypeError, ValueError):

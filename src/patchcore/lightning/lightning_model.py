@@ -23,16 +23,18 @@ from patchcore.pipeline.learn import choose
 
 
 class Patchcore(MemoryBankMixin, AnomalyModule):
-    """PatchCore for a stock `lightning.Trainer`.
+    """PatchCore for a stock `lightning.Trainer`. One epoch over good images builds the memory bank.
 
-    One epoch over good images fills the memory bank: the share `coreset_sampling_ratio` of all
-    patches, in at least one row. The other arguments are those of `PatchcoreModel`. Training
-    keeps patches in half precision, and what exceeds `memory` (bytes, or a text such as "2GB"; by
-    default half of the machine's memory) in a temporary file; the bank is the same.
+    Training keeps patches in half precision. What exceeds `memory` (bytes, or a text such as "2GB"; by
+    default half of the machine's memory) goes to a temporary file; the bank stays the same.
+
+    Args:
+        backbone, layers, pre_trained, num_neighbors: As for `PatchcoreModel`.
+        coreset_sampling_ratio: Share of all patches that the bank keeps, at least one.
     """
 
     memory: int | str | None = None
-    seed: int = RECIPE.seed  # of what is drawn to choose the bank
+    seed: int = RECIPE.seed  # for choosing the bank
 
     @known_arguments
     def __init__(
@@ -52,35 +54,35 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         check_ratio("coreset_sampling_ratio", coreset_sampling_ratio)
         self.coreset_sampling_ratio = coreset_sampling_ratio
         self.model: PatchcoreModel = model
-        # Lightning and its strategies for several devices want something to train.
+        # Lightning and its strategies for several devices need a parameter to train.
         self.anchor = nn.Parameter(torch.zeros(()))
         self._seen: PatchStore | None = None
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """What torch need not send to other processes before each step: all but the anchor. Nothing changes."""
+        """What torch need not send to other processes before each step: all but the anchor, as nothing changes."""
         return [name for name, _ in (*self.named_parameters(), *self.named_buffers()) if name != "anchor"]
 
     @property
     def learning_type(self) -> LearningType:
-        """Good images are all that it needs."""
+        """One class: it needs only good images."""
         return LearningType.ONE_CLASS
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
-        """What suits it: one epoch. A trainer with other settings works too."""
+        """Suitable arguments for the Trainer, such as one epoch. Other settings work too."""
         return {"gradient_clip_val": 0, "max_epochs": 1, "num_sanity_val_steps": 0}
 
     def configure_optimizers(self) -> None:
         """None: nothing is trained."""
-        # Lightning would now warn of that.
+        # Otherwise Lightning warns about that.
         warnings.filterwarnings("ignore", "`LightningModule.configure_optimizers` returned `None`")
 
     def configure_transforms(self, image_size: tuple[int, int] | None = None) -> Transform:
-        """From images (3, H, W) with values in [0, 1] to what the network expects.
+        """The transform from images (3, H, W) in [0, 1] to the network's input.
 
-        Resized to `image_size` (height, width), 256 x 256 by default; the central 7/8 of each side,
-        224 x 224; and the mean and standard deviation that the weights were trained with.
+        It resizes to `image_size` (height, width), by default 256 x 256, crops the central 7/8 of each side,
+        224 x 224, and normalises with the mean and standard deviation that the weights were trained with.
         """
         assert isinstance(RECIPE.size, int)
         height, width = image_size or (RECIPE.size, RECIPE.size)
@@ -106,12 +108,12 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if batch_idx and self._collecting and self._seen is None:
             raise UsageError(
-                f"The fit resumes at batch {batch_idx} of an epoch, and the patches of the batches before it are not "
-                "in the checkpoint. Fit from the beginning: trainer.fit(model, data), without ckpt_path."
+                f"The fit resumes at batch {batch_idx} of an epoch, but the checkpoint does not contain the patches of "
+                "earlier batches. Fit from the beginning: trainer.fit(model, data), without ckpt_path."
             )
 
     def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Remember the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
+        """Keep the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
         embedding = self._patches_by_image(as_batch(batch)["image"])
         return {"loss": self.anchor * 0, "embedding": embedding}
 
@@ -121,7 +123,7 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         grid = (embedding.shape[2], embedding.shape[3])
         patches = self.model.reshape_embedding(embedding)
         further = self._trainer is not None and self._trainer.training and not self._collecting
-        if not further:  # epochs after the first show nothing new
+        if not further:  # epochs after the first add nothing
             if self._seen is None:
                 self._seen = PatchStore(spill_limit(self.memory))
             for one in patches.split(grid[0] * grid[1]):
@@ -129,9 +131,9 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         return patches
 
     def fit(self) -> None:
-        """Choose the memory bank from the patches seen since the last time. Without any, leave it as it is.
+        """Choose the memory bank from the patches of all processes since the last fit; without any, keep the bank.
 
-        With several processes, from the patches of all of them. Errors: NotFittedError.
+        Errors: NotFittedError if there are neither patches nor a bank.
         """
         seen, device = self._seen or PatchStore(), self.device
         if processes.several():
@@ -159,14 +161,14 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
                 "No training images have been seen. Fit with a Trainer, or call training_step for each batch first."
             )
 
-        with torch.inference_mode(False), torch.no_grad():  # the bank outlives a validation that begins with it
+        with torch.inference_mode(False), torch.no_grad():  # the bank outlives a validation in which it is built
             self.model.memory_bank = processes.from_the_first(bank, device)
         self._seen = None
         self._is_fitted.fill_(True)
 
     def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W); with `pred_labels` (B,) and
-        `pred_masks` (B, 1, H, W) too, once there are thresholds. None before there is a bank.
+        """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W) and, if there are thresholds,
+        `pred_labels` (B,) and `pred_masks` (B, 1, H, W). None before there is a bank.
         """
         if not self._is_fitted and self._trainer is not None and self._before_the_bank():
             return None
@@ -175,6 +177,6 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
 
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> Self:
-        """As Lightning's; the weights are the checkpoint's, so none are fetched."""
+        """As Lightning's. All weights come from the checkpoint, so no pretrained weights are fetched."""
         with about_to_load():
             return super().load_from_checkpoint(*args, **{"weights_only": True, **kwargs})

@@ -1,8 +1,8 @@
-"""Several processes, each with a share of the images: what they have seen, in the order of a single one.
+"""Bring together what several processes have seen, in the order of a single process.
 
-A distributed sampler deals the images out, shuffled in training, and starts again with the first
-ones to give every process as many: 101 images on two processes are 51 and 51. Each image's place
-in the dataset says where it belongs, and which ones are duplicates.
+A distributed sampler deals out the images (shuffled in training), and repeats the first ones so that all
+processes get the same number: 101 images on two processes are 51 and 51. The index of each image in the
+dataset gives the order, and shows which images are duplicates.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def several() -> bool:
 
 
 def places(loader: Any, count: int) -> list[int]:
-    """The places in the dataset of the first `count` images that a loader gave this process.
+    """The dataset indices of the first `count` images that a loader gave this process.
 
-    Without a distributed sampler nobody knows them: as if images were dealt out one by one.
+    Without a distributed sampler they are unknown; images are then assumed to be dealt out one by one.
     """
     sampler = getattr(loader, "sampler", None)
     if isinstance(sampler, DistributedSampler):
@@ -38,7 +38,7 @@ def places(loader: Any, count: int) -> list[int]:
 
 
 def merged(own: list[T], where: list[int]) -> list[T]:
-    """What all processes have, each with its place, in order of place and once; the same in every process."""
+    """The results of all processes, in order of dataset index and without duplicates; the same in every process."""
     if not several():
         return own
     parts: list[tuple[list[int], list[T]]] = [([], [])] * dist.get_world_size()
@@ -47,7 +47,7 @@ def merged(own: list[T], where: list[int]) -> list[T]:
 
 
 def owners(where: list[list[int]]) -> list[tuple[int, int]]:
-    """The places that each process has -> in order of place, a process that has it, and as its how-manieth."""
+    """For each dataset index, in order: a process that has it, and its position there. `where`: indices by process."""
     found: dict[int, tuple[int, int]] = {}
     for rank, own in enumerate(where):
         for i, place in enumerate(own):
@@ -56,10 +56,10 @@ def owners(where: list[list[int]]) -> list[tuple[int, int]]:
 
 
 def gather(seen: PatchStore, into: PatchStore, where: list[int], device: torch.device) -> None:
-    """The patches of all processes, image by image; the first process puts them into a store.
+    """Collect the patches of all processes, image by image, in the store `into` of the first process.
 
-    `where` are the places of the images seen; `device` is where the processes exchange tensors:
-    the CPU for gloo, a GPU for NCCL.
+    `where`: dataset indices of the images in `seen`; `device`: where the processes exchange tensors, the
+    CPU for gloo, a GPU for NCCL.
     """
     parts: list[tuple[list[int], list[tuple[int, int]], int]] = [([], [], 0)] * dist.get_world_size()
     dist.all_gather_object(parts, (where, seen.grids, seen.of(0).shape[1] if seen.grids else 0))
@@ -78,7 +78,7 @@ def gather(seen: PatchStore, into: PatchStore, where: list[int], device: torch.d
 
 
 def from_the_first(work: Callable[[], Tensor], device: torch.device) -> Tensor:
-    """The tensor that `work` makes in the first process, in all of them; so is its error."""
+    """Run `work` in the first process, and return its tensor, or raise its error, in all of them."""
     if not several():
         return work()
     made: Tensor | None = None
@@ -87,7 +87,7 @@ def from_the_first(work: Callable[[], Tensor], device: torch.device) -> Tensor:
         try:
             made = work().to(device)
             told = [(made.shape, made.dtype)]
-        except Exception as error:  # the others would wait for ever
+        except Exception as error:  # otherwise the others would wait forever
             told = [error]
     dist.broadcast_object_list(told, src=0)
     if isinstance(told[0], Exception):

@@ -1,4 +1,4 @@
-"""The coreset of an embedding, by anomalib's names."""
+"""The coreset of an embedding, with anomalib's interface."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from patchcore.recipe.fields import Recipe
 
 
 def check_ratio(name: str, ratio: float) -> None:
-    """Errors: UsageError for a share that is none."""
+    """Raise UsageError unless the ratio is above 0 and at most 1."""
     if not 0 < ratio <= 1:
         raise UsageError(f"{name} is {ratio}; it must be above 0 and at most 1, for example 0.1.")
 
 
 class KCenterGreedy:
-    """Greedy k-center (paper alg. 1) over the rows of `embedding` (N, D): exact, and without scanning.
+    """Exact greedy k-center selection (paper alg. 1) of rows of `embedding` (N, D), without scanning all of them.
 
-    `sampling_ratio`: the share of the rows to pick, at least one of them. Rows are compared after
-    a sparse random projection, as anomalib does it, and picked from a random one on; both are drawn
-    from the seed of the recipe `lightning`, so that the same embedding gives the same rows.
+    `sampling_ratio`: share of the rows to pick, at least one. As in anomalib, rows are compared after a
+    sparse random projection, and the first pick is random. Both use the seed of the recipe `lightning`,
+    so the same embedding gives the same rows.
 
-    Attributes: `embedding`; `coreset_size`, rows to pick; `n_observations`, N; `features` (N, d),
-    the projected rows; `min_distances` (N, 1), each row's distance to its nearest pick, among
-    `features`, or None before the first selection.
+    Attributes: `embedding`; `coreset_size`, number of rows to pick; `n_observations`, N; `features` (N, d),
+    the projected rows; `min_distances` (N, 1), the distance of each projected row to its nearest pick,
+    or None before the first selection.
     """
 
     @known_arguments
@@ -59,10 +59,7 @@ class KCenterGreedy:
 
     @torch.no_grad()
     def select_coreset_idxs(self, selected_idxs: Sequence[int] | None = None) -> list[int]:
-        """The indices of the picked rows, in the order of picking.
-
-        `selected_idxs` are rows that count as picked already: they are not among the result.
-        """
+        """The indices of the picked rows in order of picking, without `selected_idxs`, which are picked already."""
         if selected_idxs is None or not len(selected_idxs):
             recipe = self._recipe
             new = picks = coreset.select(

@@ -1,4 +1,4 @@
-"""PatchcoreModel: the network, the memory bank and the scores, as one module."""
+"""PatchcoreModel: backbone, memory bank and scores as one module."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ _loading = ContextVar("_loading", default=False)
 
 
 class PatchcoreModel(DynamicBufferMixin, nn.Module):
-    """Normalised images (B, 3, H, W) in; in training their patches, else a score and a map each.
-
-    `layers`: taps, module names in dot notation or strides; the first gives the grid. `backbone`:
-    `efficientnet_lite0`, `_lite1`, `_lite2` (offline weights), any timm name with or without a tag,
-    or `torchvision:NAME`. `pre_trained`: True for the name's own weights, False for random ones, or
-    the path of a local file. `num_neighbors`: b of eq. 7; with 1 the score is the highest patch score.
+    """Takes normalised images (B, 3, H, W). Gives their patches in training, otherwise a score and a map for each.
 
     `memory_bank` (M, D) is a buffer: it is saved and moved with the module, and may be assigned.
-    Errors: BackboneError, WeightsError, UsageError; NotFittedError from whatever needs the bank.
+    Errors: BackboneError, WeightsError, UsageError; NotFittedError if the bank is needed and empty.
+
+    Args:
+        layers: Taps: module names in dot notation, or strides. The first gives the grid.
+        backbone: `efficientnet_lite0`, `_lite1`, `_lite2` (offline weights), any timm name with or without
+            a tag, or `torchvision:NAME`.
+        pre_trained: True for pretrained weights, False for random ones, or the path of a local file.
+        num_neighbors: b of eq. 7; with 1 the score is the highest patch score.
     """
 
     memory_bank: Tensor
@@ -67,7 +69,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
 
     @torch.no_grad()
     def forward(self, input_tensor: Tensor) -> Tensor | dict[str, Tensor]:
-        """In training the patches (B*h*w, D); else `anomaly_map` (B, 1, H, W) and `pred_score` (B,)."""
+        """In training, the patches (B*h*w, D); otherwise `anomaly_map` (B, 1, H, W) and `pred_score` (B,)."""
         embedding = self.embed(input_tensor)
         patches = self.reshape_embedding(embedding)
         if self.training:
@@ -82,8 +84,8 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W), or (B, 1, H, W), -> their embedding (B, D, h, w), float32.
 
-        On a CPU every image goes to a thread of its own: in training, the last bit of a patch must
-        not depend on which other images, or how many threads, it is worked out with.
+        On a CPU every image has its own thread. So in training, no bit of a patch depends on the other
+        images of a batch, or on the number of threads.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UsageError(f"Images of shape {tuple(images.shape)}; expected (B, 3, H, W), or (B, 1, H, W).")
@@ -104,13 +106,13 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
                     return self._embed(image)
 
             return torch.cat(list(in_order(work, images.split(1), None)))
-        finally:  # Lightning warns of modules that are left in evaluation mode
+        finally:  # Lightning warns about modules that are left in evaluation mode
             self.feature_extractor.train(self.training)
 
     @torch.no_grad()
     def _embed(self, images: Tensor) -> Tensor:
         taps = [tap.float() for tap in self.taps(images)]
-        # With the channels of a cell side by side, pooling is several times faster, to the same bits.
+        # With channels last, pooling is several times faster and gives the same bits.
         pooled = [pool_mean(t.contiguous(memory_format=torch.channels_last), RECIPE.patch_size) for t in taps]
         return self.generate_embedding({str(name): tap for name, tap in zip(self.layers, pooled, strict=True)})
 
@@ -120,7 +122,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
 
     @property
     def network(self) -> backbones.Engine:
-        """What reads the layers: the engine of `Detector`, made anew whenever a weight has changed or moved."""
+        """What reads the layers: the engine of `Detector`, rebuilt whenever a weight has changed or moved."""
         tensors = [*self.feature_extractor.parameters(), *self.feature_extractor.buffers()]
         device, dtype = tensors[0].device, tensors[0].dtype
         if dtype != torch.float32 or torch.is_autocast_enabled(device.type):
@@ -147,9 +149,9 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
             self.memory_bank = KCenterGreedy(torch.as_tensor(embedding), sampling_ratio).sample_coreset().float()
 
     def nearest_neighbors(self, embedding: Tensor, n_neighbors: int) -> tuple[Tensor, Tensor]:
-        """Patches (N, D) -> distances to the nearest bank rows, and those rows' indices.
+        """Patches (N, D) -> distances to the nearest bank rows, and the indices of these rows.
 
-        Of shape (N,) for one neighbour, else (N, n_neighbors), nearest first. Exact, also near 0.
+        Both have shape (N,) for one neighbour, otherwise (N, n_neighbors), nearest first. Exact, also near 0.
         """
         bank = self._bank()
         with torch.autocast(embedding.device.type, enabled=False):
@@ -159,8 +161,8 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
     def compute_anomaly_score(self, patch_scores: Tensor, locations: Tensor, embedding: Tensor) -> Tensor:
         """The image scores (B,) by eq. 7, with b = `num_neighbors`.
 
-        `patch_scores` and `locations` (B, N): of each patch the distance to its nearest bank row,
-        and that row; `embedding` (B*N, D): the patches.
+        `patch_scores` and `locations` (B, N): the distance of each patch to its nearest bank row, and the
+        index of that row; `embedding` (B*N, D): the patches.
         """
         bank, patches = self._bank(), embedding.float().reshape(*patch_scores.shape, -1)
         with torch.autocast(embedding.device.type, enabled=False):
@@ -177,7 +179,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
     def _bank(self) -> Bank:
-        """The memory bank, prepared to be searched; anew whenever it was assigned, changed or moved."""
+        """The memory bank, prepared for search; prepared again whenever it was assigned, changed or moved."""
         rows = self.memory_bank
         if not rows.numel():
             raise NotFittedError(
@@ -191,7 +193,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
         return self._searched[2]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For copies and other processes: the hooks that read the layers belong to this one's network."""
+        """For copies and other processes, because the hooks that read the layers belong to this network."""
         return _restored, (type(self), self.layers, self.backbone, self.num_neighbors, self.state_dict(), self.training)
 
 
@@ -210,13 +212,13 @@ def _restored(
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often a tensor has been changed in place, as far as that is known."""
+    """How often a tensor has been changed in place; 0 for an inference tensor, which does not count."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 @contextmanager
 def about_to_load() -> Iterator[None]:
-    """Networks built within are given random weights, and none are fetched: others will replace them."""
+    """In this context, networks get random weights and fetch none, because loaded weights will replace them."""
     token = _loading.set(True)
     try:
         yield
@@ -225,7 +227,7 @@ def about_to_load() -> Iterator[None]:
 
 
 def weights_of(pre_trained: bool | str) -> str:
-    """The recipe's word for `pre_trained`."""
+    """The recipe's `weights` for `pre_trained`."""
     if _loading.get():
         return "random"
     if isinstance(pre_trained, str):
@@ -234,7 +236,7 @@ def weights_of(pre_trained: bool | str) -> str:
 
 
 def without_the_rest(built: backbones.Backbone) -> nn.Module:
-    """The extractor of a backbone, its network without the modules that come after the deepest tap."""
+    """The extractor of a backbone, without the modules of the network after the deepest tap."""
     model = built.extractor.model
     dropped: list[str] = []
     needed = built.extractor.used | {key.rpartition(".")[0] for key in built.state}

@@ -5,9 +5,8 @@
     model = PatchcoreLightning({"layers": ["layer2", "layer3"], "input_size": (224, 224)})
     Trainer(**model.trainer_arguments).fit(model, ImageDataModule("parts"))
 
-Version 1 is beside it, in `patchcore.lightning`; what v0 does differently is here: images are not
-cropped, layers are aligned to the nearest cell, the score is a softmax over nine neighbours and not
-eq. 7, results are tuples, and large images can be read in tiles.
+Version 1 is in `patchcore.lightning`. In v0, images are not cropped, layers are aligned to the nearest cell, the score
+is a softmax over nine neighbours instead of eq. 7, results are tuples, and large images can be read in tiles.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ class DynamicBufferModule(DynamicBufferMixin, nn.Module):
 
 
 class AnomalyMapGenerator:
-    """Distances of patches to their nearest bank rows -> maps and image scores.
+    """Computes maps and image scores from the distances of patches to their nearest bank rows.
 
-    `input_size`: (height, width) of the maps, a tuple or an OmegaConf list; `sigma`: of the Gaussian
-    that smooths them, in pixels.
+    `input_size`: (height, width) of the maps, as a tuple or an OmegaConf list; `sigma`: width of the
+    Gaussian that smooths them, in pixels.
     """
 
     @known_arguments
@@ -63,7 +62,7 @@ class AnomalyMapGenerator:
     def compute_anomaly_map(self, patch_scores: Scores, feature_map_shape: Sequence[int]) -> Tensor:
         """Distances (B*h*w, k), nearest first -> smoothed maps (B, 1, height, width) of the nearest one.
 
-        `feature_map_shape` is (width, height) of the grid, on which patches lie row by row. Each
+        `feature_map_shape`: (width, height) of the grid of patches, which are ordered row by row. Each
         cell's value is repeated over its pixels.
         """
         values, (width, height) = self._by_image(patch_scores, feature_map_shape)
@@ -71,9 +70,9 @@ class AnomalyMapGenerator:
 
     @staticmethod
     def compute_anomaly_score(patch_scores: Scores) -> Tensor:
-        """The image score () of the distances (N, k) of one image's patches; (B,) of (B, N, k).
+        """The image score () from the distances (N, k) of one image's patches; (B,) from (B, N, k).
 
-        The highest patch score, times one minus the largest softmax over that patch's k distances.
+        It is the highest patch score, times one minus the largest softmax over that patch's k distances.
         """
         values = as_float(patch_scores)
         if values.ndim < 2:
@@ -121,15 +120,20 @@ class AnomalyMapGenerator:
 
 
 class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
-    """Normalised images (B, 3, H, W) in; in training their patches, else the tuple (maps, scores).
+    """Takes normalised images (B, 3, H, W). Gives their patches in training, otherwise the tuple (maps, scores).
 
-    `layers`: taps; the first gives the grid. `input_size`: (height, width) of the images and of
-    their maps. `backbone`: as in version 1, but a name without a tag means torchvision's first
-    weights, where timm has them. With `apply_tiling` images are read in tiles of `tile_size`, a
-    side or (height, width), `tile_stride` apart; None is the tile's own size. Their features are
-    joined before patches are made, and only one tile at a time is in the network. The tiles are
-    saved with the model. `pre_trained`: as in version 1; `num_neighbors`: of the score's softmax.
-    Errors: BackboneError, WeightsError, UsageError.
+    With `apply_tiling`, the network reads one tile at a time, and the features are joined before patches
+    are made. Tiles are saved with the model. Errors: BackboneError, WeightsError, UsageError.
+
+    Args:
+        layers: Taps; the first gives the grid.
+        input_size: Height and width of the images and of their maps.
+        backbone: As in version 1, but a name without a tag means torchvision's first weights, if timm has them.
+        apply_tiling: Whether images are read in tiles.
+        tile_size: Side, or height and width, of a tile.
+        tile_stride: Step from one tile to the next; None: the size of a tile.
+        pre_trained: As in version 1.
+        num_neighbors: Neighbours in the softmax of the score.
     """
 
     tiles: Tensor
@@ -153,7 +157,7 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
         self.backbone, self.input_size = backbone, size
         del self.anomaly_map_generator  # version 1 has a module here
         self.anomaly_map_generator = AnomalyMapGenerator(size)  # type: ignore[assignment]
-        self.register_buffer("tiles", tiles)  # size and stride; zeros without
+        self.register_buffer("tiles", tiles)  # size and stride; zeros without tiles
         self._check_cells()
 
     @property
@@ -172,13 +176,13 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
         return (int(self.tiles[1, 0]), int(self.tiles[1, 1])) if self.apply_tiling else None
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """The layers' features, each (B, C, h, w), read tile by tile if so wished."""
+        """The layers' features, each (B, C, h, w), read tile by tile with `apply_tiling`."""
         size, stride = self.tile_size, self.tile_stride
         return taps_of(self.network, images, None if size is None or stride is None else (size, stride))
 
     @torch.no_grad()
     def forward(self, input_tensor: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
-        """In training the patches (B*h*w, D); else maps (B, 1, *input_size) and scores (B,)."""
+        """In training, the patches (B*h*w, D); otherwise maps (B, 1, *input_size) and scores (B,)."""
         embedding = self.embed(input_tensor)
         patches = self.reshape_embedding(embedding)
         if self.training:
@@ -195,7 +199,7 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
     def nearest_neighbors(self, embedding: Tensor, n_neighbors: int = 9) -> Tensor:  # type: ignore[override]
         """Patches (N, D) -> Euclidean distances (N, n_neighbors) to the nearest bank rows, nearest first.
 
-        Exact, also near 0. A bank with fewer rows gives as many.
+        Exact, also near 0. A bank with fewer rows than that gives all of them.
         """
         distances, _ = super().nearest_neighbors(embedding, n_neighbors)
         return distances.reshape(len(embedding), -1)
@@ -207,7 +211,7 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
                 Tiling(self.input_size, self.tile_size, self.tile_stride).in_cells(cell)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For copies and other processes: the hooks that read the layers belong to this one's network."""
+        """For copies and other processes, because the hooks that read the layers belong to this network."""
         arguments = (self.layers, self.input_size, self.backbone, self.num_neighbors)
         return _restored, (type(self), arguments, self.state_dict(), self.training)
 
@@ -225,15 +229,13 @@ def _restored(
 class PatchcoreLightning(Patchcore):
     """PatchCore for a stock `lightning.Trainer`, from a configuration.
 
-    `hparams`, a dict, Namespace or OmegaConf object, has either the names of `PatchcoreModel`'s
-    arguments and `coreset_sampling_ratio`, `seed`; or sections, as anomalib v0's files have them:
-    `model` (`backbone`, `layers`, `input_size`, `coreset_sampling_ratio`, `num_neighbors`,
-    `pre_trained`), `dataset` (`image_size`, where the model has no `input_size`; `tiling` with
-    `apply`, `tile_size`, `stride`) and `project` (`seed`). The backbone is a ResNet-18 unless stated.
-    Other sections are not for the model and are left alone; an unknown name in these is an error.
+    `hparams`, a dict, Namespace or OmegaConf object, has either the names of `PatchcoreModel`'s arguments and
+    `coreset_sampling_ratio`, `seed`; or sections, as anomalib v0's files have them: `model` (`backbone`, `layers`,
+    `input_size`, `coreset_sampling_ratio`, `num_neighbors`, `pre_trained`), `dataset` (`image_size`, if the model has
+    no `input_size`; `tiling` with `apply`, `tile_size`, `stride`) and `project` (`seed`). The default backbone is a
+    ResNet-18. Other sections are ignored; an unknown name in these is an error.
 
-    Thresholds, and the range that normalises scores, come from the images of the validation that
-    are labelled good, and from nothing else.
+    Thresholds, and the range that normalises scores, come only from validation images labelled good.
     """
 
     model: PatchcoreModel
@@ -248,26 +250,26 @@ class PatchcoreLightning(Patchcore):
         self._prepare(PatchcoreModel(**settings), ratio)
 
     def configure_transforms(self, image_size: Sequence[int] | None = None) -> Transform:
-        """From images (3, H, W) in [0, 1] to what the network expects, of the model's `input_size`; no crop."""
+        """The transform from images (3, H, W) in [0, 1] to the network's input of `image_size`, without a crop."""
         size, source = image_size or self.model.input_size, self.model.source
         return Compose([Resize(list(size), antialias=True), Normalize(list(source.mean), list(source.std))])
 
     def training_step(self, batch: Any, _batch_idx: int = 0) -> dict[str, Tensor]:
-        """Remember the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
+        """Keep the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""
         return super().training_step(batch)
 
     def on_validation_start(self) -> None:
-        """Choose the memory bank from the patches of the training images, when all have been seen."""
+        """Choose the memory bank once all training images have been seen."""
         super().on_validation_start()
 
     def validation_step(self, batch: Any, _: int = 0) -> dict[str, Any] | None:
-        """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W), and with verdicts, once there
-        are thresholds: `pred_labels` (B,), `pred_masks` (B, 1, H, W). None before there is a bank.
+        """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W) and, if there are thresholds,
+        `pred_labels` (B,) and `pred_masks` (B, 1, H, W). None before there is a bank.
         """
         return super().validation_step(batch)
 
     def with_predictions(self, batch: dict[str, Any], output: Any) -> dict[str, Any]:
-        """A batch with the maps and scores that the model gives of it."""
+        """The batch with the model's maps and scores, and with verdicts if there are thresholds."""
         anomaly_maps, scores = output
         return super().with_predictions(batch, {"anomaly_map": anomaly_maps, "pred_score": scores})
 
@@ -279,7 +281,7 @@ class PatchcoreLightning(Patchcore):
 
 
 def as_float(scores: Scores) -> Tensor:
-    """A tensor of an array or tensor, float32 or wider."""
+    """An array or tensor as a tensor of float32 or wider."""
     tensor = torch.tensor(scores) if isinstance(scores, np.ndarray) else scores
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
@@ -289,12 +291,12 @@ def _tiles(size: tuple[int, int], tile_size: Any, tile_stride: Any) -> Tensor:
         raise UsageError("apply_tiling is set, but there is no tile_size. Give a side or (height, width) in pixels.")
     both = [(side, side) if isinstance(side, int) else side for side in (tile_size, tile_stride or tile_size)]
     tile, stride = sides("tile_size", both[0]), sides("tile_stride", both[1])
-    Tiling(size, tile, stride)  # says what is wrong with them
+    Tiling(size, tile, stride)  # raises if they do not fit
     return torch.tensor([tile, stride])
 
 
 def first_weights(backbone: str) -> str:
-    """A backbone's name with the tag of torchvision's first weights, which v0 had, where timm has them."""
+    """A backbone's name with the tag of torchvision's first weights, which v0 used, if timm has them."""
     import timm
 
     if "." in backbone or ":" in backbone or not timm.is_model(backbone):

@@ -66,6 +66,7 @@ def k_center_greedy(
             raise UsageError(f"start is {start}; it must be a row index below {n}.")
         picks[0] = start
         bounds = space.upper_bounds(start)
+    bounds[space.copies(bounds)] = 0.0  # what they have when their turn comes: that of their equal is before it
     bounds[picks[0]] = -1.0  # below every distance: never picked again
     count, prepared = 1, 0
 
@@ -85,13 +86,17 @@ def k_center_greedy(
             value, row = float(values[best]), int(rows[best])
             if value < outside or (value == outside and row > outside_row):
                 break
+            if value == 0:  # all that are left equal a pick: they follow as they come, the lowest index first
+                bounds[rows], left = values, n_picks - count
+                picks[count:], count = (bounds >= 0).nonzero().flatten()[:left], n_picks
+                break
             picks[count] = row
             count += 1
             values[best] = -1.0
             bound = torch.addmv(lengths, short, short[best], alpha=-2) + (lengths[best] - slack)
-            near = (bound < values).nonzero().flatten()
+            near = ((bound < values) & (values > 0)).nonzero().flatten()  # what equals a pick stays at 0
             values[near] = torch.minimum(values[near], space.exact(rows[near], rows[best : best + 1]))
-        if count > begin:
+        if begin < count < n_picks:
             known.append(space.centred(picks[begin:count]))
         bounds[rows], seen[rows] = values, count
         if on_progress is not None:
@@ -137,6 +142,22 @@ class _Rows:
         target = self.centred(torch.tensor([row], device=self.x.device))
         blocks = [squared(self._shift(block), target) for block in self.x.split(_BLOCK)]
         return torch.cat(blocks).double() * (1 + rounding(self.x.shape[1])) + self.blur
+
+    def copies(self, bounds: Tensor) -> Tensor:
+        """Rows that equal an earlier one, and have its bound; most of them, if there are many.
+
+        Black borders and exposures of a fixed scene give thousands, which would crowd the candidates.
+        """
+        if len(bounds.unique()) > 0.9 * len(bounds):
+            return bounds.new_empty(0, dtype=torch.long)
+        weights = torch.randn(self.x.shape[1], generator=torch.Generator().manual_seed(0)).to(self.x.device)
+        keys = torch.cat([(self._shift(b) * weights).sum(1) for b in self.x.split(_BLOCK)])
+        keys, order = keys.sort(stable=True)
+        repeats = torch.cat([keys[:1] != keys[:1], keys[1:] == keys[:-1]])
+        firsts = order[(~repeats).nonzero().flatten()[(~repeats).cumsum(0) - 1]]
+        pairs = zip(order[repeats].split(_BLOCK), firsts[repeats].split(_BLOCK), strict=True)
+        equal = [a[(self.x[a] == self.x[b]).all(1) & (bounds[a] == bounds[b])] for a, b in pairs]
+        return torch.cat([order[:0], *equal])
 
     def exact(self, a: Tensor, b: Tensor) -> Tensor:
         """Squared distances between rows a and b, pair by pair, from float64 coordinates."""

@@ -12,11 +12,11 @@ from patchcore.data.reading import Reading
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 
-TIMED = 25  # images, at most, that are looked at one by one
+TIMED = 25  # at most this many images are timed, one by one
 
 
 def latency(detector: Detector, samples: Sequence[Sample], reading: Reading | None = None) -> float:
-    """Median seconds from an image's path to its verdict and map, one image at a time, all threads for it."""
+    """Median seconds for one image, from its path to its verdict and map; each image has all threads."""
     step = -(-len(samples) // TIMED)
     times = []
     for sample in [*samples[:1], *samples[::step]]:  # the first one warms up
@@ -27,7 +27,7 @@ def latency(detector: Detector, samples: Sequence[Sample], reading: Reading | No
 
 
 def file_size(detector: Detector) -> int:
-    """Bytes of the detector's file, weights included."""
+    """Size of the detector's file in bytes, including the weights."""
     with tempfile.TemporaryDirectory(prefix="patchcore-") as folder:
         path = Path(folder) / "model"
         detector.save(path)

@@ -19,16 +19,16 @@ _MOST_NOTES = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a run (None where the data cannot give one) and the results behind them."""
+    """The metrics of an evaluation (None where the data does not allow one), and the results behind them."""
 
     metrics: dict[str, float | None]
     results: list[tuple[Sample, Result]]
-    coverage: float  # the smallest share of an image that was looked at
+    coverage: float  # smallest share of an image inside the recipe's crop
     pixel_curve: PixelCurve | None = None  # thinned, for drawing
     notes: tuple[str, ...] = ()  # what is doubtful about masks and images, for people
 
     def confusion(self) -> dict[str, dict[str, int]]:
-        """Verdicts per kind of image."""
+        """How often each kind of image got each verdict."""
         table: dict[str, dict[str, int]] = {}
         for sample, result in self.results:
             row = table.setdefault(str(sample.kind), {"pass": 0, "unsure": 0, "fail": 0})
@@ -36,27 +36,27 @@ class Evaluation:
         return dict(sorted(table.items(), key=lambda item: (item[0] != GOOD, item[0])))
 
     def missing(self) -> list[str]:
-        """Why figures are None, and what is doubtful about them, for people; nothing if all is well."""
+        """Sentences that explain which metrics are None, and why, and what is doubtful about masks and images."""
         defects = [sample for sample, _ in self.results if sample.kind != GOOD]
         masks = sum(sample.mask is not None for sample in defects)
         why = []
         if self.metrics["image_auroc"] is None:
-            why.append("No image figures: they need good and defective images, and there is only one of the two.")
+            why.append("No image metrics: they need good and defective images, and there is only one of the two.")
         if masks < len(defects):
             why.append(
-                f"No pixel figures: they need a mask for every defective image; {masks} of {len(defects)} have one."
+                f"No pixel metrics: they need a mask for every defective image; {masks} of {len(defects)} have one."
             )
         elif not defects:
-            why.append("No pixel figures: they need defective images with masks.")
+            why.append("No pixel metrics: they need defective images with masks.")
         elif self.metrics["pixel_auroc"] is None:
-            why.append("No pixel figures: the masks mark no pixel, or all of them.")
+            why.append("No pixel metrics: the masks mark no pixel, or all of them.")
         return [*why, *self.notes]
 
     def figures(self) -> dict[str, float | None]:
-        """The metrics, and what else is said of a run, under the keys that the commands document.
+        """The metrics, `images`, `coverage`, `false_reject_rate` and `miss_rate`, as the commands print them.
 
-        `images`, `coverage`; `false_reject_rate`, the share of good images that fail, and `miss_rate`, of
-        defective ones that pass; None where there are none, or no threshold.
+        The two rates are the share of good images that fail, and of defective images that pass. They are None
+        without such images, or without a threshold.
         """
         confusion = self.confusion()
         good = confusion.pop(GOOD, {})
@@ -71,28 +71,35 @@ class Evaluation:
 
 
 def _share(row: dict[str, int], verdict: str) -> float | None:
-    """The share of a verdict; None where there is none, for want of images or of a threshold."""
+    """The share of a verdict; None without images or without a threshold."""
     total = sum(row.values())
     return row[verdict] / total if total > row.get("unsure", 0) else None
 
 
 def evaluate(
-    detector: Detector,
-    samples: Iterable[Sample],
-    *,
-    reading: Reading | None = None,
-    progress: bool = False,
+    detector: Detector, samples: Iterable[Sample], *, reading: Reading | None = None, progress: bool = False
 ) -> Evaluation:
-    """Image and pixel metrics over labelled samples.
+    """Measure a detector on labelled images.
 
-    Pixel metrics are at the masks' own size, and need a mask for every defective image; in a good
-    one every pixel counts as good. What a crop hides is left out. Errors: DataError, ImageError.
+    Pixel metrics are computed at the size of the masks, and need a mask for every defective image. Every pixel of a
+    good image counts as good; pixels outside the recipe's crop are left out. Errors: DataError, ImageError.
+
+    Args:
+        detector: A fitted detector.
+        samples: Labelled images; those without a label are ignored.
+        reading: How to read images, and what to do with unreadable ones.
+        progress: Whether to show a progress bar.
+
+    >>> from patchcore import Detector, detect, evaluate
+    >>> detector = Detector("fast").fit("tests/images/hazelnut/train/good")
+    >>> evaluate(detector, detect("tests/images/hazelnut").test).metrics["image_auroc"]
+    1.0
     """
     samples = [sample for sample in samples if sample.kind is not None]
     if not samples:
         raise DataError(
-            "There are no labelled images to evaluate on. Expected test/<kind> folders, or a CSV table with a "
-            "label column."
+            "There are no labelled images to evaluate on. Expected test/<kind> folders, or a CSV table with a label "
+            "column."
         )
     reading = reading or Reading()
     results = [(result.sample, result) for result in detector.stream(samples, reading=reading, progress=progress)]

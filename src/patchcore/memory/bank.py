@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import Protocol, cast
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from patchcore.maths.neighbours import Points, nearest
 
+LEARNED = ("bank.lists", "bank.codebooks", "bank.list_of_row", "bank.codes")
 MARGIN = 1.5  # a new image's patches are farther from the rows than those from each other, of a defect by more
 
 
@@ -26,12 +28,20 @@ class Bank:
             on whose own grid the place is.
         scales: (D,), what each value of a patch is multiplied by, remembered or new.
         search: How rows are found: `exact` or `ivf_pq`.
+        prepared: What an approximate search has learned of the rows, if it is known already.
     """
 
     rows: Tensor
     origins: Tensor
     scales: Tensor
     search: str = "exact"
+    prepared: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], search: str, device: torch.device) -> Bank:
+        """A bank from what `tensors` gives, checked before."""
+        rows, scales = tensors["bank.rows"].float().to(device), tensors["bank.scales"].to(device)
+        return cls(rows, tensors["bank.origins"], scales, search, {n: tensors[n] for n in LEARNED if n in tensors})
 
     def nearest(self, patches: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Distances (N, k), ascending, and indices (N, k) of the rows nearest to patches (N, D)."""
@@ -45,13 +55,14 @@ class Bank:
     @cached_property
     def index(self) -> Index:
         """The rows, prepared for approximate search."""
-        return index(self.search, self.rows)
+        return index(self.search, self.rows, self.prepared)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps: half the size wherever that loses nothing, as for all banks that `fit` makes."""
         half = self.rows.to(torch.float16)
         rows = half if torch.equal(half.float(), self.rows) else self.rows
-        return {"bank.rows": rows, "bank.origins": self.origins, "bank.scales": self.scales}
+        learned = {} if self.search == "exact" else self.index.tensors()
+        return {"bank.rows": rows, "bank.origins": self.origins, "bank.scales": self.scales, **learned}
 
 
 class Index(Protocol):
@@ -59,10 +70,14 @@ class Index(Protocol):
 
     def nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]: ...
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What it has learned, by the names in `LEARNED`."""
+        ...
 
-def index(search: str, rows: Tensor) -> Index:
+
+def index(search: str, rows: Tensor, learned: Mapping[str, Tensor]) -> Index:
     """Errors: as `check_search`."""
-    return cast("Index", import_module(f"patchcore.memory.{search}").Rows(rows))
+    return cast("Index", import_module(f"patchcore.memory.{search}").Rows(rows, learned))
 
 
 def check_search(search: str, rows: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -9,13 +11,11 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from patchcore.backbones import registry
-from patchcore.backbones.libraries import Source
-from patchcore.errors import UsageError
-from patchcore.memory.bank import Bank
-from patchcore.model import store
+from patchcore.errors import MissingExtraError, PatchcoreError, StoreError, UsageError, WeightsError
+from patchcore.memory.bank import Bank, check_search
+from patchcore.model import check, store
 from patchcore.model.fitted import Fitted, Member
 from patchcore.recipe.fields import Recipe
-from patchcore.verdict.calibration import Calibration
 
 
 def header(fitted: Fitted) -> dict[str, JsonValue]:
@@ -34,9 +34,13 @@ def header(fitted: Fitted) -> dict[str, JsonValue]:
         **about,
         "bank": {**bank, "images": list(fitted.images)},
         "calibration": fitted.calibration.to_dict(),
-        "data": {"images": len(fitted.images), "sha256": fitted.fingerprint},
+        "data": {"images": len(fitted.images), "sha256": fitted.fingerprint, **_red_blue(fitted)},
         "versions": dict(store.versions()),
     }
+
+
+def _red_blue(fitted: Fitted) -> dict[str, JsonValue]:
+    return {"red_blue": list(fitted.red_blue)} if fitted.red_blue else {}
 
 
 def _about(member: Member) -> dict[str, JsonValue]:
@@ -70,6 +74,44 @@ def _prefix(recipe: Recipe, number: int) -> str:
     return f"members.{number}." if recipe.members else ""
 
 
+def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Tensor], store.Header, check.Checked]:
+    """The tensors and the header of a detector's file, as they are and checked: they belong together.
+
+    With `key`, only if the owner of that public key has signed it. Errors: StoreError (SignatureError).
+    """
+    tensors, head = store.read(path, key, accept=check.specs)
+    with of_file(path):
+        checked = check.header(path, head)
+        for number, (recipe, about) in enumerate(zip(checked.recipe.each, checked.abouts, strict=True)):
+            check.member(about, recipe, _own(checked.recipe, number, tensors), len(checked.images))
+    return tensors, head, checked
+
+
+def _own(recipe: Recipe, number: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a member, by the names that they have in a file of one."""
+    begin = _prefix(recipe, number)
+    return {name.removeprefix(begin): tensor for name, tensor in tensors.items() if name.startswith(begin)}
+
+
+@contextmanager
+def of_file(path: str | Path) -> Iterator[None]:
+    """What goes wrong with the contents of a file is an error of that file: StoreError, WeightsError.
+
+    Networks, and what they are built by, may raise nearly anything where a file asks for what they do not do.
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except Exception as error:
+        kind = type(error) if isinstance(error, StoreError | WeightsError) else StoreError
+        text = str(error) or type(error).__name__
+        if str(path) in text:
+            raise kind(text) from error
+        more = "" if isinstance(error, PatchcoreError) else " It may be damaged: copy it again, or fit again."
+        raise kind(f"{path}: {text.rstrip('.')}.{more}") from error
+
+
 def load(
     path: str | Path,
     *,
@@ -82,39 +124,34 @@ def load(
 
     Errors: StoreError (SignatureError), WeightsError, UsageError.
     """
-    tensors, head = store.read(path, key)
-    recipe = store.field(path, head, "recipe", lambda data: Recipe(**data))
+    tensors, _, checked = read(path, key)
+    recipe = checked.recipe
     if recipe.members and network is not None:
         raise UsageError("This file holds an ensemble, whose members have their own backbones; leave `backbone` out.")
-    abouts = store.field(path, head, "members", list) if recipe.members else [head]
     states: dict[str, dict[str, Tensor]] = {}  # by digest
     members = []
-    for number, (own_recipe, about) in enumerate(zip(recipe.each, abouts, strict=True)):
-        begin = _prefix(recipe, number)
-        own = {name.removeprefix(begin): tensor for name, tensor in tensors.items() if name.startswith(begin)}
-        digest = about["backbone"]["sha256"]
-        state = {name.removeprefix("weights."): t for name, t in own.items() if name.startswith("weights.")}
-        states.setdefault(digest, state)
-        local = own_recipe.weights not in ("pretrained", "random") or not recipe.members
-        backbone = registry.rebuild(
-            store.field(path, about, "backbone", lambda data: Source.from_dict(data["source"])),
-            own_recipe.taps,
-            own_recipe.seen,
-            states[digest],
-            digest,
-            name=own_recipe.backbone,
-            weights=weights if weights and local else own_recipe.weights,
-            seed=own_recipe.seed,
-            model=network,
-        )
-        rows, scales = own["bank.rows"].float().to(device), own["bank.scales"].to(device)
-        bank = Bank(rows, own["bank.origins"], scales, own_recipe.search)
-        unit = store.field(path, about, "unit", float) if recipe.members else 1.0
-        members.append(Member(own_recipe, backbone, bank, unit))
-    return Fitted(
-        recipe,
-        tuple(members),
-        store.field(path, head, "calibration", Calibration.from_dict),
-        store.field(path, head, "bank", lambda data: tuple(data["images"])),
-        store.field(path, head, "data", lambda data: str(data["sha256"])),
-    )
+    with of_file(path) if network is None else nullcontext():
+        for number, (own_recipe, about) in enumerate(zip(recipe.each, checked.abouts, strict=True)):
+            own, digest = _own(recipe, number, tensors), about.backbone.sha256
+            state = {name.removeprefix("weights."): t for name, t in own.items() if name.startswith("weights.")}
+            states.setdefault(digest, state)
+            local = own_recipe.weights not in ("pretrained", "random") or not recipe.members
+            backbone = registry.rebuild(
+                about.source,
+                own_recipe.taps,
+                own_recipe.seen,
+                states[digest],
+                digest,
+                name=own_recipe.backbone,
+                weights=weights if weights and local else own_recipe.weights,
+                seed=own_recipe.seed,
+                model=network,
+            )
+            if tuple(backbone.extractor.channels) != about.backbone.channels:
+                raise StoreError(
+                    f"the taps of its network have {backbone.extractor.channels} channels; its header says "
+                    f"{list(about.backbone.channels)}"
+                )
+            check_search(own_recipe.search, about.bank.rows)
+            members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
+    return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, checked.red_blue)

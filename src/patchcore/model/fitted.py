@@ -34,6 +34,8 @@ class Fitted:
         calibration: The thresholds and the scores that set them.
         images: Names of the training images, in order; the banks' origins count in them.
         fingerprint: SHA-256 over the pixels of the training images, in order.
+        red_blue: The least and the most red that a training image has more than blue, as a share of all its light;
+            None if they are grey, or nobody looked.
     """
 
     recipe: Recipe
@@ -41,8 +43,17 @@ class Fitted:
     calibration: Calibration
     images: tuple[str, ...] = ()
     fingerprint: str = ""
+    red_blue: tuple[float, float] | None = None
 
     @property
     def rows(self) -> int:
         """Rows of all banks together."""
         return sum(len(member.bank.rows) for member in self.members)
+
+    def exchanged(self, red_blue: float | None) -> bool:
+        """Whether an image's colours are as the training images' only once its red and blue are exchanged."""
+        if red_blue is None or self.red_blue is None:
+            return False
+        low, high = self.red_blue
+        margin = high - low + 0.01
+        return not low - margin <= red_blue <= high + margin and low - margin / 2 <= -red_blue <= high + margin / 2

@@ -7,29 +7,32 @@ is the same file. `sha256` in it covers all tensors and all the rest of it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
 from patchcore.backbones.weight_files import digest_of
-from patchcore.errors import StoreError
-from patchcore.files import appearing
+from patchcore.errors import PatchcoreError, StoreError
+from patchcore.files import appearing, from_json, opened
 from patchcore.model.version import __version__
 
 FORMAT = 2
 _KEY = "patchcore"
 
 Header = dict[str, Any]
-T = TypeVar("T")
+Spec = tuple[str, tuple[int, ...]]  # type, in safetensors' words, and shape
+_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
+_LONGEST = 100_000_000  # bytes of a header, in safetensors itself
 
 
 def _from_1(header: Header) -> Header:
     """Format 1 said pictures where format 2 says images."""
     for section in ("bank", "data"):
-        if "pictures" in header.get(section, {}):
+        if isinstance(header.get(section), dict) and "pictures" in header[section]:
             header[section]["images"] = header[section].pop("pictures")
     return {**header, "format": 2}
 
@@ -50,12 +53,14 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     return str(full["sha256"])
 
 
-def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Tensor], Header]:
+def read(
+    path: str | Path, key: str | Path | None = None, *, accept: Callable[[dict[str, Spec]], None] | None = None
+) -> tuple[dict[str, Tensor], Header]:
     """The tensors and the header of a model file, its hash checked; with `key`, its signature too, on the same bytes.
 
+    `accept` sees what tensors there are before they are read, and raises ValueError for what it does not take.
     Errors: StoreError (SignatureError).
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = Path(path)
@@ -64,15 +69,27 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
             f"{path}: a folder; expected the file of a detector, as `patchcore fit DATA -o FILE` writes it."
         )
     try:
-        content = path.read_bytes()
-        if key is not None:
-            import_module("patchcore.model.signature").check_signature(path, key, content)
+        with opened(path) as file:
+            try:
+                stated, found = _plan(file)
+                if accept is not None and _KEY in stated:
+                    accept(found)
+            except Exception:
+                _check_signature(path, key)  # says more, where there is one
+                raise
+            file.seek(0)
+            content = file.read()
+        _check_signature(path, key, content)
         tensors = load(content)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file.") from None
-    except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path}: not a detector, or a damaged one ({error}). Copy it again, or fit again.") from error
-    stated = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
+    except PatchcoreError:
+        raise
+    except Exception as error:  # of a foreign file a library may say nearly anything
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise StoreError(
+            f"{path}: not a detector, or a damaged one ({reason}). Copy it again, or fit again."
+        ) from error
     del content
     if _KEY not in stated:
         raise StoreError(
@@ -90,15 +107,30 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
     return tensors, header
 
 
-def field(path: str | Path, header: Header, name: str, parse: Callable[[Any], T]) -> T:
-    """One field of the header, parsed; one that does not parse is a StoreError."""
-    try:
-        return parse(header[name])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"{path}: the field {name!r} of its header cannot be used ({error}). It was written by patchcore "
-            f"{header.get('versions', {}).get('patchcore', '?')}; use that version, or fit again."
-        ) from error
+def _check_signature(path: Path, key: str | Path | None, content: bytes | None = None) -> None:
+    if key is not None:
+        import_module("patchcore.model.signature").check_signature(path, key, content)
+
+
+def _plan(file: BinaryIO) -> tuple[dict[str, str], dict[str, Spec]]:
+    """The metadata and the tensors that a file announces, which must fill it: memory is taken only for what is there.
+
+    Errors: ValueError and others, for a file that is not what safetensors writes.
+    """
+    size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(size - 8, _LONGEST):
+        raise ValueError(f"{size} bytes, and a header of {length}")
+    head = from_json(file.read(length))
+    stated = head.pop("__metadata__", None) or {}
+    end, found = 0, {}
+    for name, one in head.items():
+        found[name] = one["dtype"], tuple(one["shape"])
+        if one["dtype"] not in _TYPES:
+            raise ValueError(f"a tensor of type {str(one['dtype'])[:20]}")
+        end = max(end, *one["data_offsets"])
+    if 8 + length + end != size:
+        raise ValueError(f"{size} bytes; expected {8 + length + end}")
+    return stated, found
 
 
 def versions() -> dict[str, str]:
@@ -109,15 +141,19 @@ def versions() -> dict[str, str]:
 
 def _header(path: Path, text: str) -> Header:
     try:
-        header = json.loads(text)
-        version = int(header["format"])
+        header = from_json(text)
+        version = header["format"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"format {version!r:.40}")
         _canonical(header)  # refuses NaN and infinity
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(f"{path}: its header is damaged ({error}). Copy the file again, or fit again.") from error
     if version > FORMAT:
+        versions = header.get("versions")
+        writer = versions.get("patchcore", "?") if isinstance(versions, dict) else "?"
         raise StoreError(
-            f"{path}: format {version}, written by patchcore {header.get('versions', {}).get('patchcore', '?')}; this "
-            f"version reads formats up to {FORMAT}. Upgrade: pip install -U patchcore"
+            f"{path}: format {version!s:.20}, written by patchcore {writer!s:.40}; this version reads formats up to "
+            f"{FORMAT}. Upgrade: pip install -U patchcore"
         )
     return dict(header)
 

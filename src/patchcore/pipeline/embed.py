@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ class Embedder:
         precision: str = "fp32",
         threads: int | None = None,
     ) -> None:
-        self.recipe, self.backbone, self.device = recipe, backbone, device
+        self.recipe, self.backbone, self.device, self._process = recipe, backbone, device, os.getpid()
         backbone.extractor.to(device)
         self.engine = engines.engine(backbone, engine, precision, device, threads)  # what reads the taps
         source = backbone.source
@@ -66,6 +67,11 @@ class Embedder:
     @torch.inference_mode()
     def __call__(self, batch: Sequence[Loaded]) -> list[Patches]:
         """The patches of each image. Images that have the same size in the network share a pass."""
+        if self.device.type != "cpu" and self._process != os.getpid():
+            raise UsageError(
+                f"This detector is on {self.device}, which a forked process cannot use. Start it with the method "
+                "`spawn`, and load the detector there."
+            )
         placed = [self._placed(one) for one in batch]
         found: list[Patches] = []
         for _, run in groupby(placed, lambda one: [frame.window for frame, _image in one]):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from patchcore.data.images import Depth
 from patchcore.data.reading import Reading
@@ -25,7 +24,8 @@ from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
-from patchcore.pipeline.workers import Loaded, in_order, through
+from patchcore.pipeline.surroundings import undisturbed
+from patchcore.pipeline.workers import Loaded, in_order, progress_bar, say_copies, through
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict.calibration import Calibration, hold_out
 
@@ -50,6 +50,11 @@ def learn(
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
     share = recipe.calibration_share if calibration is None else 0.0
     kept, held_out = hold_out(len(read.names), share, recipe.seed)
+    if share and not held_out and read.copies:
+        log.warning(
+            "All %d good images are copies of one, so no threshold can be set. Give images of other good parts.",
+            read.copies + 1,
+        )
     banks = [choose(e.recipe, own, kept, e.device, progress) for e, own in zip(embedders, read.stores, strict=True)]
     members = [Member(e.recipe, e.backbone, bank) for e, bank in zip(embedders, banks, strict=True)]
     good = read
@@ -57,18 +62,29 @@ def learn(
         title = "Calibrating" if progress else None
         good = Remembered.of(embedders, calibration, memory, reading, title, learned=set(read.digests))
         held_out = list(range(len(good.names)))
+    colours = [one for one in read.red_blue if one is not None]
+    red_blue = (min(colours), max(colours)) if colours else None
     members, thresholds = calibrate(recipe, members, good, held_out, embedders[0].device, reading.threads)
-    return Fitted(recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint)
+    fitted = Fitted(recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue)
+    if wrong := sum(map(fitted.exchanged, good.red_blue)):
+        log.warning(
+            "%d of %d calibration images have the colours of the training images only with red and blue exchanged. "
+            "Arrays that OpenCV has read are B, G, R: convert them, or give all images with Reading(colour='bgr').",
+            wrong, len(good.names),
+        )  # fmt: skip
+    return fitted
 
 
 @dataclass
 class Remembered:
-    """Images whose patches are in stores, one store for each member."""
+    """Images whose patches are in stores, one store for each member; of images with the same pixels the first."""
 
     stores: list[PatchStore]
     names: list[str] = field(default_factory=list)
     frames: list[list[Frame]] = field(default_factory=list)  # of each image, one for each member
     digests: list[bytes] = field(default_factory=list)
+    red_blue: list[float | None] = field(default_factory=list)
+    copies: int = 0  # of others, which were left out
 
     @classmethod
     def of(
@@ -84,18 +100,20 @@ class Remembered:
     ) -> Remembered:
         """Read images and keep their patches; with `augment`, those of the augmented copies that a recipe asks for.
 
+        Copies are left out: one in the bank and one held out would make the threshold far too low, and several held
+        out would count as so many good images.
         Errors: DataError for an image whose digest is among those of the `learned` ones: a threshold from the training
         images would be far too low, since the bank holds each of them at a distance of nearly 0.
         """
 
-        def work(batch: list[Loaded]) -> list[tuple[str, bytes, list[list[Patches]]]]:
-            """Name and digest of each image, and each member's patches of it and of its augmented copies."""
+        def work(batch: list[Loaded]) -> list[tuple[str, bytes, float | None, list[list[Patches]]]]:
+            """Name, digest and colour of each image, and each member's patches of it and of its augmented copies."""
             each = [embedder(batch) for embedder in embedders]
             found = []
             for number, one in enumerate(batch):
                 copies = [[e.augmented(one, how) for how in e.recipe.augment if augment] for e in embedders]
                 patches = [[own[number], *more] for own, more in zip(each, copies, strict=True)]
-                found.append((one.sample.name, one.digest, patches))
+                found.append((one.sample.name, one.digest, one.red_blue, patches))
             return found
 
         depth = Depth()
@@ -103,20 +121,28 @@ class Remembered:
 
         limit = None if memory is None else memory // len(embedders)
         kind = torch.float16 if augment else torch.float32  # of a bank; what is scored alone is as in `predict`
-        read = cls([PatchStore(limit, kind) for _ in embedders])
+        read, seen = cls([PatchStore(limit, kind) for _ in embedders]), set[bytes]()
         value_range = embedders[0].recipe.value_range
-        for name, digest, found in through(work, samples, reading, value_range, check=check, progress=progress):
+        results = through(work, samples, reading, value_range, check=check, progress=progress)
+        for name, digest, red_blue, found in results:
             if digest in learned:
                 raise DataError(
                     f"{name}: this calibration image is among the training images too, so its score says "
                     "nothing about new parts. Calibrate with other good images, or leave `calibration` out: a share "
                     "of the training images is then held out."
                 )
-            for store, own in zip(read.stores, found, strict=True):
-                store.append(*((patches.values, patches.grid) for patches in own))
+            if digest in seen:
+                read.copies += 1
+                continue
+            seen.add(digest)
+            with undisturbed():
+                for store, own in zip(read.stores, found, strict=True):
+                    store.append(*((patches.values, patches.grid) for patches in own))
             read.frames.append([own[0].frame for own in found])
             read.names.append(name)
             read.digests.append(digest)
+            read.red_blue.append(red_blue)
+        say_copies(read.copies, read.copies + len(read.names))
         if hint := depth.hint():
             log.warning(hint)
         return read
@@ -127,6 +153,7 @@ class Remembered:
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
 
+@undisturbed()
 def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.device, progress: bool) -> Bank:
     """The bank: the coreset of the patches of the images that were kept, which leave the store."""
     if not kept:
@@ -139,7 +166,13 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
     n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
     # Refused before the work, not by the first search.
     check_search(recipe.search, len(rows) if recipe.coreset == "identity" else n_rows)
-    with tqdm(total=n_rows, desc="Choosing patches", unit="patch", disable=not progress) as bar:
+    counts = [0]  # patches chosen so far
+
+    def tell(count: int) -> None:
+        advance(count - counts[-1])
+        counts.append(count)
+
+    with progress_bar("Choosing patches" if progress else None, "patch", n_rows) as advance:
         chosen = coreset.select(
             rows,
             n_rows,
@@ -149,7 +182,7 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
             projection_from=recipe.projection_from,
             start=recipe.start,
             seed=recipe.seed,
-            on_progress=lambda count: bar.update(count - bar.n),
+            on_progress=tell,
             empty=patches.empty,
         )
     if recipe.neighbours > n_rows:
@@ -158,6 +191,7 @@ def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.d
     return Bank(rows[chosen].float().to(device), origins[chosen.cpu()], scales.to(device), recipe.search)
 
 
+@undisturbed()
 def calibrate(
     recipe: Recipe,
     members: Sequence[Member],

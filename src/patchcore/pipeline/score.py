@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from patchcore.data.sample import Sample
+from patchcore.errors import StoreError
 from patchcore.maths import maps, scoring
 from patchcore.maths.joining import join
 from patchcore.maths.resize import Frame
 from patchcore.model.fitted import Member
-from patchcore.pipeline.embed import Grid, Patches
+from patchcore.pipeline.embed import Embedder, Grid, Patches
+from patchcore.pipeline.workers import Loaded
 from patchcore.recipe.fields import Recipe
 
 
@@ -64,3 +68,21 @@ def score(members: Sequence[Member], found: Sequence[Patches]) -> tuple[float, S
 def anomaly_map(recipe: Recipe, scores: Tensor, frame: Frame) -> Tensor:
     """Patch scores (h, w) -> the map (H, W) at the image's own size; NaN outside a crop."""
     return maps.anomaly_map(scores, frame, sigma=recipe.sigma, upsample=recipe.upsample, border=recipe.map_border)
+
+
+def rehearse(members: Sequence[Member], embedders: Sequence[Embedder]) -> None:
+    """Look at a made-up image, as `predict` will at real ones: what a file cannot do is said before.
+
+    Weights, bank and recipe may each be in order and still give numbers without end together. Errors: StoreError.
+    """
+    recipe = members[0].recipe
+    low, high = recipe.value_range or (0.0, 1.0)
+    height, width = recipe.window
+    places = torch.arange(height)[:, None, None] * 7 + torch.arange(width)[:, None] * 13 + torch.arange(3) * 29
+    pixels = (low + (places % 97 / 96) * (high - low)).float().numpy()
+    image = Loaded(Sample("made up", pixels), pixels, (low, high))
+    found = [embedder([image])[0] for embedder in embedders]
+    value, scored = score(members, found)
+    values = anomaly_map(recipe, scored.scores, found[0].frame)
+    if not (math.isfinite(value) and scored.scores.isfinite().all() and (values.isnan() | values.isfinite()).all()):
+        raise StoreError(f"its weights, bank and recipe give scores that are no finite numbers, such as {value}")

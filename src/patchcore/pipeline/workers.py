@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import islice
@@ -18,12 +22,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from patchcore.data.images import Pixels, read, to_tensor
-from patchcore.data.reading import Reading
+from patchcore.data.reading import Colour, Reading
 from patchcore.data.sample import Sample
-from patchcore.errors import ImageError
+from patchcore.errors import ImageError, UsageError
+from patchcore.pipeline.surroundings import PLAIN, undisturbed
 
 A = TypeVar("A")
 B = TypeVar("B")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,17 +53,59 @@ class Loaded:
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.digest()
 
+    @cached_property
+    def red_blue(self) -> float | None:
+        """How much more red than blue there is, (R - B) / (R + G + B) over some pixels; None for a grey image."""
+        if len(self.image) == 1:
+            return None
+        red, green, blue = self.image[:, ::8, ::8].double().mean((1, 2)).tolist()
+        return round((red - blue) / max(red + green + blue, 1e-6), 4)  # the same for every order of summation
+
 
 def load(
-    sample: Sample, max_pixels: int, value_range: tuple[float, float] | None = None, *, damaged: bool = False
+    sample: Sample,
+    max_pixels: int,
+    value_range: tuple[float, float] | None = None,
+    colour: Colour = "rgb",
+    *,
+    damaged: bool = False,
 ) -> Loaded:
     """Decode an image. Errors: ImageError, which says where the file lies; with `damaged`, not for a part of it."""
     warnings = list[str]()
     try:
-        pixels = read(sample.image, sample.name, max_pixels, warnings=warnings if damaged else None)
+        pixels = read(sample.image, sample.name, max_pixels, colour, warnings=warnings if damaged else None)
         return Loaded(sample, pixels, value_range, tuple(warnings))
     except ImageError as error:
         raise error.at(sample.image) from error.__cause__
+
+
+def digests(samples: Iterable[Sample], reading: Reading) -> Iterator[bytes | ImageError]:
+    """Of each image the digest of its pixels, which copies share, or why it cannot be used."""
+
+    def digest(sample: Sample) -> bytes | ImageError:
+        try:
+            return load(sample, reading.max_pixels, colour=reading.colour).digest
+        except ImageError as error:
+            return error
+
+    return in_order(digest, samples, reading.threads)
+
+
+def distinct(samples: Iterable[Sample], reading: Reading) -> list[Sample]:
+    """The images without copies of earlier ones; says how many those are. Errors: ImageError."""
+    samples, first = list(samples), dict[bytes, Sample]()
+    for sample, digest in zip(samples, digests(samples, reading), strict=True):
+        if isinstance(digest, ImageError):
+            raise digest
+        first.setdefault(digest, sample)
+    say_copies(len(samples) - len(first), len(samples))
+    return list(first.values())
+
+
+def say_copies(copies: int, total: int) -> None:
+    """A warning, if there are any."""
+    if copies:
+        log.warning("%d of %d images are copies of others, pixel for pixel; each counts once.", copies, total)
 
 
 def through(
@@ -81,7 +129,7 @@ def through(
         loaded, bad = list[Loaded](), list[ImageError]()
         for sample in batch:
             try:
-                one = load(sample, reading.max_pixels, value_range, damaged=damaged)
+                one = load(sample, reading.max_pixels, value_range, reading.colour, damaged=damaged)
                 check(one)
                 _ = one.image  # refused here, if at all, and not within a batch
                 loaded.append(one)
@@ -90,7 +138,7 @@ def through(
         return work(loaded) if loaded else (), bad
 
     total = len(samples) if isinstance(samples, list) else None
-    with tqdm(total=total, desc=progress, unit="image", disable=progress is None) as bar:
+    with progress_bar(progress, "image", total) as advance:
         batches = _batches(iter(samples), reading.batch or 1)
         for results, bad in in_order(of_batch, batches, reading.threads, ahead=ahead):
             for error in bad:
@@ -98,7 +146,20 @@ def through(
                     raise error
                 reading.on_bad(error)
             yield from results
-            bar.update(len(results) + len(bad))
+            advance(len(results) + len(bad))
+
+
+@contextmanager
+def progress_bar(title: str | None, unit: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A progress bar, as what moves it on; none without a title, or where there is no standard error to draw it on.
+
+    (What tqdm makes of a bar that is not shown has a thread and a lock, which a forked child would inherit.)
+    """
+    if title is None or getattr(sys.stderr, "closed", True):
+        yield lambda _: None
+        return
+    with tqdm(total=total, desc=title, unit=unit) as bar:
+        yield bar.update
 
 
 def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
@@ -118,15 +179,25 @@ def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *,
     if not ahead:
         for item in items:
             with _openmp().limit(limits=threads):
-                result = work(item)
+                result = _alone(work, item)
             yield result
         return
-    threads = threads or torch.get_num_threads()
+    threads, process = threads or torch.get_num_threads(), os.getpid()
     pool, waiting = ThreadPoolExecutor(threads, "patchcore", _on_one_core), deque[Future[B]]()
     try:
         while True:
-            for item in islice(items, 2 * threads - len(waiting)):
-                waiting.append(pool.submit(work, item))
+            if os.getpid() != process:
+                raise UsageError(
+                    "These results were begun in another process, of which this one is a fork: the threads that work "
+                    "on them are there. Begin them in this process, or start it with the method `spawn`."
+                )
+            together = PLAIN.needed  # then nothing is left to be computed while the caller goes on
+            if not (together and waiting):
+                given = list(islice(items, 2 * threads - len(waiting)))
+                with PLAIN:
+                    waiting.extend(pool.submit(_alone, work, item) for item in given)
+                    if together:
+                        wait(waiting)
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -143,3 +214,8 @@ def _on_one_core() -> None:
 def _openmp() -> ThreadpoolController:
     """Sets the calling thread's number of OpenMP threads, and nobody else's."""
     return ThreadpoolController().select(user_api="openmp")
+
+
+def _alone(work: Callable[[A], B], item: A) -> B:
+    with undisturbed():
+        return work(item)

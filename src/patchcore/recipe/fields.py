@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from patchcore.errors import RecipeError, explain_fields, nearest_name
+from patchcore.files import from_json
 from patchcore.maths.augmentation import Augmentation
 from patchcore.recipe import rules
-from patchcore.recipe.rules import OF_ALL, sides
-
-Positive = Annotated[int, Field(gt=0)]
-Tap = Annotated[int, Field(gt=0)] | str
+from patchcore.recipe.rules import OF_ALL, Count, Level, Near, Side, Tap, Text, Width, fields_of, sides
 
 
 class Recipe(BaseModel):
@@ -23,13 +21,19 @@ class Recipe(BaseModel):
 
     Two recipes that are equal, given the same images on the same machine, make the same detector.
     `Recipe()` is the default one; `Recipe.named(name)` gives the others. Errors: RecipeError.
+
+    >>> recipe = Recipe(size=320, ratio=0.05)
+    >>> recipe.replace(neighbours=3) == recipe.set("neighbours=3")
+    True
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     # Images
-    size: Positive | tuple[Positive, Positive] = Field(
-        default=256, description="Size in pixels that `resize` brings an image to: a side, or (height, width)."
+    size: Side | tuple[Side, Side] = Field(
+        default=256,
+        description="Size in pixels that `resize` brings an image to: a side, or (height, width). A side has at most "
+        "65,536 pixels, and what the network reads, at the largest of `scales`, at most 2**28.",
     )
     resize: Literal["area", "stretch", "short_side", "letterbox"] = Field(
         default="area",
@@ -38,11 +42,11 @@ class Recipe(BaseModel):
         "centre if `crop` is set; `letterbox` fits the whole image into `size`, its padding left out of the "
         "bank and of every score.",
     )
-    crop: Positive | None = Field(
+    crop: Side | None = Field(
         default=None,
         description="With `short_side`: side of the square cut from the centre. None keeps the whole image.",
     )
-    value_range: tuple[float, float] | None = Field(
+    value_range: tuple[Level, Level] | None = Field(
         default=None,
         description="Pixel values that stand for black and white. None: 0-255 for uint8, 0-65535 for uint16, "
         "0-1 for float. State it for 12-bit images in 16-bit files, and for other float images.",
@@ -57,31 +61,32 @@ class Recipe(BaseModel):
         "changes from image to image. `as_is` leaves them, where a part that is too dark or too bright as a whole "
         "is a defect.",
     )
-    tile: Positive | tuple[Positive, Positive] | None = Field(
+    tile: Side | tuple[Side, Side] | None = Field(
         default=None,
         description="Side, or (height, width), of the tiles in which the network reads the resized image, in pixels "
         "of its input: for a `size` that is too large to be read at once. Their taps are joined on the full grid. A "
         "multiple of the taps' strides. None reads it whole.",
     )
-    tile_stride: Positive | tuple[Positive, Positive] | None = Field(
+    tile_stride: Side | tuple[Side, Side] | None = Field(
         default=None,
         description="With `tile`: step from one tile to the next, in the same pixels; tiles that overlap fade into "
         "each other. None: the side of a tile, so that they touch.",
     )
 
     # Backbone
-    backbone: str = Field(
+    backbone: Text = Field(
         default="efficientnet_lite0",
         description="`efficientnet_lite0`, `_lite1`, `_lite2` (offline weights), any timm name with or without a "
         "tag, `torchvision:NAME`, or `module` for a network given to `Detector`.",
     )
-    weights: str = Field(
+    weights: Text = Field(
         default="pretrained",
         description="`pretrained`, `random` (drawn from `seed`), or the path of a local weights file.",
     )
     taps: tuple[Tap, ...] = Field(
         default=(8, 16),
         min_length=1,
+        max_length=256,
         description="Layers to read: module names in dot notation, or strides. 8 and 16 stand for a ResNet's "
         "layer2 and layer3. The first one gives the grid.",
     )
@@ -90,11 +95,15 @@ class Recipe(BaseModel):
     scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
         default=(1.0,),
         min_length=1,
+        max_length=64,
         description="Sizes, as shares of `size`, at which the network sees each image; their taps are joined on "
         "the grid of the first, which must be 1.",
     )
-    patch_size: Positive = Field(default=3, description="Side of the pooled neighbourhood, in cells; odd.")
-    patch_stride: Positive = Field(default=1, description="Step between patches, in cells of the first tap.")
+    # Neighbourhoods are unfolded in memory, each of them as many cells as its side squared.
+    patch_size: Annotated[int, Field(gt=0, le=255)] = Field(
+        default=3, description="Side of the pooled neighbourhood, in cells; odd, at most 255."
+    )
+    patch_stride: Side = Field(default=1, description="Step between patches, in cells of the first tap.")
     pool: Literal["mean", "bins"] = Field(
         default="mean",
         description="How a neighbourhood is pooled: its mean, or all its values averaged into `tap_bins`.",
@@ -110,8 +119,9 @@ class Recipe(BaseModel):
     merge: Literal["concat", "bins"] = Field(
         default="concat", description="How taps are joined: side by side, or averaged into `bins` values."
     )
-    tap_bins: Positive = Field(default=1024, description="With `pool=bins`: values per tap.")
-    bins: Positive = Field(default=1024, description="With `merge=bins`: values per patch.")
+    # A patch of 65,536 values takes 128 kB in the bank; the widest networks have some thousand channels.
+    tap_bins: Width = Field(default=1024, description="With `pool=bins`: values per tap, at most 65,536.")
+    bins: Width = Field(default=1024, description="With `merge=bins`: values per patch, at most 65,536.")
     scaling: Literal["none", "channel"] = Field(
         default="channel",
         description="Divide each value of a patch by its standard deviation over the training patches, or not.",
@@ -130,13 +140,15 @@ class Recipe(BaseModel):
         "gave, which needs less memory; at random; or all of them.",
     )
     ratio: float = Field(default=0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
-    max_rows: Positive = Field(default=50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
+    max_rows: Count = Field(default=50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
     projection: Literal["none", "dense", "sparse"] = Field(
         default="dense",
         description="Random projection for the selection alone: none, dense to `projection_dims`, or sparse.",
     )
-    projection_dims: Positive = Field(default=128, description="With `projection=dense`: number of dimensions.")
-    projection_from: Positive = Field(default=512, description="Patches of fewer values than this are not projected.")
+    projection_dims: Width = Field(
+        default=128, description="With `projection=dense`: number of dimensions, at most 65,536."
+    )
+    projection_from: Count = Field(default=512, description="Patches of fewer values than this are not projected.")
     start: Literal["first", "random", "mean_of_ten"] = Field(
         default="first",
         description="What the selection starts from: the first patch, a random one, or ten distances' mean.",
@@ -147,19 +159,26 @@ class Recipe(BaseModel):
         default="exact",
         description="How nearest bank rows are found: exactly, or by FAISS's IVF-PQ for very large banks.",
     )
-    neighbours: Positive = Field(default=1, description="Bank rows whose distances are averaged into a patch score.")
+    neighbours: Near = Field(
+        default=1, description="Bank rows whose distances are averaged into a patch score, at most 10,000."
+    )
     distance: Literal["l2", "squared_l2"] = Field(default="l2", description="Euclidean distance, or its square.")
     image_score: Literal["max", "reweighted", "top_share"] = Field(
         default="top_share", description="The highest patch score, eq. 7 of the paper, or the mean of the top share."
     )
-    reweight_neighbours: Positive = Field(
-        default=9, description="With `reweighted`: b, the bank rows around the nearest one."
+    reweight_neighbours: Near = Field(
+        default=9, description="With `reweighted`: b, the bank rows around the nearest one, at most 10,000."
     )
     top_share: float = Field(default=0.01, gt=0, le=1, description="With `top_share`: the share of the patches.")
 
     # Anomaly map
     upsample: Literal["bilinear", "nearest"] = Field(default="bilinear", description="From the grid to pixels.")
-    sigma: float = Field(default=4.0, ge=0, description="Smoothing, in pixels of the network's input.")
+    sigma: float = Field(
+        default=4.0,
+        ge=0,
+        le=1000,
+        description="Smoothing, in pixels of the network's input; at most 1,000, where a map is flat.",
+    )
     map_border: Literal["mirror", "symmetric"] = Field(
         default="symmetric", description="Reflection at the map's border: without or with the outermost pixel repeated."
     )
@@ -176,6 +195,7 @@ class Recipe(BaseModel):
     # Ensemble
     members: tuple[Recipe, ...] = Field(
         default=(),
+        max_length=100,
         description="Two or more recipes, or names of recipes, whose patch scores are joined: each divided by its "
         "standard deviation over held-out good images, brought to the first one's grid, and averaged. The first "
         "also says how image score and map are made. Only `value_range`, `calibration_share`, `false_reject_rate` "
@@ -192,6 +212,11 @@ class Recipe(BaseModel):
         def __init__(self, **fields: Any) -> None:
             if isinstance(members := fields.get("members"), list | tuple):
                 fields["members"] = tuple(_member(number, given) for number, given in enumerate(members, 1))
+            for name, value in fields.items():
+                if any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value])):
+                    raise RecipeError(
+                        f"Recipe field {name} got {value}; no field is true or false. Give a number or a word."
+                    )
             try:
                 super().__init__(**fields)
             except ValidationError as error:
@@ -215,13 +240,11 @@ class Recipe(BaseModel):
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
         """A recipe file: JSON, only what differs from the default, or from the recipe in `base`."""
+        fields = fields_of(path)
         try:
-            fields = json.loads(Path(path).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecipeError(f"The recipe file {path} cannot be read: {error}. Expected JSON.") from error
-        if not isinstance(fields, dict):
-            raise RecipeError(f"The recipe file {path} holds a {type(fields).__name__}; expected an object.")
-        return cls._on_base(fields)
+            return cls._on_base(fields)
+        except RecipeError as error:
+            raise RecipeError(f"The recipe file {path}: {error}") from None
 
     @classmethod
     def _on_base(cls, fields: dict[str, Any]) -> Recipe:
@@ -256,16 +279,17 @@ class Recipe(BaseModel):
         return type(self)(**changed)
 
     def set(self, *assignments: str) -> Recipe:
-        """The same recipe with `field=value` strings applied; values are JSON, or plain words."""
-        fields = {}
+        """The same recipe with `field=value` strings applied; values are JSON, plain words, or None as in Python."""
+        fields: dict[str, Any] = {}
         for assignment in assignments:
             name, equals, value = assignment.partition("=")
             if not equals:
                 raise RecipeError(f"{assignment!r} sets nothing; expected field=value, for example ratio=0.05.")
+            name, value = name.strip(), value.strip()
             try:
-                fields[name.strip()] = json.loads(value)
+                fields[name] = None if value == "None" else from_json(value)
             except ValueError:
-                fields[name.strip()] = value
+                fields[name] = value
         return self.replace(**fields)
 
     def to_dict(self) -> dict[str, JsonValue]:

@@ -1,19 +1,39 @@
-"""Rules: which fields of a recipe fit together."""
+"""Rules: what the numbers of a recipe may be, which of its fields fit together, and what its file is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from patchcore.errors import RecipeError
+from patchcore.files import contents, from_json
 
 if TYPE_CHECKING:
     from patchcore.recipe.fields import Recipe
 
 OF_ALL = ("members", "value_range", "calibration_share", "false_reject_rate", "seed")  # fields that all members share
+# Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused
+# before any work or memory goes into it. Counts that are only compared with others may be as large as such a count.
+Count = Annotated[int, Field(gt=0, lt=2**63)]
+Side = Annotated[int, Field(gt=0, le=65_536)]  # no file of an image has more pixels a side: JPEG has 65,535
+Width = Annotated[int, Field(gt=0, le=65_536)]
+Near = Annotated[int, Field(gt=0, le=10_000)]  # for each patch of an image so many rows are kept in memory
+Text = Annotated[str, Field(max_length=4096)]  # the longest path on Linux
+Tap = Annotated[int, Field(gt=0, le=65_536)] | Text
+Level = Annotated[float, Field(ge=-1e30, le=1e30)]  # its square still fits a float32 ratio
+
+_MOST_PIXELS = 2**28
+_LARGEST = 1 << 24  # bytes of a recipe file; a hundred members have some 100,000
 
 
 def check_together(recipe: Recipe) -> None:
     """Errors: ValueError, which says what does not fit."""
     crop, size, tile, tile_stride = recipe.crop, recipe.size, recipe.tile, recipe.tile_stride
     short, value_range = recipe.resize == "short_side", recipe.value_range
+    pixels = max(recipe.scales) ** 2 * math.prod(recipe.window)
     for wrong, text in (
         (recipe.patch_size % 2 == 0, f"patch_size is {recipe.patch_size}; it must be odd"),
         (crop is not None and not short, f"crop needs resize='short_side', not {recipe.resize!r}"),
@@ -30,6 +50,15 @@ def check_together(recipe: Recipe) -> None:
         (
             value_range is not None and value_range[0] >= value_range[1],
             f"value_range is {value_range}; the first value must be the smaller",
+        ),
+        (
+            value_range is not None and 0 < value_range[1] - value_range[0] < 1e-30,
+            f"value_range is {value_range}; float32 needs the values to be at least 1e-30 apart",
+        ),
+        (
+            pixels > _MOST_PIXELS,
+            f"the network's input would have {pixels:.0f} pixels; it can have at most {_MOST_PIXELS} (16,384 x "
+            "16,384), which are 3 GB. Choose a smaller size or scale",
         ),
         (tile_stride is not None and tile is None, f"tile_stride is {tile_stride}, and there is no tile; set both"),
         (
@@ -69,3 +98,15 @@ def _check_members(recipe: Recipe) -> None:
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) of a side or of both."""
     return size if isinstance(size, tuple) else (size, size)
+
+
+def fields_of(path: str | Path) -> dict[str, Any]:
+    """What a recipe file says. Errors: RecipeError, if that is no JSON object."""
+    try:
+        fields = from_json(contents(path, _LARGEST))
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise RecipeError(f"The recipe file {path} cannot be read: {reason}. Expected JSON.") from error
+    if not isinstance(fields, dict):
+        raise RecipeError(f"The recipe file {path} holds a {type(fields).__name__}; expected an object.")
+    return fields

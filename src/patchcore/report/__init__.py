@@ -1,4 +1,4 @@
-"""Reports: an evaluation as one HTML page that needs nothing beside it."""
+"""Reports: an evaluation as one self-contained HTML page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Charts: numbers to the coordinates that `charts.html` draws.
-
-All coordinates are in units of the chart's own view box, (0, 0) at its top left.
-"""
+"""Charts: the coordinates that `charts.html` draws, in units of a chart's view box, from its top left corner."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[Any]
-Tick = tuple[float, str]  # where, and what stands there
+Tick = tuple[float, str]  # position and label
 LEFT, TOP, BOTTOM = 46.0, 22.0, 40.0  # margins around the plot
 _BINS = 32
 
 
 @dataclass(frozen=True)
 class Area:
-    """The plot: the view box less its margins, and what its sides stand for."""
+    """The plot area: the view box without its margins, and the values at its sides."""
 
     width: float
     height: float
@@ -46,12 +43,12 @@ class Area:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line in an area, with the detector's own threshold as a point on it."""
+    """A line in an area, with a point for the detector's threshold."""
 
     title: str
     x_label: str
     y_label: str
-    about: str  # read out instead of the drawing
+    about: str  # text for screen readers
     area: Area
     points: str
     x_ticks: list[Tick]
@@ -74,7 +71,7 @@ def curve(
     x_high: float = 1.0,
     limits: Sequence[float] = (),
 ) -> Curve:
-    """A curve of rates, up to `x_high`, where it is cut with a point between its neighbours."""
+    """A curve of rates, cut at `x_high`, where its last point is interpolated."""
     area = Area(340, 300, (0.0, x_high), (0.0, 1.0))
     inside = np.asarray(x) <= x_high
     if not inside.all():  # false positive rates only grow
@@ -96,7 +93,7 @@ def curve(
 
 
 def _points(area: Area, x: Floats, y: Floats) -> str:
-    """The points of a line to a tenth of a unit, those left out that would not be seen."""
+    """The points of a line, rounded to 0.1 units, without consecutive equal points."""
     points = np.stack([area.x(x), area.y(y)], 1).round(1)
     moved = np.append(True, (np.diff(points, axis=0) != 0).any(1))
     return " ".join(f"{left:g},{top:g}" for left, top in points[moved])
@@ -104,7 +101,7 @@ def _points(area: Area, x: Floats, y: Floats) -> str:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bars of good images upwards, and of defective ones downwards, on a common axis of scores."""
+    """Bars of good images upwards and of defective images downwards, on a common axis of scores."""
 
     about: str
     area: Area
@@ -117,10 +114,10 @@ class Histogram:
 
 
 def histogram(good: Sequence[float], defective: Sequence[float], threshold: float, about: str) -> Histogram:
-    """Shares of each class over the score; the range takes in the threshold. At least one score is needed."""
+    """The share of each class per bin of scores; the range includes the threshold. Needs at least one score."""
     values = [*good, *defective, *([] if math.isnan(threshold) else [threshold])]
     low, high = min(values), max(values)
-    alike = high - low <= 1e-6 * abs(high) + 1e-9  # too little for bins and ticks to be told apart
+    alike = high - low <= 1e-6 * abs(high) + 1e-9  # too close for distinct bins and ticks
     pad = 0.5 * max(abs(high), 1e-3) if alike else 0.02 * (high - low)
     edges = np.linspace(low - pad, high + pad, _BINS + 1)
     up, down = (np.histogram(scores, edges)[0] / max(len(scores), 1) for scores in (good, defective))
@@ -150,7 +147,7 @@ def histogram(good: Sequence[float], defective: Sequence[float], threshold: floa
 
 
 def nice(low: float, high: float, most: int) -> list[float]:
-    """Round numbers between two limits, at equal steps of 1, 2 or 5 times a power of ten; at most about `most`."""
+    """About `most` round numbers between two limits, in equal steps of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(factor * power for factor in (1, 2, 5, 10) if (high - low) / (factor * power) <= most)
     return [

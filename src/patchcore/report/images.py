@@ -1,4 +1,4 @@
-"""The images of a report: small, labelled, and inside the page."""
+"""The images of a report: small, labelled and embedded in the page."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from patchcore.result import Result
 from patchcore.verdict import draw
 
 _SIDE, _CLOSE = 320, 200  # longest sides of images and of close-ups, in pixels
-_AROUND = 11  # cells that a close-up shows, in either direction
-_SAME = 0.05  # of its length: how far a patch may be from its bank row, for rounding and other engines
+_AROUND = 11  # height and width of a close-up, in cells
+_SAME = 0.05  # how far a patch may be from its bank row, as a share of its length: rounding, other engines
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An image as a data URI, with what stands below it and what is read out instead; or a reason for having none."""
+    """An image as a data URI, with its caption and a text for screen readers; or the reason why it is missing."""
 
     caption: str
     source: str = ""
@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Card:
-    """One image of a gallery, from several sides."""
+    """One image of a gallery, with its figures."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Card:
 
 
 def card(detector: Detector, sample: Sample, result: Result, sources: Sources, wrong: bool, max_pixels: int) -> Card:
-    """An image, its heat map, its hottest patch and the good patch nearest to that."""
+    """An image, its heat map, its most unusual patch and the good patch nearest to that."""
     return Card(
         name=result.name,
         kind=str(sample.kind),
@@ -71,7 +71,7 @@ def _figures(
 ) -> tuple[Figure, ...]:
     try:
         pixels = draw.to_uint8(result.pixels(), result.recipe.value_range)
-    except ImageError as error:  # it has gone since it was measured, or has changed
+    except ImageError as error:  # it was removed, or has changed, after the evaluation
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
     plain = _figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
@@ -90,7 +90,7 @@ def _figures(
 
 def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
     if not result.pixel_threshold > 0:
-        return Figure("Heat map", missing="There is no pixel threshold, and so no scale to draw a heat map on.")
+        return Figure("Heat map", missing="There is no pixel threshold, so there is no scale for a heat map.")
     over = float(result.mask.mean())
     alt = f"Heat map of {result.name}: {100 * over:.1f} % of the image is over the pixel threshold."
     return _figure(
@@ -107,9 +107,9 @@ def hottest(result: Result) -> tuple[int, int]:
 
 
 def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixels: int = MAX_PIXELS) -> Figure:
-    """The patch of a good training image that is nearest to a result's hottest one, where it can be shown.
+    """The patch of a good training image that is nearest to a result's most unusual patch, if it can be shown.
 
-    The training image is embedded again, and its patch compared with the bank's row: an image that only has the
+    The training image is embedded again and its patch compared with the bank row, so that a different image with the
     same name is not shown.
     """
     caption, fitted = "Nearest good patch", detector.fitted
@@ -131,7 +131,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
         return Figure(caption, missing=f"Its image, {name}, can no longer be read: {error.reason}")
     where = f"in {name}"
     if copy:
-        where += f", changed by {recipe.augment[copy - 1]}"
+        where += f", augmented by {recipe.augment[copy - 1]}"
     row, column = cell
     inside = row < one.grid[0] and column < one.grid[1]
     remembered = bank.rows[number]
@@ -139,7 +139,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
         patch = one.values[row * one.grid[1] + column] * bank.scales
         inside = bool((patch - remembered).norm() <= _SAME * remembered.norm())
     if not inside:
-        return Figure(caption, missing=f"{name} is not the image that was learned from: its patch is another one.")
+        return Figure(caption, missing=f"{name} is not the image that the detector was fitted on: its patch differs.")
     pixels = augmented(loaded.pixels, recipe.augment[copy - 1]) if copy else loaded.pixels
     pixels = draw.to_uint8(pixels, recipe.value_range)
     close = _close_up(pixels, (row, column), one.grid, one.frame, result.recipe.patch_size)
@@ -149,10 +149,10 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
 def _close_up(
     pixels: NDArray[np.uint8], cell: tuple[int, int], grid: tuple[int, int], frame: Frame, patch: int
 ) -> Image.Image:
-    """The surroundings of a patch, and a frame around the cells that are pooled into it."""
+    """The surroundings of a patch, with a frame around the cells that are pooled into it."""
     height, width = pixels.shape[:2]
     top, left, bottom, right = cell_box(cell, grid, frame, max(_AROUND, patch + 2))
-    # Near a border the cut moves inwards, so that it is as large as elsewhere.
+    # Near a border the close-up moves inwards, to keep its size.
     down = min(max(0.0, top), max(0.0, height - (bottom - top)))
     across = min(max(0.0, left), max(0.0, width - (right - left)))
     box = (across, down, min(width, across + right - left), min(height, down + bottom - top))
@@ -168,7 +168,7 @@ def _close_up(
 
 
 def scale() -> Figure:
-    """The colours of heat maps, from 0 to twice the pixel threshold, without text."""
+    """The colour scale of the heat maps, from 0 to twice the pixel threshold, without text."""
     bar = draw.heat(np.broadcast_to(np.linspace(0, 2, _SIDE), (16, _SIDE)), 1.0)
     return _figure("", bar, "From grey below 0.7 times the threshold to yellow, orange, red and dark red.")
 

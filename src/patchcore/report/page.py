@@ -1,4 +1,4 @@
-"""The page: an evaluation, its curves and its images, as one HTML text."""
+"""The page: an evaluation with curves and images, as HTML."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ try:
 except ImportError:
     raise MissingExtraError("jinja2", "report", "A report") from None
 
-_MOST_NAMES = 500  # of images that could not be read
+_MOST_NAMES = 500  # at most this many unreadable images are listed
 
 
 def write(path: str | Path, page: str) -> None:
-    """A page to a file, which appears whole or not at all. Errors: StoreError if its folder does not exist."""
+    """Write a page to a file, whole or not at all. Errors: StoreError if its folder does not exist."""
     with appearing(path) as temporary:
-        # A file name may hold bytes that are no text; they become question marks.
+        # A file name may contain bytes that are not text; they become question marks.
         temporary.write_bytes(page.encode("utf-8", "replace"))
 
 
@@ -51,11 +51,19 @@ def render(
     limit: int = 6,
     max_pixels: int = MAX_PIXELS,
 ) -> str:
-    """The HTML of a report. It has no scripts, and loads nothing.
+    """The HTML of a report. It has no scripts, and loads nothing. Errors: DataError if nothing was measured.
 
-    `data` says in a line what was measured, `made` when; `sha256` is that of the detector's file. `bad`: what could
-    not be read. `sources`: where training images are looked for, for the nearest good patches. `limit`: images
-    in each of the two galleries. Errors: DataError if nothing was measured.
+    Args:
+        detector: The detector that was evaluated.
+        evaluation: Its evaluation.
+        title: Heading of the page.
+        data: The data, in one line.
+        made: Date of the report.
+        sha256: SHA-256 of the detector's file.
+        bad: The images that could not be read.
+        sources: Where to find training images, for the nearest good patches.
+        limit: Number of images in each of the two galleries.
+        max_pixels: Largest image to decode, in pixels.
     """
     if not evaluation.results:
         raise DataError("There is nothing to report on: no labelled image could be read.")
@@ -110,14 +118,14 @@ def _rejected(result: Result) -> bool:
 
 @dataclass(frozen=True)
 class Share:
-    """A count of a total, and between what limits the true share may lie."""
+    """A count of a total, with confidence limits for the true share."""
 
     count: int
     total: int
 
     @property
     def text(self) -> str:
-        """`3 of 40 (7.5 %; with 95 % confidence 2.6 % to 19.9 %)`."""
+        """`3 of 40 (7.5 %; 95 % confidence: 2.58 % to 19.9 %)`."""
         if not self.total:
             return "none of this kind"
         low, high = metrics.share_interval(self.count, self.total)
@@ -126,7 +134,7 @@ class Share:
 
 
 class _Parts:
-    """An evaluation, sorted for the page."""
+    """An evaluation, arranged for the page."""
 
     def __init__(self, evaluation: Evaluation) -> None:
         self.evaluation = evaluation
@@ -147,7 +155,7 @@ class _Parts:
         ]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """A row for each kind of image: its verdicts, its median score, and how well it is told from good ones."""
+        """A row for each kind of image: its verdicts, its median score, and its AUROC against good images."""
         rows = []
         good = _scores(self.good)
         for kind, verdicts in self.evaluation.confusion().items():
@@ -180,7 +188,7 @@ class _Parts:
         return charts.histogram(_scores(self.good), _scores(self.defective), self.threshold, f"{about}; {end}.")
 
     def curves(self) -> list[charts.Curve]:
-        """ROC and PR where there are good and defective images, PRO where all of these have masks."""
+        """ROC and PR if there are good and defective images; PRO if all defective ones have masks."""
         drawn = []
         figures = self.evaluation.metrics
         if figures["image_auroc"] is not None:
@@ -213,7 +221,7 @@ class _Parts:
         precision, recall = metrics.precision_recall(scores, defective)
         right = failed / (failed + rejected) if failed + rejected else 1.0
         prevalence = float(defective.mean())
-        at_roc = f" At the threshold: {found:.3f} found, {false_rate:.3f} of the good rejected." if here else ""
+        at_roc = f" At the threshold: {found:.3f} of defects found, {false_rate:.3f} of good rejected." if here else ""
         at_pr = f" At the threshold: recall {found:.3f}, precision {right:.3f}." if here else ""
         return [
             charts.curve(
@@ -244,7 +252,7 @@ def _scores(found: Sequence[tuple[Sample, Result]]) -> list[float]:
 
 
 def _about(detector: Detector) -> list[tuple[str, str]]:
-    """What the detector is, as rows of a table."""
+    """Properties of the detector, as rows of a table."""
     head: dict[str, Any] = file.header(detector.fitted)
     rows = []
     for member in head.get("members") or [head]:

@@ -1,4 +1,4 @@
-"""Sources: the training images that a memory bank names, found again."""
+"""Sources: find the training images that a memory bank names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from patchcore.data.sample import GOOD, Dataset
 
 @dataclass(frozen=True)
 class Sources:
-    """Where to look for training images by the names that a bank keeps: a table of them, then folders."""
+    """Where to look for training images by their names in a memory bank: first in a table, then in folders."""
 
     known: dict[str, Path] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, found: Dataset, root: Path) -> Sources:
-        """The training images that `detect` found at a folder or table, and what else lies there."""
+        """The training images that `detect` found at a folder or table, and the folder itself."""
         paths = [(one.name, one.image) for one in found.train if isinstance(one.image, Path)]
         names = relative([name for name, _ in paths])  # as `fit` names them
         folder = root if root.is_dir() else root.parent
@@ -27,13 +27,13 @@ class Sources:
         return cls(known, (folder, folder / "train" / GOOD))
 
     def find(self, name: str) -> Path | None:
-        """The image of that name, if there is one; else one in a folder that only ends as the name does.
+        """The image with that name; otherwise a file with that name, or with its last part, in one of the folders.
 
-        A name comes from a model file, which may be anybody's: one that leads out of the folders is not followed.
+        A name comes from a model file, which is not trusted: a path that leads out of the folders is not followed.
         """
         if name in self.known:
             return self.known[name]
-        parts = PureWindowsPath(name)  # knows both kinds of separators, and drives
+        parts = PureWindowsPath(name)  # understands both kinds of separators, and drives
         if parts.anchor or ".." in parts.parts or parts.suffix.lower() not in EXTENSIONS:
             return None
         places = (folder / end for end in (name, parts.name) for folder in self.folders)

@@ -1,4 +1,4 @@
-"""Tuning: a recipe chosen by cross-validation on good images and, if there are any, some defective ones."""
+"""Tuning: choose a recipe by cross-validation on good images and, if available, some defective ones."""
 
 from __future__ import annotations
 

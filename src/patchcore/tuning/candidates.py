@@ -1,4 +1,4 @@
-"""The recipes that are compared, and the file of the one that is chosen."""
+"""The recipes to compare, and the content of the recipe file to write."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from patchcore.errors import RecipeError
+from patchcore.files import from_json
 from patchcore.recipe.fields import Recipe
+from patchcore.recipe.rules import fields_of
 
-_ALL = ("value_range", "calibration_share", "false_reject_rate", "seed")  # beside `members`, for all of them
+_ALL = ("value_range", "calibration_share", "false_reject_rate", "seed")  # set beside `members`, for all of them
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe under a name, and the content of a recipe file that gives it again."""
+    """A recipe with its name, and the content of a recipe file that reproduces it."""
 
     name: str
     recipe: Recipe
@@ -27,7 +28,7 @@ class Candidate:
 
 
 def variants(assignments: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
-    """Every combination of the values in `field=a,b` texts: assignments, and what sets them apart, as a text.
+    """Every combination of the values in `field=a,b` texts: its assignments, and a label of those that vary.
 
     A comma within brackets is part of a value. Errors: RecipeError.
     """
@@ -43,25 +44,25 @@ def _choices(assignment: str) -> list[str]:
     if not equals:
         raise RecipeError(f"{assignment!r} sets nothing; expected field=value, or field=a,b for variants.")
     try:
-        values = [json.dumps(value) for value in json.loads(f"[{text}]")]
+        values = [json.dumps(value) for value in from_json(f"[{text}]")]
     except ValueError:  # plain words
         values = [word.strip() for word in text.split(",")]
     if not values or not all(values):
-        raise RecipeError(f"{assignment!r} leaves a value out; expected field=a,b, for example size=192,256.")
+        raise RecipeError(f"{assignment!r} has an empty value; expected field=a,b, for example size=192,256.")
     return [f"{name.strip()}={value}" for value in dict.fromkeys(values)]
 
 
 def bases(name: str) -> list[str]:
-    """The named recipes that a recipe, or each member of an ensemble in a file, starts from."""
+    """The named recipe that a recipe is based on; for an ensemble in a file, that of each member."""
     if not name.endswith(".json"):
         return [name]
-    fields = json.loads(Path(name).read_text("utf-8"))
+    fields = fields_of(name)
     members = fields.get("members") or [fields]
     return [one if isinstance(one, str) else one.get("base", "default") for one in members]
 
 
 def recipe_file(recipe: Recipe, base: Sequence[str]) -> dict[str, JsonValue]:
-    """What a recipe file says: `base`, and what differs from it; of an ensemble, that of each member."""
+    """The content of a recipe file: `base`, and the fields that differ from it; for an ensemble, of each member."""
     if len(base) == 1 and recipe == Recipe.named(base[0]):
         return {"base": base[0]}
     if recipe.members:  # a base that is an ensemble itself stands for all of its members

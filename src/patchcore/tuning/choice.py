@@ -1,4 +1,4 @@
-"""Which candidate to take, why, and whether the data can tell."""
+"""Which candidate to choose, why, and whether the data can tell."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from patchcore.maths.thresholds import needed_scores
 from patchcore.tuning.crossing import Figures, Measured
 from patchcore.tuning.images import Images
 
-_AS_FAST = 1.1  # times the milliseconds of the fastest: closer than that, times are the same
+_AS_FAST = 1.1  # recipes up to this many times slower than the fastest count as equally fast
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a recipe may cost, and how much AUROC may be given away for time."""
+    """What a recipe may cost, and how much AUROC may be given up for speed."""
 
     milliseconds: float | None = None
     model_mb: float | None = None
     tolerance: float = 0.01
 
     def broken(self, figures: Figures) -> list[str]:
-        """What a candidate costs too much."""
+        """The limits that a candidate exceeds, in words."""
         wrong = []
         if self.milliseconds is not None and figures.milliseconds > self.milliseconds:
             wrong.append(f"{figures.milliseconds:.1f} ms an image, more than {self.milliseconds:g}")
@@ -36,11 +36,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen (None if every candidate breaks a limit), and why.
+    """The chosen recipe, and the reasons.
 
-    `supported`: whether the data bear it out; if not, it is a matter of custom and cost, not of accuracy. `losses`: by
-    candidate, how far it is below the best one within the limits. `needed`: roughly how many defective and good parts
-    could tell.
+    Attributes:
+        name: The chosen candidate; None if every candidate exceeds a limit.
+        why: The reason, in words.
+        supported: Whether the data supports the choice; if not, only costs and the default decided.
+        best: The most accurate candidate within the limits.
+        losses: For each other candidate, how far it is below the best.
+        needed: If the data cannot tell, roughly how many defective and good parts would be needed.
+        notes: Further remarks, in words.
     """
 
     name: str | None
@@ -53,12 +58,17 @@ class Choice:
 
 
 def choose(measured: Sequence[Measured], images: Images, keep: str, limits: Limits | None = None) -> Choice:
-    """The cheapest candidate that is shown to be no worse than the best by more than the tolerance.
+    """Choose the fastest candidate that is shown to be at most the tolerance below the best.
 
-    Where a candidate can neither be shown to be worse nor to be as good, the data cannot tell: `keep`, the name of
-    the candidate that is taken without evidence, then stays, if it is within the limits and not shown to be worse.
-    Without defective images accuracy is not compared at all: `keep` stays, unless it breaks a limit or fails more
-    good images than it was asked to.
+    If the data can show a candidate to be neither worse nor as good, `keep` stays, provided that it is within the
+    limits and not shown to be worse. Without defective images, accuracy is not compared: `keep` stays unless it breaks
+    a limit or rejects more good images than its recipe asks for.
+
+    Args:
+        measured: The results of `cross_validate`.
+        images: The images that it was run on.
+        keep: Name of the candidate to keep if the data cannot tell.
+        limits: What a recipe may cost; by default anything, with a tolerance of 0.01.
     """
     limits = limits or Limits()
     figures = [one.figures(images) for one in measured]
@@ -87,8 +97,8 @@ def _by_cost(allowed: Sequence[Figures], keep: str, limited: bool) -> tuple[Figu
         why = "rejects more good images than asked" if any(a.recipe == keep for a in allowed) else "breaks a limit"
         what = f"Took {kept.recipe!r}, the fastest{within}: {keep!r} {why}"
     return kept, (
-        f"{what}. Without defective images nobody can say which recipe finds more of them: good images alone show "
-        "what a recipe costs and how many good parts it rejects, and nothing else. Give some: --defects FOLDER."
+        f"{what}. Good images alone show what a recipe costs and how many good parts it rejects, but not how many "
+        "defects it finds. Give some defective images: --defects FOLDER."
     )
 
 
@@ -126,21 +136,21 @@ def _by_accuracy(
     else:
         chosen = kept or _fastest(shown)
         taken = f"{'Kept' if chosen is kept else 'Took'} {chosen.recipe!r}"
-        # What decides is the step from the best to the one that is kept; if that is the best, to the one in doubt.
+        # The comparison in question: the best with the one that is kept or, if that is the best, with the one in doubt.
         asked = chosen if chosen in unsure else max(unsure, key=lambda one: losses[one.recipe].high)
         needed = needed_units(losses[asked.recipe], defects, parts, tolerance)
         names = ", ".join(repr(one.recipe) for one in (best, *unsure))
         counts = f"{counted(defects, 'defective part')} and {counted(parts, 'good one')}"
         if all(one.auroc == 1 for one in (best, *unsure)):
             why = (
-                f"The data cannot tell these apart: {names}. {taken}. Each of them ranks all of {counts} right: to see "
-                "a difference, give defects that are harder to find, and many of them."
+                f"The data cannot tell these apart: {names}. {taken}. Each of them ranks all of {counts} correctly: to "
+                "see a difference, give many defects that are harder to find."
             )
         else:
             about = "at least" if losses[asked.recipe].few else "roughly"
             why = (
-                f"The data cannot tell these apart: {names}. {taken}. With {counts}, {_below(losses, asked, best)}; to "
-                f"tell, it would take {about} {needed[0]} and {needed[1]}."
+                f"The data cannot tell these apart: {names}. {taken}. With {counts}, {_below(losses, asked, best)}; "
+                f"telling them apart would take {about} {needed[0]} and {needed[1]}."
             )
     return Choice(
         chosen.recipe, why, not unsure, best.recipe, losses, needed, tuple([*_doubts(chosen), *_flattered(allowed)])
@@ -154,24 +164,24 @@ def _below(losses: dict[str, Difference], one: Figures, best: Figures) -> str:
 
 
 def _fastest(figures: Sequence[Figures]) -> Figures:
-    """The fastest; of those that are as fast, the most accurate, and then the first."""
+    """The fastest candidate; among equally fast ones, the most accurate, then the first."""
     least = min(one.milliseconds for one in figures)
     return max((one for one in figures if one.milliseconds <= _AS_FAST * least), key=lambda one: one.auroc or 0.0)
 
 
 def _doubts(chosen: Figures) -> list[str]:
-    """What speaks against the threshold of the recipe that was chosen."""
+    """Reasons to doubt the threshold of the chosen recipe."""
     needed, few = needed_scores(chosen.asked), ""
     if chosen.calibration_images < needed:
         few = (
-            f"In a fold {counted(chosen.calibration_images, 'image')} set the threshold; a false-reject rate of "
+            f"Within a fold, {counted(chosen.calibration_images, 'image')} set the threshold; a false-reject rate of "
             f"{chosen.asked:.1%} needs at least {needed}."
         )
     if chosen.false_reject_low <= chosen.asked:
         return [f"{few} Expect more false rejects."] if few else []
     return [
         f"{chosen.recipe!r} rejects {chosen.false_reject_rate:.1%} of the held-out good images (95 % limits "
-        f"{chosen.false_reject_low:.1%} to {chosen.false_reject_high:.1%}), and {chosen.asked:.1%} was asked for. "
+        f"{chosen.false_reject_low:.1%} to {chosen.false_reject_high:.1%}), but {chosen.asked:.1%} was asked for. "
         + (
             few
             or "Images of one part may be both in the bank and among those that set the threshold: calibrate on "
@@ -184,6 +194,6 @@ def _flattered(allowed: Sequence[Figures]) -> list[str]:
     if len(allowed) < 2:
         return []
     return [
-        f"The best of {len(allowed)} is partly the luckiest: its AUROC is a little too high. Measure the chosen recipe "
-        "on images that took no part."
+        f"The best of {len(allowed)} is partly the luckiest, so its AUROC is a little too high. Measure the chosen "
+        "recipe on other images."
     ]

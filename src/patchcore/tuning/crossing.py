@@ -1,8 +1,9 @@
-"""Cross-validation: every candidate on every fold, and what comes out."""
+"""Cross-validation: fit and measure every candidate on every fold."""
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,15 +29,15 @@ Floats = NDArray[Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """What the folds gave for one candidate. n good images, m defective ones, k folds."""
+    """The results of one candidate on n good images and m defective ones, in k folds."""
 
     candidate: Candidate
     fold: Floats  # (n,)
-    good: Floats  # (n,), each scored by the detector of its fold
-    defective: Floats  # (k, m), scored by all of them
-    rejected: Floats  # (n,), whether the good image failed
-    missed: Floats  # (k, m), whether the defective one passed
-    fit_seconds: list[float] = field(default_factory=list)  # (k,) and so on
+    good: Floats  # (n,): scores of the good images, each held out in its fold
+    defective: Floats  # (k, m): scores of the defective images in each fold
+    rejected: Floats  # (n,): whether the good image failed
+    missed: Floats  # (k, m): whether the defective image passed
+    fit_seconds: list[float] = field(default_factory=list)  # this and the following: one for each fold
     milliseconds: list[float] = field(default_factory=list)
     model_mb: list[float] = field(default_factory=list)
     calibration_images: list[int] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Measured:
         return wins(self.good, self.defective, self.fold)
 
     def figures(self, images: Images) -> Figures:
-        """The figures of the candidate, with the intervals that the number of parts allows."""
+        """The figures of the candidate, with confidence limits from the number of parts."""
         parts, defects = len(set(images.units)), len(set(images.defective_units))
         rejected = float(self.rejected.mean())
         won = self.wins
@@ -73,13 +74,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Figures:
-    """A candidate in figures; those that need defective images are None without.
+    """The figures of a candidate. Values with _low and _high are 95 % limits.
 
-    `auroc` is the mean over folds, by their good images, with its 95 % limits, and `fold_auroc` of each.
-    `false_reject_rate`: the share of held-out good images that failed, with its 95 % limits, and the rate that the
-    recipe `asked` for. `miss_rate`: the share of defective images that passed. `milliseconds`: the median for one
-    image, from path to verdict and map; `fit_seconds`: the mean over folds, each without its own images;
-    `model_mb`: what the file will take with all good images (1 MB = 1e6 bytes).
+    Attributes:
+        recipe: Name of the candidate.
+        auroc: Mean AUROC over folds, weighted by their good images; None without defective images.
+        fold_auroc: AUROC of each fold.
+        false_reject_rate: Share of held-out good images that failed.
+        asked: False-reject rate that the recipe asks for.
+        miss_rate: Share of defective images that passed; None without defective images.
+        milliseconds: Median time for one image, from path to verdict and map.
+        fit_seconds: Mean time of a fit over folds.
+        model_mb: Expected size of the file when fitted on all good images (1 MB = 1e6 bytes).
+        calibration_images: Fewest good images that set a threshold in a fold.
     """
 
     recipe: str
@@ -110,11 +117,18 @@ def cross_validate(
     reading: Reading | None = None,
     progress: bool = False,
 ) -> list[Measured]:
-    """Fit every candidate on all good images but one fold's, and score those and all defective ones; for each fold.
+    """For each fold, fit every candidate on the other folds, and score the fold's good images and all defective ones.
 
-    `fold` (n,): see `Images.folds`. A defective image is never in a bank, and sets no threshold. All candidates
-    take their turn in a fold before the next one begins, so that what slows the machine down slows all of them.
-    Errors: UsageError, for a recipe that cannot be used here.
+    A defective image is never in a memory bank and never sets a threshold. All candidates run on one fold before the
+    next begins, so that a slow phase of the machine affects all of them. Errors: UsageError for an unusable recipe.
+
+    Args:
+        candidates: The recipes to compare.
+        images: Good and defective images, from `gather`.
+        fold: The fold of each good image (n,), from `Images.folds`.
+        device, threads, engine, precision: As for `Detector`.
+        reading: How to read images.
+        progress: Whether to show a progress bar.
     """
     count, n, m = int(fold.max()) + 1, len(images.good), len(images.defective)
     found = [
@@ -124,8 +138,10 @@ def cross_validate(
     detectors = [
         Detector(one.recipe, device=device, threads=threads, engine=engine, precision=precision) for one in candidates
     ]
-    bar = tqdm(total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress)
-    with bar, silence.logs("patchcore"):  # what each fit says of its threshold, the figures say once
+    bar = tqdm(
+        total=count * len(found), desc="Cross-validating", unit="fit", disable=not progress or sys.stderr is None
+    )
+    with bar, silence.logs("patchcore"):  # the figures summarise what each fit logs
         for number in range(count):
             for measured, detector in zip(found, detectors, strict=True):
                 bar.set_postfix_str(measured.candidate.name)
@@ -133,7 +149,7 @@ def cross_validate(
                     _one_fold(measured, detector, images, number, reading or Reading())
                 except PatchcoreError as error:
                     raise UsageError(
-                        f"The recipe {measured.candidate.name!r} cannot be used here: {error} Mend it, or leave it out."
+                        f"The recipe {measured.candidate.name!r} cannot be used here: {error} Change it, or omit it."
                     ) from error
                 bar.update()
     return found
@@ -157,7 +173,7 @@ def _one_fold(measured: Measured, detector: Detector, images: Images, number: in
 
 
 def _model_mb(detector: Detector, more: float) -> float:
-    """What the file takes, if there are so many times the images: the bank grows with them, as far as it may."""
+    """Size of the file with `more` times the images; the bank grows in proportion, up to `max_rows`."""
     size, grown = file_size(detector), 0.0
     for member in detector.fitted.members:
         bank, most = member.bank, member.recipe.max_rows

@@ -15,35 +15,35 @@ from patchcore.data.layouts import layout_of
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Dataset, Sample, holds_good, images_in, uniform
-from patchcore.errors import DataError, ImageError, UsageError, counted
-from patchcore.pipeline.workers import in_order, load
+from patchcore.errors import DataError, UsageError, counted
+from patchcore.pipeline.workers import digests
 
-TEST = "test"  # instead of a folder of defects: those of the dataset's own test split
+TEST = "test"  # instead of a folder of defects: the dataset's own test split
 
 
 @dataclass(frozen=True)
 class Images:
-    """Good and defective images, all of which can be read.
+    """Good and defective images, all of them readable.
 
-    `units`: which part a good image shows; those of one part, and copies of one image, have the same number.
+    Attributes:
+        good, defective: The images.
+        units, defective_units: The part that each image shows, as a number; copies of an image share a number.
+        copies: Number of good images that are copies of another one.
     """
 
     good: list[Sample]
     units: list[int]
     defective: list[Sample]
     defective_units: list[int]
-    copies: int = 0  # good images that are copies of another one
+    copies: int = 0
 
     def folds(self, count: int, seed: int) -> NDArray[np.int_]:
-        """The fold of each good image (n,): drawn from the seed, of about the same size, no part in two of them.
-
-        Errors: DataError.
-        """
+        """The fold of each good image (n,), drawn by seed: about equal folds that share no part. Errors: DataError."""
         sizes = np.bincount(self.units)
         if len(sizes) < count:
             raise DataError(
                 f"{counted(len(self.good), 'good image')} of {counted(len(sizes), 'part')} for {count} folds; each "
-                "needs at least one part. Give more good images, or fewer folds."
+                "fold needs at least one part. Give more good images, or fewer folds."
             )
         filled, fold_of = np.zeros(count, int), np.zeros(len(sizes), int)
         for unit in sorted(range(len(sizes)), key=lambda one: (-sizes[one], uniform(seed, one, "fold"))):
@@ -53,7 +53,7 @@ class Images:
 
 
 def defects_at(where: str, data: Path, found: Dataset) -> tuple[list[Sample], list[str]]:
-    """The defective images at a path, or in the test split of `found`; and what is to be said about them.
+    """The defective images at a path (or, for `test`, in the test split of `found`), and notes about them, in words.
 
     Folders called `good` or `ok` within a folder of defects are left out. Errors: DataError, UsageError.
     """
@@ -75,20 +75,20 @@ def defects_at(where: str, data: Path, found: Dataset) -> tuple[list[Sample], li
         left_out = len(paths) - len(shown)
         defects = [Sample(str(path), path, _kind(path.relative_to(root))) for path in shown]
         if not defects or holds_good(root.name):
-            raise DataError(f"{where}: all of its images are in a folder of good ones; expected defective images.")
+            raise DataError(f"{where}: all of its images are in folders of good ones; expected defective images.")
     else:
         raise UsageError(
-            f"--defects is {where!r}, and there is no such folder or table. Expected a folder of defective images, a "
-            f"table that labels them, or `{TEST}` for those of DATA's own test split."
+            f"--defects is {where!r}, but there is no such folder or table. Expected a folder of defective images, a "
+            f"table that labels them, or `{TEST}` for the test split of DATA."
         )
     if left_out:
-        notes.append(f"{where}: {counted(left_out, 'image')} in folders of good ones left out.")
+        notes.append(f"{where}: left out {counted(left_out, 'image')} in folders of good ones.")
     tested = {path for sample in found.test if (path := _resolved(sample)) is not None}
     spent = [sample for sample in defects if where == TEST or _resolved(sample) in tested]
     if spent:
         notes.append(
-            f"{counted(len(spent), 'defective image')} of the test split of {data} took part in this choice: figures "
-            "that are measured with them are no independent test any more. Keep others for that."
+            f"{counted(len(spent), 'defective image')} of the test split of {data} took part in this choice, so "
+            "results on them are no longer an independent test. Use other images for that."
         )
     return defects, notes
 
@@ -101,61 +101,51 @@ def _resolved(sample: Sample) -> Path | None:
     return sample.image.resolve() if isinstance(sample.image, Path) else None
 
 
-def gather(
-    good: Iterable[Sample],
-    defective: Iterable[Sample],
-    part: str | None = None,
-    *,
-    reading: Reading,
-) -> Images:
-    """Read all images once: bad ones are named before the work begins, and copies are found.
+def gather(good: Iterable[Sample], defective: Iterable[Sample], part: str | None = None, *, reading: Reading) -> Images:
+    """Read all images once, to find unreadable ones and copies. Errors: ImageError, DataError, UsageError.
 
-    `part`: a regular expression for names; what its group (or, without one, all of it) matches names the part that an
-    image shows; a defective image without a match is a part of its own. Without it, what the dataset says.
-    Errors: ImageError, DataError, UsageError.
+    Args:
+        good: Good images.
+        defective: Defective images.
+        part: Regular expression for image names; its group (or, without one, its match) names the part that an image
+            shows. A defective image without a match is a part of its own. None: as the dataset says.
+        reading: How to read images, and what to do with unreadable ones.
     """
     good, good_digests = _readable(good, reading)
-    defective, digests = _readable([replace(one, mask=None) for one in defective], reading)
+    defective, bad_digests = _readable([replace(one, mask=None) for one in defective], reading)
     known = dict(zip(good_digests, good, strict=True))
-    for sample, digest in zip(defective, digests, strict=True):
+    for sample, digest in zip(defective, bad_digests, strict=True):
         if digest in known:
             raise DataError(
-                f"{sample.name} is given as defective, and has the same pixels as the good image "
-                f"{known[digest].name}. Take it away from one of the two."
+                f"{sample.name} is given as defective, but has the same pixels as the good image "
+                f"{known[digest].name}. Remove one of the two."
             )
     return Images(
         good,
         _units(good, good_digests, part),
         defective,
-        _units(defective, digests, part),
+        _units(defective, bad_digests, part),
         len(good) - len(set(good_digests)),
     )
 
 
 def _readable(samples: Iterable[Sample], reading: Reading) -> tuple[list[Sample], list[bytes]]:
-    """The samples that can be read, and the digests of their pixels."""
-
-    def digest(sample: Sample) -> bytes | ImageError:
-        try:
-            return load(sample, reading.max_pixels).digest
-        except ImageError as error:
-            return error
-
+    """The readable samples, and the digests of their pixels."""
     samples = list(samples)
-    kept, digests = [], []
-    for sample, one in zip(samples, in_order(digest, samples, reading.threads), strict=True):
+    kept, found = [], []
+    for sample, one in zip(samples, digests(samples, reading), strict=True):
         if isinstance(one, bytes):
             kept.append(sample)
-            digests.append(one)
+            found.append(one)
         elif reading.on_bad is None:
             raise one
         else:
             reading.on_bad(one)
-    return kept, digests
+    return kept, found
 
 
 def _units(samples: Sequence[Sample], digests: Sequence[bytes], part: str | None) -> list[int]:
-    """Numbers from 0; two images have the same one if their part or their pixels are the same."""
+    """Part numbers from 0; images of the same part, or with the same pixels, share one."""
     if not samples:
         return []
     names = _parts(samples, part)
@@ -176,7 +166,9 @@ def _parts(samples: Sequence[Sample], part: str | None) -> list[str | None]:
     try:
         pattern = re.compile(part)
     except re.error as error:
-        raise UsageError(f"--part is {part!r}, which is no regular expression: {error}.") from None
+        raise UsageError(
+            f"--part is {part!r}; expected a regular expression, such as 'part(\\d+)_': {error}."
+        ) from None
     found: list[str | None] = []
     for sample in samples:
         match = pattern.search(sample.name)

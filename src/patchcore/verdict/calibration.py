@@ -20,7 +20,11 @@ MARGIN = 1e-4
 
 @dataclass(frozen=True)
 class Calibration:
-    """The thresholds, and what they were set from. Defective images never take part."""
+    """The thresholds, and what they were set from. Defective images never take part.
+
+    >>> Calibration.fit([2.0, 3.0, 4.0], [5.0, 6.0, 7.0], rate=0.25).threshold
+    4.0004
+    """
 
     scores: tuple[float, ...]  # of good images that the bank has not seen
     map_maxima: tuple[float, ...]  # the highest value of each of their maps

@@ -36,6 +36,10 @@ _BEGINNINGS = {
     rb"P[56][\s#]": "pnm",
 }
 _pillow_limit = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child that was forked while another thread held it would wait forever
+    os.register_at_fork(
+        before=_pillow_limit.acquire, after_in_parent=_pillow_limit.release, after_in_child=_pillow_limit.release
+    )
 
 
 class UnreadableError(Exception):
@@ -77,22 +81,27 @@ class _Format(Protocol):
     def read(self, data: bytes, asked: Asked) -> tuple[Pixels, tuple[str, ...]]: ...
 
 
-def decode(path: Path, max_pixels: int, alpha: bool = False) -> tuple[Pixels, tuple[str, ...]]:
-    """A file's pixels, upright, and warnings: what is wrong with a part of them.
+def decode(source: Path | bytes, max_pixels: int, alpha: bool = False) -> tuple[Pixels, tuple[str, ...]]:
+    """The pixels of a file, or of its contents, upright, and warnings: what is wrong with a part of them.
 
     Errors: UnreadableError; OSError; of a damaged file whatever a decoder raises.
     """
-    with path.open("rb") as file:
-        head, size = file.read(16), os.fstat(file.fileno()).st_size
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+        head = file.read(16)
         for beginning, name in _BEGINNINGS.items():
             if re.match(beginning, head, re.DOTALL):
-                most = 16 * max_pixels + 2**26  # a pixel of the most channels and bits has 16 bytes, metadata few
+                size, most = file.seek(0, os.SEEK_END), 16 * max_pixels + 2**26  # 16 bytes a pixel, and metadata
                 if size > most:
                     raise UnreadableError(f"a file of {size} bytes; an image of at most {max_pixels} pixels has less.")
                 file.seek(0)
                 module = cast(_Format, import_module(f"{__name__}.{name}"))
                 return module.read(file.read(), Asked(max_pixels, alpha))
     raise UnreadableError(f"not an image that can be read. Known: {', '.join(sorted(EXTENSIONS))}.")
+
+
+def may_be_path(data: bytes) -> bool:
+    """Whether bytes can be a path: none has a zero in it, and every image file has some, but for PGM and PPM."""
+    return b"\0" not in data and not re.match(rb"P[2356]\s+(#|\d+\s)", data)
 
 
 def as_array(image: Image.Image, alpha: bool = False) -> Pixels:

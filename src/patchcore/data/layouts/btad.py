@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchcore.data.layouts import About, Layout
-from patchcore.data.layouts.tree import counts, labelled, require, training
+from patchcore.data.layouts.tree import counts, labelled, require, say_unused, training
 from patchcore.data.sample import GOOD, Dataset
 
 ABOUT = About(
@@ -30,6 +30,7 @@ def read(path: Path) -> Dataset:
     require(path, ABOUT.title, "train/ok", "test/ok", "test/ko", "ground_truth/ko")
     train = training(path, path / "train" / "ok")
     test = labelled(path, [path / "test" / "ko", path / "test" / "ok"], path / "ground_truth", good="ok")
+    say_unused(path, [*train, *test])
     return Dataset(f"{ABOUT.title}, {counts(train, test)}", train, test)
 
 

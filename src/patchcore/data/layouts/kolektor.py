@@ -8,7 +8,7 @@ from pathlib import Path
 
 from patchcore.data.images import read as read_image
 from patchcore.data.layouts import About, Layout
-from patchcore.data.layouts.tree import counts
+from patchcore.data.layouts.tree import counts, listed
 from patchcore.data.sample import GOOD, Dataset, Sample, folders_in
 from patchcore.errors import DataError, counted
 
@@ -64,7 +64,7 @@ def _items(path: Path) -> list[Path]:
 
 def _images(root: Path, item: Path) -> list[Sample]:
     found = []
-    for image in sorted(item.glob("Part*.jpg")):
+    for image in (path for path in listed(item, ".jpg") if path.name.startswith("Part")):
         mask = image.with_name(f"{image.stem}_label.bmp")
         if not mask.is_file():
             raise DataError(

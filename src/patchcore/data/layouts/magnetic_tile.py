@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchcore.data.layouts import About, Layout
-from patchcore.data.layouts.tree import counts, require
+from patchcore.data.layouts.tree import counts, listed, require
 from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.errors import DataError, counted
 
@@ -51,7 +51,7 @@ def read(path: Path) -> Dataset:
 def _images(root: Path, kind: str) -> list[Sample]:
     folder = root / f"MT_{kind}" / "Imgs"
     found = []
-    for image in sorted(folder.glob("*.jpg")):  # the masks beside them are PNG
+    for image in listed(folder, ".jpg"):  # the masks beside them are PNG
         if kind == "Free":
             found.append(Sample(image.relative_to(root).as_posix(), image, GOOD))
         elif image.stem not in _EMPTY:

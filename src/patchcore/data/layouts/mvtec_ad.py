@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchcore.data.layouts import About, Layout
-from patchcore.data.layouts.tree import counts, labelled, require, training
+from patchcore.data.layouts.tree import counts, labelled, require, say_unused, training
 from patchcore.data.sample import GOOD, Dataset, folders_in
 
 _TREE = "CATEGORY/train/good/*, CATEGORY/test/KIND/*, CATEGORY/ground_truth/KIND/STEM_mask.png"
@@ -46,6 +46,7 @@ def read(path: Path) -> Dataset:
     require(path, "MVTec AD layout", f"train/{GOOD}")
     train = training(path, path / "train" / GOOD)
     test = labelled(path, folders_in(path / "test"), path / "ground_truth")
+    say_unused(path, [*train, *test])
     return Dataset(f"MVTec AD layout, {counts(train, test)}", train, test)
 
 

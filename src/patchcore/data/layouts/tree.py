@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from patchcore.data.images import EXTENSIONS
-from patchcore.data.sample import GOOD, Sample, images_in
+from patchcore.data.sample import GOOD, Sample, hidden, images_in, search, some
 from patchcore.errors import DataError, counted
+
+log = logging.getLogger(__name__)
 
 
 def require(root: Path, title: str, *wanted: str) -> None:
     """DataError that says what is there and what is not, unless all the wanted files and folders are."""
     missing = [name for name in wanted if not (root / name).exists()]
     if missing:
-        found = sorted(p.name for p in root.iterdir() if not p.name.startswith("."))
+        found = sorted(p.name for p in root.iterdir() if not hidden(p.name))
         raise DataError(
             f"{root}: half a dataset ({title}). There is no {', '.join(missing)}; expected {', '.join(wanted)}, "
             f"found {', '.join(found[:8])}{' and more' if len(found) > 8 else ''}. "
@@ -56,9 +59,25 @@ def unused(root: Path, *folders: str) -> str:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {p.stem: p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")}
+    return {p.stem: p for p in listed(folder)}
+
+
+def listed(folder: Path, *suffixes: str) -> list[Path]:
+    """The images of a folder by the one rule, in order of name; none if there is no such folder."""
+    found = search(folder, recursive=False)[0] if folder.is_dir() else []
+    return [path for path in found if not suffixes or path.suffix.lower() in suffixes]
+
+
+def say_unused(root: Path, samples: Iterable[Sample]) -> None:
+    """A warning, if a category of one's own data holds images, other than masks, that nothing here takes."""
+    used = {os.path.realpath(str(sample.image)) for sample in samples}
+    names = [path.relative_to(root) for path in search(root, recursive=True)[0] if os.path.realpath(path) not in used]
+    names = [name for name in names if name.parts[0] != "ground_truth"]
+    if names:
+        folders = some(sorted({name.parent.as_posix() for name in names}))
+        log.warning(
+            "%s: not looked at, in no folder of this layout: %s in %s.", root, counted(len(names), "image"), folders
+        )
 
 
 def _name(root: Path, path: Path) -> str:

@@ -35,7 +35,7 @@ def read(path: Path) -> Dataset:
     path = Path(os.path.abspath(path))  # `.` has a name, and the table lies above it
     require(path.parent, f"{ABOUT.title}: its split", _SPLIT)
     split = path.parent / _SPLIT
-    columns, lines = table.rows(split)
+    columns, lines = table.rows(split, _COLUMNS)
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise DataError(
             f"{split}: there is no column {', '.join(missing)}; expected {', '.join(_COLUMNS)}, "

@@ -1,1 +1,1 @@
-"""Datasets: what PatchCore takes, as torch datasets."""
+"""Datasets: torch datasets for PatchCore."""

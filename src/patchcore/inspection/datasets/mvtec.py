@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 from patchcore.backbones.libraries import IMAGENET_MEAN, IMAGENET_STD
 from patchcore.data.images import read, to_tensor
 from patchcore.data.masks import read_mask
+from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
-from patchcore.data.sample import GOOD, Sample
+from patchcore.data.sample import GOOD, Sample, folders_in
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import resize as frames
+from patchcore.pipeline.workers import distinct
 
 
 class DatasetSplit(Enum):
@@ -30,16 +32,22 @@ class DatasetSplit(Enum):
 
 
 class MVTecDataset(Dataset[dict[str, Any]]):
-    """Images below `source/classname`, as (3, imagesize, imagesize), and what is known of each.
+    """Images below `source/classname`, with their labels and masks, as dicts.
 
-    `classname` None: every class below `source`. `resize`: what the shorter side is brought to,
-    antialiased; `imagesize`: the side of the square that is then cut from the centre. `split`: TRAIN is
-    the first share `train_val_split` of `train/good`, VAL the rest of it, TEST all of `test`. `mean` and
-    `std`, per channel, normalise the pixels, which are in [0, 1]; `interpolation` is the kernel of the resize.
+    Keys: `image` (3, H, W) float32; `mask` (1, H, W) float32, 1 inside a defect, resized by nearest; `classname`;
+    `anomaly`, the kind of defect or `good`; `is_anomaly`, 0 or 1; `image_name`, the last four parts of the path;
+    `image_path`. Errors: DataError, UsageError, ImageError.
 
-    Items are dicts: `image` (3, H, W) float32; `mask` (1, H, W) float32, 1 inside a defect, resized by
-    nearest; `classname`; `anomaly`, the kind of defect or `good`; `is_anomaly`, 0 or 1; `image_name`,
-    the last four parts of the path; `image_path`. Errors: DataError, UsageError, ImageError.
+    Args:
+        source: The dataset's folder.
+        classname: The class; None: every class below `source`.
+        resize: Shorter side of an image after resizing, which is antialiased.
+        imagesize: Side of the square that is then cropped from the centre.
+        split: TRAIN: the first share `train_val_split` of `train/good`; VAL: the rest of it; TEST: all
+            of `test`. Where it is split, copies of one image count once.
+        train_val_split: That share.
+        mean, std: Normalise the pixels, which are in [0, 1], for each channel.
+        interpolation: Kernel of the resize.
     """
 
     def __init__(
@@ -59,9 +67,9 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         if not isinstance(split, DatasetSplit):
             raise UsageError(f"split is {split!r}; expected DatasetSplit.TRAIN, VAL or TEST.")
         if not 0 < train_val_split <= 1:
-            raise UsageError(f"train_val_split is {train_val_split}; expected a share over 0 and up to 1.")
+            raise UsageError(f"train_val_split is {train_val_split}; expected a share above 0 and at most 1.")
         if imagesize > resize:
-            raise UsageError(f"imagesize is {imagesize}, larger than what the shorter side becomes, {resize}.")
+            raise UsageError(f"imagesize is {imagesize}; expected at most {resize}, the shorter side after resizing.")
         self.source, self.split, self.train_val_split = Path(source), split, train_val_split
         self.classnames_to_use = [classname] if classname is not None else _classes(self.source)
         self.resize, self.imagesize = resize, (3, imagesize, imagesize)
@@ -90,15 +98,16 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         found = detect(self.source / classname)
         if self.split is DatasetSplit.TEST:
             return found.test
-        kept = int(len(found.train) * self.train_val_split)
+        train = distinct(found.train, Reading()) if self.train_val_split < 1 else found.train  # no copy on both sides
+        kept = int(len(train) * self.train_val_split)
         if self.split is DatasetSplit.TRAIN:
-            return found.train[:kept]
-        if kept == len(found.train):
+            return train[:kept]
+        if kept == len(train):
             raise DataError(
                 f"{self.source / classname}: train_val_split={self.train_val_split:g} leaves no image of train/good "
                 "for VAL. Use a smaller share, for example 0.8."
             )
-        return found.train[kept:]
+        return train[kept:]
 
     def _image(self, pixels: Any, name: str, frame: frames.Frame) -> Tensor:
         image = frames.place(to_tensor(pixels, name), frame, self.interpolation)
@@ -116,7 +125,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
 
 
 def _classes(source: Path) -> list[str]:
-    found = sorted(path.parent.parent.name for path in source.glob("*/train/good"))
+    found = [folder.name for folder in folders_in(source) if (folder / "train" / GOOD).exists()]
     if not found:
         raise DataError(f"{source} holds no class: expected folders such as {source / 'bottle' / 'train' / 'good'}.")
     return found
