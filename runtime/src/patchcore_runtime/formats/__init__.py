@@ -11,6 +11,7 @@ import math
 import os
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 CUT_OFF = "damaged or truncated: it is cut off."
+_AT_ONCE = 2**18  # pixels
 SEVERAL = "{}; expected one image. Save the one that is to be looked at in a file of its own."
 
 # How files begin, whatever they are called. Other formats nobody asked for, and their decoders may start programs.
@@ -106,6 +108,25 @@ def may_be_path(data: bytes) -> bool:
 
 def as_array(image: Image.Image, alpha: bool = False) -> Pixels:
     """A Pillow image as an array (H, W, C); with `alpha`, its transparency as one channel more, if it has any."""
+    array = np.empty((0, 0, 0))
+    for top, part in blocks(image, alpha):
+        if len(part) == image.height:
+            return part
+        array = array if top else np.empty((image.height, *part.shape[1:]), part.dtype)
+        array[top : top + len(part)] = part
+    return array
+
+
+def blocks(image: Image.Image, alpha: bool) -> Iterator[tuple[int, Pixels]]:
+    """The same in blocks of rows, each with its first row: each step would take as much memory as the whole image."""
+    image.load()
+    (width, height), rows = image.size, max(1, _AT_ONCE // max(1, image.width))
+    for top in range(0, height, rows):
+        whole = rows >= height
+        yield top, _as_array(image if whole else image.crop((0, top, width, min(height, top + rows))), alpha)
+
+
+def _as_array(image: Image.Image, alpha: bool) -> Pixels:
     if image.mode == "F":
         return np.asarray(image)[..., None]
     if image.mode.startswith("I"):  # I;16 in its byte orders, or 32-bit whole numbers

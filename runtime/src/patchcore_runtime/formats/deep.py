@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image, ImageFile
 
-from . import Pixels
+from . import Pixels, as_array, blocks
 
 
-def deep(data: bytes, channels: int) -> Pixels | None:
-    """Colours of 16 bits, and alpha of four channels, by OpenCV. None if it cannot, or is not there.
+def deep(data: bytes) -> Pixels | None:
+    """Three channels of 16 bits by OpenCV; None if it cannot, or is not there.
 
-    Pillow needs up to twice as long (`halves`), but the runtime need not have OpenCV.
+    Pillow (`joined`) needs up to twice as long, but the runtime need not have OpenCV.
     """
     try:
         import cv2
     except ImportError:
         return None
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] != channels:
-        return None
-    return array[..., 2::-1] if channels == 3 else array[..., [2, 1, 0, 3]]
+    return array[..., ::-1] if array is not None and array.dtype == np.uint16 and array.shape[2:] == (3,) else None
 
 
-def halves(image: ImageFile.ImageFile, mode: str, raw: str) -> Pixels:
-    """What Pillow decodes if it takes the rows of a file for `raw`: so it gives either byte of 16 bits."""
+def halves(image: ImageFile.ImageFile, mode: str, raw: str) -> ImageFile.ImageFile:
+    """The image, decoded as if its rows were `raw`: so Pillow gives either byte of 16 bits."""
     image.im = Image.new(mode, image.size).im
     image._mode = mode
     image.tile = [one._replace(args=(raw, *one.args[1:]) if isinstance(one.args, tuple) else raw) for one in image.tile]
     image.load()
-    return np.asarray(image)
+    return image
 
 
-def joined(high: Pixels, low: Pixels) -> Pixels:
-    """Values of 16 bits from their bytes."""
-    array = high.astype(np.uint16)
+def joined(high: Callable[[], Image.Image], low: Callable[[], Image.Image], alpha: bool) -> Pixels:
+    """Values of 16 bits from their bytes, which are decoded one after the other."""
+    array: Pixels = as_array(high(), alpha).astype(np.uint16)
     array <<= 8
-    array |= low
+    for top, part in blocks(low(), alpha):
+        array[top : top + len(part)] |= part
     return array

@@ -25,6 +25,17 @@ DAMAGED = "damaged: its compressed data do not end where its pixels do, so a par
 
 
 def read(data: bytes, asked: Asked) -> tuple[Pixels, tuple[str, ...]]:
+    array, orientation, sound = _read(data, asked)
+    return upright(array, orientation), () if sound else (DAMAGED,)
+
+
+def is_sound(data: bytes, tables: bytes, asked: Asked) -> bool:
+    """The same of a strip or tile in a TIFF, whose tables may be in another place. Errors: UnreadableError."""
+    return _read(tables[:-2] + data[2:] if len(tables) > 4 else data, asked)[2]
+
+
+def _read(data: bytes, asked: Asked) -> tuple[Pixels, int, bool]:
+    """Pixels as they are stored, their orientation, and whether they are all there."""
     kept, at, orientation, kind, patient, sequential = [data[:2]], 2, 1, 0, True, False
     while kind != _SOS:
         at = _at_marker(data, at)
@@ -41,10 +52,10 @@ def read(data: bytes, asked: Asked) -> tuple[Pixels, tuple[str, ...]]:
     data = b"".join((*kept, data[at:]))
     image = asked.open(data, "JPEG")
     if not patient:
-        return upright(as_array(image), orientation), ()
+        return as_array(image), orientation, True
     decoder = _Decoder(image)
     sound = _decode(decoder, data, begin, sequential)
-    return upright(as_array(decoder.image), orientation), () if sound else (DAMAGED,)
+    return as_array(decoder.image), orientation, sound
 
 
 def _at_marker(data: bytes, at: int) -> int:

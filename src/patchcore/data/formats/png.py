@@ -58,13 +58,14 @@ def _is_short(kind: bytes, body: bytes) -> bool:
 
 def _deep(data: bytes, image: ImageFile.ImageFile, colours: int, asked: Asked) -> Pixels:
     """Several channels of 16 bits, of which Pillow would keep 8."""
-    array = deep(data, 4 if colours & 4 else 3)
-    if array is not None:
-        array = array[..., 2:] if colours == 4 else array
-    elif colours == 4:  # grey and alpha, two bytes each
-        array = halves(image, "RGBA", "RGBA").view(">u2").astype(np.uint16)
-    else:
-        mode = "RGBA" if colours & 4 else "RGB"
-        again = asked.open(data, "PNG")
-        array = joined(halves(image, mode, f"{mode};16B"), halves(again, mode, f"{mode};16L"))
-    return array if asked.alpha else array[..., : 1 if colours == 4 else 3]
+    if colours == 4:  # grey and alpha, two bytes each
+        pairs = as_array(halves(image, "RGBA", "RGBA"), alpha=True).view(">u2")
+        return pairs[..., : 2 if asked.alpha else 1].astype(np.uint16)
+    if colours & 4 == 0 and (array := deep(data)) is not None:
+        return array
+    mode = "RGBA" if colours & 4 else "RGB"
+    return joined(
+        lambda: halves(asked.open(data, "PNG"), mode, f"{mode};16B"),
+        lambda: halves(image, mode, f"{mode};16L"),
+        asked.alpha,
+    )

@@ -8,36 +8,36 @@ from __future__ import annotations
 import re
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
+import numpy as np
 from PIL import Image
 
 from . import CUT_OFF, SEVERAL, Asked, Pixels, UnreadableError, as_array, upright
 from .deep import deep, halves, joined
+from .jpeg import DAMAGED, is_sound
 
-_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _COLOURS, _BIT_ORDER = (
-    254,
-    255,
-    256,
-    257,
-    258,
-    259,
-    262,
-    266,
-)
+_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 255, 256, 257, 258, 259
+_COLOURS, _BIT_ORDER = 262, 266
 _DESCRIPTION, _ORIENTATION, _SAMPLES, _PLANES, _PREDICTOR, _COLOUR_MAP = 270, 274, 277, 284, 317, 320
-_SUB_PAGES, _INKS, _DOT_RANGE, _EXTRA, _NUMBERS, _DEPTH = 330, 332, 336, 338, 339, 32997
+_SUB_PAGES, _INKS, _DOT_RANGE, _EXTRA, _NUMBERS, _TABLES, _DEPTH = 330, 332, 336, 338, 339, 347, 32997
+_ROWS = 278
+_PLACES = ((273, 279), (324, 325))  # of strips, of tiles: where each is, and how long
 # What is handed on: of those above, and of strips, tiles, fax options, JPEG tables and the subsampling of colours.
 _KEPT = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _COLOURS, _BIT_ORDER, _SAMPLES, _PLANES, _PREDICTOR, _COLOUR_MAP),
-    *(_EXTRA, _NUMBERS, 273, 278, 279, 292, 293, 322, 323, 324, 325, 347, 530),
+    *(_EXTRA, _NUMBERS, _TABLES, _ROWS, 273, 279, 292, 293, 322, 323, 324, 325, 530),
 }
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WHOLE = {1: "B", 3: "H", 4: "I", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}  # types of whole numbers
 _MOST_PAGES = 10_000
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
-_JPEG, _BY_DIFFERENCES = 7, {5, 8, 32946, 34925, 50000}  # compressions: LZW, Deflate, LZMA, Zstandard
+# Compressions: LZW, Deflate, LZMA and Zstandard, which may follow a predictor; none, fax, JPEG, PackBits, WebP.
+_JPEG, _BY_DIFFERENCES = 7, {5, 8, 32946, 34925, 50000}
+_COMPRESSIONS = {1, 2, 3, 4, _JPEG, 32773, 50001, *_BY_DIFFERENCES}
 _KINDS = {1: "", 2: "signed ", 3: "floating "}
 
 
@@ -111,6 +111,22 @@ class _File:
     def one(self, page: dict[int, _Tag], number: int, default: int = 0) -> int:
         return self.values(page, number, (default,))[0]
 
+    def orientation(self, page: dict[int, _Tag]) -> int:
+        """1 to 8; 1 where the tag says nothing that there is."""
+        try:
+            orientation = self.one(page, _ORIENTATION, 1)
+        except UnreadableError:
+            return 1
+        return orientation if 1 <= orientation <= 8 else 1
+
+    def jpegs(self, page: dict[int, _Tag]) -> Iterator[tuple[bytes, bytes]]:
+        """The strips or tiles of a page, and the tables that they share."""
+        tables = page.get(_TABLES, _Tag(7, 0, 0))
+        shared = self.data[tables.at : tables.at + tables.count]
+        for places, sizes in _PLACES:
+            for at, size in zip(self.values(page, places), self.values(page, sizes), strict=True):
+                yield self.data[at : at + size], shared
+
     def full(self) -> dict[int, _Tag]:
         """The only page of full resolution: neither a smaller version of another, nor where another is transparent."""
         full = [
@@ -129,12 +145,13 @@ class _File:
                 raise UnreadableError(SEVERAL.format(f"a stack of {int(images[1])} images"))
         return found[0]
 
-    def of_page(self, page: dict[int, _Tag], instead: dict[int, int]) -> bytes:
-        """The file as a classic TIFF of this page alone, with what is handed on and no other tags.
+    def handed_over(self, page: dict[int, _Tag], instead: dict[int, int]) -> bytes:
+        """The file as a classic TIFF of this page alone, with what is handed on and no other tags; it goes from here.
 
         `instead`: other values of some tags, for what Pillow does not know.
         """
-        parts, end = [self.data, b"\0" * (len(self.data) % 2)], len(self.data) + len(self.data) % 2
+        parts: list[bytes | memoryview] = [self.data, b"\0" * (len(self.data) % 2)]
+        end = len(self.data) + len(self.data) % 2
         entries = []
         for number in sorted(_KEPT & page.keys() | instead.keys()):
             kind, count, value = 3, 1, struct.pack(self.order + "H", instead.get(number, 0))
@@ -152,7 +169,7 @@ class _File:
                 value, end = struct.pack(self.order + "I", end), end + len(parts[-1])
             entries.append(struct.pack(self.order + "HHI", number, kind, count) + value.ljust(4, b"\0"))
         head = struct.pack(self.order + "2sHI", self.data[:2], 42, end)
-        parts[0] = self.data[len(head) :]
+        parts[0], self.data = memoryview(self.data)[len(head) :], b""
         return b"".join((head, *parts, struct.pack(self.order + "H", len(entries)), *entries, bytes(4)))
 
 
@@ -161,39 +178,75 @@ _ASKED = {_SUBFILE, _OLD_SUBFILE, _DESCRIPTION, _ORIENTATION, _SUB_PAGES, _INKS,
 
 def read(data: bytes, asked: Asked) -> tuple[Pixels, tuple[str, ...]]:
     file = _File(data)
+    del data
     page = file.full()
     asked.check(file.one(page, _WIDTH), file.one(page, _HEIGHT))
     _check(file, page)
-    bits, samples, number = file.one(page, _BITS, 1), file.one(page, _SAMPLES, 1), file.one(page, _NUMBERS, 1)
-    orientation, white_is_zero = file.one(page, _ORIENTATION, 1), file.one(page, _COLOURS) == _WHITE_IS_ZERO
+    sound = file.one(page, _COMPRESSION, 1) != _JPEG or all(is_sound(*one, asked) for one in file.jpegs(page))
+    orientation = file.orientation(page)
+    several = file.one(page, _SAMPLES, 1) > 1 and file.one(page, _BITS, 1) == 16
+    array = _deep(file, page, asked) if several else _shallow(file, page, asked)
+    return upright(array, orientation), () if sound else (DAMAGED,)
+
+
+def _deep(file: _File, page: dict[int, _Tag], asked: Asked) -> Pixels:
+    """Several channels of 16 bits, of which Pillow would keep 8."""
+    samples, plain = file.one(page, _SAMPLES), file.one(page, _COMPRESSION, 1) == 1
     mode = "RGB" if samples == 3 or file.values(page, _EXTRA) == (0,) else "RGBA"
-    first = "RGBX" if mode == "RGB" and samples == 4 else mode
-    little, plain = file.order == "<", file.one(page, _COMPRESSION, 1) == 1
-    instead = {_COLOURS: _BLACK_IS_ZERO} if white_is_zero and bits == 16 else {}
-    if samples == 1 and bits > 8:
-        instead[_NUMBERS] = {16: 1, 32: max(number, 2)}.get(bits, number)
-    data = file.of_page(page, instead)
-    del file
-    if samples > 1 and bits == 16:  # of which Pillow would keep 8
-        array = deep(data, samples)
-        if array is None:
-            little = little if plain else sys.byteorder == "little"  # as it comes from libtiff
-            ends = "LB" if little else "BL"
-            array = joined(*(halves(asked.open(data, "TIFF"), mode, f"{first};16{end}") for end in ends))
-        if not asked.alpha or mode == "RGB":
-            array = array[..., :3]
+    alpha = asked.alpha and mode == "RGBA"
+    if plain and _PLACES[0][0] in page:
+        return _as_it_lies(file, page, 4 if alpha else 3)
+    data = file.handed_over(page, {})
+    if samples == 3 and (array := deep(data)) is not None:
+        return array
+    little = file.order == "<" if plain else sys.byteorder == "little"  # as it comes from libtiff
+    raw = f"{'RGBX' if mode == 'RGB' and samples == 4 else mode};16"
+    ends = "LB" if little else "BL"
+    high, low = (partial(_half, data, asked, mode, raw + end) for end in ends)
+    return joined(high, low, alpha)
+
+
+def _half(data: bytes, asked: Asked, mode: str, raw: str) -> Image.Image:
+    return halves(asked.open(data, "TIFF"), mode, raw)
+
+
+def _as_it_lies(file: _File, page: dict[int, _Tag], channels: int) -> Pixels:
+    """The first channels of 16 bits, from strips that are not compressed."""
+    samples, width, height = (file.one(page, tag) for tag in (_SAMPLES, _WIDTH, _HEIGHT))
+    array = np.empty((height, width, channels), np.uint16)
+    rows, kind = min(height, file.one(page, _ROWS, height) or height), np.dtype(f"{file.order}u2")
+    places = file.values(page, _PLACES[0][0])
+    if len(places) < -(-height // rows):
+        raise UnreadableError(CUT_OFF)
+    for top, at in zip(range(0, height, rows), places, strict=False):
+        count = min(rows, height - top) * width * samples
+        if at + 2 * count > len(file.data):
+            raise UnreadableError(CUT_OFF)
+        strip = np.frombuffer(file.data, kind, count, at).reshape(-1, width, samples)
+        array[top : top + rows] = strip[..., :channels]
+    return array
+
+
+def _shallow(file: _File, page: dict[int, _Tag], asked: Asked) -> Pixels:
+    """What Pillow reads without loss, once it is told what it does not ask for."""
+    bits, number = file.one(page, _BITS, 1), file.one(page, _NUMBERS, 1)
+    inverted = file.one(page, _COLOURS) == _WHITE_IS_ZERO and bits == 16
+    instead = {_COLOURS: _BLACK_IS_ZERO} if inverted else {}
+    if file.one(page, _SAMPLES, 1) == 1:
+        instead[_PLANES] = 1  # one channel is a plane, whatever the tag says
+        if bits > 8:
+            instead[_NUMBERS] = {16: 1, 32: max(number, 2)}.get(bits, number)
+    # Pillow takes what comes from libtiff to be in the file's order.
+    order = "N" if file.one(page, _COMPRESSION, 1) != 1 else "" if file.order == "<" else "B"
+    image = asked.open(file.handed_over(page, instead), "TIFF")
+    if bits == 32:
+        image = halves(image, *(("F", f"F;32{order}F") if number == 3 else ("I", f"I;32{order}S")))
     else:
-        image = asked.open(data, "TIFF")
-        if bits == 32:  # Pillow takes what comes from libtiff to be in the file's order
-            order = "N" if not plain else "" if little else "B"
-            halves(image, *(("F", f"F;32{order}F") if number == 3 else ("I", f"I;32{order}S")))
-        image.im = image.im if bits == 32 else Image.new(image.mode, image.size).im  # else it looks at its own limit
-        array = as_array(image, asked.alpha)
-        if number == 2 and bits == 16 and array.max(initial=0) > 32767:
-            raise UnreadableError("signed whole numbers below 0; expected 0 to 65535.")
-        if _COLOURS in instead:
-            array = 65535 - array
-    return upright(array, orientation), ()
+        image.im = Image.new(image.mode, image.size).im  # else it looks at its own limit
+    array = as_array(image, asked.alpha)
+    if number == 2 and bits == 16 and array.max(initial=0) > 32767:
+        raise UnreadableError("signed whole numbers below 0; expected 0 to 65535.")
+    return 65535 - array if inverted else array
 
 
 def _check(file: _File, page: dict[int, _Tag]) -> None:
@@ -236,10 +289,16 @@ def _check(file: _File, page: dict[int, _Tag]) -> None:
         refuse("of other inks than CMYK from 0 to 255")
     if file.one(page, _PLANES, 1) != 1 and not plain and (bits[0] != 8 or colours != _RGB or extra):
         refuse("with its channels in separate planes")
-    if file.one(page, _BIT_ORDER, 1) != 1 and (compression > 4 or bits[0] > 8 or not plain):
+    if file.one(page, _BIT_ORDER, 1) != 1 and not (
+        compression <= 4
+        and plain
+        and ((bits[0] < 8 and colours != _PALETTE) or (kind == (1, 8) and colours == _BLACK_IS_ZERO))
+    ):
         refuse("whose bits are in reverse order")
     if bits[0] == 12 and (compression != 1 or file.order == ">"):
         refuse("of 12-bit numbers, compressed or big-endian")
+    if compression not in _COMPRESSIONS:
+        refuse(f"of compression {compression}")
     if file.one(page, _PREDICTOR, 1) != 1 and compression not in _BY_DIFFERENCES:
         refuse("that has a predictor without a compression which takes one")
 
