@@ -253,6 +253,10 @@ def test_floats_stored_by_their_differences_are_read(tmp_path):
         ([(258, 3, (10,))], "10-bit numbers"),
         ([(258, 3, (16,)), (266, 3, (2,))], "bits are in reverse order"),
         ([(317, 3, (2,))], "a predictor without a compression"),
+        ([(262, 3, (0,)), (266, 3, (2,))], "bits are in reverse order"),
+        ([(262, 3, (3,)), (266, 3, (2,)), (320, 3, (0,) * 768)], "bits are in reverse order"),
+        ([(259, 3, (6,))], "compression 6"),
+        ([(259, 3, (34676,))], "compression 34676"),
         ([(32997, 4, (5,))], "a volume"),
     ],
 )
@@ -266,6 +270,62 @@ def test_metadata_that_make_no_sense_do_no_harm(tmp_path):
     tags = [(34665, 4, (5,)), (330, 4, (0,)), (34675, 1, tuple(range(200))), (282, 3, (0,)), (305, 4, (9,) * 9)]
     write_tiff(tmp_path / "a.tif", GREY.tobytes(), tags=tags)
     np.testing.assert_array_equal(read(tmp_path / "a.tif")[..., 0], GREY)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 16])
+@pytest.mark.parametrize("colours", [0, 1])
+def test_one_channel_may_be_said_to_be_a_plane(tmp_path, bits, colours):
+    values = GREY.astype(np.uint16) * 257 if bits == 16 else GREY & np.uint8(2**bits - 1)
+    body = packed(values, bits) if bits == 1 else values.tobytes()
+    write_tiff(tmp_path / "a.tif", body, bits=bits, colours=colours, tags=[(284, 3, (2,))])
+    top = 2**bits - 1
+    expected = (values if colours else top - values) * (255 if bits == 1 else 1)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif")[..., 0], expected)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_an_orientation_that_there_is_not_turns_nothing(tmp_path, orientation, compression):
+    tag = (274, "H", 1, orientation, False)
+    tifffile.imwrite(tmp_path / "a.tif", GREY, photometric="minisblack", compression=compression, extratags=[tag])
+    np.testing.assert_array_equal(read(tmp_path / "a.tif")[..., 0], GREY)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("offset", [[], [9]])
+def test_strips_of_16_bit_colours_lie_where_the_file_says(tmp_path, order, offset):
+    rows = [DEEP[:16], DEEP[16:32], DEEP[32:]]
+    bodies = [row.astype(f"{order}u2").tobytes() for row in rows]
+    places = (8 + len(bodies[1]) + len(bodies[2]), 8, 8 + len(bodies[1]))  # the first one is the last in the file
+    tags = [(277, 3, (4,)), (258, 3, (16,) * 4), (338, 3, (2,)), (278, 3, (16,))]
+    tags += [(273, 4, (*places, *offset)), (279, 4, (*map(len, bodies), *offset))]
+    write_tiff(tmp_path / "a.tif", b"".join((bodies[1], bodies[2], bodies[0])), order, bits=16, colours=2, tags=tags)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), DEEP[..., :3])
+
+
+@pytest.mark.parametrize("tags", [[(273, 4, (9,))], [(273, 4, (2**31,))], [(278, 3, (16,))]])
+def test_16_bit_colours_whose_strips_are_not_there_are_refused(tmp_path, tags):
+    tags = [(277, 3, (3,)), (258, 3, (16,) * 3), *tags]
+    write_tiff(tmp_path / "a.tif", DEEP[..., :3].tobytes()[:-300], bits=16, colours=2, tags=tags)
+    with pytest.raises(ImageError, match="damaged or truncated: it is cut off"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr", "CMYK"])
+@pytest.mark.parametrize("tags", [{}, {278: 16}])
+def test_a_jpeg_within_a_tiff_is_read_and_a_hole_in_it_is_an_error_or_a_warning(tmp_path, mode, tags):
+    Image.fromarray(photo()).convert(mode).save(tmp_path / "a.tif", compression="jpeg", tiffinfo=tags)
+    assert warnings_of(tmp_path / "a.tif") == []
+    found = read(tmp_path / "a.tif")
+    theirs = cv2.imread(str(tmp_path / "a.tif"), cv2.IMREAD_UNCHANGED)
+    theirs = theirs[..., 2::-1] if theirs.ndim == 3 else theirs[..., None]
+    assert np.abs(found.astype(int) - theirs).max() <= (mode == "CMYK")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(ImageError, match="a: damaged: its compressed data do not end where its pixels do"):
+        read(tmp_path / "a.tif")
+    assert len(warnings_of(tmp_path / "a.tif")) == 1
 
 
 def write_pages(path, *pages):
@@ -548,6 +608,42 @@ def test_pgm_and_ppm_are_read(tmp_path, dtype, top, channels):
         read(tmp_path / "a.ppm")
 
 
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("gap", [" ", "\n", " # a comment 9\n"])
+def test_pgm_and_ppm_may_be_ascii(tmp_path, dtype, top, channels, gap):
+    array = (DEEP[..., :channels] >> (0 if top > 255 else 8)).astype(dtype)
+    header = f"P{2 if channels == 1 else 3}\n# made by hand\n{WIDTH} {HEIGHT}\n{top}\n"
+    text = header + gap.join(map(str, array.ravel().tolist())) + "\n"
+    (tmp_path / "a.ppm").write_text(text)
+    found = read(tmp_path / "a.ppm")
+    np.testing.assert_array_equal(found, array, strict=True)
+    if "#" not in gap:
+        theirs = cv2.imread(str(tmp_path / "a.ppm"), cv2.IMREAD_UNCHANGED).reshape(found.shape)
+        np.testing.assert_array_equal(found, theirs[..., ::-1], strict=True)
+    for contents in (text.encode(), bytearray(text.encode())):  # not taken for a path, though without a zero byte
+        np.testing.assert_array_equal(images.read(contents, "a"), array)
+        np.testing.assert_array_equal(runtime.read(contents, "a"), array)
+    for wrong, message in [
+        (text[:-9].rpartition(gap)[0], "cut off"),
+        (text + " 7", "with more than an image in it"),
+        (text.rstrip()[:-1] + "x\n", "not all whole numbers"),
+        (text.rstrip()[:-1] + "99999\n", f"a value of .*, where {top} is the most"),
+    ]:
+        (tmp_path / "a.ppm").write_text(wrong)
+        with pytest.raises(ImageError, match=message):
+            read(tmp_path / "a.ppm")
+
+
+def test_a_long_ascii_image_is_read_in_pieces(tmp_path):
+    array = np.random.default_rng(0).integers(0, 65536, (500, 700), np.uint16)
+    for gap in (" ", "\n"):
+        text = "P2 700 500 65535\n" + gap.join(map(str, array.ravel().tolist()))
+        assert len(text) > 2**20
+        (tmp_path / "a.pgm").write_text(text)
+        np.testing.assert_array_equal(read(tmp_path / "a.pgm")[..., 0], array)
+
+
 @pytest.mark.parametrize("header", [b"P5 4 4 1023\n", b"P5 4 4 0\n", b"P5 0 4 255\n", b"P6 x\n"])
 def test_other_values_in_a_pgm_are_refused(tmp_path, header):
     (tmp_path / "a.pgm").write_bytes(header + bytes(99))
@@ -561,3 +657,58 @@ def test_the_limit_holds_for_every_format(tmp_path, suffix):
     with pytest.raises(ImageError, match="a: 56 x 40 pixels are more than the limit of 2239"):
         read(tmp_path / f"a{suffix}", HEIGHT * WIDTH - 1)
     assert read(tmp_path / f"a{suffix}", HEIGHT * WIDTH).shape[:2] == (HEIGHT, WIDTH)
+
+
+# ---- memory
+
+PEAK = """
+import resource, sys
+if sys.argv[3] == "no":
+    sys.modules["cv2"] = None
+    from patchcore_runtime import images
+else:
+    import cv2
+    from patchcore.data import images
+for path in sys.argv[1:3]:  # the first is small: everything is loaded then
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pixels = images.read(path, "a")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (pixels.shape[0] * pixels.shape[1]))
+"""
+
+
+def write_any(path, array, how):
+    if how == "cv2":
+        assert cv2.imwrite(str(path), array)
+    elif how in ("CMYK", "RGB"):
+        Image.fromarray(array[..., :3]).convert(how).save(path)
+    else:
+        storage = {"extrasamples": ["unassalpha"]} if array.shape[2:] == (4,) else {}
+        tifffile.imwrite(
+            path, array, photometric="rgb" if array.ndim == 3 else "minisblack", compression=how, **storage
+        )
+
+
+@pytest.mark.parametrize("opencv", ["yes", "no"])
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "channels", "how"),
+    [
+        ("jpg", np.uint8, 4, "CMYK"),
+        ("webp", np.uint8, 3, "RGB"),
+        ("png", np.uint16, 4, "cv2"),
+        ("tif", np.uint8, 4, "CMYK"),
+        ("tif", np.uint16, 4, None),
+        ("tif", np.uint16, 3, "zlib"),
+        ("tif", np.float32, 0, None),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="how the peak is counted")
+def test_reading_holds_less_than_16_bytes_a_pixel(tmp_path, suffix, dtype, channels, how, opencv):
+    side = 1500
+    shape = (side, side, channels) if channels else (side, side)
+    array = (np.arange(np.prod(shape)).reshape(shape) % 251 / (1 if dtype == np.uint8 else 251)).astype(np.float32)
+    array = (array * 65535).astype(dtype) if dtype == np.uint16 else array.astype(dtype)
+    write_any(tmp_path / f"small.{suffix}", np.ascontiguousarray(array[:8, :8]), how)
+    write_any(tmp_path / f"large.{suffix}", array, how)
+    paths = [str(tmp_path / f"{name}.{suffix}") for name in ("small", "large")]
+    done = subprocess.run([sys.executable, "-c", PEAK, *paths, opencv], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 16

@@ -35,7 +35,7 @@ _BEGINNINGS = {
     rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0": "tiff",
     rb"BM": "bmp",
     rb"RIFF....WEBP": "webp",
-    rb"P[56][\s#]": "pnm",
+    rb"P[2356][\s#]": "pnm",
 }
 _pillow_limit = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a child that was forked while another thread held it would wait forever
