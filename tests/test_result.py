@@ -107,6 +107,14 @@ def test_the_overlay_of_an_array_that_was_overwritten_is_refused(detector, hazel
         result.overlay()
 
 
+def test_the_overlay_of_an_image_whose_parts_have_changed_places_is_refused(detector):
+    frame = np.random.default_rng(0).integers(0, 256, (128, 512, 1), np.uint8)
+    result = detector.predict(frame)
+    frame[:] = np.roll(frame, 16, axis=0)
+    with pytest.raises(ImageError, match="the image has changed since it was looked at"):
+        result.overlay()
+
+
 def test_a_damaged_jpeg_has_a_warning_and_cannot_be_learned_from(detector, hazelnut, small_recipe, tmp_path):
     data = bytearray((hazelnut / "train/good/00.jpg").read_bytes())
     data[len(data) // 2 : len(data) // 2 + 512] = bytes(512)

@@ -139,6 +139,22 @@ def test_a_damaged_jpeg_has_a_warning_in_its_result(model, detector, hazelnut, t
     assert model.predict(tmp_path / "hole.jpg").warnings == detector.predict(tmp_path / "hole.jpg").warnings != ()
 
 
+def test_images_that_leave_bits_of_uint16_unused_get_a_hint_once(exported_onnx, caplog):
+    images = list(np.random.default_rng(0).integers(0, 1024, (2, 96, 96, 1)).astype(np.uint16))
+    model = patchcore_runtime.load(exported_onnx)
+    model.predict([images[0] * np.uint16(60), images[1]])
+    assert not caplog.messages
+    model.predict(images)
+    model.predict(images[0])
+    (hint,) = caplog.messages
+    assert "that looks like 10 bits" in hint
+    assert "value_range=[0,1023]" in hint
+    model.manifest["recipe"]["value_range"] = [0, 1023]
+    stated = patchcore_runtime.Model(model.folder, model.manifest)
+    stated.predict(images)
+    assert len(caplog.messages) == 1
+
+
 def test_an_image_above_the_limit_is_refused(model, hazelnut):
     with pytest.raises(ImageError, match="more than the limit of 1000"):
         model.predict(hazelnut / "test/colour/00.jpg", max_pixels=1000)

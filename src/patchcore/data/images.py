@@ -18,6 +18,7 @@ from torch import Tensor
 
 from patchcore.data import formats
 from patchcore.data.formats import EXTENSIONS as EXTENSIONS
+from patchcore.data.formats import Depth as Depth
 from patchcore.data.formats import Pixels as Pixels
 from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.errors import ImageError
@@ -131,29 +132,6 @@ def to_tensor(pixels: Pixels, name: str, value_range: tuple[float, float] | None
 def mark(pixels: Pixels) -> int:
     """A number that is another one for other pixels, but for chance (a checksum: nobody is kept from forging one)."""
     return zlib.crc32(np.ascontiguousarray(pixels).data, zlib.crc32(f"{pixels.shape}{pixels.dtype}".encode()))
-
-
-class Depth:
-    """What the images in uint16 of a run have in common: how many bits they use."""
-
-    def __init__(self) -> None:
-        self.tops = list[int]()  # only added to: threads share it
-
-    def see(self, pixels: Pixels, value_range: tuple[float, float] | None) -> None:
-        if pixels.dtype == np.uint16 and value_range is None:
-            self.tops.append(int(pixels.max()))
-
-    def hint(self) -> str:
-        """What to do if none uses more than 14 bits; empty otherwise."""
-        top = max(self.tops, default=0)
-        bits = next((bits for bits in (8, 10, 12, 14) if 0 < top < 2**bits), 0)
-        if not bits:
-            return ""
-        return (
-            f"The images are in uint16, but no value is over {top}: that looks like {bits} bits. Without a stated "
-            "range 65535 is white, so such images are nearly black and defects are missed. Fit with the range in the "
-            f"recipe: value_range=[0,{2**bits - 1}] (--set value_range=[0,{2**bits - 1}])."
-        )
 
 
 def _read_file(source: Path | bytes, name: str, max_pixels: int, warnings: list[str] | None, alpha: bool) -> Pixels:

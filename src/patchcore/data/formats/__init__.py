@@ -169,6 +169,29 @@ def upright(array: Pixels, orientation: int) -> Pixels:
     return array[::rows, ::columns]
 
 
+class Depth:
+    """What the images in uint16 of a run have in common: how many bits they use. `value_range` is the recipe's."""
+
+    def __init__(self) -> None:
+        self.tops = list[int]()  # only added to: threads share it
+
+    def see(self, pixels: Pixels, value_range: tuple[float, float] | None) -> None:
+        if pixels.dtype == np.uint16 and value_range is None:
+            self.tops.append(int(pixels.max()))
+
+    def hint(self) -> str:
+        """What to do if none uses more than 14 bits; empty otherwise."""
+        top = max(self.tops, default=0)
+        bits = next((bits for bits in (8, 10, 12, 14) if 0 < top < 2**bits), 0)
+        if not bits:
+            return ""
+        return (
+            f"The images are in uint16, but no value is over {top}: that looks like {bits} bits. Without a stated "
+            "range 65535 is white, so such images are nearly black and defects are missed. Fit with the range in the "
+            f"recipe: value_range=[0,{2**bits - 1}] (--set value_range=[0,{2**bits - 1}])."
+        )
+
+
 def unfolded(source: tuple[int, ...], resize: str, size: tuple[int, int], tiled: bool) -> int:
     """Pixels of a file that take as much memory as an image (height, width) takes in the network and for its map.
 
