@@ -87,13 +87,48 @@ def test_the_overlay_of_an_image_that_has_gone_says_so(detector, hazelnut, tmp_p
         result.overlay()
 
 
-def test_the_overlay_of_an_image_that_was_replaced_says_so(detector, hazelnut, tmp_path):
+@pytest.mark.parametrize("other", ["train/good/00.jpg", "smaller"])
+def test_the_overlay_of_a_file_that_was_replaced_is_refused(detector, hazelnut, tmp_path, other):
     path = tmp_path / "latest.png"
-    Image.open(hazelnut / "test/colour/00.jpg").save(path)
+    first = Image.open(hazelnut / "test/colour/00.jpg")
+    first.save(path)
     result = detector.predict(path)
-    Image.new("RGB", (64, 48)).save(path)
-    with pytest.raises(ImageError, match=r"latest\.png: 64 x 48 pixels, but 512 x 512 when it was scored"):
+    assert result.overlay().size == first.size
+    (first.resize((64, 64)) if other == "smaller" else Image.open(hazelnut / other)).save(path)
+    with pytest.raises(ImageError, match=r"latest\.png: the file has changed since it was looked at"):
         result.overlay()
+    first.save(path, compress_level=1)  # another file, but the same image
+    assert result.overlay().size == first.size
+
+
+def test_the_overlay_of_an_array_that_was_overwritten_is_refused(detector, hazelnut):
+    frame = np.array(Image.open(hazelnut / "test/colour/00.jpg"))
+    result = detector.predict(frame)
+    frame[300, 200, 1] ^= 1
+    with pytest.raises(ImageError, match="#0: the image has changed since it was looked at"):
+        result.overlay()
+
+
+def test_the_overlay_of_an_image_whose_parts_have_changed_places_is_refused(detector):
+    frame = np.random.default_rng(0).integers(0, 256, (128, 512, 1), np.uint8)
+    result = detector.predict(frame)
+    frame[:] = np.roll(frame, 16, axis=0)
+    with pytest.raises(ImageError, match="the image has changed since it was looked at"):
+        result.overlay()
+
+
+def test_a_damaged_jpeg_has_a_warning_and_cannot_be_learned_from(detector, hazelnut, small_recipe, tmp_path):
+    data = bytearray((hazelnut / "train/good/00.jpg").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 512] = bytes(512)
+    path = tmp_path / "hole.jpg"
+    path.write_bytes(data)
+    result = detector.predict(path)
+    (warning,) = result.warnings
+    assert "a part of the image is wrong" in warning
+    assert result.overlay().size == (512, 512)
+    assert detector.predict(hazelnut / "train/good/00.jpg").warnings == ()
+    with pytest.raises(ImageError, match=r"hole\.jpg: damaged"):
+        Detector(small_recipe).fit([hazelnut / "train/good/01.jpg", path])
 
 
 def test_map_and_mask_are_the_same_array_each_time(bad):

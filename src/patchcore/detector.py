@@ -18,7 +18,7 @@ from torch import nn
 
 from patchcore.backbones import engines
 from patchcore.backbones.registry import Backbone
-from patchcore.data.images import ImageLike
+from patchcore.data.images import Depth, ImageLike, mark
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
@@ -26,7 +26,7 @@ from patchcore.errors import NotFittedError, UsageError
 from patchcore.memory.patches import spill_limit
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
-from patchcore.pipeline.embed import Embedder, backbone_for
+from patchcore.pipeline.embed import Embedder, backbone_for, check_by
 from patchcore.pipeline.learn import learn
 from patchcore.pipeline.score import rehearse, score
 from patchcore.pipeline.surroundings import undisturbed
@@ -78,6 +78,7 @@ class Detector:
         engines.check(engine, precision, self.device)
         self.engine, self.precision = engine, precision
         self._network = backbone
+        self._hinted = False  # that images in uint16 use few bits: said once
         self._exchanged = False  # whether it was said that red and blue are
         self._ready: tuple[Fitted, list[Embedder]] | None = None  # changes as a whole: others may be predicting
 
@@ -233,15 +234,31 @@ class Detector:
                         frame=patches[0].frame,
                         recipe=recipe,
                         max_pixels=reading.max_pixels,
+                        warnings=loaded.warnings,
+                        mark=mark(loaded.pixels),
                         colour=reading.colour,
                         seconds=sum(own.seconds for own in patches) + time.perf_counter() - begin,
                     )
                 )
             return results
 
+        depth = Depth()
+        check = check_by(embedders, depth, reading.max_pixels)
+
         ahead = isinstance(samples, list) and len(samples) > 1  # else all threads work on one image
         title = "Looking at images" if progress else None
-        return through(look, samples, self._reading(reading), recipe.value_range, ahead=ahead, progress=title)
+        options, value_range = self._reading(reading), recipe.value_range
+        results = through(look, samples, options, value_range, check=check, damaged=True, ahead=ahead, progress=title)
+        return self._hinting(results, depth)
+
+    def _hinting(self, results: Iterator[Result], depth: Depth) -> Iterator[Result]:
+        """The same; once they are there, what their images in uint16 have in common is said, once."""
+        try:
+            yield from results
+        finally:
+            if not self._hinted and (hint := depth.hint()):
+                self._hinted = True
+                log.warning(hint)
 
     def _check_colours(self, fitted: Fitted, loaded: Loaded, colour: Colour) -> None:
         """Say once where arrays have other channels than they were said to have: every verdict is wrong then."""

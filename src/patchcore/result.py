@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from patchcore.data.images import read
+from patchcore.data.images import mark, read
 from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
@@ -40,6 +41,8 @@ class Result:
         frame: Where the image lay in the network's input.
         recipe: The recipe that made the score and makes the map.
         max_pixels, colour: How the image is read again: the largest to decode, the order of an array's channels.
+        warnings: What is wrong with a part of the image, such as damage in a JPEG file: its verdict may be too.
+        mark: Tells whether the image has changed when it is read again.
         seconds: Time of network, search and scores; the image's share of its batch.
         nearest_image: Where in the training images the row nearest to the patch with the highest score comes from;
             None where the bank does not say.
@@ -57,6 +60,8 @@ class Result:
     colour: Colour = "rgb"
     seconds: float = 0.0
     nearest_image: NearestImage | None = None
+    warnings: tuple[str, ...] = ()
+    mark: int | None = None
 
     def __repr__(self) -> str:
         height, width = self.frame.source
@@ -119,14 +124,17 @@ class Result:
     def pixels(self) -> NDArray[np.uint8]:
         """The image as it is drawn (H, W, 3). One that was given as a path is read again.
 
-        Errors: ImageError if it has gone, or has been replaced by one of another size.
+        Errors: ImageError if it has gone, or is no longer the image that was looked at.
         """
-        pixels = read(self.sample.image, self.name, self.max_pixels, self.colour)
-        if pixels.shape[:2] != self.frame.source:
-            (height, width), (rows, columns) = self.frame.source, pixels.shape[:2]
+        image = self.sample.image
+        pixels = read(image, self.name, self.max_pixels, self.colour, warnings=[])
+        if self.mark is not None and mark(pixels) != self.mark:
+            what = "the file" if isinstance(image, str | Path) else "the image"
             raise ImageError(
-                self.name, f"{columns} x {rows} pixels, but {width} x {height} when it was scored. Score it again."
-            )
+                self.name,
+                f"{what} has changed since it was looked at, so map and image do not belong together. "
+                "Predict it again, and keep a copy of what may be overwritten.",
+            ).at(image)
         return draw.to_uint8(pixels, self.recipe.value_range)
 
     def overlay(self, *, caption: bool = False) -> Image.Image:

@@ -19,7 +19,9 @@ from PIL import Image
 
 from patchcore.backbones import build, engines
 
-ROW = {"path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model"}
+ROW = {
+    "path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model", "warnings",
+}  # fmt: skip
 READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
 BAD = ["bad_cut.jpg", "bad_empty.png", "bad_text.png"]
 
@@ -80,6 +82,22 @@ def test_predict_in_a_process_of_its_own_reports_bad_images_and_goes_on(run_proc
     report = done.stderr[done.stderr.index("Skipped 3 images that could not be read:") :]
     assert all(name in report for name in BAD)
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_wrong_with_a_part_of_an_image_is_in_json_table_and_message(run, model_file, hazelnut, tmp_path):
+    data = bytearray((hazelnut / "train/good/00.jpg").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 512] = bytes(512)
+    (tmp_path / "hole.jpg").write_bytes(data)
+    done = run(
+        "predict", model_file, tmp_path / "hole.jpg", hazelnut / "train/good/01.jpg", "--json", "-o", tmp_path / "o"
+    )
+    assert done.exit_code == 0
+    damaged, intact = lines(done.stdout)
+    (warning,) = damaged["warnings"]
+    assert warning.startswith("damaged: ")
+    assert intact["warnings"] == []
+    assert f"hole.jpg: {warning}" in done.stderr.replace("\n", " ")
+    assert warning in (tmp_path / "o/results.csv").read_text("utf-8")
 
 
 def test_without_json_there_is_a_table_on_standard_output(run, model_file, parts):

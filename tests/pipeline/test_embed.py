@@ -9,9 +9,11 @@ from torch import nn
 
 from patchcore import BackboneError, Detector, ImageError, Reading, Recipe, RecipeError
 from patchcore.backbones import build, wrap
+from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.resolve import resolve
+from patchcore.data.sample import Sample
 from patchcore.pipeline.embed import Embedder
-from patchcore.pipeline.workers import through
+from patchcore.pipeline.workers import Loaded, through
 
 CPU = torch.device("cpu")
 
@@ -308,3 +310,30 @@ def test_a_detector_that_tiles_is_the_same_after_saving_on_any_engine(engine, ha
         assert got.score == pytest.approx(expected.score, rel=1e-4)
     (alone,) = loaded.predict(images[:1], reading=Reading(batch=4))
     assert alone.score == pytest.approx(one.predict(images[0]).score, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (1, 100_000), (2, 300_000)])
+@pytest.mark.parametrize("resize", ["area", "short_side"])
+def test_an_image_that_costs_more_than_it_shows_is_refused(shape, resize):
+    strip = Loaded(Sample("strip", "strip.png"), np.zeros((*shape, 1), np.uint8))
+    with pytest.raises(ImageError, match=r"strip: \d+ x \d+ pixels, which resized for the network .* raise the limit"):
+        block_embedder(resize=resize).check(strip, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (512, 4096), (40, 400), (3000, 3000), (1, 1), (9999, 9999)])
+@pytest.mark.parametrize("resize", ["area", "short_side", "letterbox", "stretch"])
+def test_the_shape_of_other_images_does_no_harm(shape, resize):
+    pixels = np.broadcast_to(np.uint8(0), (*shape, 1))
+    block_embedder(resize=resize, size=256).check(Loaded(Sample("a", "a.png"), pixels), MAX_PIXELS)
+
+
+def test_the_limit_is_about_the_image_and_not_about_the_size_of_the_network_s_input():
+    square = Loaded(Sample("a", "a.png"), np.zeros((32, 32, 1), np.uint8))
+    block_embedder(size=512).check(square, 32 * 32)
+
+
+def test_a_long_strip_is_refused_by_predict_and_fit(detector, small_recipe):
+    strip = np.zeros((1, 100_000), np.uint8)
+    with pytest.raises(ImageError, match="raise the limit"):
+        Detector(small_recipe.replace(resize="area")).fit([strip])
+    assert detector.predict(strip).map.shape == (1, 100_000)  # this recipe stretches it to a square

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import tempfile
 from types import SimpleNamespace
 
@@ -169,3 +170,29 @@ def test_by_default_it_is_half_of_the_machine_and_never_too_little(machine, limi
 def test_memory_errors_are_the_package_s_own():
     with pytest.raises(PatchcoreError):
         patches.spill_limit("much")
+
+
+BITS = r"that looks like {} bits.*value_range=.0,{}]"
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_images_that_leave_bits_of_uint16_unused_get_a_hint_once_in_each_run(small_recipe, caplog, bits):
+    images = list(np.random.default_rng(0).integers(0, 2**bits, (4, 96, 96, 1)).astype(np.uint16))
+    detector = Detector(small_recipe).fit(images)
+    hints = [one for one in caplog.messages if "uint16" in one]
+    assert len(hints) == 1
+    assert re.search(BITS.format(bits, 2**bits - 1), hints[0])
+    caplog.clear()
+    list(detector.stream(images))
+    detector.predict(images[0])
+    assert len([one for one in caplog.messages if "uint16" in one]) == 1
+
+
+def test_no_hint_where_the_range_is_used_or_stated(small_recipe, caplog):
+    images = list(np.random.default_rng(0).integers(0, 1024, (4, 96, 96, 1)).astype(np.uint16))
+    detector = Detector(small_recipe.replace(value_range=(0, 1023))).fit(images)
+    detector.predict(images)
+    bright = [*images[:3], images[3] * np.uint16(63)]
+    detector = Detector(small_recipe).fit(bright)
+    detector.predict(bright)
+    assert not [one for one in caplog.messages if "uint16" in one]

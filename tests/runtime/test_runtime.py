@@ -80,7 +80,7 @@ def test_a_result_has_the_fields_of_the_library_s():
     theirs = {name for name in vars(patchcore.Result) if not name.startswith("_")}
     theirs |= {field.name for field in dataclasses.fields(patchcore.Result)}
     ours = {field.name for field in dataclasses.fields(patchcore_runtime.Result)} | {"mask"}
-    inside = {"sample", "frame", "recipe", "max_pixels", "colour"}  # what maps are made from there
+    inside = {"sample", "frame", "recipe", "max_pixels", "colour", "mark"}  # what maps are made from there
     assert ours >= theirs - inside - {"overlay", "pixels", "worst_patch", "nearest_image"}
 
 
@@ -133,6 +133,41 @@ def test_a_result_says_what_it_is(model, hazelnut):
 def test_an_image_that_cannot_be_used_says_why(model, image, message):
     with pytest.raises(ImageError, match=message):
         model.predict(image)
+
+
+def test_a_long_strip_is_refused_as_in_the_library(exported_onnx, detector):
+    strip = np.zeros((1, 100_000), np.uint8)
+    recipe = detector.recipe.replace(resize="area")
+    model = patchcore_runtime.load(exported_onnx)
+    model.manifest["recipe"] = recipe.to_dict()
+    with pytest.raises(ImageError, match="1 pixels, which resized for the network") as ours:
+        model.predict(strip)
+    with pytest.raises(patchcore.ImageError) as theirs:
+        patchcore.Detector(recipe).fit([strip])
+    assert ours.value.reason == theirs.value.reason
+
+
+def test_a_damaged_jpeg_has_a_warning_in_its_result(model, detector, hazelnut, tmp_path):
+    data = bytearray((hazelnut / "train/good/00.jpg").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 512] = bytes(512)
+    (tmp_path / "hole.jpg").write_bytes(data)
+    assert model.predict(tmp_path / "hole.jpg").warnings == detector.predict(tmp_path / "hole.jpg").warnings != ()
+
+
+def test_images_that_leave_bits_of_uint16_unused_get_a_hint_once(exported_onnx, caplog):
+    images = list(np.random.default_rng(0).integers(0, 1024, (2, 96, 96, 1)).astype(np.uint16))
+    model = patchcore_runtime.load(exported_onnx)
+    model.predict([images[0] * np.uint16(60), images[1]])
+    assert not caplog.messages
+    model.predict(images)
+    model.predict(images[0])
+    (hint,) = caplog.messages
+    assert "that looks like 10 bits" in hint
+    assert "value_range=[0,1023]" in hint
+    model.manifest["recipe"]["value_range"] = [0, 1023]
+    stated = patchcore_runtime.Model(model.folder, model.manifest)
+    stated.predict(images)
+    assert len(caplog.messages) == 1
 
 
 def test_an_image_above_the_limit_is_refused(model, hazelnut):
@@ -408,10 +443,10 @@ def test_it_imports_nothing_but_its_own_dependencies():
     import ast
 
     known = {*sys.stdlib_module_names, "patchcore_runtime", "numpy", "PIL", "cv2", "cryptography"}
-    for path in ROOT.glob("*.py"):
+    for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             assert {name.split(".")[0] for name in names} <= known, path.name
 
 

@@ -85,7 +85,7 @@ def test_a_process_that_is_forked_while_an_image_is_opened_reads_images(hazelnut
     path, opened = hazelnut / "test/colour/00.jpg", threading.Event()
 
     def hold():
-        with images._pillow_limit:
+        with images.formats._pillow_limit:
             opened.set()
             time.sleep(0.3)
 

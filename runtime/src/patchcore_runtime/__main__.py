@@ -39,7 +39,10 @@ def main() -> int:
     for image in given.images:
         try:
             result = model.predict(image, max_pixels=given.max_pixels)
-            figures = {key: getattr(result, key) for key in ("score", "normalised", "threshold", "decision", "seconds")}
+            figures = {
+                key: getattr(result, key)
+                for key in ("score", "normalised", "threshold", "decision", "seconds", "warnings")
+            }
         except ExportError as error:
             failed, figures = 1, {"error": str(error)}
         known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}

@@ -4,50 +4,50 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from patchcore_runtime import formats
 from patchcore_runtime.errors import ImageError
+from patchcore_runtime.formats import EXTENSIONS as EXTENSIONS
 
 ImageLike: TypeAlias = "str | bytes | os.PathLike[str] | BinaryIO | Image.Image | NDArray[Any]"
 Colour: TypeAlias = Literal["rgb", "bgr"]
 
 MAX_PIXELS = 100_000_000  # the largest image that is decoded, unless a caller says otherwise
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
-# Other decoders start programs, or nobody asked for them.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-_pillow_limit = threading.Lock()
 _LONGEST_PATH = 4096  # bytes
-if hasattr(os, "register_at_fork"):  # a child that was forked while another thread held it would wait forever
-    os.register_at_fork(
-        before=_pillow_limit.acquire, after_in_parent=_pillow_limit.release, after_in_child=_pillow_limit.release
-    )
 
 
-def read(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS, colour: Colour = "rgb") -> NDArray[Any]:
+def read(
+    image: ImageLike,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    colour: Colour = "rgb",
+    *,
+    warnings: list[str] | None = None,
+) -> NDArray[Any]:
     """An image as an array (H, W, C), C = 1 (grey) or 3 (R, G, B): uint8, uint16 or float32.
 
     A file is given by path, as bytes or opened. EXIF orientation is applied; palettes and CMYK become RGB;
-    transparency is dropped. Arrays are HWC or HW; `colour` is the order of their channels. Errors: ImageError, which
-    names the image.
+    transparency is dropped. Arrays are HWC or HW; `colour` is the order of their channels. What is wrong with a part
+    of a file's pixels is appended to `warnings`, or an error without it. Errors: ImageError, which names the image.
     """
     image = plain(image, name)
     if isinstance(image, str | Path):
-        return _read_file(Path(image), name, max_pixels)
+        return _read_file(Path(image), name, max_pixels, warnings)
     if isinstance(image, bytes):
-        return _read_file(BytesIO(image), name, max_pixels)
+        return _read_file(image, name, max_pixels, warnings)
     if isinstance(image, Image.Image):
         with _damage(name):
-            return _from_pillow(image, name)
+            image.load()
+            return _from_array(formats.upright(formats.as_array(image), formats.orientation_of(image)), name)
     pixels = _from_array(_as_array(image, name), name)
     return pixels[..., ::-1] if colour == "bgr" else pixels
 
@@ -68,8 +68,8 @@ def plain(image: Any, name: str) -> Any:
             raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
     elif isinstance(image, bytearray | memoryview):
         image = bytes(image)
-    elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and b"\0" not in image:
-        return os.fsdecode(image)  # every image file has zeros in it, and no path has any
+    elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and formats.may_be_path(image):
+        return os.fsdecode(image)
     return image
 
 
@@ -93,6 +93,18 @@ def _as_array(image: object, name: str) -> NDArray[Any]:
     return array
 
 
+def check_shape(pixels: NDArray[Any], name: str, recipe: dict[str, Any], max_pixels: int) -> None:
+    """Errors: ImageError for an image so long and narrow that it would take more memory than the limit allows."""
+    if "resize" not in recipe or "size" not in recipe:
+        return
+    size, small = recipe["size"], recipe.get("tile") is not None or recipe.get("crop") is not None
+    sides = (size, size) if isinstance(size, int) else (size[0], size[1])
+    try:
+        formats.check_shape(pixels.shape, recipe["resize"], sides, small, max_pixels)
+    except formats.UnreadableError as error:
+        raise ImageError(name, str(error)) from None
+
+
 def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
     """The same pixels; with `check_float`, ImageError for floats outside 0 to 1."""
     if not check_float or pixels.dtype != np.float32:
@@ -107,21 +119,18 @@ def checked(pixels: NDArray[Any], name: str, check_float: bool) -> NDArray[Any]:
     return pixels
 
 
-def _read_file(path: Path | BytesIO, name: str, max_pixels: int) -> NDArray[Any]:
+def _read_file(source: Path | bytes, name: str, max_pixels: int, warnings: list[str] | None) -> NDArray[Any]:
     with _damage(name):
-        if isinstance(path, Path) and path.is_dir():
+        if isinstance(source, Path) and source.is_dir():
             raise ImageError(name, "a folder, where an image was expected.")
-        if (path.stat().st_size if isinstance(path, Path) else len(path.getbuffer())) == 0:
+        if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
             raise ImageError(name, "an empty file (0 bytes).")
-        with _open(path) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    name,
-                    f"{width} x {height} pixels are more than the limit of {max_pixels}. If the file is what it should "
-                    "be, raise the limit (max_pixels=).",
-                )
-            return _read_deep(path, name, image) if _is_deep(image, path) else _from_pillow(image, name)
+        pixels, wrong = formats.decode(source, max_pixels)
+        if wrong and warnings is None:
+            raise ImageError(name, wrong[0])
+        if warnings is not None:
+            warnings += wrong
+        return _from_array(pixels, name)
 
 
 @contextmanager
@@ -133,44 +142,10 @@ def _damage(name: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise ImageError(name, "no such file.") from None
-    except UnidentifiedImageError:
-        known = f"not an image that can be read. Known: {', '.join(sorted(EXTENSIONS))}"
-        raise ImageError(name, f"{known}; not every TIFF of floats: give that as an array.") from None
+    except formats.UnreadableError as error:
+        raise ImageError(name, str(error)) from error.__cause__
     except Exception as error:
         raise ImageError(name, f"damaged or truncated: {error}") from error
-
-
-def _open(path: Path | BytesIO) -> Image.Image:
-    """Read an image's header, without Pillow's own limit: ours is checked before decoding."""
-    with _pillow_limit:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path, formats=_FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _from_pillow(image: Image.Image, name: str) -> NDArray[Any]:
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        return _from_array(np.asarray(image), name)
-    if image.mode.startswith("I"):  # I;16 in its byte orders, or 32-bit whole numbers
-        array = np.asarray(image)
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high > 65535:
-            raise ImageError(name, f"32-bit whole numbers from {low} to {high}; expected 16 bits, 0 to 65535.")
-        return array.astype(np.uint16)[..., None]
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    grey = image.mode in ("1", "L", "LA") or (image.mode == "P" and _grey_palette(image))
-    array = np.asarray(image.convert("L" if grey else "RGB"))
-    return array[..., None] if grey else array
-
-
-def _grey_palette(image: Image.Image) -> bool:
-    colours = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
-    return bool((colours == colours[:, :1]).all())
 
 
 def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
@@ -190,54 +165,3 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
         if not np.isfinite(array).all():
             raise ImageError(name, "a float image with NaN or infinite values.")
     return array[..., :3] if array.shape[2] == 4 else array
-
-
-def _is_deep(image: Image.Image, path: Path | BytesIO) -> bool:
-    """Several channels of more than 8 bits, which Pillow would cut to 8."""
-    if image.format == "PNG":
-        depth, kind = _png_kind(path)
-        return depth == 16 and kind in (2, 4, 6)  # colour, grey + alpha, colour + alpha
-    bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)  # type: ignore[attr-defined]
-    return len(bits) > 1 and max(bits) > 8
-
-
-def _png_kind(path: Path | BytesIO) -> tuple[int, int]:
-    """Bit depth and colour type, from the header chunk."""
-    with path.open("rb") if isinstance(path, Path) else BytesIO(path.getbuffer()[:26]) as file:
-        header = file.read(26)
-    return header[24], header[25]
-
-
-def _read_deep(path: Path | BytesIO, name: str, image: Image.Image) -> NDArray[Any]:
-    try:
-        import cv2
-    except ImportError:
-        raise ImageError(
-            name,
-            "colours of 16 bits, which Pillow would cut to 8. Install OpenCV: pip install 'patchcore-runtime[deep]', "
-            "or give the image as an array.",
-        ) from None
-    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
-        raise ImageError(
-            name, "a TIFF with its colours in separate planes; expected them side by side. Save it as contiguous."
-        )
-    array = cv2.imdecode(
-        np.frombuffer(path.read_bytes() if isinstance(path, Path) else path.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED
-    )
-    if array is None:
-        raise ImageError(name, "damaged or truncated: it cannot be decoded.")
-    if array.ndim == 3:
-        array = array[..., 2::-1]  # from B, G, R, alpha
-    if image.format == "PNG":  # OpenCV orients TIFF itself
-        array = _upright(array, image.getexif().get(274, 1))
-        if _png_kind(path)[1] == 4:
-            array = array[..., :1]
-    return _from_array(array, name)
-
-
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Apply an EXIF orientation, 1 to 8."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)  # what follows is then the same as for 1 to 4
-    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
-    return array[::rows, ::columns]

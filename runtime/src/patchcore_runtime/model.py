@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from patchcore_runtime import folder as folders
 from patchcore_runtime import images, regions, signing
 from patchcore_runtime.engines import Arrays, engine
 from patchcore_runtime.errors import ExportError, ImageError
+from patchcore_runtime.formats import Depth
+
+log = logging.getLogger(__name__)
 
 DECISIONS = ("pass", "unsure", "fail")
 
@@ -36,6 +40,7 @@ class Result:
     nearest_rows: NDArray[np.int64]  # (h, w, k), rows of the memory bank
     coverage: float  # the share of the image that was looked at
     seconds: float  # of the graph, the image's share of its batch
+    warnings: tuple[str, ...] = ()  # what is wrong with a part of the image, such as damage in a JPEG file
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -65,6 +70,7 @@ class Model:
     ) -> None:
         self.folder, self.manifest = folder, manifest
         self._run = engine(folder, manifest, threads, precision, streams)
+        self._hinted = False  # that images in uint16 use few bits: said once
 
     def __getstate__(self) -> NoReturn:
         raise ExportError(f"{self.folder}: a Model cannot be pickled or copied. Use load(folder) in each process.")
@@ -86,14 +92,23 @@ class Model:
         """
         if colour not in ("rgb", "bgr"):
             raise ExportError(f"colour is {colour!r}; expected 'rgb', or 'bgr' for arrays that OpenCV has read.")
-        if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
-            return [self._one(image, number, max_pixels, colour) for number, image in enumerate(given)]
-        return self._one(given, 0, max_pixels, colour)
+        several = isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4)
+        depth, found = Depth(), []
+        for number, image in enumerate(given if several else [given]):
+            found.append(self._one(image, number, max_pixels, colour, depth))
+        if not self._hinted and (hint := depth.hint()):
+            self._hinted = True
+            log.warning(hint)
+        return found if several else found[0]
 
-    def _one(self, image: Any, number: int, max_pixels: int, colour: images.Colour) -> Result:
+    def _one(self, image: Any, number: int, max_pixels: int, colour: images.Colour, depth: Depth) -> Result:
         image = images.plain(image, f"#{number}")
         name = str(image) if isinstance(image, str | Path) else f"#{number}"
-        pixels = images.read(image, name, max_pixels, colour)
+        warnings = list[str]()
+        pixels = images.read(image, name, max_pixels, colour, warnings=warnings)
+        for recipe in self._recipes():
+            images.check_shape(pixels, name, recipe, max_pixels)
+            depth.see(pixels, recipe.get("value_range"))
         pixels = images.checked(pixels, name, self.manifest["check_float"])
         begin = time.perf_counter()
         try:
@@ -113,7 +128,13 @@ class Model:
             nearest_rows=out["rows"][0],
             coverage=float(out["coverage"][0]),
             seconds=time.perf_counter() - begin,
+            warnings=tuple(warnings),
         )
+
+    def _recipes(self) -> list[dict[str, Any]]:
+        """The recipes whose scores are joined; usually one."""
+        recipe = self.manifest.get("recipe", {})
+        return recipe.get("members") or [recipe]
 
 
 def load(

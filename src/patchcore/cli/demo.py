@@ -114,9 +114,7 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
     from PIL import Image
 
     from patchcore.cli.sheet import sheet
-    from patchcore.data.images import read
     from patchcore.data.sample import GOOD
-    from patchcore.verdict.draw import to_uint8
 
     good = sorted((r for s, r in results if s.kind == GOOD), key=lambda r: r.score)
     bad = sorted((r for s, r in results if s.kind != GOOD), key=lambda r: r.score)
@@ -129,7 +127,7 @@ def _draw_sheet(results: list[tuple[Any, Any]], path: Path) -> None:
     images = []
     for title, row in rows:
         for result in row:
-            plain = Image.fromarray(to_uint8(read(result.sample.image, result.name)))
+            plain = Image.fromarray(result.pixels())
             images.append((title, plain))
             images.append((f"{result.decision}\nnormalised score {result.normalised:.2f}", result.overlay()))
     heading = "Solar cells: heat where the image differs from every good one"

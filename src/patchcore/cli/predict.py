@@ -22,6 +22,7 @@ from patchcore.cli.common import (
     json_option,
     max_pixels_option,
     print_json,
+    say,
     tell,
 )
 from patchcore.errors import DataError, ImageError, UsageError
@@ -31,7 +32,9 @@ from patchcore.files.text import shown, write_csv
 if TYPE_CHECKING:
     from patchcore.detector import Detector
 
-_COLUMNS = ("path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model")
+_COLUMNS = (
+    "path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model", "warnings",
+)  # fmt: skip
 
 
 @click.command()
@@ -69,8 +72,8 @@ def predict(
     """Score images and give verdicts. IMAGES are files or folders.
 
     JSON keys per image: path (as given), score, normalised, threshold, decision, seconds, nearest_image (the training
-    image that the most unusual patch is nearest to), time, model (as given); or path, error for an image that could
-    not be read.
+    image that the most unusual patch is nearest to), time, model (as given), warnings (what is wrong with a part of
+    the image, such as damage in a JPEG file); or path, error for an image that could not be read.
     """
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
     if not any(map(_there, images)):
@@ -110,14 +113,18 @@ def predict(
             "nearest_image": result.nearest_image and result.nearest_image.name,
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "model": str(model),
+            "warnings": list(result.warnings),
         }
+        for warning in result.warnings:
+            say(f"{result.name}: {warning}")
         if output is not None:
             try:
                 _write(result, output / names[result.name], map_format)
             except ImageError as error:  # it has gone since, or is another
                 bad(error)
                 continue
-        rows.append(row if output is None else {**row, "files": str(names[result.name])})
+        written = {} if output is None else {"files": str(names[result.name]), "warnings": "; ".join(result.warnings)}
+        rows.append({**row, **written})
         failed |= result.decision == "fail"
         if as_json:
             print_json(row)

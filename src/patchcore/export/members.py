@@ -35,7 +35,7 @@ class Reader(nn.Module):
         return self._in_tiles(images)
 
     def _in_tiles(self, images: Tensor) -> list[Tensor]:
-        """As `backbones.tiles.taps_of`; all tiles go through the network as one batch."""
+        """As `backbones.engines.taps_of`; all tiles go through the network as one batch."""
         size = (images.shape[2], images.shape[3])
         assert self.tiles is not None
         if not all(isinstance(side, int) for side in size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from patchcore.data.reading import Colour, Reading
 from patchcore.errors import DataError, UsageError, validated
 from patchcore.inferencers.visuals import superimpose_anomaly_map
 from patchcore.maths.thresholds import normalise_by_range
+
+log = logging.getLogger(__name__)
 
 META_DATA = ("image_threshold", "pixel_threshold", "min", "max")
 
@@ -62,9 +65,11 @@ class Inferencer(ABC):
         model's own. `colour`: order of the channels of an array or tensor, `rgb`, or `bgr`, as OpenCV reads.
         Errors: ImageError, UsageError.
         """
-        reading = Reading(colour=colour)
+        reading, warnings = Reading(colour=colour), list[str]()
         name = str(image) if isinstance(image, str | Path) else "an image"
-        pixels = read(image, name, reading.max_pixels, reading.colour)
+        pixels = read(image, name, reading.max_pixels, reading.colour, warnings=warnings)
+        for warning in warnings:
+            log.warning("%s: %s", name, warning)
         known = {**(self.meta_data if meta_data is None else meta_data), "image_shape": pixels.shape[:2]}
         anomaly_map, score = self.post_process(self.forward(self.pre_process(pixels)), known)
         return (superimpose_anomaly_map(anomaly_map, pixels) if superimpose else anomaly_map), score

@@ -102,7 +102,7 @@ def plot_segmentation_images(
     masks = [None] * count if mask_paths is None else mask_paths
     for path, values, score, mask in zip(image_paths, segmentations, scores, masks, strict=True):
         size = (values.shape[1], values.shape[0])
-        original = Image.fromarray(draw.to_uint8(read(path, str(path))))
+        original = Image.fromarray(draw.to_uint8(read(path, str(path), warnings=[])))
         pixels = np.asarray(image_transform(original) if image_transform else original.resize(size))
         sheet = [pixels.astype(np.uint8)]
         if mask is not None and mask != "-1":

@@ -14,6 +14,8 @@ from patchcore.maths import metrics
 from patchcore.maths.metrics import PixelCurve
 from patchcore.result import Result
 
+_MOST_NOTES = 5
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -23,6 +25,7 @@ class Evaluation:
     results: list[tuple[Sample, Result]]
     coverage: float  # smallest share of an image inside the recipe's crop
     pixel_curve: PixelCurve | None = None  # thinned, for drawing
+    notes: tuple[str, ...] = ()  # what is doubtful about masks and images, for people
 
     def confusion(self) -> dict[str, dict[str, int]]:
         """How often each kind of image got each verdict."""
@@ -33,7 +36,7 @@ class Evaluation:
         return dict(sorted(table.items(), key=lambda item: (item[0] != GOOD, item[0])))
 
     def missing(self) -> list[str]:
-        """Sentences that explain which metrics are None, and why."""
+        """Sentences that explain which metrics are None, and why, and what is doubtful about masks and images."""
         defects = [sample for sample, _ in self.results if sample.kind != GOOD]
         masks = sum(sample.mask is not None for sample in defects)
         why = []
@@ -45,7 +48,9 @@ class Evaluation:
             )
         elif not defects:
             why.append("No pixel metrics: they need defective images with masks.")
-        return why
+        elif self.metrics["pixel_auroc"] is None:
+            why.append("No pixel metrics: the masks mark no pixel, or all of them.")
+        return [*why, *self.notes]
 
     def figures(self) -> dict[str, float | None]:
         """The metrics, `images`, `coverage`, `false_reject_rate` and `miss_rate`, as the commands print them.
@@ -100,13 +105,25 @@ def evaluate(
     results = [(result.sample, result) for result in detector.stream(samples, reading=reading, progress=progress)]
     measured = metrics.image_metrics([r.score for _, r in results], [s.kind != GOOD for s, _ in results])
     masked = all(sample.mask is not None for sample, _ in results if sample.kind != GOOD)
-    curve = None
+    curve, doubts = None, [f"{result.name}: {warning}" for _, result in results for warning in result.warnings]
+    notes = list[str]()
     if masked and any(sample.mask for sample, _ in results):
         masks = [
-            read_mask(sample.mask, result.frame.source, reading.max_pixels) if sample.mask else None
+            read_mask(
+                sample.mask, result.frame.source, reading.max_pixels, notes=None if sample.kind == GOOD else notes
+            )
+            if sample.mask
+            else None
             for sample, result in results
         ]
         curve = metrics.pixel_curve((result.map for _, result in results), masks)
     measured |= metrics.pixel_metrics(curve)
     coverage = min((r.coverage for _, r in results), default=1.0)
-    return Evaluation(measured, results, coverage, curve and curve.thinned())
+    notes = [*_shortened(doubts, "image"), *_shortened(notes, "mask")]
+    return Evaluation(measured, results, coverage, curve and curve.thinned(), tuple(notes))
+
+
+def _shortened(notes: list[str], what: str) -> list[str]:
+    """The first notes, and how many there are more."""
+    more = f"{len(notes) - _MOST_NOTES} more notes on {what}s." if len(notes) > _MOST_NOTES else None
+    return [*notes[:_MOST_NOTES], *([more] if more else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.backbones import engines, registry
+from patchcore.backbones.engines import taps_of
 from patchcore.backbones.registry import Backbone
-from patchcore.backbones.tiles import taps_of
-from patchcore.errors import RecipeError, UsageError
+from patchcore.data.formats import UnreadableError, check_shape
+from patchcore.data.images import Depth
+from patchcore.errors import ImageError, RecipeError, UsageError
 from patchcore.maths import resize
 from patchcore.maths.augmentation import Augmentation, augmented
 from patchcore.maths.embedding import embed, patches_of
@@ -80,6 +82,15 @@ class Embedder:
         """The patches of an augmented copy of an image."""
         return self([replace(one, pixels=augmented(one.pixels, how))])[0]
 
+    def check(self, one: Loaded, max_pixels: int) -> None:
+        """Errors: ImageError for an image whose shape would take more memory here than the limit allows."""
+        recipe = self.recipe
+        tiled = recipe.tile is not None or recipe.crop is not None
+        try:
+            check_shape(one.pixels.shape, recipe.resize, sides(recipe.size), tiled, max_pixels)
+        except UnreadableError as error:
+            raise ImageError(one.sample.name, str(error)) from None
+
     def frame(self, source: tuple[int, ...], scale: float = 1.0) -> Frame:
         """Where an image of (height, width) lies in the network's input, at one of the recipe's scales."""
         recipe, (height, width) = self.recipe, source
@@ -129,6 +140,17 @@ class Embedder:
         seconds = (time.perf_counter() - begin) / len(batch)
         for one, values in zip(batch, embeddings, strict=True):
             yield Patches(patches_of(values), (values.shape[2], values.shape[3]), one[0][0], seconds)
+
+
+def check_by(embedders: Sequence[Embedder], depth: Depth, max_pixels: int) -> Callable[[Loaded], None]:
+    """What checks an image before it is embedded, and counts its bits. It raises ImageError."""
+
+    def check(one: Loaded) -> None:
+        depth.see(one.pixels, one.value_range)
+        for embedder in embedders:
+            embedder.check(one, max_pixels)
+
+    return check
 
 
 def _without_padding(tap: Tensor, frame: Frame) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from patchcore.data.images import Depth
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import relative
 from patchcore.data.sample import Sample
@@ -21,7 +22,7 @@ from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank, check_search
 from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Member
-from patchcore.pipeline.embed import Embedder, Grid, Patches
+from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, in_order, progress_bar, say_copies, through
@@ -115,11 +116,15 @@ class Remembered:
                 found.append((one.sample.name, one.digest, one.red_blue, patches))
             return found
 
+        depth = Depth()
+        check = check_by(embedders, depth, reading.max_pixels)
+
         limit = None if memory is None else memory // len(embedders)
         kind = torch.float16 if augment else torch.float32  # of a bank; what is scored alone is as in `predict`
         read, seen = cls([PatchStore(limit, kind) for _ in embedders]), set[bytes]()
         value_range = embedders[0].recipe.value_range
-        for name, digest, red_blue, found in through(work, samples, reading, value_range, progress=progress):
+        results = through(work, samples, reading, value_range, check=check, progress=progress)
+        for name, digest, red_blue, found in results:
             if digest in learned:
                 raise DataError(
                     f"{name}: this calibration image is among the training images too, so its score says "
@@ -138,6 +143,8 @@ class Remembered:
             read.digests.append(digest)
             read.red_blue.append(red_blue)
         say_copies(read.copies, read.copies + len(read.names))
+        if hint := depth.hint():
+            log.warning(hint)
         return read
 
     @property

@@ -35,11 +35,12 @@ _EARLY = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postf
 
 @dataclass(frozen=True)
 class Loaded:
-    """A decoded image; `value_range` is the recipe's."""
+    """A decoded image; `value_range` is the recipe's, `warnings` what is wrong with a part of its pixels."""
 
     sample: Sample
     pixels: Pixels
     value_range: tuple[float, float] | None = None
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def image(self) -> Tensor:
@@ -63,11 +64,18 @@ class Loaded:
 
 
 def load(
-    sample: Sample, max_pixels: int, value_range: tuple[float, float] | None = None, colour: Colour = "rgb"
+    sample: Sample,
+    max_pixels: int,
+    value_range: tuple[float, float] | None = None,
+    colour: Colour = "rgb",
+    *,
+    damaged: bool = False,
 ) -> Loaded:
-    """Decode an image. Errors: ImageError, which says where the file lies."""
+    """Decode an image. Errors: ImageError, which says where the file lies; with `damaged`, not for a part of it."""
+    warnings = list[str]()
     try:
-        return Loaded(sample, read(sample.image, sample.name, max_pixels, colour), value_range)
+        pixels = read(sample.image, sample.name, max_pixels, colour, warnings=warnings if damaged else None)
+        return Loaded(sample, pixels, value_range, tuple(warnings))
     except ImageError as error:
         raise error.at(sample.image) from error.__cause__
 
@@ -107,19 +115,23 @@ def through(
     reading: Reading,
     value_range: tuple[float, float] | None,
     *,
+    check: Callable[[Loaded], None] = lambda _: None,
+    damaged: bool = False,
     ahead: bool = True,
     progress: str | None = None,
 ) -> Iterator[B]:
     """What `work` makes of batches of decoded images, in order: one result for each image that can be used.
 
-    `reading` states threads and batch. Without `ahead` no image is asked for before the one before it is done.
+    `reading` states threads and batch. `check` raises ImageError for an image that cannot be used; with `damaged`
+    those can that are wrong in a part. Without `ahead` no image is asked for before the one before it is done.
     """
 
     def of_batch(batch: list[Sample]) -> tuple[Sequence[B], list[ImageError]]:
         loaded, bad = list[Loaded](), list[ImageError]()
         for sample in batch:
             try:
-                one = load(sample, reading.max_pixels, value_range, reading.colour)
+                one = load(sample, reading.max_pixels, value_range, reading.colour, damaged=damaged)
+                check(one)
                 _ = one.image  # refused here, if at all, and not within a batch
                 loaded.append(one)
             except ImageError as error:

@@ -70,7 +70,7 @@ def _figures(
 ) -> tuple[Figure, ...]:
     try:
         pixels = result.pixels()
-    except ImageError as error:  # it was removed or replaced after the evaluation
+    except ImageError as error:  # it was removed, or has changed, after the evaluation
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
     plain = _figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
@@ -122,7 +122,7 @@ def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixel
     if path is None:
         return Figure(caption, missing=f"Its image, {name}, was not found. Give the training folder: --good.")
     try:
-        loaded = load(Sample(name, path), max_pixels, recipe.value_range)
+        loaded = load(Sample(name, path), max_pixels, recipe.value_range, damaged=True)
         embedder = detector.embedders[0]
         one = embedder.augmented(loaded, changed) if changed else embedder([loaded])[0]
     except ImageError as error:
