@@ -14,7 +14,7 @@ from patchcore_runtime import ImageError as RuntimeImageError
 from patchcore_runtime import images as runtime
 from PIL import Image, ImageFile
 
-from patchcore.data import images
+from patchcore.data import formats, images
 from patchcore.data.images import to_tensor
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import EXTENSIONS, MAX_PIXELS
@@ -798,7 +798,8 @@ def test_a_missing_mask_is_refused(tmp_path):
 
 
 def test_the_runtime_knows_the_same_files_and_limit():
-    assert (runtime.EXTENSIONS, runtime.MAX_PIXELS) == (EXTENSIONS, MAX_PIXELS)
+    assert runtime.EXTENSIONS == formats.EXTENSIONS == EXTENSIONS
+    assert runtime.MAX_PIXELS == MAX_PIXELS
 
 
 @pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])

@@ -328,7 +328,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StoreError, match=r"report\.html: cannot be written \(No space left on device\)"):
         write(path, "after")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data import formats
-from patchcore.data.formats import EXTENSIONS as EXTENSIONS
 from patchcore.data.formats import Depth as Depth
 from patchcore.data.formats import Pixels as Pixels
 from patchcore.data.reading import MAX_PIXELS, Colour
