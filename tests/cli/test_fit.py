@@ -46,7 +46,7 @@ def test_a_detector_is_replaced_only_if_that_is_asked_for(few, run, tmp_path):
     path.write_text("something else")
     done = run("fit", few, "-o", path, *SMALL)
     assert done.exit_code == 2
-    assert f"{path}: there already. Give another -o, or --force to replace it." in done.stderr
+    assert f"{path} already exists. Give another -o, or --force to replace it." in done.stderr
     assert "good to train on" not in done.stderr
     assert path.read_text() == "something else"
     assert run("fit", few, "-o", path, *SMALL, "--force").exit_code == 0

@@ -143,7 +143,7 @@ def test_a_benchmark_does_not_replace_what_is_none(run, hazelnut, tmp_path):
     (tmp_path / "results.csv").write_text("mine")
     done = run("benchmark", "--data", hazelnut, "-o", tmp_path)
     assert done.exit_code == 2
-    assert "results.csv: there already, and of no benchmark" in done.stderr
+    assert "results.csv exists already, and no benchmark wrote it" in done.stderr
     assert (tmp_path / "results.csv").read_text() == "mine"
 
 

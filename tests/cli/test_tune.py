@@ -56,7 +56,7 @@ def test_a_recipe_is_replaced_only_if_that_is_asked_for(parts, run, tmp_path):
     path.write_text("mine")
     done = run("tune", parts / "nuts", "-o", path)
     assert done.exit_code == 2
-    assert f"{path}: there already. Give another -o, or --force to replace it." in done.stderr
+    assert f"{path} already exists. Give another -o, or --force to replace it." in done.stderr
     assert path.read_text() == "mine"
 
 

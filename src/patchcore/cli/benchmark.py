@@ -134,7 +134,7 @@ def benchmark(
     targets.folder(output, [*WRITTEN, "results.jsonl", "logs/log"], inputs)
     if not (output / "results.jsonl").exists() and (other := [one for one in WRITTEN if (output / one).exists()]):
         raise UsageError(
-            f"{output / other[0]}: there already, and of no benchmark, since no results.jsonl lies beside it. Choose "
+            f"{output / other[0]} exists already, and no benchmark wrote it, since no results.jsonl lies beside it. Choose "
             "another output folder."
         )
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)

@@ -231,7 +231,7 @@ def check_new(output: Path, force: bool, inputs: Iterable[object] = ()) -> None:
     """As `check_output`, and that what took long to make is not replaced unasked. Errors: UsageError, StoreError."""
     check_output(output, inputs)
     if output.exists() and not force:
-        raise UsageError(f"{output}: there already. Give another -o, or --force to replace it.")
+        raise UsageError(f"{output} already exists. Give another -o, or --force to replace it.")
 
 
 class BadImages:
