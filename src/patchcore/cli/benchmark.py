@@ -134,8 +134,8 @@ def benchmark(
     targets.folder(output, [*WRITTEN, "results.jsonl", "logs/log"], inputs)
     if not (output / "results.jsonl").exists() and (other := [one for one in WRITTEN if (output / one).exists()]):
         raise UsageError(
-            f"{output / other[0]} exists already, and no benchmark wrote it, since no results.jsonl lies beside it. Choose "
-            "another output folder."
+            f"{output / other[0]} exists already, and no benchmark wrote it, since no results.jsonl lies beside it. "
+            "Choose another output folder."
         )
     options = cells.Options(device, engine, precision, skip_bad, max_pixels, threads)
     limits = numbers or asked.shots or (None,)
