@@ -1111,3 +1111,9 @@ def test_an_image_that_opencv_could_not_read_is_said_and_can_be_passed_over():
     assert ([one.name for one in results], [one.name for one in bad]) == (["#0", "#2"], ["#1"])
     with pytest.raises(UsageError, match=r"got NoneType; .*cv2\.imread gives None"):
         detector.predict(None)
+
+
+def test_a_word_is_no_reading(detector, hazelnut):
+    for call in (detector.predict, detector.stream, detector.fit):
+        with pytest.raises(UsageError, match="reading is 'bgr'; expected a Reading"):
+            call(hazelnut / "test/colour/00.jpg", reading="bgr")

@@ -200,7 +200,7 @@ class Detector:
             NotFittedError, DataError, UsageError
         """
         given = resolve(images)
-        reading = reading or Reading()
+        reading = Reading.of(reading)
         if given.single:
             return next(self._stream(given.samples, replace(reading, on_bad=None), progress))
         results = self._stream(given.samples, reading, progress)
@@ -208,7 +208,7 @@ class Detector:
 
     def stream(self, images: Images, *, reading: Reading | None = None, progress: bool = False) -> Iterator[Result]:
         """The results for several images, in order, as soon as they are there; otherwise as `predict`."""
-        return self._stream(resolve(images).samples, reading or Reading(), progress)
+        return self._stream(resolve(images).samples, Reading.of(reading), progress)
 
     def _stream(self, samples: Iterable[Sample], reading: Reading, progress: bool) -> Iterator[Result]:
         fitted, embedders = self._learned()
@@ -316,7 +316,7 @@ class Detector:
 
     def _reading(self, reading: Reading | None) -> Reading:
         """Options with threads and batch as they suit this detector."""
-        reading = reading or Reading()
+        reading = Reading.of(reading)
         return replace(
             reading,
             threads=reading.threads or self.threads or torch.get_num_threads(),

@@ -60,7 +60,7 @@ def test_results_hold_no_formula_and_are_read_back_as_a_table(run, model_file, o
         rows = list(csv.DictReader(file))
     assert not [value for row in rows for value in row.values() if value.startswith(("=", "+", "-", "@", "\t", "\r"))]
     shutil.copy(out / "results.csv", odd / "table.csv")
-    found = detect(odd / "table.csv").train
+    found = detect(odd / "table.csv").every
     assert {os.path.basename(os.fsencode(str(one.image))) for one in found} == set(NAMES)
     assert all(os.path.isfile(str(one.image)) for one in found)
 

@@ -1,6 +1,7 @@
 """`patchcore predict`."""
 
 import csv
+import itertools
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import torch
 from cli_helpers import lines
 from PIL import Image
 
+from patchcore import Detector
 from patchcore.backbones import build, engines
 
 ROW = {
@@ -210,10 +212,39 @@ def test_the_output_folder_gets_overlays_maps_and_a_table(run, model_file, detec
     assert rows["bad_empty.png"]["score"] == ""
 
 
-def test_results_of_an_earlier_run_are_said_to_be_replaced(run, model_file, parts, tmp_path):
+def test_overlays_of_an_earlier_run_are_said_to_be_there(run, model_file, parts, tmp_path):
     out, words = tmp_path / "out", f"Overlays, maps and results.csv are in {tmp_path / 'out'}"
     assert f"{words}\n" in run("predict", model_file, parts / "good00.jpg", "-o", out).stdout
-    assert f"{words}, replacing" in run("predict", model_file, parts / "scratched.jpg", "-o", out).stdout
+    assert f"{words}\n" in run("predict", model_file, parts / "good00.jpg", "-o", out).stdout
+    done = run("predict", model_file, parts / "scratched.jpg", "-o", out)
+    assert f"{words}; 1 overlay of earlier runs, which results.csv does not list" in done.stdout
+
+
+def test_a_run_that_is_stopped_leaves_a_table_of_what_is_done(run, model_file, parts, tmp_path, monkeypatch):
+    stream, out = Detector.stream, tmp_path / "out"
+
+    def stopped(*given, **options):
+        yield from itertools.islice(stream(*given, **options), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Detector, "stream", stopped)
+    done = run("predict", model_file, *(parts / name for name in READABLE), "-o", out)
+    assert done.exit_code == 1
+    assert f"{out}: 2 of 4 images done; results.csv lists them." in done.stderr
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["files"] for row in csv.DictReader(file)] == ["good00", "good02"]
+
+
+def test_results_are_a_table_that_predict_takes_and_fit_learns_nothing_from(run, model_file, parts, tmp_path):
+    assert (
+        run("predict", model_file, parts / "good00.jpg", parts / "scratched.jpg", "-o", tmp_path / "o").exit_code == 0
+    )
+    again = run("predict", model_file, tmp_path / "o/results.csv", "--json")
+    assert [Path(row["path"]).name for row in lines(again.stdout)] == ["good00.jpg", "scratched.jpg"]
+    learned = run("fit", tmp_path / "o/results.csv", "-o", tmp_path / "m")
+    assert learned.exit_code == 1
+    assert "results of `patchcore predict`, 2 images without labels" in learned.stderr
+    assert "There are no good images to learn from" in learned.stderr
 
 
 def test_a_tiff_map_is_in_units_of_a_quarter_of_65535_per_pixel_threshold(run, model_file, detector, parts, tmp_path):

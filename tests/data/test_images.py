@@ -845,20 +845,30 @@ def test_the_contents_of_a_file_are_read_as_the_file_is(tmp_path, name):
         read(content[: len(content) // 2], "a")
 
 
+def closed():
+    file = io.BytesIO(b"\xff\xd8\xff")
+    file.close()
+    return file
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (None, r"None, where an image was expected\. cv2\.imread gives None where it cannot read a file"),
         (b"", r"an empty file \(0 bytes\)"),
         (b"\0\1\2 no image", "not an image that can be read"),
-        (b"nowhere.png", "no such file"),
+        (b"nowhere.png", "bytes that are neither the contents of an image that can be read nor a file's path"),
+        (b"<html>404 not found</html>", "bytes that are neither"),
+        ("", "an empty path"),
         (io.StringIO("text"), r"a file that was opened as text; open it as binary"),
+        (io.TextIOWrapper(io.BytesIO(b"\xff\xd8\xff")), r"a file that was opened as text; open it as binary"),
+        (closed(), r"a file that is closed; open it again"),
         (object(), r"object, where an image was expected\. Give a path, an array"),
         (3, "int, where an image was expected"),
         (np.array(["a.png", "b.png"]), "ndarray, where an image was expected"),
         ([], r"an array of shape \(0,\)"),
     ],
-    ids=range(9),
+    ids=range(13),
 )
 def test_what_is_no_image_is_named(given, message):
     with pytest.raises(ImageError, match=f"^a: {message}"):

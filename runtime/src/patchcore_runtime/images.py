@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -60,6 +61,10 @@ def plain(image: Any, name: str) -> Any:
     if isinstance(image, os.PathLike) and not isinstance(image, Path):
         image = os.fspath(image)
     if is_open_file(image):
+        if getattr(image, "closed", False):
+            raise ImageError(name, "a file that is closed; open it again, with open(path, 'rb').")
+        if isinstance(image, io.TextIOBase):
+            raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
         with _damage(name):
             if getattr(image, "seekable", lambda: True)():
                 image.seek(0)
@@ -69,7 +74,13 @@ def plain(image: Any, name: str) -> Any:
     elif isinstance(image, bytearray | memoryview):
         image = bytes(image)
     elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and formats.may_be_path(image):
+        if not os.path.lexists(image):
+            raise ImageError(
+                name, "bytes that are neither the contents of an image that can be read nor a file's path."
+            )
         return os.fsdecode(image)
+    if isinstance(image, str) and not image:
+        raise ImageError(name, "an empty path, where an image was expected.")
     return image
 
 

@@ -26,8 +26,9 @@ from patchcore.cli.common import (
     tell,
     threads_option,
 )
-from patchcore.errors import UsageError, counted
+from patchcore.errors import ImageError, UsageError, counted
 
+_SKIP = "With --skip-bad, images that cannot be used are left out and listed."
 _FEW = 30  # good images; docs/recipes.md has the figures
 
 
@@ -108,14 +109,18 @@ def fit(
     say(f"{data}: {found.description}")
     begin = time.perf_counter()
     bad = BadImages()
-    detector = Detector(recipe, device=device, threads=threads).fit(
-        found,
-        calibration=calibration,
-        memory=memory,
-        limit=limit,
-        reading=Reading(max_pixels, bad if skip_bad else None),
-        progress=True,
-    )
+    detector = Detector(recipe, device=device, threads=threads)
+    try:
+        detector.fit(
+            found,
+            calibration=calibration,
+            memory=memory,
+            limit=limit,
+            reading=Reading(max_pixels, bad if skip_bad else None),
+            progress=True,
+        )
+    except ImageError as error:
+        raise ImageError(str(error.args[0]).removesuffix(f": {error.reason}"), f"{error.reason} {_SKIP}") from error
     digest = detector.save(output, weights=not no_weights)
     if key:
         tell(f"Signature: {signing.sign(output, key)}", as_json)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +25,7 @@ from patchcore.cli.common import (
     say,
     tell,
 )
-from patchcore.errors import DataError, ImageError, UsageError
+from patchcore.errors import DataError, ImageError, UsageError, counted
 from patchcore.files import appearing, targets
 from patchcore.files.text import shown, write_csv
 
@@ -95,45 +95,48 @@ def predict(
         bad(ImageError(str(path), str(why).removeprefix(str(path)).lstrip(": ")))
     failed = False
     rows: list[dict[str, Any]] = []
-    instead = ""
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        instead = ", replacing those of an earlier run" if (output / "results.csv").exists() else ""
     results = detector.stream(
         [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
     )
-    for result in results:
-        row = {
-            "path": result.name,
-            "score": result.score,
-            "normalised": result.normalised,
-            "threshold": result.threshold,
-            "decision": result.decision,
-            "seconds": round(result.seconds, 6),
-            "nearest_image": result.nearest_image and result.nearest_image.name,
-            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            "model": str(model),
-            "warnings": list(result.warnings),
-        }
-        for warning in result.warnings:
-            say(f"{result.name}: {warning}")
-        if output is not None:
-            try:
-                _write(result, output / names[result.name], map_format)
-            except ImageError as error:  # it has gone since, or is another
-                bad(error)
-                continue
-        written = {} if output is None else {"files": str(names[result.name]), "warnings": "; ".join(result.warnings)}
-        rows.append({**row, **written})
-        failed |= result.decision == "fail"
-        if as_json:
-            print_json(row)
+    try:
+        for result in results:
+            row = {
+                "path": result.name,
+                "score": result.score,
+                "normalised": result.normalised,
+                "threshold": result.threshold,
+                "decision": result.decision,
+                "seconds": round(result.seconds, 6),
+                "nearest_image": result.nearest_image and result.nearest_image.name,
+                "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+                "model": str(model),
+                "warnings": list(result.warnings),
+            }
+            for warning in result.warnings:
+                say(f"{result.name}: {warning}")
+            if output is not None:
+                try:
+                    _write(result, output / names[result.name], map_format)
+                except ImageError as error:  # it has gone since, or is another
+                    bad(error)
+                    continue
+            written = (
+                {} if output is None else {"files": str(names[result.name]), "warnings": "; ".join(result.warnings)}
+            )
+            rows.append({**row, **written})
+            failed |= result.decision == "fail"
+            if as_json:
+                print_json(row)
+    except KeyboardInterrupt:
+        if output is not None and rows:
+            _write_table(output, rows, bad)
+            say(f"{output}: {len(rows)} of {counted(len(paths), 'image')} done; results.csv lists them.")
+        raise
     if output is not None:
-        head = (*_COLUMNS, "files", "error")
-        lines = [*rows, *({"path": error.name, "error": error.reason} for error in bad.errors)]
-        with appearing(output / "results.csv") as temporary:
-            write_csv(temporary, [head, *([line.get(name) for name in head] for line in lines)])
-        tell(f"Overlays, maps and results.csv are in {output}{instead}", as_json)
+        _write_table(output, rows, bad)
+        tell(f"Overlays, maps and results.csv are in {output}{_of_others(output, names.values())}", as_json)
     if rows and not as_json:
         _table(rows)
     bad.report("Skipped")
@@ -141,6 +144,22 @@ def predict(
         raise SystemExit(1)
     if failed and fail_exit:
         raise SystemExit(3)
+
+
+def _write_table(output: Path, rows: list[dict[str, Any]], bad: BadImages) -> None:
+    head = (*_COLUMNS, "files", "error")
+    lines = [*rows, *({"path": error.name, "error": error.reason} for error in bad.errors)]
+    with appearing(output / "results.csv") as temporary:
+        write_csv(temporary, [head, *([line.get(name) for name in head] for line in lines)])
+
+
+def _of_others(output: Path, names: Iterable[Path]) -> str:
+    """What to say of overlays that are in the folder already and that this run's table does not list."""
+    end = "_overlay.png"
+    others = {path.relative_to(output) for path in output.rglob(f"*{end}")} - {Path(f"{name}{end}") for name in names}
+    if not others:
+        return ""
+    return f"; {counted(len(others), 'overlay')} of earlier runs, which results.csv does not list, are there too"
 
 
 def _there(path: Path) -> bool:

@@ -35,6 +35,13 @@ class Reading:
     batch: int | None = None
     colour: Colour = "rgb"
 
+    @classmethod
+    def of(cls, given: Reading | None) -> Reading:
+        """What a caller has given, or the defaults. Errors: UsageError for anything else."""
+        if not isinstance(given, cls | None):
+            raise UsageError(f"reading is {given!r}; expected a Reading, for example Reading(colour='bgr').")
+        return given or cls()
+
     def __post_init__(self) -> None:
         for name in ("max_pixels", "threads", "batch"):
             value = getattr(self, name)

@@ -94,12 +94,15 @@ def read(path: Path) -> Dataset:
     for column in columns:
         if column not in _COLUMNS and (meant := nearest_name(column, set(_COLUMNS) - set(columns))):
             raise DataError(f"{path}: there is a column {column!r}.{meant}")
+    results = "decision" in columns and "label" not in columns  # of `patchcore predict -o`: verdicts are no labels
     labels = {_plain(row.get("label", "")) for _, row in lines}
     train, test, rest = list[Sample](), list[Sample](), list[Sample]()
     seen: dict[str, tuple[int, Sample, str]] = {}
     for number, row in lines:
         where = f"{path}, line {number}"
-        sample, split = _sample(where, path.parent, row, labels), _split(where, columns, row)
+        # What `predict -o` has written has the paths that it was given, relative to where it ran.
+        root = Path() if results and not _place(path.parent, row["path"]).exists() else path.parent
+        sample, split = _sample(where, root, row, labels), _split(where, columns, row)
         place = os.path.normpath(str(sample.image))
         if place in seen:
             before, first, first_split = seen[place]
@@ -107,15 +110,19 @@ def read(path: Path) -> Dataset:
                 raise DataError(f"{where}: {sample.name} is in line {before} too, with other values. Keep one of them.")
             continue
         seen[place] = number, sample, split
-        if split != "test" and sample.kind in (GOOD, None):
+        if split != "test" and sample.kind in (GOOD, None) and not results:
             train.append(sample)
         if split != "train" and sample.kind is not None:
             test.append(sample)
-        if split == "train" and sample.kind not in (GOOD, None):
+        if results or (split == "train" and sample.kind not in (GOOD, None)):
             rest.append(sample)
     if len(lines) > len(seen):
         again = counted(len(lines) - len(seen), "row")
         log.warning("%s: %s of an image that an earlier row has; each counts once.", path, again)
+    if results:
+        return Dataset(
+            f"results of `patchcore predict`, {counted(len(rest), 'image')} without labels", train, test, rest
+        )
     without = f", {counted(len(rest), 'training row')} left out for a label other than {GOOD!r}" if rest else ""
     return Dataset(
         f"CSV table, {len(train)} good to train on, {len(test)} labelled to test on{without}", train, test, rest
