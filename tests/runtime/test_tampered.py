@@ -119,7 +119,7 @@ def test_a_value_of_a_wrong_kind_is_named(folder, field, value):
 @pytest.mark.parametrize("threshold", [None, 1e-3, -1.0, 30000.0])
 def test_another_threshold_than_the_graph_s_is_found_out(folder, threshold):
     edited(folder / "manifest.json", lambda manifest: manifest.update(threshold=threshold))
-    refused(sealed(folder), r"model\.onnx: its threshold is another than the .* of manifest\.json")
+    refused(sealed(folder), r"model\.onnx: its threshold differs from the .* of manifest\.json")
 
 
 def header(dtype: str, shape: str) -> bytes:

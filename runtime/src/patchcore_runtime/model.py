@@ -188,8 +188,8 @@ def _try(model: Model, tolerance: float) -> None:
     near = math.isclose(score, threshold, rel_tol=tolerance)
     if not same or not (near or decision == 1 + (score > threshold) - (score <= threshold)):
         raise ExportError(
-            f"{path}: its threshold is another than the {threshold:g} of {folders.MANIFEST}: it calls a score of "
-            f"{score:g} {DECISIONS[decision]!r}, {normalised:g} when normalised; expected {expected:g}. {folders.AGAIN}"
+            f"{path}: its threshold differs from the {threshold:g} of {folders.MANIFEST}: it normalises a score of "
+            f"{score:g} to {normalised:g} ({DECISIONS[decision]}); expected {expected:g}. {folders.AGAIN}"
         )
 
 

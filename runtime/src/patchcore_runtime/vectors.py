@@ -37,8 +37,8 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"{self.images} images: largest difference of a score {self.score:.1e}, of a map {self.map:.1e}; "
-            f"{self.decisions} other decisions"
+            f"{self.images} images, largest difference of a score {self.score:.1e}, of a map {self.map:.1e}, "
+            f"{self.decisions or 'no'} different verdict{'s' * (self.decisions != 1)}"
         )
 
 

@@ -122,7 +122,7 @@ def _plan(file: BinaryIO) -> tuple[dict[str, str], dict[str, Spec]]:
     """
     size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(size - 8, _LONGEST):
-        raise ValueError(f"{size} bytes, and a header of {length}")
+        raise ValueError(f"{size} bytes, and not the header of a model" if size else "an empty file")
     head = from_json(file.read(length))
     stated = head.pop("__metadata__", None) or {}
     end, found = 0, {}
