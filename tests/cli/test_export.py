@@ -28,7 +28,7 @@ def test_a_detector_is_exported_and_verified(run, model, tmp_path):
     assert set(found["files"]) == {"model.pt2"}
     done = run("verify", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "agrees with the library. 12 images: largest difference of a score" in done.stdout
+    assert "agrees with the library. 12 images, largest difference of a score" in done.stdout
 
     (tmp_path / "out" / "origins.npy").write_bytes(b"something else")
     done = run("verify", tmp_path / "out")
