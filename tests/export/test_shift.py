@@ -144,7 +144,7 @@ def test_the_manifest_keeps_the_shift_and_vectors_are_the_graph_s_own(deep: Dete
 
 def test_an_image_that_cannot_be_used_is_named_before_the_work(deep: Detector) -> None:
     given = [Sample(f"new/{number}", image) for number, image in enumerate(images(4))]
-    with pytest.raises(ImageError, match=r"new/0: its size is 40 x 48; with --static all have to be 40 x 40"):
+    with pytest.raises(ImageError, match=r"new/0: its size is 40 x 48; with --static all must be 40 x 40"):
         Trial.of(given, labelled(), deep.fitted, (40, 40))
     with pytest.raises(ImageError, match=r"gone: no such file"):
         Trial.of(given, [*labelled(), Sample("gone", "gone", "spot")], deep.fitted, None)
