@@ -17,6 +17,7 @@ import numpy as np
 import patchcore_runtime.formats
 import pytest
 import tifffile
+from image_helpers import UPRIGHT
 from patchcore_runtime import ImageError as RuntimeImageError
 from patchcore_runtime import images as runtime
 from PIL import Image, PngImagePlugin
@@ -28,18 +29,6 @@ HEIGHT, WIDTH = 40, 56
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
 GREY = (X * 3 + Y * 2).astype(np.uint8)
 DEEP = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 4), np.uint16)
-
-# What each orientation asks for, so that the stored pixels stand upright.
-UPRIGHT = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
 
 
 def read(path, max_pixels=10**6):

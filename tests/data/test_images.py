@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from image_helpers import UPRIGHT
 from patchcore_runtime import ImageError as RuntimeImageError
 from patchcore_runtime import images as runtime
 from PIL import Image, ImageFile
@@ -106,19 +107,6 @@ def exif_bytes(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif.tobytes().removeprefix(b"Exif\0\0")
-
-
-# What each EXIF orientation asks for, so that the stored pixels stand upright.
-UPRIGHT = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
 
 
 # ---- formats and modes

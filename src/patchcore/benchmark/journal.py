@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -46,10 +45,11 @@ class Journal:
 
     def append(self, row: Row) -> Row:
         """Append the row of a finished cell, and wait until it is on disk."""
-        clean: Row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        line = json_line(row)
         with writing(self.path, self.path.parent), self.path.open("ab") as file:
-            file.write(json_line(clean).encode() + b"\n")
+            file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        clean: Row = from_json(line)  # as the next run reads it
         self.rows[clean["key"]] = clean
         return clean

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COSTS = ("fit_seconds", "milliseconds", "peak_memory_mb", "model_mb")
 _CONDITIONS = (  # what an average says too, where its cells agree
-    "backbone", "device", "engine", "precision", "processor", "cores", "threads", "python", "patchcore", "torch", 
+    "backbone", "device", "engine", "precision", "processor", "cores", "threads", "python", "patchcore", "torch",
     "timm", "numpy", "date", "set", "jobs",
 )  # fmt: skip
 _NAMES = ("dataset", "category", "recipe", "shots", "seed")

@@ -193,11 +193,8 @@ def console(as_json: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if as_json else sys.stdout
-    return (
-        Console(file=stream, emoji=False)
-        if stream.isatty()
-        else Console(file=stream, emoji=False, width=100_000, height=100)
-    )
+    width, height = (None, None) if stream.isatty() else (100_000, 100)
+    return Console(file=stream, emoji=False, width=width, height=height)
 
 
 def listed(text: str, option: str) -> tuple[str, ...]:

@@ -120,7 +120,8 @@ def fit(
             progress=True,
         )
     except ImageError as error:
-        raise ImageError(str(error.args[0]).removesuffix(f": {error.reason}"), f"{error.reason} {_SKIP}") from error
+        error.args = (f"{error} {_SKIP}",)
+        raise
     digest = detector.save(output, weights=not no_weights)
     if key:
         tell(f"Signature: {signing.sign(output, key)}", as_json)
