@@ -78,7 +78,7 @@ def calibrated_weights(name: str, side: int, folder: Path) -> Path:
     from patchcore.backbones import build
     from patchcore.pipeline.embed import Embedder
 
-    recipe = Recipe(backbone=name, size=side, resize="stretch")
+    recipe = Recipe(backbone=name, size=side, resize="stretch", exposure="even", pool="mean")
     embedder = Embedder(recipe, build(name, "random", recipe.taps, (side, side)), torch.device("cpu"))
     seen = as_seen(embedder, mono_cells()[:32])
     torch.manual_seed(0)

@@ -117,8 +117,7 @@ def recipe() -> str:
         parts.append(f"| `{name}` | `{json.dumps(default[name])}` | {text} |\n")
     parts.append("\n# Named recipes\n\nEach states only what differs from `default`.\n\n")
     for name, description in Recipe.names().items():
-        named = Recipe.named(name).to_dict()
-        differences = ", ".join(f"`{k}={json.dumps(v)}`" for k, v in named.items() if v != default[k])
+        differences = ", ".join(f"`{k}={json.dumps(v)}`" for k, v in Recipe.named(name).differences().items())
         parts.append(f"- **`{name}`**: {description}.{' ' + differences if differences else ''}\n")
     return "".join(parts)
 

@@ -62,7 +62,16 @@ class Means(nn.Module):
         return self.cells(x)
 
 
-TINY = Recipe(taps=("shallow", "deep"), size=32, resize="stretch", crop=None, ratio=0.1)
+TINY = Recipe(
+    taps=("shallow", "deep"),
+    size=32,
+    resize="stretch",
+    crop=None,
+    ratio=0.1,
+    exposure="even",
+    pool="mean",
+    scaling="channel",
+)
 
 
 def noise(n: int, height: int = 32, width: int = 32, seed: int = 0) -> np.ndarray:
@@ -345,7 +354,7 @@ def test_two_images_leave_one_for_the_threshold():
 
 def test_changed_versions_are_remembered_as_images_of_their_own():
     images = noise(3, 32, 48)
-    fields = {"resize": "area", "calibration_share": 0, "coreset": "identity"}
+    fields = {"resize": "area", "calibration_share": 0, "coreset": "identity", "scaling": "none"}
     augmented = tiny(images, augment=("flip_h", "rotate_90"), **fields)
     turned = [[one, one[:, ::-1], np.rot90(one)] for one in images]
     plain = tiny([np.ascontiguousarray(version) for one in turned for version in one], **fields)
@@ -877,7 +886,7 @@ class Log(nn.Module):
 
 def test_a_loaded_detector_gives_the_same_results(detector, model_file, hazelnut):
     loaded = Detector.load(model_file)
-    assert loaded.recipe == detector.recipe
+    assert loaded.recipe == detector.fitted.recipe
     assert loaded.fitted.calibration == detector.fitted.calibration
     assert loaded.fitted.images == detector.fitted.images
     for ours, theirs in zip(

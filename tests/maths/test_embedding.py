@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore.maths.embedding import align, embed, patches_of, pool_bins, pool_mean
+from patchcore.maths.embedding import align, embed, patches_of, pool_bins, pool_mean, pool_quarters
 
 
 def features(*shape, seed=0):
@@ -41,6 +41,32 @@ def test_counting_zeros_dims_the_border_and_the_corners():
     assert zeros[0, 1] == pytest.approx(6 / 9)
     assert zeros[1, 1] == pytest.approx(1)
     torch.testing.assert_close(pool_mean(ones, 3, border="inside"), ones)
+
+
+@pytest.mark.parametrize(("patch_size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1), (5, 3)])
+def test_quarters_are_the_means_of_the_parts_that_share_the_middle(patch_size, stride):
+    x = features(2, 3, 7, 6)
+    half = patch_size // 2
+    padded = F.pad(x, (half,) * 4)
+    got = pool_quarters(x, patch_size, stride)
+    for i, row in enumerate(range(0, 7, stride)):
+        for j, column in enumerate(range(0, 6, stride)):
+            whole = padded[..., row : row + patch_size, column : column + patch_size]
+            top, bottom = whole[..., : half + 1, :], whole[..., half:, :]
+            parts = [
+                part[..., side].mean((2, 3)) for part in (top, bottom) for side in (slice(half + 1), slice(half, None))
+            ]
+            torch.testing.assert_close(got[..., i, j], torch.cat(parts, 1), atol=1e-6, rtol=1e-5)
+    assert got.shape == (2, 12, -(-7 // stride), -(-6 // stride))
+
+
+def test_quarters_tell_arrangements_apart_that_the_mean_does_not():
+    x = torch.zeros(1, 1, 3, 3)
+    x[..., 0, 0] = 1
+    turned = x.flip(3)
+    assert pool_mean(x, 3)[..., 1, 1] == pool_mean(turned, 3)[..., 1, 1]
+    assert pool_quarters(x, 3)[0, :, 1, 1].tolist() == [0.25, 0, 0, 0]
+    assert pool_quarters(turned, 3)[0, :, 1, 1].tolist() == [0, 0.25, 0, 0]
 
 
 def test_binned_pooling_lists_a_neighbourhood_channel_by_channel():

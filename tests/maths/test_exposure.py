@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchcore.maths.resize import FLOOR, LEVEL, SPREAD, even
+from patchcore.maths.exposure import FLOOR, LEVEL, SPREAD, blocks_of, even, variation
 
 
 def images(seed=0, shape=(3, 17, 23)):
@@ -54,3 +54,35 @@ def test_an_image_without_contrast_is_a_plain_grey(level):
     noise = torch.randn(3, 9, 9, generator=torch.Generator().manual_seed(0)) * 1e-3
     assert float((even(torch.full((3, 9, 9), level)) - LEVEL).abs().max()) < 1e-5
     assert float((even(level + noise) - LEVEL).abs().max()) < 0.05
+
+
+def blocks(n=40, seed=0, light=0.0, content=0.02):
+    """Of images that share a fixed scene: its light by image, its content by block."""
+    generator = np.random.default_rng(seed)
+    scene = generator.uniform(0.2, 0.8, (8, 8))
+    return torch.from_numpy(
+        scene + light * generator.normal(size=(n, 1, 1)) + content * generator.normal(size=(n, 8, 8))
+    ).float()
+
+
+@pytest.mark.parametrize(("light", "content"), [(0.06, 0.02), (0.02, 0.02), (0.01, 0.03)])
+def test_the_variation_is_that_of_light_over_that_of_content(light, content):
+    found = np.mean([variation(blocks(200, seed, light, content)) for seed in range(8)])
+    assert found == pytest.approx((light / content) ** 2 + 1 / 64, rel=0.1)
+
+
+def test_content_alone_and_a_fixed_scene_alone_are_no_light():
+    assert variation(blocks(light=0.0)) < 0.1  # a 64th, if the blocks have nothing in common
+    assert variation(blocks()[:1].expand(20, -1, -1)) == 0
+    assert variation(blocks(light=0.1, content=0.0)) > 1e6
+
+
+def test_one_image_does_not_tell_how_light_varies():
+    assert variation(blocks(1)) == float("inf")
+
+
+def test_blocks_are_means_over_channels_and_pixels():
+    image = images(shape=(3, 16, 24))
+    expected = image.numpy().reshape(3, 8, 2, 8, 3).mean((0, 2, 4))
+    np.testing.assert_allclose(blocks_of(image), expected, atol=1e-6)
+    assert blocks_of(images(shape=(1, 5, 3))).shape == (8, 8)  # smaller than the blocks

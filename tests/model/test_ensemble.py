@@ -114,7 +114,7 @@ def test_defects_are_found_and_evaluated(fitted, hazelnut):
 
 def test_a_loaded_ensemble_is_the_same(fitted, file, test, tmp_path):
     loaded = Detector.load(file)
-    assert loaded.recipe == TWO
+    assert loaded.recipe == fitted.fitted.recipe
     assert [m.unit for m in loaded.fitted.members] == [m.unit for m in fitted.fitted.members]
     for one, other in zip(loaded.predict(test), fitted.predict(test), strict=True):
         assert one.score == other.score
@@ -193,7 +193,12 @@ def test_without_held_out_images_scores_are_joined_by_the_spread_of_the_banks(tr
 def test_the_first_member_says_how_image_score_and_map_are_made(train, test):
     kinds = {}
     for kind in ("max", "reweighted"):
-        recipe = TWO.replace(members=({**A, "image_score": kind, "sigma": 0, "upsample": "nearest"}, B))
+        recipe = TWO.replace(
+            members=(
+                {**A, "pool": "mean", "scaling": "channel", "image_score": kind, "sigma": 0, "upsample": "nearest"},
+                B,
+            )
+        )
         kinds[kind] = Detector(recipe).fit(train).predict(test[0])
     highest = float(kinds["max"].patch_scores.max())
     assert kinds["max"].score == highest
@@ -240,10 +245,10 @@ def test_a_network_of_ones_own_cannot_be_a_member(file):
         Detector.load(file, backbone=network)
 
 
-def test_the_file_says_what_the_members_are(file):
+def test_the_file_says_what_the_members_are(fitted, file):
     header = store.read(file)[1]
     assert [member["backbone"]["source"]["architecture"] for member in header["members"]] == [
         "timm:tf_efficientnet_lite0"
     ] * 2
     assert header["bank"]["rows"] == sum(member["bank"]["rows"] for member in header["members"])
-    assert Recipe(**json.loads(json.dumps(header["recipe"]))) == TWO
+    assert Recipe(**json.loads(json.dumps(header["recipe"]))) == fitted.fitted.recipe

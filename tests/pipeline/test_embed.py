@@ -30,12 +30,16 @@ class Blocks(nn.Module):
         return self.coarse(self.cells(x))
 
 
+DECIDED = {"exposure": "even", "pool": "mean"}  # what fit would decide
+
+
 def embedder_of(recipe: Recipe) -> Embedder:
+    recipe = recipe.replace(**{name: value for name, value in DECIDED.items() if getattr(recipe, name) == "auto"})
     return Embedder(recipe, build(recipe.backbone, recipe.weights, recipe.taps, recipe.seen, recipe.seed), CPU)
 
 
 def block_embedder(**fields) -> Embedder:
-    recipe = Recipe(backbone="module", **{"taps": ("cells",), "crop": None, "patch_size": 1, **fields})
+    recipe = Recipe(backbone="module", **{"taps": ("cells",), "crop": None, "patch_size": 1, **DECIDED, **fields})
     return Embedder(recipe, wrap(Blocks(), recipe.taps, recipe.seen), CPU)
 
 
@@ -230,7 +234,7 @@ def test_an_image_that_a_tile_holds_is_read_whole(hazelnut):
     image = hazelnut / "test/good/04.jpg"
     results = []
     for fields in ({}, {"tile": 512}, {"tile": 512, "tile_stride": 256}):
-        recipe = Recipe(size=128, calibration_share=0, **fields)
+        recipe = Recipe(size=128, calibration_share=0, **{**DECIDED, **fields})
         results.append(Detector(recipe).fit([image]).predict(hazelnut / "test/colour/00.jpg"))
     assert results[0].score == results[1].score == results[2].score
     assert torch.equal(results[0].patch_scores, results[1].patch_scores)
@@ -249,7 +253,7 @@ def test_where_tiles_overlap_a_real_network_shows_no_seam(backbone, hazelnut):
     # The cells nearest to the borders between tiles, against all others: how far from what the whole image gives.
     def patches(**tile):
         weights = "pretrained" if "lite" in backbone else "random"
-        recipe = Recipe(backbone=backbone, weights=weights, size=256, resize="stretch", patch_size=1, **tile)
+        recipe = Recipe(backbone=backbone, weights=weights, size=256, resize="stretch", patch_size=1, **DECIDED, **tile)
         backbone_of = build(recipe.backbone, recipe.weights, recipe.taps, recipe.seen, recipe.seed)
         (one,) = stream(Embedder(recipe, backbone_of, CPU), [hazelnut / "train/good/01.jpg"])
         return one.values.unflatten(0, one.grid)
@@ -290,7 +294,7 @@ def test_taps_that_are_not_whole_cells_cannot_be_joined():
         def forward(self, x):
             return self.cells(x)
 
-    recipe = Recipe(backbone="module", taps=("cells",), size=128, tile=64)
+    recipe = Recipe(backbone="module", taps=("cells",), size=128, tile=64, **DECIDED)
     with pytest.raises(BackboneError, match="tile of 64 x 64 pixels gives a tap of 31 x 31 cells"):
         stream(Embedder(recipe, wrap(Valid(), recipe.taps, recipe.seen), CPU), [noise(128, 128)])
 
@@ -300,7 +304,7 @@ def test_a_detector_that_tiles_is_the_same_after_saving_on_any_engine(engine, ha
     if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed: patchcore[openvino]")
     images = sorted((hazelnut / "train/good").iterdir())[:4]
-    recipe = Recipe(size=192, ratio=0.05, tile=64, tile_stride=48, scales=(1, 0.5))
+    recipe = Recipe(size=192, ratio=0.05, tile=64, tile_stride=48, scales=(1, 0.5), **DECIDED)
     one = Detector(recipe, threads=1).fit(images)
     two = Detector(recipe, threads=2).fit(images)
     assert one.save(tmp_path / "one") == two.save(tmp_path / "two")

@@ -27,7 +27,9 @@ class Tiny(nn.Module):
         return self.shallow(x).relu()
 
 
-RECIPE = Recipe(taps=("shallow",), size=32, resize="stretch", crop=None, ratio=0.2)
+RECIPE = Recipe(
+    taps=("shallow",), size=32, resize="stretch", crop=None, ratio=0.2, exposure="even", pool="mean", scaling="channel"
+)
 MB = 1_000_000
 
 

@@ -101,16 +101,14 @@ def recipes(as_json: bool) -> None:
     """List the named recipes. JSON keys: name, description, recipe."""
     from patchcore.recipe.fields import Recipe
 
-    default = Recipe().to_dict()
     for name, description in Recipe.names().items():
-        recipe = Recipe.named(name).to_dict()
+        recipe = Recipe.named(name)
         if as_json:
-            print_json({"name": name, "description": description, "recipe": recipe})
+            print_json({"name": name, "description": description, "recipe": recipe.to_dict()})
             continue
-        differences = [f"{k}={json.dumps(v)}" for k, v in recipe.items() if v != default[k]]
         click.echo(f"{name}: {description}")
-        for difference in differences:
-            click.echo(f"    {difference}")
+        for field, value in recipe.differences().items():
+            click.echo(f"    {field}={json.dumps(value)}")
 
 
 @click.command()

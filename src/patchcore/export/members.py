@@ -14,8 +14,8 @@ from patchcore.errors import UsageError
 from patchcore.export.frames import Side, sides_of
 from patchcore.export.network import Taps
 from patchcore.maths import tiling
-from patchcore.maths.embedding import average_bins, pool_mean, resampled
-from patchcore.maths.resize import even
+from patchcore.maths.embedding import average_bins, pool_mean, pool_quarters, pooled_channels, resampled
+from patchcore.maths.exposure import even
 from patchcore.memory.bank import Bank
 from patchcore.pipeline.embed import Embedder
 
@@ -78,9 +78,9 @@ class Embedding(nn.Module):
                 matrix = average_bins(torch.eye(count * area), recipe.tap_bins).T  # bins, C*p*p
                 size = recipe.patch_size
                 self.register_buffer(f"bins{number}", matrix.reshape(recipe.tap_bins, count, size, size).contiguous())
-            channels = [recipe.tap_bins] * len(channels)
         if recipe.merge == "bins":
-            self.register_buffer("merging", average_bins(torch.eye(sum(channels)), recipe.bins).contiguous())
+            stacked = sum(pooled_channels(channels, recipe.pool, recipe.tap_bins))
+            self.register_buffer("merging", average_bins(torch.eye(stacked), recipe.bins).contiguous())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Side, Side]]:
         """(B, C, H, W) in [0, 1] -> patches (B, h, w, D), and the frame."""
@@ -118,7 +118,9 @@ class Embedding(nn.Module):
 
     def _pool(self, tap: Tensor, number: int) -> Tensor:
         recipe = self.embedder.recipe
-        if recipe.pool == "mean":
+        if recipe.pool == "quarters" and number == 0:
+            return pool_quarters(tap, recipe.patch_size, recipe.patch_stride)
+        if recipe.pool != "bins":
             return pool_mean(tap, recipe.patch_size, recipe.patch_stride, recipe.pool_border)
         pad = (recipe.patch_size - 1) // 2
         return F.conv2d(tap, getattr(self, f"bins{number}"), stride=recipe.patch_stride, padding=pad)

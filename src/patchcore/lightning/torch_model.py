@@ -136,7 +136,7 @@ class PatchcoreModel(DynamicBufferMixin, nn.Module):
     def generate_embedding(self, features: Mapping[str, Tensor]) -> Tensor:
         """Pooled features of each layer, (B, C, h, w) -> (B, D, h, w), on the grid of the first layer."""
         taps = [features[str(layer)] for layer in self.layers]
-        return embed(taps, pool=RECIPE.pool, merge=RECIPE.merge, align_mode=RECIPE.align, patch_size=1)
+        return embed(taps, pool="mean", merge="concat", align_mode=RECIPE.align, patch_size=1)
 
     @staticmethod
     def reshape_embedding(embedding: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
     def generate_embedding(self, features: Mapping[str, Tensor]) -> Tensor:
         """Pooled features of each layer, (B, C, h, w) -> (B, D, h, w), each cell of a deeper layer repeated."""
         taps = [features[str(layer)] for layer in self.layers]
-        return embed(taps, pool=RECIPE.pool, merge=RECIPE.merge, align_mode="nearest", patch_size=1)
+        return embed(taps, pool="mean", merge="concat", align_mode="nearest", patch_size=1)
 
     def nearest_neighbors(self, embedding: Tensor, n_neighbors: int = 9) -> Tensor:  # type: ignore[override]
         """Patches (N, D) -> Euclidean distances (N, n_neighbors) to the nearest bank rows, nearest first.

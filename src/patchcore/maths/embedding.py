@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -32,7 +33,7 @@ def bin_channels(values: Tensor, bins: int) -> Tensor:
     return F.adaptive_avg_pool1d(values.transpose(1, 2), bins).transpose(1, 2)
 
 
-Pool = Literal["mean", "bins"]
+Pool = Literal["mean", "quarters", "bins"]
 Merge = Literal["concat", "bins"]
 Align = Literal["bilinear", "nearest"]
 Border = Literal["zeros", "inside"]
@@ -48,6 +49,18 @@ def pool_mean(features: Tensor, patch_size: int, stride: int = 1, border: Border
     return F.avg_pool2d(features, patch_size, stride, pad, count_include_pad=border == "zeros")
 
 
+def pool_quarters(features: Tensor, patch_size: int, stride: int = 1) -> Tensor:
+    """The four quarters of each p x p neighbourhood, averaged: (B, C, h, w) -> (B, 4*C, h', w'), zero-padded.
+
+    Quarters share the middle row and column: of 3 x 3 cells, each has 2 x 2. The mean forgets how a neighbourhood is
+    arranged, and all of its values together hold mostly noise; these keep its coarse arrangement.
+    """
+    pad = (patch_size - 1) // 2
+    means = F.avg_pool2d(F.pad(features, (pad,) * 4), pad + 1, 1)
+    h, w = features.shape[-2:]
+    return torch.cat([means[..., y : y + h : stride, x : x + w : stride] for y in (0, pad) for x in (0, pad)], 1)
+
+
 def pool_bins(features: Tensor, patch_size: int, bins: int, stride: int = 1) -> Tensor:
     """The C·p·p values of each neighbourhood, channel-major, averaged into `bins` values.
 
@@ -55,6 +68,46 @@ def pool_bins(features: Tensor, patch_size: int, bins: int, stride: int = 1) -> 
     """
     grid = grid_of((features.shape[2], features.shape[3]), patch_size, stride)
     return bin_channels(unfold(features, patch_size, stride), bins).unflatten(2, grid)
+
+
+def pooled_channels(channels: Sequence[int], pool: str, tap_bins: int) -> list[int]:
+    """Values of a patch from each tap, given the taps' channels."""
+    if pool == "bins":
+        return [tap_bins] * len(channels)
+    return [4 * channels[0], *channels[1:]] if pool == "quarters" else list(channels)
+
+
+def arrangement(patches: Tensor, channels: int) -> Tensor:
+    """How neighbourhoods are arranged: of patches (N, D) by quarters, what these differ by from their mean (N, 4, C).
+
+    `channels`: C, of the first tap.
+    """
+    quarters = patches[:, : 4 * channels].unflatten(1, (4, channels))
+    return quarters - quarters.mean(1, keepdim=True)
+
+
+def tap_scales(new: Tensor, known: Tensor, widths: Sequence[int]) -> Tensor:
+    """What each value is multiplied by so that taps count as they foretell: (D,), float32.
+
+    `new` (N, D) and `known`, the patch of other good images nearest to each; `widths`: values of each tap. A sum of
+    squares with the mean r has a variance in proportion to r², if its values are alike; sums of known variances are
+    best joined with the inverse of these as weights, so the values of a tap are divided by its r. The scales have the
+    geometric mean 1, and are at most 4 times apart from it.
+    """
+    left = (new.double() - known).square().mean(0).split(list(widths))
+    logs = torch.stack([part.sum().clamp(min=1e-12).log() for part in left])
+    scales = (logs.mean() - logs).clamp(-math.log(4), math.log(4)).exp()
+    return scales.repeat_interleave(torch.tensor(list(widths))).float()
+
+
+def open_share(new: Tensor, known: Tensor) -> float:
+    """The share of the variance of new values (N, ...) that known ones, each the nearest to one of them, leave open.
+
+    1 where each pair has a correlation of a half, 2 where it has none, 0 where nothing varies.
+    """
+    left = (new.double() - known).square().mean(0).sum()
+    varies = new.double().var(0, correction=0).sum()
+    return float(left / varies) if varies > 0 else 0.0
 
 
 def align(features: Tensor, grid: tuple[int, int], mode: Align) -> Tensor:
@@ -90,6 +143,9 @@ def embed(
     taps = [tap.contiguous(memory_format=torch.channels_last) for tap in taps]
     if pool == "mean":
         pooled = [pool_mean(tap, patch_size, stride, border) for tap in taps]
+    elif pool == "quarters":  # of the finest tap: coarser ones are arranged by the grid that they are brought to
+        coarser = [pool_mean(tap, patch_size, stride, border) for tap in taps[1:]]
+        pooled = [pool_quarters(taps[0], patch_size, stride), *coarser]
     else:
         pooled = [pool_bins(tap, patch_size, tap_bins, stride) for tap in taps]
     h, w = pooled[0].shape[-2:]

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from patchcore.backbones import libraries
 from patchcore.errors import StoreError, validated
+from patchcore.maths.embedding import pooled_channels
 from patchcore.memory.bank import LEARNED
+from patchcore.model.fitted import Measured
 from patchcore.model.store import Header, Spec
 from patchcore.recipe.fields import Recipe
 from patchcore.verdict import calibration
@@ -96,7 +98,9 @@ class _Calibration(_Part):
 class _Data(_Part):
     images: _Count
     sha256: _Text
-    red_blue: tuple[_Share, _Share] | None = None  # files of earlier versions lack it
+    red_blue: tuple[_Share, _Share] | None = None  # files of earlier versions lack this and what follows
+    light: Annotated[float, Field(strict=True, ge=0, le=1e30)] | None = None
+    arrangement: Annotated[float, Field(strict=True, ge=0, le=1e30)] | None = None
 
 
 class _Whole(_Part):
@@ -117,6 +121,7 @@ class Checked(_Part):
     images: tuple[InstanceOf[str], ...]
     fingerprint: str
     red_blue: tuple[float, float] | None
+    measured: Measured
 
 
 def specs(found: Mapping[str, Spec]) -> None:
@@ -136,6 +141,10 @@ def header(path: object, head: Header) -> Checked:
     """The header of a file, each part of a right kind and in range. Errors: StoreError, RecipeError."""
     whole = validated(_Whole, head, path, StoreError)
     recipe = Recipe(**whole.recipe)
+    if undecided := [
+        name for one in recipe.each for name in ("exposure", "pool", "scaling") if getattr(one, name) == "auto"
+    ]:
+        raise StoreError(f"its recipe leaves {undecided[0]} to be decided, which is done before a model is written")
     given = whole.members if recipe.members else [head]
     if len(given) != len(recipe.each):
         raise StoreError(f"its header describes {len(given)} members, and its recipe {len(recipe.each)}")
@@ -150,6 +159,7 @@ def header(path: object, head: Header) -> Checked:
         images=whole.bank.images,
         fingerprint=whole.data.sha256,
         red_blue=whole.data.red_blue,
+        measured=Measured(whole.data.light, whole.data.arrangement),
     )
 
 
@@ -211,4 +221,4 @@ def dimensions(recipe: Recipe, channels: tuple[int, ...]) -> int:
     """Values of a patch, from the channels of the taps."""
     if recipe.merge == "bins":
         return recipe.bins
-    return len(recipe.scales) * sum(recipe.tap_bins if recipe.pool == "bins" else own for own in channels)
+    return sum(pooled_channels(channels * len(recipe.scales), recipe.pool, recipe.tap_bins))

@@ -34,13 +34,16 @@ def header(fitted: Fitted) -> dict[str, JsonValue]:
         **about,
         "bank": {**bank, "images": list(fitted.images)},
         "calibration": fitted.calibration.to_dict(),
-        "data": {"images": len(fitted.images), "sha256": fitted.fingerprint, **_red_blue(fitted)},
+        "data": {"images": len(fitted.images), "sha256": fitted.fingerprint, **_seen(fitted)},
         "versions": dict(store.versions()),
     }
 
 
-def _red_blue(fitted: Fitted) -> dict[str, JsonValue]:
-    return {"red_blue": list(fitted.red_blue)} if fitted.red_blue else {}
+def _seen(fitted: Fitted) -> dict[str, JsonValue]:
+    """What was measured of the training images."""
+    colours: dict[str, JsonValue] = {"red_blue": list(fitted.red_blue)} if fitted.red_blue else {}
+    measured = fitted.measured._asdict()
+    return colours | {name: min(value, 1e30) for name, value in measured.items() if value is not None}
 
 
 def _about(member: Member) -> dict[str, JsonValue]:
@@ -154,4 +157,5 @@ def load(
                 )
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
-    return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, checked.red_blue)
+    seen = checked.red_blue, checked.measured
+    return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)

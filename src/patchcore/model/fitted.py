@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from patchcore.backbones.registry import Backbone
@@ -23,6 +23,18 @@ class NearestImage(NamedTuple):
     row: int
     column: int
     augmentation: Augmentation | None = None
+
+
+class Measured(NamedTuple):
+    """What the good images have decided; None where nothing was left to decide.
+
+    `light`: how much light varies between them, in units of what their content explains (`exposure.variation`); above 1
+    the exposure is made even. `arrangement`: the share of how neighbourhoods are arranged that the nearest ones in
+    other images leave open (`embedding.open_share`); up to 1 it is kept.
+    """
+
+    light: float | None = None
+    arrangement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Fitted:
         fingerprint: SHA-256 over the pixels of the training images, in order.
         red_blue: The least and the most red that a training image has more than blue, as a share of all its light;
             None if they are grey, or nobody looked.
+        measured: What has decided the choices that the recipe had left to `auto`.
     """
 
     recipe: Recipe
@@ -59,6 +72,7 @@ class Fitted:
     images: tuple[str, ...] = ()
     fingerprint: str = ""
     red_blue: tuple[float, float] | None = None
+    measured: Measured = field(default_factory=Measured)
 
     @property
     def rows(self) -> int:

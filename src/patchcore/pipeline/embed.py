@@ -20,8 +20,9 @@ from patchcore.data.images import Depth
 from patchcore.errors import ImageError, RecipeError, UsageError
 from patchcore.maths import resize
 from patchcore.maths.augmentation import Augmentation, augmented
-from patchcore.maths.embedding import embed, patches_of
-from patchcore.maths.resize import Frame, even
+from patchcore.maths.embedding import embed, patches_of, pooled_channels
+from patchcore.maths.exposure import even
+from patchcore.maths.resize import Frame
 from patchcore.pipeline.workers import Loaded
 from patchcore.recipe.fields import Recipe
 from patchcore.recipe.rules import sides
@@ -55,6 +56,8 @@ class Embedder:
         self.recipe, self.backbone, self.device, self._process = recipe, backbone, device, os.getpid()
         backbone.extractor.to(device)
         self.engine = engines.engine(backbone, engine, precision, device, threads)  # what reads the taps
+        if "auto" in (recipe.exposure, recipe.pool):
+            raise UsageError("The recipe leaves exposure or pool to `auto`, which fit decides; state both.")
         source = backbone.source
         self._mean = torch.tensor(source.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(source.std, device=device).view(3, 1, 1)
@@ -63,6 +66,12 @@ class Embedder:
         # cells, so that none of them shows image and padding at once.
         self.cell = math.lcm(*backbone.extractor.strides)
         check_cells(recipe, self.cell)
+
+    @property
+    def widths(self) -> list[int]:
+        """Values of each tap in a patch; none if `merge` mixes them."""
+        recipe, channels = self.recipe, self.backbone.extractor.channels * len(self.recipe.scales)
+        return [] if recipe.merge == "bins" else pooled_channels(channels, recipe.pool, recipe.tap_bins)
 
     @torch.inference_mode()
     def __call__(self, batch: Sequence[Loaded]) -> list[Patches]:
@@ -118,6 +127,7 @@ class Embedder:
     def _embed(self, batch: list[list[tuple[Frame, Tensor]]]) -> Iterator[Patches]:
         """Images of one size -> taps -> embedding -> patches."""
         begin, recipe = time.perf_counter(), self.recipe
+        assert recipe.pool != "auto"
         taps: list[list[Tensor]] = [[] for _ in batch]  # of each image, (1, C, h, w) each
         for scale in range(len(recipe.scales)):
             for tap in taps_of(self.engine, torch.stack([one[scale][1] for one in batch]), recipe.tiles):

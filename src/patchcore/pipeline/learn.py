@@ -16,12 +16,13 @@ from patchcore.data.resolve import relative
 from patchcore.data.sample import Sample
 from patchcore.errors import DataError
 from patchcore.maths import coreset
-from patchcore.maths.embedding import channel_scales
+from patchcore.maths.embedding import channel_scales, tap_scales
 from patchcore.maths.joining import score_unit, spread_unit
 from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank, check_search
 from patchcore.memory.patches import PatchStore
-from patchcore.model.fitted import Fitted, Member
+from patchcore.model.fitted import Fitted, Measured, Member
+from patchcore.pipeline.decide import foretold, spread
 from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
 from patchcore.pipeline.surroundings import undisturbed
@@ -41,10 +42,12 @@ def learn(
     memory: int | None,
     reading: Reading,
     progress: bool,
+    measured: Measured,
 ) -> Fitted:
     """Images -> taps -> embedding -> patches -> coreset -> banks -> thresholds.
 
-    `memory`: bytes of patches to keep in memory; the rest goes to a file. Errors: DataError.
+    `memory`: bytes of patches to keep in memory; the rest goes to a file. `measured`: what has decided the
+    recipe. Errors: DataError.
     """
     title = "Reading good images" if progress else None
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
@@ -55,7 +58,9 @@ def learn(
             "All %d good images are copies of one, so no threshold can be set. Give images of other good parts.",
             read.copies + 1,
         )
-    banks = [choose(e.recipe, own, kept, e.device, progress) for e, own in zip(embedders, read.stores, strict=True)]
+    banks = [
+        choose(e.recipe, own, kept, e.device, progress, e.widths) for e, own in zip(embedders, read.stores, strict=True)
+    ]
     members = [Member(e.recipe, e.backbone, bank) for e, bank in zip(embedders, banks, strict=True)]
     good = read
     if calibration is not None:
@@ -65,7 +70,9 @@ def learn(
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
     members, thresholds = calibrate(recipe, members, good, held_out, embedders[0].device, reading.threads)
-    fitted = Fitted(recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue)
+    fitted = Fitted(
+        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured
+    )
     if wrong := sum(map(fitted.exchanged, good.red_blue)):
         log.warning(
             "%d of %d calibration images have the colours of the training images only with red and blue exchanged. "
@@ -154,11 +161,25 @@ class Remembered:
 
 
 @undisturbed()
-def choose(recipe: Recipe, patches: PatchStore, kept: list[int], device: torch.device, progress: bool) -> Bank:
-    """The bank: the coreset of the patches of the images that were kept, which leave the store."""
+def choose(
+    recipe: Recipe,
+    patches: PatchStore,
+    kept: list[int],
+    device: torch.device,
+    progress: bool,
+    widths: Sequence[int] = (),
+) -> Bank:
+    """The bank: the coreset of the patches of the images that were kept, which leave the store.
+
+    `widths`: values of each tap in a patch, if they lie side by side.
+    """
     if not kept:
         raise DataError("There are no good images to learn from. Give a folder, table or list that has some.")
-    scales = channel_scales(patches.each(kept)) if recipe.scaling == "channel" else None
+    scales = None
+    if recipe.scaling == "channel":
+        scales = channel_scales(patches.each(kept))
+    elif recipe.scaling == "taps" and len(widths) > 1 and len(kept) > 1:
+        scales = tap_scales(*foretold([patches.of(image).float() for image in spread(kept)]), widths)
     origins = patches.origins_of(kept)
     rows = patches.gather(kept, scales)
     if not patches.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none

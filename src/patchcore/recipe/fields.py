@@ -55,11 +55,11 @@ class Recipe(BaseModel):
         default="weights",
         description="Kernel of the resize, always antialiased: what the weights were trained with, or stated.",
     )
-    exposure: Literal["as_is", "even"] = Field(
-        default="even",
-        description="`even` brings every image to one brightness and contrast, those of the whole of it: light "
-        "changes from image to image. `as_is` leaves them, where a part that is too dark or too bright as a whole "
-        "is a defect.",
+    exposure: Literal["auto", "as_is", "even"] = Field(
+        default="auto",
+        description="`even` brings every image to one brightness and contrast; `as_is` leaves them, where a part that "
+        "is too dark or too bright as a whole is a defect. `auto`: `fit` takes `even` if light varies between good "
+        "images more than their content explains, else `as_is`.",
     )
     tile: Side | tuple[Side, Side] | None = Field(
         default=None,
@@ -104,9 +104,11 @@ class Recipe(BaseModel):
         default=3, description="Side of the pooled neighbourhood, in cells; odd, at most 255."
     )
     patch_stride: Side = Field(default=1, description="Step between patches, in cells of the first tap.")
-    pool: Literal["mean", "bins"] = Field(
-        default="mean",
-        description="How a neighbourhood is pooled: its mean, or all its values averaged into `tap_bins`.",
+    pool: Literal["auto", "mean", "quarters", "bins"] = Field(
+        default="auto",
+        description="How a neighbourhood is pooled: its `mean`; `quarters`, on the first tap the means of its four "
+        "quarters, which keep its arrangement; or all its values averaged into `tap_bins`. `auto`: `fit` takes "
+        "`quarters`, or `mean` where good images do not tell the arrangement in others, as on rough surfaces.",
     )
     pool_border: Literal["zeros", "inside"] = Field(
         default="zeros",
@@ -122,9 +124,10 @@ class Recipe(BaseModel):
     # A patch of 65,536 values takes 128 kB in the bank; the widest networks have some thousand channels.
     tap_bins: Width = Field(default=1024, description="With `pool=bins`: values per tap, at most 65,536.")
     bins: Width = Field(default=1024, description="With `merge=bins`: values per patch, at most 65,536.")
-    scaling: Literal["none", "channel"] = Field(
-        default="channel",
-        description="Divide each value of a patch by its standard deviation over the training patches, or not.",
+    scaling: Literal["auto", "none", "taps", "channel"] = Field(
+        default="auto",
+        description="`taps`: weigh each tap by how well patches of some good images foretell those of others; "
+        "`channel`: divide each value of a patch by its standard deviation. `auto`: `taps` where arrangement tells.",
     )
 
     # Memory bank
@@ -296,6 +299,12 @@ class Recipe(BaseModel):
         """Plain JSON values; `weights` without its folder, so that no machine's paths are kept."""
         data = self.model_dump(mode="json")
         return {**data, "weights": Path(self.weights).name, "members": [one.to_dict() for one in self.members]}
+
+    def differences(self, base: Recipe | None = None) -> dict[str, JsonValue]:
+        """The fields that are not as in another recipe, or as in the default one, as JSON; of members likewise."""
+        own, other = (one.model_dump(mode="json") for one in (self, base or type(self)()))
+        found = {name: value for name, value in own.items() if value != other[name]}
+        return {**found, **({"members": [one.differences() for one in self.members]} if "members" in found else {})}
 
     @property
     def each(self) -> tuple[Recipe, ...]:

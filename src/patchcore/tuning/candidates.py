@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -14,8 +13,6 @@ from patchcore.errors import RecipeError
 from patchcore.files import from_json
 from patchcore.recipe.fields import Recipe
 from patchcore.recipe.rules import fields_of
-
-_ALL = ("value_range", "calibration_share", "false_reject_rate", "seed")  # set beside `members`, for all of them
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,8 @@ def recipe_file(recipe: Recipe, base: Sequence[str]) -> dict[str, JsonValue]:
         return {"base": base[0]}
     if recipe.members:  # a base that is an ensemble itself stands for all of its members
         starts = [one for name in base for one in ["default"] * len(Recipe.named(name).members) or [name]]
-        members = [recipe_file(member, [name]) for member, name in zip(recipe.members, starts, strict=True)]
-        return {"members": members, **_differences(recipe, Recipe(), _ALL)}
-    named = Recipe.named(base[0])
-    return {"base": base[0], **_differences(recipe, named, tuple(Recipe.model_fields))}
-
-
-def _differences(recipe: Recipe, other: Recipe, names: Sequence[str]) -> dict[str, Any]:
-    own, default = recipe.model_dump(mode="json"), other.model_dump(mode="json")
-    return {name: own[name] for name in names if own[name] != default[name]}
+        members: list[JsonValue] = [
+            recipe_file(member, [name]) for member, name in zip(recipe.members, starts, strict=True)
+        ]
+        return {**recipe.differences(), "members": members}
+    return {"base": base[0], **recipe.differences(Recipe.named(base[0]))}

@@ -1,0 +1,115 @@
+"""Decisions: what a recipe leaves to `auto`, from good images alone."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from patchcore.backbones.registry import Backbone
+from patchcore.data.images import Depth
+from patchcore.data.reading import Reading
+from patchcore.data.sample import Sample
+from patchcore.maths.embedding import arrangement, open_share
+from patchcore.maths.exposure import blocks_of, variation
+from patchcore.maths.neighbours import Points, nearest
+from patchcore.model.fitted import Measured
+from patchcore.pipeline.embed import Embedder, check_by
+from patchcore.pipeline.surroundings import undisturbed
+from patchcore.pipeline.workers import Loaded, through
+from patchcore.recipe.fields import Recipe
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+_FIELDS = ("exposure", "pool", "scaling")
+_LIGHT = 32  # images that tell how light varies
+_PATCHES = 16  # of them, images whose patches tell how they are arranged; every fourth is the new one
+_MOST = 16_384  # patches of those, so that large images cost no more
+
+
+def decided(
+    recipe: Recipe,
+    backbones: Sequence[Backbone],
+    device: torch.device,
+    samples: Iterable[Sample],
+    reading: Reading,
+    progress: bool,
+) -> tuple[Recipe, Measured, Iterable[Sample]]:
+    """The recipe with a choice in the place of every `auto`; what was measured for it; and the samples to learn from.
+
+    Of a list, images from all over it are looked at; of a generator the first ones, as it is gone through once. All
+    members of an ensemble take the same choices.
+    """
+    open_fields = [name for name in _FIELDS if any(getattr(one, name) == "auto" for one in recipe.each)]
+    if not open_fields:
+        return recipe, Measured(), samples
+    if isinstance(samples, list):
+        some = list(spread(samples, _LIGHT))
+    else:
+        rest = iter(samples)
+        some = list(islice(rest, _LIGHT))
+        samples = chain(some, rest)
+    reading = replace(reading, on_bad=lambda _: None)  # what is wrong with an image is said when it is learned
+    title = "Looking at good images" if progress else None
+    light = arranged = None
+    if "exposure" in open_fields:
+        light = _light(recipe, some, reading, title)
+        recipe = _chosen(recipe, "exposure", "even" if light > 1 else "as_is")
+    if {"pool", "scaling"} & set(open_fields):
+        number = next(n for n, one in enumerate(recipe.each) if "auto" in (one.pool, one.scaling))
+        with undisturbed():
+            embedder = Embedder(recipe.each[number].replace(pool="quarters"), backbones[number], device)
+        arranged = _arrangement(embedder, list(spread(some)), reading)
+        recipe = _chosen(recipe, "pool", "quarters" if arranged <= 1 else "mean")
+        recipe = _chosen(recipe, "scaling", "taps" if arranged <= 1 else "channel")
+    log.info("Chosen from the good images: %s.", ", ".join(f"{n}={getattr(recipe.each[0], n)}" for n in open_fields))
+    return recipe, Measured(light, arranged), samples
+
+
+def _chosen(recipe: Recipe, name: str, value: str) -> Recipe:
+    if recipe.members:
+        return recipe.replace(members=[_chosen(member, name, value) for member in recipe.members])
+    return recipe.replace(**{name: value}) if getattr(recipe, name) == "auto" else recipe
+
+
+def _light(recipe: Recipe, samples: list[Sample], reading: Reading, title: str | None) -> float:
+    def blocks(batch: list[Loaded]) -> list[tuple[bytes, Tensor]]:
+        return [(one.digest, blocks_of(one.image)) for one in batch]
+
+    found = dict(through(blocks, samples, reading, recipe.each[0].value_range, progress=title))
+    return variation(torch.stack(list(found.values()))) if found else math.inf
+
+
+def _arrangement(embedder: Embedder, samples: list[Sample], reading: Reading) -> float:
+    def patches(batch: list[Loaded]) -> list[tuple[bytes, Tensor]]:
+        return [(one.digest, own.values) for one, own in zip(batch, embedder(batch), strict=True)]
+
+    check = check_by([embedder], Depth(), reading.max_pixels)
+    found = dict(through(patches, samples, reading, embedder.recipe.value_range, check=check))  # copies count once
+    if len(found) < 2:
+        return 0.0
+    with undisturbed():
+        channels = embedder.backbone.extractor.channels[0]
+        new, known = foretold(list(found.values()))
+        return open_share(arrangement(new, channels), arrangement(known, channels))
+
+
+def spread(items: Sequence[T], most: int = _PATCHES) -> Sequence[T]:
+    """At most so many, from all over them."""
+    return items[:: max(1, -(-len(items) // most))]
+
+
+def foretold(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Patches of every fourth of two or more images (N, D), and for each of them the nearest in the other images."""
+    new, known = (
+        torch.cat([one for n, one in enumerate(images) if (n % 4 == 1) == is_new]) for is_new in (True, False)
+    )
+    new, known = new[:: -(-len(new) * 4 // _MOST)], known[:: -(-len(known) // _MOST)]
+    _, rows = nearest(new, Points(known), 1)
+    return new, known[rows[:, 0]]
