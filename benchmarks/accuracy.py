@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py DATA [--recipes default,accurate] [--sets ...] [--seed 0] [--json FILE]
 
-DATA holds the datasets in the MVTec AD layout (mvtec_transistor/transistor, magnetic_tile/magnetic_tile,
-hazelnut_toy/hazelnut); ELPV comes from the PyPI package elpv-dataset.
+DATA holds the datasets in the MVTec AD layout, in the folders named in LAYOUTS; ELPV comes from the PyPI package
+elpv-dataset.
 Each detector is fitted on 80 % of the good training images; the other 20 % set its threshold.
 """
 
@@ -25,6 +25,10 @@ from patchcore.measure.evaluation import evaluate
 LAYOUTS = {
     "transistor": "mvtec_transistor/transistor",
     "hazelnut": "hazelnut_toy/hazelnut",
+    "screw": "mvtec_screw/screw",
+    "pill": "mvtec_pill/pill",
+    "DeepPCB": "deeppcb/pcb20085",
+    "commutator": "kolektor_sdd/commutator",
     "magnetic tile": "magnetic_tile/magnetic_tile",
 }
 CELLS = {"ELPV mono": "mono", "ELPV poly": "poly"}
