@@ -45,7 +45,9 @@ print((run(many) - first) / (many - few))
 def patches(images: int) -> Tensor:
     """(images * 784, 152) half-precision patches of real cells."""
     backbone = build("efficientnet_lite0", "pretrained", (8, 16), (224, 224))
-    return embeddings(Embedder(Recipe(size=224, exposure="even", pool="mean"), backbone, torch.device("cpu")), mono_cells()[:images])
+    return embeddings(
+        Embedder(Recipe(size=224, exposure="even", pool="mean"), backbone, torch.device("cpu")), mono_cells()[:images]
+    )
 
 
 def tight_scan(x: Tensor, picks: int) -> list[int]:
