@@ -61,7 +61,7 @@ def test_a_result_is_the_library_s(small: Detector, folder: Path, tmp_path: Path
 
 def test_the_manifest_says_what_the_model_is(small: Detector, folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    assert manifest["recipe"] == small.recipe.to_dict()
+    assert manifest["recipe"] == small.fitted.recipe.to_dict()
     assert manifest["parity"]["within"] is True
     assert manifest["search_axes"] == [0]  # too few rows for bounds to pay
     assert manifest["parity"]["images"] >= 12 + 6 + 5

@@ -133,3 +133,10 @@ def test_all_members_of_an_ensemble_take_the_same_choices():
 def test_an_embedder_wants_choices():
     with pytest.raises(UsageError, match="`auto`, which fit decides; state both"):
         Embedder(SMALL, Detector(SMALL).fit(parts(4)).embedders[0].backbone, Detector(SMALL).device)
+
+
+def test_of_taps_that_are_mixed_none_is_weighed():
+    detector = Detector(SMALL.replace(pool="bins", merge="bins", tap_bins=24, bins=20)).fit(parts())
+    assert choices(detector)[1:] == ("bins", "taps")
+    assert detector.fitted.measured.arrangement < 1
+    assert detector.fitted.members[0].bank.scales.unique().tolist() == [1]  # nothing tells the taps apart any more

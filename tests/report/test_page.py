@@ -138,7 +138,7 @@ def test_the_tables_count_verdicts_by_class_and_by_kind(page, evaluation):
 def test_the_page_names_the_detector(page, detector, html):
     text = page.text()
     assert detector.fitted.fingerprint in text
-    assert f"{len(detector.fitted.members[0].bank.rows)} patches of 152 values" in text
+    assert f"{len(detector.fitted.members[0].bank.rows)} patches of 272 values" in text
     recipe = dict(page.rows("Every choice"))
     assert recipe["size"] == "128"
     assert set(recipe) == set(detector.recipe.to_dict())

@@ -56,15 +56,14 @@ def decided(
         some = list(islice(rest, _LIGHT))
         samples = chain(some, rest)
     reading = replace(reading, on_bad=lambda _: None)  # what is wrong with an image is said when it is learned
-    title = "Looking at good images" if progress else None
     light = arranged = None
     if "exposure" in open_fields:
-        light = _light(recipe, some, reading, title)
+        light = _light(recipe, some, reading, "Looking at good images" if progress else None)
         recipe = _chosen(recipe, "exposure", "even" if light > 1 else "as_is")
     if {"pool", "scaling"} & set(open_fields):
         number = next(n for n, one in enumerate(recipe.each) if "auto" in (one.pool, one.scaling))
         with undisturbed():
-            embedder = Embedder(recipe.each[number].replace(pool="quarters"), backbones[number], device)
+            embedder = Embedder(recipe.each[number].replace(pool="quarters", merge="concat"), backbones[number], device)
         arranged = _arrangement(embedder, list(spread(some)), reading)
         recipe = _chosen(recipe, "pool", "quarters" if arranged <= 1 else "mean")
         recipe = _chosen(recipe, "scaling", "taps" if arranged <= 1 else "channel")
