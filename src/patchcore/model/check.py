@@ -20,7 +20,7 @@ from patchcore.memory.bank import LEARNED
 from patchcore.model.fitted import Measured
 from patchcore.model.store import Header, Spec
 from patchcore.recipe.fields import Recipe
-from patchcore.recipe.rules import OF_ALL
+from patchcore.recipe.rules import AUTO, OF_ALL
 from patchcore.verdict import calibration
 
 _LARGEST = 1e15  # of a value in a bank: the square of a distance stays far below float32's 3e38
@@ -144,9 +144,7 @@ def header(path: object, head: Header) -> Checked:
     # Beside members, files keep the defaults that the other fields had when they were written.
     own = set(Recipe.model_fields) - set(OF_ALL) if whole.recipe.get("members") else set[str]()
     recipe = Recipe(**{name: value for name, value in whole.recipe.items() if name not in own})
-    if undecided := [
-        name for one in recipe.each for name in ("exposure", "pool", "scaling") if getattr(one, name) == "auto"
-    ]:
+    if undecided := [name for one in recipe.each for name in AUTO if getattr(one, name) == "auto"]:
         raise StoreError(f"its recipe leaves {undecided[0]} to be decided, which is done before a model is written")
     given = whole.members if recipe.members else [head]
     if len(given) != len(recipe.each):

@@ -24,10 +24,10 @@ from patchcore.pipeline.embed import Embedder, check_by
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.fields import Recipe
+from patchcore.recipe.rules import AUTO
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-_FIELDS = ("exposure", "pool", "scaling")
 _LIGHT = 32  # images that tell how light varies
 _PATCHES = 16  # of them, images whose patches tell how they are arranged; every fourth is the new one
 _MOST = 16_384  # patches of those, so that large images cost no more
@@ -46,7 +46,7 @@ def decided(
     Of a list, images from all over it are looked at; of a generator the first ones, as it is gone through once. All
     members of an ensemble take the same choices.
     """
-    open_fields = [name for name in _FIELDS if any(getattr(one, name) == "auto" for one in recipe.each)]
+    open_fields = [name for name in AUTO if any(getattr(one, name) == "auto" for one in recipe.each)]
     if not open_fields:
         return recipe, Measured(), samples
     if isinstance(samples, list):

@@ -46,8 +46,7 @@ def learn(
 ) -> Fitted:
     """Images -> taps -> embedding -> patches -> coreset -> banks -> thresholds.
 
-    `memory`: bytes of patches to keep in memory; the rest goes to a file. `measured`: what has decided the
-    recipe. Errors: DataError.
+    `memory`: bytes of patches to keep, the rest goes to a file; `measured`: what decided the recipe. Errors: DataError.
     """
     title = "Reading good images" if progress else None
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from patchcore.recipe.fields import Recipe
 
 OF_ALL = ("members", "value_range", "calibration_share", "false_reject_rate", "seed")  # fields that all members share
+AUTO = ("exposure", "pool", "scaling")  # fields that fit decides where they are "auto"
 # Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused
 # before any work or memory goes into it. Counts that are only compared with others may be as large as such a count.
 Count = Annotated[int, Field(gt=0, lt=2**63)]
