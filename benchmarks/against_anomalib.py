@@ -37,7 +37,7 @@ from patchcore import Detector, Recipe
 from patchcore.backbones import build
 from patchcore.data.images import read
 from patchcore.maths.coreset import k_center_greedy, select
-from patchcore.maths.neighbours import near_pairs, nearest
+from patchcore.maths.neighbours import nearest
 from patchcore.memory.bank import Bank
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder
@@ -99,9 +99,7 @@ def timed(function: Callable[[], object], runs: int = 7) -> float:
 
 
 def left(queries: Tensor, bank: Bank) -> str:
-    pairs = len(near_pairs(queries, bank.points.forms(queries), bank.points)[0]) / len(queries)
-    axes = bank.points.axes or bank.rows.shape[1]
-    return f"{pairs:.1f} of {len(bank.rows)} rows, {axes} of {bank.rows.shape[1]} axes"
+    return f"{len(queries)} patches, {len(bank.rows)} rows of {bank.rows.shape[1]} values"
 
 
 class Cells:

@@ -1,5 +1,4 @@
 import itertools
-from functools import cached_property
 
 import numpy as np
 import pytest
@@ -8,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore.errors import RecipeError, UsageError
-from patchcore.maths import coreset, neighbours
+from patchcore.maths import coreset
 from patchcore.maths.coreset import k_center_greedy, merged, project, random_subset, select, starting_point
-from patchcore.maths.neighbours import Points
 from patchcore.recipe import Recipe
 
 
@@ -65,14 +63,14 @@ CLOUDS = {
 @pytest.mark.parametrize("x", CLOUDS.values(), ids=CLOUDS.keys())
 def test_picks_are_those_of_the_plain_greedy(x):
     n_picks = min(250, len(x))
-    assert k_center_greedy(x, n_picks, candidates=64).tolist() == greedy(x, n_picks)
+    assert k_center_greedy(x, n_picks).tolist() == greedy(x, n_picks)
 
 
 @pytest.mark.parametrize("offset", [1e3, 1e5, 1e7])
 def test_float64_rows_are_told_apart_even_where_float32_cannot(offset):
     # At 1e7 float32 steps by 1: rows round to a few points.
     x = normal(600, 12).double() + offset
-    assert k_center_greedy(x, 150, candidates=64).tolist() == greedy(x, 150)
+    assert k_center_greedy(x, 150).tolist() == greedy(x, 150)
 
 
 @settings(max_examples=40)
@@ -81,24 +79,34 @@ def test_float64_rows_are_told_apart_even_where_float32_cannot(offset):
     d=st.integers(1, 6),
     levels=st.integers(1, 6),
     half=st.booleans(),
-    candidates=st.sampled_from([1, 2, 7, 50, 1024]),
     seed=st.integers(0, 1000),
     data=st.data(),
 )
-def test_picks_are_those_of_the_plain_greedy_on_any_grid(n, d, levels, half, candidates, seed, data):
+def test_picks_are_those_of_the_plain_greedy_on_any_grid(n, d, levels, half, seed, data):
     x = torch.randint(0, levels, (n, d), generator=torch.Generator().manual_seed(seed)).float()
     n_picks = data.draw(st.integers(1, n))
     start = data.draw(st.integers(0, n - 1))
-    got = k_center_greedy(x.half() if half else x, n_picks, start=start, candidates=candidates)
+    got = k_center_greedy(x.half() if half else x, n_picks, start=start)
     assert got.tolist() == greedy(x, n_picks, start)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 5])
 @pytest.mark.parametrize("name", ["random", "grid with ties", "clusters", "half precision"])
-def test_the_number_of_candidates_changes_no_pick(name):
-    x = CLOUDS[name][:450]
-    expected = greedy(x, 120)
-    for candidates in (1, 3, 100, 10_000):
-        assert k_center_greedy(x, 120, candidates=candidates).tolist() == expected
+def test_the_number_of_groups_at_once_changes_no_pick(name, at_once, monkeypatch):
+    monkeypatch.setattr(coreset, "_AT_ONCE", at_once)
+    assert k_center_greedy(CLOUDS[name], 300).tolist() == greedy(CLOUDS[name], 300)
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_scan_of_all_rows_as_on_an_accelerator_picks_the_same(name, monkeypatch):
+    def scanned(x, n_picks, first, squares, told, empty):
+        return coreset._scanned(x, n_picks, first, squares, told)
+
+    monkeypatch.setattr(coreset, "_by_groups", scanned)
+    n_picks, told = min(200, len(CLOUDS[name])), []
+    got = k_center_greedy(CLOUDS[name], n_picks, on_progress=told.append)
+    assert got.tolist() == greedy(CLOUDS[name], n_picks)
+    assert told == [*range(64, n_picks, 64), n_picks]
 
 
 @pytest.mark.parametrize("name", ["random", "grid with ties", "clusters"])
@@ -121,7 +129,7 @@ def test_products_in_fewer_bits_change_no_pick(name, precision):
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(precision)
-        got = k_center_greedy(x, 200, candidates=64).tolist()
+        got = k_center_greedy(x, 200).tolist()
     finally:
         torch.set_float32_matmul_precision(before)
     assert got == greedy(x, 200)
@@ -135,7 +143,7 @@ def test_picks_are_those_of_the_plain_greedy_across_all_blocks():
 
 def test_picking_every_row_picks_each_once():
     x = grid(200, 3)
-    picks = k_center_greedy(x, 200, candidates=16).tolist()
+    picks = k_center_greedy(x, 200).tolist()
     assert sorted(picks) == list(range(200))
     assert picks == greedy(x, 200)
 
@@ -149,7 +157,7 @@ def test_a_line_is_picked_end_first_then_its_middle():
 
 def test_start_is_the_first_pick():
     x = CLOUDS["random"]
-    assert k_center_greedy(x, 40, start=123, candidates=32).tolist() == greedy(x, 40, 123)
+    assert k_center_greedy(x, 40, start=123).tolist() == greedy(x, 40, 123)
     assert k_center_greedy(x, 1, start=123).tolist() == [123]
 
 
@@ -157,7 +165,7 @@ def test_start_is_the_first_pick():
 def test_start_distances_count_as_picks_made_already(name):
     x = CLOUDS[name]
     distances = torch.linalg.vector_norm(x.double() - x[:3].double().mean(0), dim=1)
-    assert k_center_greedy(x, 120, start=distances, candidates=64).tolist() == greedy(x, 120, distances.numpy())
+    assert k_center_greedy(x, 120, start=distances).tolist() == greedy(x, 120, distances.numpy())
 
 
 def test_start_distances_decide_the_first_pick():
@@ -167,7 +175,7 @@ def test_start_distances_decide_the_first_pick():
 
 def test_progress_is_told_up_to_the_last_pick():
     told = []
-    k_center_greedy(CLOUDS["random"], 100, candidates=16, on_progress=told.append)
+    k_center_greedy(CLOUDS["random"], 100, on_progress=told.append)
     assert told == sorted(told)
     assert told[-1] == 100
 
@@ -413,16 +421,11 @@ HARD = {
 }
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 64])
 @pytest.mark.parametrize("name", HARD)
-def test_no_size_of_a_block_changes_a_pick(name, monkeypatch):
-    x = HARD[name]
-    expected = greedy(x, 330, 7)
-    for candidates, part, cells, group, axes in ((40, 1, 1, 2, 3), (64, 7, 4096, 1, 0), (600, 50, 500, 3, 3)):
-        monkeypatch.setattr(coreset, "_PART", part)
-        monkeypatch.setattr(neighbours, "_CELLS", cells)
-        monkeypatch.setattr(neighbours, "_GROUP", group)  # banks of more than 16 groups are searched by groups
-        monkeypatch.setattr(neighbours, "best_axes", lambda *about, axes=axes: axes)
-        assert k_center_greedy(x, 330, start=7, candidates=candidates).tolist() == expected
+def test_hard_rows_are_picked_as_by_the_plain_greedy(name, at_once, monkeypatch):
+    monkeypatch.setattr(coreset, "_AT_ONCE", at_once)
+    assert k_center_greedy(HARD[name], 330, start=7).tolist() == greedy(HARD[name], 330, 7)
 
 
 @pytest.mark.parametrize("spread", [3e-4, 1e-2])
@@ -430,7 +433,7 @@ def test_tight_clusters_far_apart_are_told_apart_beyond_float32(spread):
     # About the centre, float32 steps by 6e-5: no picks within a cluster can be compared in it.
     sides = torch.where(torch.arange(700) % 2 == 0, 1000.0, -1000.0).double()[:, None]
     x = sides + spread * normal(700, 3).double()
-    assert k_center_greedy(x, 500, candidates=64).tolist() == greedy(x, 500)
+    assert k_center_greedy(x, 500).tolist() == greedy(x, 500)
 
 
 @settings(max_examples=40)
@@ -439,72 +442,38 @@ def test_tight_clusters_far_apart_are_told_apart_beyond_float32(spread):
     d=st.integers(1, 24),
     kind=st.sampled_from(["low", "grid", "permuted", "clusters"]),
     dtype=st.sampled_from([torch.float16, torch.float32, torch.float64]),
-    candidates=st.sampled_from([1, 3, 64, 2048]),
-    part=st.sampled_from([1, 5, 256]),
-    cells=st.sampled_from([1, 3000, 1 << 21]),
+    at_once=st.sampled_from([1, 2, 64]),
     distances=st.booleans(),
     seed=st.integers(0, 1000),
     data=st.data(),
 )
-def test_picks_are_those_of_the_plain_greedy_whatever_the_rows(
-    n, d, kind, dtype, candidates, part, cells, distances, seed, data
-):
+def test_picks_are_those_of_the_plain_greedy_whatever_the_rows(n, d, kind, dtype, at_once, distances, seed, data):
     # In eighths, so that distances are exact in float64 in whatever order they are summed.
     x = {"low": low, "grid": grid, "permuted": permuted, "clusters": clustered}[kind](n, d, seed=seed)
     x = ((x * 8).round() / 8).clamp(-200, 200).to(dtype)
     n_picks = data.draw(st.integers(1, n))
     start = (x.double() - 1).norm(dim=1) if distances else data.draw(st.integers(0, n - 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coreset, "_PART", part)
-        patch.setattr(neighbours, "_CELLS", cells)
-        got = k_center_greedy(x, n_picks, start=start, candidates=candidates)
+        patch.setattr(coreset, "_AT_ONCE", at_once)
+        got = k_center_greedy(x, n_picks, start=start)
     assert got.tolist() == greedy(x, n_picks, start.numpy() if distances else start)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_many_picks_are_those_of_the_plain_greedy(dtype, threads, monkeypatch):
-    # Axes are chosen at 256 picks and again whenever the picks have doubled; others are appended.
-    x = low(4000, 80, rank=4, noise=0.01).to(dtype)
-    made, appended, axes = [], [], []
-
-    class Spy(Points):
-        def __init__(self, rows, *arguments, **options):
-            made.append(len(rows))
-            super().__init__(rows, *arguments, **options)
-            axes.append(self.axes)
-
-        def append(self, rows):
-            appended.append(len(rows))
-            super().append(rows)
-
-    monkeypatch.setattr(coreset, "Points", Spy)
+def test_many_picks_are_those_of_the_plain_greedy(dtype, threads):
+    # More groups than are brought up to date at once.
+    x = low(6000, 80, rank=4, noise=0.01).to(dtype)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        got = k_center_greedy(x, 1500, candidates=256).tolist()
+        got = k_center_greedy(x, 1500).tolist()
     finally:
         torch.set_num_threads(before)
     assert got == MANY.setdefault(dtype, greedy(x, 1500))
-    assert [number for number in made if number >= 256] != []
-    assert len([number for number in axes if number]) >= 2
-    assert len(appended) > len(made)
 
 
 MANY = {}
-
-
-def test_picks_are_those_of_the_plain_greedy_where_bounds_rule_out_too_little(monkeypatch):
-    # Axes are forced upon isotropic rows: every search falls back to the plain one, whose points grow too.
-    x = normal(1500, 96)
-    monkeypatch.setattr(neighbours, "best_axes", lambda *about: 16)
-    plain = []
-    build = Points.plain.func
-    spy = cached_property(lambda points: plain.append(points.count) or build(points))
-    spy.__set_name__(Points, "plain")
-    monkeypatch.setattr(Points, "plain", spy)
-    assert k_center_greedy(x, 1100, candidates=128).tolist() == greedy(x, 1100)
-    assert plain != []
 
 
 def radius(x, picks):
@@ -577,13 +546,13 @@ def test_picks_are_those_of_the_plain_greedy_where_most_rows_are_copies(distinct
         rows = rows[torch.randperm(900, generator=torch.Generator().manual_seed(distinct))]
     x = normal(distinct, 6).half()[rows]
     for start in (0, 450, 899):
-        assert k_center_greedy(x, 400, start=start, candidates=64).tolist() == greedy(x, 400, start)
+        assert k_center_greedy(x, 400, start=start).tolist() == greedy(x, 400, start)
     distances = torch.linalg.vector_norm(x.double() - 1, dim=1)
-    assert k_center_greedy(x, 400, start=distances, candidates=64).tolist() == greedy(x, 400, distances.numpy())
+    assert k_center_greedy(x, 400, start=distances).tolist() == greedy(x, 400, distances.numpy())
 
 
 def test_copies_whose_start_distances_differ_wait_for_their_own_turn():
     x = torch.zeros(60, 3)
     x[30:] = 5.0
     distances = torch.arange(60.0) % 7
-    assert k_center_greedy(x, 40, start=distances, candidates=8).tolist() == greedy(x, 40, distances.numpy())
+    assert k_center_greedy(x, 40, start=distances).tolist() == greedy(x, 40, distances.numpy())

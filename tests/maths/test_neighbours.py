@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore.maths import neighbours
-from patchcore.maths.neighbours import Points, near_pairs, nearest
+from patchcore.maths.axes import rounding
+from patchcore.maths.neighbours import Points, nearest
 
 
 def brute_force(queries, bank, k):
@@ -19,13 +20,17 @@ def normal(n, d, seed=0):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
+WAYS = {"groups": 0, "products": 1 << 62}  # how much is searched by products first
+
+
 def check(queries, bank, k, rtol=1e-5, atol=1e-6):
-    distances, rows = nearest(queries, Points(bank), k)
-    expected, every = brute_force(queries, bank, k)
-    np.testing.assert_allclose(distances, expected, rtol=rtol, atol=atol)
-    # The rows are those that have these distances, and none is named twice.
-    np.testing.assert_allclose(np.take_along_axis(every, rows.numpy(), 1), distances, rtol=rtol, atol=atol)
-    assert all(len(set(row)) == len(row) for row in rows.tolist())
+    for few in WAYS.values():
+        distances, rows = nearest(queries, Points(bank, few), k)
+        expected, every = brute_force(queries, bank, k)
+        np.testing.assert_allclose(distances, expected, rtol=rtol, atol=atol)
+        # The rows are those that have these distances, and none is named twice.
+        np.testing.assert_allclose(np.take_along_axis(every, rows.numpy(), 1), distances, rtol=rtol, atol=atol)
+        assert all(len(set(row)) == len(row) for row in rows.tolist())
 
 
 @settings(max_examples=60)
@@ -130,7 +135,7 @@ def test_duplicate_rows_each_count_as_a_neighbour(k):
     assert len(set(rows[0].tolist())) == k
 
 
-# By bounds. The bank has more than 1024 rows, so that bounds stand for groups of 64.
+# Either way. The bank has more than 1024 rows, so that there are many groups.
 
 
 def low(n, d, rank=6, noise=0.02, seed=0):
@@ -157,7 +162,7 @@ BANKS = {
 
 def check_exact(queries, points, k, scale=None):
     """As brute force in float64; the rows are true neighbours up to ties within rounding, none of them twice."""
-    bank = points.rows[: points.count]
+    bank = points.rows
     distances, rows = nearest(queries, points, k)
     every = np.stack([np.linalg.norm(bank.double().numpy() - q, axis=1) for q in queries.double().numpy()])
     # What float32 coordinates can say of a distance: a unit in the last place of the largest one.
@@ -168,135 +173,68 @@ def check_exact(queries, points, k, scale=None):
     assert all(len(set(row)) == len(row) for row in rows.tolist())
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", BANKS)
-def test_bounds_lose_no_neighbour_along_any_number_of_axes(name):
+def test_bounds_lose_no_neighbour(name, way):
     bank = BANKS[name]
     own = bank[::50] + 0.01 * normal(len(bank[::50]), 160, seed=3)
     far = 1e3 * normal(3, 160, seed=4)
-    queries = torch.cat([own, bank[::300], far])
-    for axes in (0, 16, 24, 32, 48, 64, 96, 128):
-        points = Points(bank, axes)
-        assert points.group > 1
-        for k in (1, 2, 9, 70):
-            check_exact(queries, points, k)
+    points = Points(bank, WAYS[way])
+    for k in (1, 2, 9, 70):
+        check_exact(torch.cat([own, bank[::300], far]), points, k)
 
 
-@pytest.mark.parametrize("name", ["near a plane", "isotropic", "far from the origin", "one outlier", "every row twice"])
-def test_the_second_bound_of_points_with_many_values_loses_no_neighbour(name):
-    plane = low(1200, 600, 12, 0.2)
-    bank = {
-        "near a plane": plane,
-        "isotropic": normal(1200, 600),
-        "far from the origin": plane + 300,
-        "one outlier": with_outlier(plane, 2e3),
-        "every row twice": plane[:600].repeat(2, 1),
-    }[name]
-    queries = torch.cat([bank[::60] + 0.01 * normal(len(bank[::60]), 600, seed=3), bank[::200]])
-    for axes in (None, 16, 48, 128):
-        points = Points(bank[:1100].clone(), axes, capacity=len(bank))
-        points.append(bank[1100:])
-        for k in (1, 9):
-            check_exact(queries, points, k)
-
-
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(
-    m=st.sampled_from([1, 20, 300, 1023, 1025, 1100, 1400]),
-    d=st.sampled_from([17, 40, 130]),
+    m=st.sampled_from([1, 20, 63, 64, 65, 300, 1025, 1400]),
+    d=st.sampled_from([1, 3, 16, 17, 40, 130]),
     rank=st.integers(1, 20),
-    axes=st.sampled_from([None, 0, 16, 24, 96]),
+    way=st.sampled_from(list(WAYS)),
     k=st.sampled_from([1, 2, 9, 70]),
     shift=st.sampled_from([0.0, 100.0]),
     far=st.sampled_from([0.0, 1.0, 1e4]),
     seed=st.integers(0, 1000),
 )
-def test_bounds_lose_no_neighbour_whatever_the_points(m, d, rank, axes, k, shift, far, seed):
+def test_bounds_lose_no_neighbour_whatever_the_points(m, d, rank, way, k, shift, far, seed):
     bank = low(m, d, rank, seed=seed) + shift
-    queries = low(8, d, rank, seed=seed + 5) + shift + far
-    check_exact(queries, Points(bank, axes if axes is None or axes < d else 16), min(k, m))
+    queries = low(9, d, rank, seed=seed + 5) + shift + far
+    check_exact(queries, Points(bank, WAYS[way]), min(k, m), scale=1e-5 * float(queries.abs().max()))
 
 
-@pytest.mark.parametrize("axes", [None, 0, 16, 32])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("k", [1, 3, 9])
-def test_of_equal_distances_the_lower_index_comes_first(k, axes):
+def test_of_equal_distances_the_lower_index_comes_first(k, way):
     # Small integers: distances are exact, and most of them shared by many rows.
     bank = torch.randint(0, 2, (1500, 40), generator=torch.Generator().manual_seed(0)).float()
     bank[:, 6:] = 0
     queries = bank[::40] + 0.5
-    distances, rows = nearest(queries, Points(bank, axes), k)
+    distances, rows = nearest(queries, Points(bank, WAYS[way]), k)
     every = ((queries.double()[:, None] - bank.double()) ** 2).sum(2).numpy()
     assert np.array_equal(rows.numpy(), np.argsort(every, axis=1, kind="stable")[:, :k])
     assert np.array_equal(distances.numpy(), np.sqrt(np.sort(every, 1)[:, :k].astype(np.float32)))
 
 
-@pytest.mark.parametrize("axes", [None, 0, 16, 128])
-@pytest.mark.parametrize("sizes", [(1, 1, 1022, 1, 300, 64), (64,) * 20, (1000, 7, 100), (1, 1300)])
-def test_points_that_are_added_are_found_like_the_others(sizes, axes):
-    bank, queries = low(sum(sizes), 160, seed=1), low(20, 160, seed=3)
-    points = Points(bank[: sizes[0]].clone(), axes, capacity=len(bank))
-    begin = sizes[0]
-    for size in sizes[1:]:
-        points.append(bank[begin : begin + size])
-        begin += size
-        assert points.count == begin
-        check_exact(queries, points, min(9, begin))
-    assert torch.equal(points.rows, bank)
+@pytest.mark.parametrize("k", [1, 5])
+def test_neighbours_are_bit_for_bit_the_same_either_way_and_by_any_number_of_threads(k):
+    bank, queries = low(3000, 160, rank=20, noise=0.2), low(700, 160, rank=20, noise=0.3, seed=3)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found += [nearest(queries, Points(bank, few), k) for few in WAYS.values()]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(d, found[0][0]) and torch.equal(rows, found[0][1]) for d, rows in found)
 
 
-def test_points_that_are_added_are_found_where_the_bounds_do_not_serve():
-    # The plain points, once they are made, grow with the others.
-    bank, queries = low(1500, 160), 1e4 * normal(10, 160, seed=3)
-    points = Points(bank[:1200].clone(), 16, capacity=1500)
-    check_exact(queries, points, 2)
-    assert "plain" in points.__dict__
-    points.append(bank[1200:])
-    assert points.plain.count == 1500
-    check_exact(torch.cat([queries, bank[1400:]]), points, 2)
-
-
-def test_queries_that_the_bounds_do_not_serve_are_searched_plainly(monkeypatch):
-    # In small blocks, of which the first are served and the others are not.
-    bank = low(1500, 160)
-    queries = torch.cat([bank[:40] + 0.01, 1e4 * normal(40, 160, seed=3), bank[-40:] + 0.01])
-    for limits in (False, True):
-        points = Points(bank, 16)
-        monkeypatch.setattr(neighbours, "_CELLS", 1)  # 16 queries at a time
-        expected = np.stack([((bank.double() - q) ** 2).sum(1).numpy() for q in queries.double()])
-        limit = torch.from_numpy(np.sort(expected, 1)[:, 5] * 1.001).float() if limits else None
-        i, j, found = near_pairs(queries, points.forms(queries), points, 1, limits=limit)
-        assert "plain" in points.__dict__
-        monkeypatch.undo()
-        assert torch.equal(i, i.sort(stable=True).values)
-        np.testing.assert_allclose(found, expected[i, j], rtol=1e-5)
-        best = torch.full((120,), torch.inf).scatter_reduce(0, i, found, "amin")
-        np.testing.assert_allclose(best, expected.min(1), rtol=1e-5)
-
-
-@settings(max_examples=40)
-@given(
-    first=st.integers(0, 1399),
-    axes=st.sampled_from([0, 16, 64]),
-    k=st.integers(1, 9),
-    share=st.floats(0, 2),
-    seed=st.integers(0, 100),
-)
-def test_pairs_from_any_first_point_on_and_within_limits(first, axes, k, share, seed):
-    k = min(k, 1400 - first)
-    bank, queries = low(1400, 130, seed=seed), low(12, 130, seed=seed + 7)
-    every = ((queries.double()[:, None] - bank.double()) ** 2).sum(2)
-    limits = share * every[:, first:].topk(k, largest=False).values[:, -1]
-    points = Points(bank, axes)
-    i, j, distances = near_pairs(queries, points.forms(queries), points, k, limits=limits.float(), first=first)
-    np.testing.assert_allclose(distances, every[i, j], rtol=1e-5)
-    pairs = set(zip(i.tolist(), j.tolist(), strict=True))
-    assert len(pairs) == len(i)
-    # Every one of the k nearest that is within its limit is there. The group that `first` is in may be looked at.
-    begin = first - first % points.group
-    values, rows = every[:, begin:].topk(k, largest=False)
-    for query in range(12):
-        for value, row in zip(values[query], rows[query] + begin, strict=True):
-            if row >= first and value < limits[query] * (1 - 1e-6):
-                assert (query, int(row)) in pairs
+def test_points_are_sorted_into_groups_once_enough_was_searched():
+    bank, queries = low(1500, 160), low(20, 160, seed=3)
+    points = Points(bank, few=3 * bank.numel() * len(queries))
+    found = [nearest(queries, points, 2) for _ in range(3)]
+    assert "groups" not in points.__dict__
+    found += [nearest(queries, points, 2) for _ in range(3)]
+    assert "groups" in points.__dict__
+    assert all(torch.equal(d, found[0][0]) and torch.equal(rows, found[0][1]) for d, rows in found)
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])
@@ -306,8 +244,8 @@ def test_products_in_fewer_bits_lose_no_neighbour(name, precision):
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(precision)
-        for axes in (None, 0, 32):
-            check_exact(bank[::60] + 0.01, Points(bank, axes), 3)
+        for few in WAYS.values():
+            check_exact(bank[::60] + 0.01, Points(bank, few), 3)
     finally:
         torch.set_float32_matmul_precision(before)
 
@@ -322,27 +260,27 @@ def test_a_precision_that_is_set_for_one_kind_of_device_is_no_error(value, bits)
     before = kind.fp32_precision
     try:
         kind.fp32_precision = value
-        assert neighbours.rounding(0) == 16 * 2.0**-bits
+        assert rounding(0) == 16 * 2.0**-bits
         check_exact(low(20, 40, seed=3), Points(low(1500, 40)), 2)
     finally:
         kind.fp32_precision = before
 
 
-@pytest.mark.parametrize("axes", [None, 0, 16])
+@pytest.mark.parametrize("few", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_a_query_that_is_no_number_is_at_no_distance_and_changes_no_other(value, axes):
+def test_a_query_that_is_no_number_is_at_no_distance_and_changes_no_other(value, few):
     bank = low(1500, 160)
     queries = bank[:10] + 0.01
-    expected, rows = nearest(queries, Points(bank, axes), 2)
+    expected, rows = nearest(queries, Points(bank, few), 2)
     broken = queries.clone()
     broken[[0, 4, 9], [3, 5, 159]] = value
-    distances, found = nearest(broken, Points(bank, axes), 2)
+    distances, found = nearest(broken, Points(bank, few), 2)
     sound = [1, 2, 3, 5, 6, 7, 8]
     torch.testing.assert_close(distances[sound], expected[sound])
     assert torch.equal(found[sound], rows[sound])
     assert distances[[0, 4, 9]].isnan().all()
     assert found[[0, 4, 9]].tolist() == [[0, 1]] * 3
-    assert nearest(broken[[0, 4]], Points(bank, axes), 2)[0].isnan().all()
+    assert nearest(broken[[0, 4]], Points(bank, few), 2)[0].isnan().all()
 
 
 def test_blocks_do_not_change_a_neighbour(monkeypatch):
@@ -354,25 +292,10 @@ def test_blocks_do_not_change_a_neighbour(monkeypatch):
     assert torch.equal(rows, expected[1])
 
 
-def test_a_search_leaves_points_and_queries_as_they_were():
+@pytest.mark.parametrize("few", WAYS.values(), ids=WAYS)
+def test_a_search_leaves_points_and_queries_as_they_were(few):
     bank, queries = low(1500, 160), low(20, 160, seed=3)
     before = bank.clone(), queries.clone()
-    nearest(queries, Points(bank), 3)
+    nearest(queries, Points(bank, few), 3)
     assert torch.equal(bank, before[0])
     assert torch.equal(queries, before[1])
-
-
-@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("k", [1, 3])
-@pytest.mark.parametrize("kind", BANKS)
-def test_bounds_lose_no_neighbour_in_either_kind_of_number(kind, number, k):
-    # Whatever the processor is fastest in; the rounding of either is slack.
-    bank = BANKS[kind]
-    queries = torch.cat([bank[:40], bank[40:80] + 0.05 * normal(40, bank.shape[1], 7), normal(40, bank.shape[1], 8)])
-    points = Points(bank, min(24, bank.shape[1] - 1), number=number)
-    assert points.factors.dtype == number
-    distances, rows = nearest(queries, points, k)
-    expected, every = brute_force(queries, bank, k)
-    tolerance = {"rtol": 1e-5, "atol": 1e-6 * float(bank.abs().max())}
-    np.testing.assert_allclose(distances, expected, **tolerance)
-    np.testing.assert_allclose(np.take_along_axis(every, rows.numpy(), 1), distances, **tolerance)

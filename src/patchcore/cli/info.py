@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from patchcore.cli.common import cells, command, console, existing_path, json_option, print_json, signature_option
 from patchcore.errors import counted
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @click.command()
@@ -33,9 +30,8 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     tensors, header, _ = file.read(model, require_signature)
     members = header.get("members") or [header]
     recipes = header["recipe"]["members"] or [header["recipe"]]
-    for number, (member, recipe) in enumerate(zip(members, recipes, strict=True)):
-        rows = tensors[f"members.{number}.bank.rows" if recipe is not header["recipe"] else "bank.rows"]
-        member["search"] = _search(recipe["search"], rows)
+    for member, recipe in zip(members, recipes, strict=True):
+        member["search"] = recipe["search"]
     header["weights_included"] = any("weights" in name.split(".") for name in tensors)
     if as_json:
         print_json(header, sort=True)
@@ -50,6 +46,7 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
             ("threshold", _threshold(calibration)),
             ("pixel threshold", str(calibration["pixel_threshold"] or "none")),
             ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
+            *_decided(header["data"]),
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
         ],
     )
@@ -76,14 +73,11 @@ def _about(member: dict[str, Any], included: bool, images: str) -> list[tuple[st
     return [*rows, ("unit of scores", f"{member['unit']:.6g}")] if "unit" in member else rows
 
 
-def _search(kind: str, rows: Tensor) -> str:
-    """How the nearest bank rows are found, as `Detector.load` chooses it."""
-    if kind != "exact":
-        return kind
-    from patchcore.maths.neighbours import Points
-
-    axes = Points(rows.float()).axes
-    return f"exact, by bounds along {axes} of {rows.shape[1]} axes" if axes else "exact, over all rows"
+def _decided(data: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What the choices that were left to `auto` came from."""
+    told = {"light": "light varies {} times as much as content", "arrangement": "{} of the arrangement is left open"}
+    said = [text.format(f"{data[name]:.2f}") for name, text in told.items() if data.get(name) is not None]
+    return [("measured", "; ".join(said) + " (above 1: `exposure=even`; `pool=mean`)")] if said else []
 
 
 def _threshold(calibration: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.errors import UsageError
-from patchcore.maths.neighbours import Points, rounding
+from patchcore.maths.axes import ShortForms, rounding
 from patchcore.memory.bank import Bank
 from patchcore.recipe.fields import Recipe
 
@@ -17,7 +17,7 @@ _NOWHERE = 1e30  # bound of the rows that fill up the last group
 
 
 class Search(nn.Module):
-    """Exact patch scores and nearest rows of patches, by bounds (`maths.neighbours`) where that is faster.
+    """Exact patch scores and nearest rows of patches, by bounds (`maths.axes`) where that is faster.
 
     Either way, a matrix product finds the rows that may be nearest. The distance is then computed from the row itself,
     because |t|² - 2t·b + |b|² in float32 is off by several 1e-2 where the distance is 0.
@@ -39,20 +39,20 @@ class Search(nn.Module):
             )
         self.k = min(recipe.neighbours, len(bank.rows))
         self.squared = recipe.distance == "squared_l2"
-        points = Points(bank.rows, 0 if self.k > 1 else None, number=torch.float32)
-        self.axes = points.axes
+        short_forms = ShortForms(bank.rows)
+        self.axes = short_forms.vectors.shape[1] if self.k == 1 else 0
         rounded = bank.rows.half()
         half = half and torch.equal(rounded.float(), bank.rows)
         self.register_buffer("known", rounded if half else bank.rows)
-        self.register_buffer("centre", points.centre)
-        self.register_buffer("lengths", (bank.rows - points.centre).square().sum(1) / 2)
+        self.register_buffer("centre", short_forms.centre)
+        self.register_buffer("lengths", (bank.rows - short_forms.centre).square().sum(1) / 2)
         if self.axes:
-            self.share = points.exact_share + (_HALF if half else 0)
+            self.share = short_forms.share + (_HALF if half else 0)
             filling = -len(bank.rows) % _GROUP
-            forms = points.forms(bank.rows)[:, : points.width]
+            forms = short_forms(bank.rows)
             lengths = forms.square().sum(1) * (1 - self.share) / 2
-            short = torch.cat([-forms, forms.new_zeros(filling, points.width)]).T.contiguous()
-            self.register_buffer("flat_axes", points.vectors[:, : self.axes].flatten())
+            short = torch.cat([-forms, forms.new_zeros(filling, forms.shape[1])]).T.contiguous()
+            self.register_buffer("flat_axes", short_forms.vectors.flatten())
             self.register_buffer("short", short.half() if half else short)
             self.register_buffer("short_lengths", torch.cat([lengths, lengths.new_full((filling,), _NOWHERE)]))
 

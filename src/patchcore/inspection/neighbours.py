@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from patchcore.errors import MissingExtraError, NotFittedError, StoreError, UsageError
 from patchcore.files import appearing, opened
 from patchcore.maths.neighbours import Points, nearest
-from patchcore.memory.bank import MARGIN
 from patchcore.model import store
 
 Array = NDArray[Any]
@@ -82,7 +81,7 @@ class ExactNN(NearestNeighbours):
         points = _fitted(self.search_index) if index_features is None else self._points(index_features)
         queries = _checked(n_nearest_neighbours, query_features, points.rows.shape[1])
         if not len(queries):
-            k = min(n_nearest_neighbours, points.count)
+            k = min(n_nearest_neighbours, len(points.rows))
             return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
         distances, rows = nearest(torch.from_numpy(queries).to(self.device), points, n_nearest_neighbours)
         return distances.square().cpu().numpy(), rows.cpu().numpy()
@@ -101,7 +100,7 @@ class ExactNN(NearestNeighbours):
         self.search_index = None
 
     def _points(self, features: Array) -> Points:
-        return Points(torch.from_numpy(_rows(features, "features")).to(self.device), margin=MARGIN)
+        return Points(torch.from_numpy(_rows(features, "features")).to(self.device))
 
 
 class FaissNN(NearestNeighbours):

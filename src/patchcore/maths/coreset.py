@@ -7,20 +7,20 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore.errors import UsageError
-from patchcore.maths.neighbours import Points, near_pairs, rounding, squared
+from patchcore.maths.groups import Empty, Groups, by_threads
 
 Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]
 Start = Literal["first", "random", "mean_of_ten"]
-Empty = Callable[[int, int, torch.dtype], Tensor]
 
-_CANDIDATES = 2048
 _BLOCK = 1 << 14  # rows at a time where all of them are visited
 _SHARD = 1 << 18  # rows that `merged` chooses from at a time
-_PART = 256  # candidates that are brought up to date together
+_AT_ONCE = 64  # groups that are brought up to date together
+_TELL = 64  # picks between two words on progress
 
 
 def _empty(n: int, d: int, dtype: torch.dtype) -> Tensor:
@@ -32,160 +32,102 @@ def k_center_greedy(
     n_picks: int,
     *,
     start: int | Tensor = 0,
-    candidates: int = _CANDIDATES,
     on_progress: Callable[[int], object] | None = None,
+    empty: Empty = _empty,
 ) -> Tensor:
     """Farthest-point-first selection (paper alg. 1): the exact greedy, without scanning.
 
     `x` is (N, D), any float type; returns `n_picks` distinct row indices in the order they were
     picked. `start` is the index of the first pick, or (N,) distances to points that count as
     picked already. Each pick is the row farthest from all picks so far, lowest index on ties.
-    `on_progress` is called with the number of picks made.
+    `on_progress` is called with the number of picks made; `empty` makes the tensor that holds short forms of the rows.
 
     Why it is exact: minimum distances only shrink as picks are added, so an old one is an upper
-    bound. Only the rows with the highest bounds, the candidates, are brought up to date, against
-    the picks they have not seen. While the best of them exceeds every bound outside, no row outside
-    can be the farthest. Short forms of rows and picks (see `neighbours`) tell in float32 which
-    pairs could matter; those are settled in float64 from the coordinates. Every comparison between
-    rows is therefore one of float64 distances, whatever the number of candidates or of axes, the
-    block sizes or the number of threads.
+    bound. Rows lie in groups (see `groups`), and only those groups that have the highest bounds are brought up to date,
+    against the picks they have not seen. While the best of their rows exceeds every bound outside, no row outside can
+    be the farthest. Short forms tell in float32 which pairs could matter; those are settled in float64 from the
+    coordinates. Every comparison between rows is therefore one of float64 distances, whatever the groups or the number
+    of threads.
     """
     n = len(x)
     if not 1 <= n_picks <= n:
         raise UsageError(f"n_picks is {n_picks}; it must be between 1 and the number of rows, {n}.")
-    space = _Rows(x)
-    picks = torch.empty(n_picks, dtype=torch.long, device=x.device)
-    seen = torch.zeros(n, dtype=torch.int32, device=x.device)  # picks that a row's bound knows of
     if isinstance(start, Tensor):
         if start.shape != (n,):
             raise UsageError(f"start has shape {tuple(start.shape)}; expected ({n},) distances.")
-        bounds = start.to(x.device, torch.float64).square()
-        picks[0] = bounds.argmax()  # the lowest index on ties
+        first, squares = int(start.argmax()), start.double().square()  # the lowest index on ties
     else:
         if not 0 <= start < n:
             raise UsageError(f"start is {start}; it must be a row index below {n}.")
-        picks[0] = start
-        bounds = space.upper_bounds(start)
-    bounds[space.copies(bounds)] = 0.0  # what they have when their turn comes: that of their equal is before it
-    bounds[picks[0]] = -1.0  # below every distance: never picked again
-    count, prepared = 1, 0
+        first, squares = start, torch.full((n,), torch.inf, dtype=torch.float64)
+    told = on_progress or (lambda _: None)
+    if x.device.type != "cpu":
+        return _scanned(x, n_picks, first, squares.to(x.device), told)
+    return _by_groups(x, n_picks, first, squares, told, empty)
 
-    while count < n_picks:
-        rows, outside, outside_row = _highest(bounds, min(candidates, n))
-        local = space.centred(rows)
-        if count >= 2 * prepared:  # the best axes change while the picks come closer to each other
-            known = Points(space.centred(picks[:count]), None if count >= 256 else 0, capacity=n_picks)
-            prepared = count
-        forms = known.forms(local)
-        values = space.refresh(rows, local, forms, bounds[rows], seen[rows], picks, known)
-        short = forms[:, : known.width].contiguous()
-        lengths, begin = short.square().sum(1), count
-        slack = rounding(short.shape[1]) * 4 * lengths.max() + space.blur
-        while count < n_picks:
-            best = int(values.argmax())  # rows ascend, so this is the lowest index on ties
-            value, row = float(values[best]), int(rows[best])
-            if value < outside or (value == outside and row > outside_row):
-                break
-            if value == 0:  # all that are left equal a pick: they follow as they come, the lowest index first
-                bounds[rows], left = values, n_picks - count
-                picks[count:], count = (bounds >= 0).nonzero().flatten()[:left], n_picks
-                break
-            picks[count] = row
-            count += 1
-            values[best] = -1.0
-            bound = torch.addmv(lengths, short, short[best], alpha=-2) + (lengths[best] - slack)
-            near = ((bound < values) & (values > 0)).nonzero().flatten()  # what equals a pick stays at 0
-            values[near] = torch.minimum(values[near], space.exact(rows[near], rows[best : best + 1]))
-        if begin < count < n_picks:
-            known.append(space.centred(picks[begin:count]))
-        bounds[rows], seen[rows] = values, count
-        if on_progress is not None:
-            on_progress(count)
+
+def _scanned(x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object]) -> Tensor:
+    """Every row is compared with every pick, which an accelerator does faster than anything else."""
+    picks = torch.empty(n_picks, dtype=torch.long, device=x.device)
+    for count in range(n_picks):
+        picks[count] = first if count == 0 else squares.argmax()
+        new = x[picks[count]].double()
+        apart = [(block.double() - new).square().sum(1) for block in x.split(_BLOCK)]
+        squares = torch.minimum(squares, torch.cat(apart))
+        squares[picks[: count + 1]] = -1.0  # below every distance: never picked again
+        if (count + 1) % _TELL == 0 or count + 1 == n_picks:
+            told(count + 1)
     return picks
 
 
-def _highest(bounds: Tensor, m: int) -> tuple[Tensor, float, int]:
-    """The m rows of highest bound, in ascending order, lowest index first among equals.
+def _by_groups(
+    x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object], empty: Empty
+) -> Tensor:
+    from patchcore.maths.kernels import GROUP, bring_up, farthest  # compiled when they are first used
 
-    Also the highest bound that is left outside, and the lowest row that has it.
-    """
-    if m == len(bounds):
-        return torch.arange(m, device=bounds.device), -torch.inf, m
-    edge = bounds.topk(m + 1, sorted=False).values.min()
-    above = (bounds > edge).nonzero().flatten()
-    ties = (bounds == edge).nonzero().flatten()
-    taken = m - len(above)
-    return torch.cat([above, ties[:taken]]).sort().values, float(edge), int(ties[taken])
+    groups, n, threads = Groups(x, empty), len(x), torch.get_num_threads()
+    count = groups.forms.shape[1]  # of groups
+    order, slack = np.full(count * GROUP, n), np.zeros(count * GROUP, np.float32)
+    order[:n], slack[:n] = groups.order, groups.slack(groups.lengths)
+    bounds, highest, seen = np.full(count * GROUP, -1.0), np.full(count, np.inf), np.zeros(count, np.int64)
+    bounds[:n] = squares.numpy()[groups.order]
+    picks, forms = np.empty(n_picks, np.int64), np.empty((n_picks, *groups.of(x[:1])[0].shape[1:]), np.float32)
+    at = int(np.flatnonzero(order == first)[0])
+    picks[0], bounds[at], forms[0], made = first, -1.0, groups.forms[:, at // GROUP, :, at % GROUP], 1
 
+    numbers = x.view(torch.uint16) if x.dtype == torch.float16 else x.float() if x.dtype == torch.bfloat16 else x
+    rows = numbers.numpy()
 
-class _Rows:
-    """The rows of x, with float32 distances that know their own error, and float64 ones."""
+    def update(which: NDArray[np.int64]) -> None:
+        own = groups.forms, groups.centres, groups.radii, slack
+        bring_up(which, rows, order, forms, *own, picks, made, bounds, highest, seen)
 
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
-        # Distances do not change when the centre is moved to 0, and their products become small.
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        self.centre = torch.stack([b.to(wide).sum(0) for b in x.split(_BLOCK)]).sum(0) / len(x)
-        # What the rounding of centred coordinates can change in a squared distance.
-        longest = torch.stack([self._shift(b).square().sum(1).max() for b in x.split(_BLOCK)]).max()
-        self.blur = float(rounding(0) * 4 * longest)
-
-    def centred(self, rows: Tensor) -> Tensor:
-        """Rows by index, float32, about the centre."""
-        return self._shift(self.x[rows])
-
-    def _shift(self, block: Tensor) -> Tensor:
-        return (block.to(self.centre.dtype) - self.centre).float()
-
-    def upper_bounds(self, row: int) -> Tensor:
-        """Upper bounds on the squared distances of all rows to one of them, in float64."""
-        target = self.centred(torch.tensor([row], device=self.x.device))
-        blocks = [squared(self._shift(block), target) for block in self.x.split(_BLOCK)]
-        return torch.cat(blocks).double() * (1 + rounding(self.x.shape[1])) + self.blur
-
-    def copies(self, bounds: Tensor) -> Tensor:
-        """Rows that equal an earlier one, and have its bound; most of them, if there are many.
-
-        Black borders and exposures of a fixed scene give thousands, which would crowd the candidates.
-        """
-        if len(bounds.unique()) > 0.9 * len(bounds):
-            return bounds.new_empty(0, dtype=torch.long)
-        weights = torch.randn(self.x.shape[1], generator=torch.Generator().manual_seed(0)).to(self.x.device)
-        keys = torch.cat([(self._shift(b) * weights).sum(1) for b in self.x.split(_BLOCK)])
-        keys, order = keys.sort(stable=True)
-        repeats = torch.cat([keys[:1] != keys[:1], keys[1:] == keys[:-1]])
-        firsts = order[(~repeats).nonzero().flatten()[(~repeats).cumsum(0) - 1]]
-        pairs = zip(order[repeats].split(_BLOCK), firsts[repeats].split(_BLOCK), strict=True)
-        equal = [a[(self.x[a] == self.x[b]).all(1) & (bounds[a] == bounds[b])] for a, b in pairs]
-        return torch.cat([order[:0], *equal])
-
-    def exact(self, a: Tensor, b: Tensor) -> Tensor:
-        """Squared distances between rows a and b, pair by pair, from float64 coordinates."""
-        step = max(1, (1 << 19) // self.x.shape[1])
-        b = b.expand(len(a))
-        return torch.cat(
-            [
-                (self.x[i].double() - self.x[j].double()).square_().sum(1)
-                for i, j in zip(a.split(step), b.split(step), strict=True)
-            ]
-        )
-
-    def refresh(
-        self, rows: Tensor, local: Tensor, forms: Tensor, bounds: Tensor, seen: Tensor, picks: Tensor, known: Points
-    ) -> Tensor:
-        """Exact squared distances of `rows` to their nearest pick, given bounds that know the first `seen` of them."""
-        values, error = bounds.clone(), 1 + 3 * rounding(self.x.shape[1])
-        for part in seen.argsort().split(_PART):  # rows that have seen as much go together
-            first = int(seen[part[0]])
-            if first == known.count:
-                break  # these rows, and all that follow, have seen every pick
-            limits = bounds[part].float() + self.blur
-            i, j, distances = near_pairs(local[part], forms[part], known, limits=limits, first=first)
-            best = limits.scatter_reduce(0, i, distances, "amin")
-            near = distances <= best[i] * error + 3 * self.blur
-            i, j = i[near], j[near]
-            values.scatter_reduce_(0, part[i], self.exact(rows[part[i]], picks[j]), "amin")
-        return values
+    by_threads(update, np.array_split(np.arange(count), 16 * threads), threads)
+    while made < n_picks:
+        some, outside = np.arange(count), np.empty(0, np.int64)
+        if count > _AT_ONCE:
+            # Those with the highest bounds, and of equal ones the first rows, are brought up to date; the next one is
+            # the highest that is not.
+            edge = np.partition(highest, count - _AT_ONCE - 1)[count - _AT_ONCE - 1]
+            some = np.flatnonzero(highest >= edge)
+            firsts = np.array([farthest(some[n : n + 1], order, bounds, highest)[1] for n in range(len(some))])
+            some = some[np.lexsort((firsts, -highest[some]))]
+            some, outside = some[:_AT_ONCE], some[_AT_ONCE : _AT_ONCE + 1]
+        by_threads(update, np.array_split(some, 4 * threads), threads)
+        limit, first, _ = farthest(outside, order, bounds, highest)
+        while made < n_picks:
+            value, row, at = farthest(some, order, bounds, highest)
+            if value < limit or (value == limit and row > first):
+                break
+            if value == 0:  # all that are left equal a pick: they follow as they come, the lowest index first
+                picks[made:] = np.sort(order[bounds == 0])[: n_picks - made]
+                made = n_picks
+                break
+            picks[made], bounds[at], forms[made] = row, -1.0, groups.forms[:, at // GROUP, :, at % GROUP]
+            made += 1
+            update(some)
+        told(made)
+    return torch.from_numpy(picks)
 
 
 def random_subset(n: int, n_picks: int, seed: int) -> Tensor:
@@ -267,7 +209,7 @@ def select(
     if method == "merge":
         return merged(projected, n_picks, on_progress)
     begin = starting_point(projected, start, seed)
-    return k_center_greedy(projected, n_picks, start=begin, on_progress=on_progress)
+    return k_center_greedy(projected, n_picks, start=begin, on_progress=on_progress, empty=empty)
 
 
 def merged(x: Tensor, n_picks: int, on_progress: Callable[[int], object] | None = None, shard: int = _SHARD) -> Tensor:

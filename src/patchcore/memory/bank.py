@@ -14,7 +14,6 @@ from torch import Tensor
 from patchcore.maths.neighbours import Points, nearest
 
 LEARNED = ("bank.lists", "bank.codebooks", "bank.list_of_row", "bank.codes")
-MARGIN = 1.5  # a new image's patches are farther from the rows than those from each other, of a defect by more
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Bank:
     @cached_property
     def points(self) -> Points:
         """The rows, prepared for exact search."""
-        return Points(self.rows, margin=MARGIN)
+        return Points(self.rows)
 
     @cached_property
     def index(self) -> Index:

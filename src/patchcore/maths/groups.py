@@ -1,0 +1,132 @@
+"""Groups: points sorted into small groups that lie close together, with forms that bound their distances.
+
+Why bounds are exact: the coordinates on some principal axes, and the length of what they leave, are a point's short
+form; and two short forms are never farther apart than their points: along the axes nothing changes, and two lengths
+differ by no more than the vectors do. So a point whose short form is farther away than some point that was measured
+cannot be nearer than that one, if the bound allows for rounding; and if all forms of a group are too far, so are its
+points. Forms have stages, each with more axes than the one before, so that most pairs cost a fraction of a distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchcore.maths.axes import principal_axes, rounding
+
+T = TypeVar("T")
+Empty = Callable[[int, int, torch.dtype], Tensor]
+_STAGES = 4  # with 64 axes a few of a thousand pairs remain
+_BLOCK = 1 << 14  # rows at a time where all of them are visited
+_SAMPLE = 4096  # rows from which axes are found
+_NOWHERE = 1e18  # coordinate of what fills the last group up
+
+
+def _empty(n: int, d: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(n, d, dtype=dtype)
+
+
+class Groups:
+    """Rows of x (N, D), of any float type, on the processor; `empty` makes the tensor that holds their forms.
+
+    Attributes:
+        order: (N,), the rows as they lie in the groups.
+        forms: (stages, groups, AXES + 1, GROUP), see `patchcore.maths.kernels`.
+        centres: (groups, AXES + 1), the mean of each group's first forms; radii: (groups,), around them.
+        grouped_centres: (1, groups / GROUP, AXES + 1, GROUP), the centres in groups of their own.
+        lengths: (N,), squared lengths of the rows about their centre, in the groups' order.
+        longest: The largest of these.
+    """
+
+    def __init__(self, x: Tensor, empty: Empty = _empty) -> None:
+        from patchcore.maths.kernels import AXES, GROUP  # compiled, and so imported, where they are used
+
+        n, self.width = x.shape
+        self._axes, wide = AXES, torch.float64 if x.dtype == torch.float64 else torch.float32
+        # Distances do not change when the centre is moved to 0, and their products become small.
+        self.centre = torch.stack([b.to(wide).sum(0) for b in x.split(_BLOCK)]).sum(0) / n
+        stages = max(1, min(_STAGES, self.width // AXES))
+        vectors = principal_axes(self._centred(x[:: -(-n // _SAMPLE)]), stages * AXES)
+        self.vectors = torch.nn.functional.pad(vectors, (0, stages * AXES - vectors.shape[1]))
+        first = torch.cat([self._centred(block) @ self.vectors[:, :AXES] for block in x.split(_BLOCK)])
+        self.order = _close_together(first.numpy(), GROUP)
+        count = -(-n // GROUP)
+        place = np.empty(n, np.int64)
+        place[self.order] = np.arange(n)
+        held = empty(stages * count, (AXES + 1) * GROUP, torch.float32).numpy()
+        self.forms: NDArray[np.float32] = held.reshape(stages, count, AXES + 1, GROUP)
+        self.forms[:, -1] = _NOWHERE
+        lengths = np.empty(n, np.float32)
+        for begin in range(0, n, _BLOCK):
+            block = self._centred(x[begin : begin + _BLOCK])
+            at = place[begin : begin + _BLOCK]
+            lengths[at] = block.square().sum(1).numpy()
+            self.forms[:, at // GROUP, :, at % GROUP] = self._forms(block).numpy()
+        self.lengths, self.longest = lengths, float(lengths.max())
+        # The last row stands for what fills its group up, and the last centre for what fills theirs.
+        firsts = self.forms[0].transpose(0, 2, 1).copy()
+        firsts[-1, (n - 1) % GROUP :] = firsts[-1, (n - 1) % GROUP]
+        self.centres = firsts.mean(1)
+        spread = np.square(firsts - self.centres[:, None]).sum(2).max(1)
+        self.radii = np.sqrt(spread) * np.float32(1.0001) + self._blur() ** np.float32(0.5)
+        filled = np.pad(self.centres, ((0, -count % GROUP), (0, 0)), "edge")
+        self.grouped_centres = filled.reshape(1, -1, GROUP, AXES + 1).transpose(0, 1, 3, 2).copy()
+
+    def of(self, rows: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The forms (n, stages, AXES + 1) of points (n, D), and their squared lengths (n,) about the centre."""
+        centred = self._centred(rows)
+        return self._forms(centred).numpy(), centred.square().sum(1).numpy()
+
+    def _centred(self, rows: Tensor) -> Tensor:
+        return (rows.to(self.centre.dtype) - self.centre).float()
+
+    def _forms(self, centred: Tensor) -> Tensor:
+        along = (centred @ self.vectors).unflatten(1, (-1, self._axes))
+        forms, rest = [], centred
+        for t in range(along.shape[1]):
+            own = self.vectors[:, t * self._axes : (t + 1) * self._axes]
+            rest = torch.addmm(rest, along[:, t], own.T, alpha=-1)
+            forms.append(torch.cat([along[:, t], rest.square().sum(1, keepdim=True).sqrt()], 1))
+        return torch.stack(forms, 1)
+
+    def slack(self, lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What rounding can add to squared distances of forms, for points of such squared lengths from the rows."""
+        share = np.float32(2 * rounding(2 * self.width))
+        return share * (lengths + np.float32(self.longest)) + self._blur()
+
+    def _blur(self) -> np.float32:
+        """What the rounding of centred coordinates can change in a squared distance."""
+        return np.float32(rounding(0) * 4 * self.longest)
+
+
+def _close_together(coordinates: NDArray[np.float32], size: int) -> NDArray[np.int64]:
+    """An order of points (N, a) in which each `size` of them lie close together: halved where they vary most."""
+    parts = [np.arange(len(coordinates))]
+    while len(parts[0]) > size:
+        halves = list[NDArray[np.int64]]()
+        for part in parts:
+            half = -(-len(part) // (2 * size)) * size
+            if half >= len(part):
+                halves.append(part)
+                continue
+            own = coordinates[part]
+            axis = own[:, int(own.var(0).argmax())]
+            part = part[np.argpartition(axis, half)]
+            halves += [part[:half], part[half:]]
+        parts = halves
+    return np.concatenate(parts)
+
+
+def by_threads(work: Callable[[Any], T], parts: Sequence[Any] | Iterable[Any], threads: int) -> list[T]:
+    """What `work` makes of each part, by so many threads, which wait without spinning."""
+    parts = list(parts)
+    if threads < 2 or len(parts) < 2:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+        return list(pool.map(work, parts))
