@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore.maths import neighbours
-from patchcore.maths.axes import rounding
+from patchcore.maths.groups import rounding
 from patchcore.maths.neighbours import Points, nearest
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.errors import UsageError
-from patchcore.maths.axes import ShortForms, rounding
+from patchcore.export.axes import ShortForms
+from patchcore.maths.groups import rounding
 from patchcore.memory.bank import Bank
 from patchcore.recipe.fields import Recipe
 
@@ -17,7 +18,7 @@ _NOWHERE = 1e30  # bound of the rows that fill up the last group
 
 
 class Search(nn.Module):
-    """Exact patch scores and nearest rows of patches, by bounds (`maths.axes`) where that is faster.
+    """Exact patch scores and nearest rows of patches, by bounds (`export.axes`) where that is faster.
 
     Either way, a matrix product finds the rows that may be nearest. The distance is then computed from the row itself,
     because |t|² - 2t·b + |b|² in float32 is off by several 1e-2 where the distance is 0.

@@ -94,13 +94,15 @@ def _by_groups(
     picks, forms = np.empty(n_picks, np.int64), np.empty((n_picks, *groups.of(x[:1])[0].shape[1:]), np.float32)
     at = int(np.flatnonzero(order == first)[0])
     picks[0], bounds[at], forms[0], made = first, -1.0, groups.forms[:, at // GROUP, :, at % GROUP], 1
+    picked = np.empty((n_picks, x.shape[1]))
+    picked[0] = x[first].double().numpy()
 
     numbers = x.view(torch.uint16) if x.dtype == torch.float16 else x.float() if x.dtype == torch.bfloat16 else x
     rows = numbers.numpy()
 
     def update(which: NDArray[np.int64]) -> None:
         own = groups.forms, groups.centres, groups.radii, slack
-        bring_up(which, rows, order, forms, *own, picks, made, bounds, highest, seen)
+        bring_up(which, rows, order, picked, forms, *own, made, bounds, highest, seen)
 
     by_threads(update, np.array_split(np.arange(count), 16 * threads), threads)
     while made < n_picks:
@@ -123,7 +125,8 @@ def _by_groups(
                 picks[made:] = np.sort(order[bounds == 0])[: n_picks - made]
                 made = n_picks
                 break
-            picks[made], bounds[at], forms[made] = row, -1.0, groups.forms[:, at // GROUP, :, at % GROUP]
+            picks[made], bounds[at] = row, -1.0
+            forms[made], picked[made] = groups.forms[:, at // GROUP, :, at % GROUP], x[row].double().numpy()
             made += 1
             update(some)
         told(made)

@@ -18,14 +18,46 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchcore.maths.axes import principal_axes, rounding
-
 T = TypeVar("T")
 Empty = Callable[[int, int, torch.dtype], Tensor]
 _STAGES = 4  # with 64 axes a few of a thousand pairs remain
 _BLOCK = 1 << 14  # rows at a time where all of them are visited
 _SAMPLE = 4096  # rows from which axes are found
 _NOWHERE = 1e18  # coordinate of what fills the last group up
+
+
+def rounding(terms: int) -> float:
+    """The relative error of a squared distance that comes from a float32 product of so many terms.
+
+    A dot product of n terms is off by at most n units in the last place of |a||b|, in any order of
+    summation; a squared distance needs three of them, and some steps before. The unit is larger
+    where the caller has allowed float32 products in fewer bits.
+    """
+    return 2.0 * (terms + 8) * 2.0 ** -_bits()
+
+
+def _bits() -> int:
+    """How many bits of a float32 the products keep."""
+    try:
+        return {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
+    except RuntimeError:  # set for some kind of device on its own, which torch does not put into one word
+        cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+        return min({"tf32": 11, "bf16": 8}.get(p, 24) for p in (cpu, torch.backends.cuda.matmul.fp32_precision))
+
+
+def principal_axes(centred: Tensor, n: int) -> Tensor:
+    """About the first n principal axes of centred points (M, D), as orthonormal columns (D, n or D).
+
+    Subspace iteration on a few thousand of the points: any axes give true bounds, so there is no
+    need for more.
+    """
+    some = centred[:: -(-len(centred) // 4096)]
+    covariance = some.T @ some
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.randn(len(covariance), min(n + 8, len(covariance)), generator=generator).to(some)
+    for _ in range(4):
+        axes = torch.linalg.qr(covariance @ axes).Q
+    return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
 
 
 def _empty(n: int, d: int, dtype: torch.dtype) -> Tensor:
@@ -54,21 +86,20 @@ class Groups:
         stages = max(1, min(_STAGES, self.width // AXES))
         vectors = principal_axes(self._centred(x[:: -(-n // _SAMPLE)]), stages * AXES)
         self.vectors = torch.nn.functional.pad(vectors, (0, stages * AXES - vectors.shape[1]))
-        first = torch.cat([self._centred(block) @ self.vectors[:, :AXES] for block in x.split(_BLOCK)])
-        self.order = _close_together(first.numpy(), GROUP)
+        own, lengths = empty(n, stages * (AXES + 1), torch.float32).numpy(), np.empty(n, np.float32)  # as they come
+        for begin in range(0, n, _BLOCK):
+            block = self._centred(x[begin : begin + _BLOCK])
+            own[begin : begin + _BLOCK] = self._forms(block).flatten(1).numpy()
+            lengths[begin : begin + _BLOCK] = block.square().sum(1).numpy()
+        self.order = _close_together(own[:, :AXES].copy(), GROUP)
+        self.lengths, self.longest = lengths[self.order], float(lengths.max())
         count = -(-n // GROUP)
-        place = np.empty(n, np.int64)
-        place[self.order] = np.arange(n)
         held = empty(stages * count, (AXES + 1) * GROUP, torch.float32).numpy()
         self.forms: NDArray[np.float32] = held.reshape(stages, count, AXES + 1, GROUP)
         self.forms[:, -1] = _NOWHERE
-        lengths = np.empty(n, np.float32)
-        for begin in range(0, n, _BLOCK):
-            block = self._centred(x[begin : begin + _BLOCK])
-            at = place[begin : begin + _BLOCK]
-            lengths[at] = block.square().sum(1).numpy()
-            self.forms[:, at // GROUP, :, at % GROUP] = self._forms(block).numpy()
-        self.lengths, self.longest = lengths, float(lengths.max())
+        for g in range(count):
+            rows = own[self.order[g * GROUP : (g + 1) * GROUP]].reshape(-1, stages, AXES + 1)
+            self.forms[:, g, :, : len(rows)] = rows.transpose(1, 2, 0)
         # The last row stands for what fills its group up, and the last centre for what fills theirs.
         firsts = self.forms[0].transpose(0, 2, 1).copy()
         firsts[-1, (n - 1) % GROUP :] = firsts[-1, (n - 1) % GROUP]
@@ -87,13 +118,12 @@ class Groups:
         return (rows.to(self.centre.dtype) - self.centre).float()
 
     def _forms(self, centred: Tensor) -> Tensor:
-        along = (centred @ self.vectors).unflatten(1, (-1, self._axes))
-        forms, rest = [], centred
-        for t in range(along.shape[1]):
-            own = self.vectors[:, t * self._axes : (t + 1) * self._axes]
-            rest = torch.addmm(rest, along[:, t], own.T, alpha=-1)
-            forms.append(torch.cat([along[:, t], rest.square().sum(1, keepdim=True).sqrt()], 1))
-        return torch.stack(forms, 1)
+        along = centred @ self.vectors
+        left = torch.addmm(centred, along, self.vectors.T, alpha=-1).square().sum(1, keepdim=True)  # by all axes
+        along = along.unflatten(1, (-1, self._axes))
+        later = along[:, 1:].square().sum(2).flip(1).cumsum(1).flip(1)  # along the axes of later stages
+        rests = torch.cat([left + later, left], 1).sqrt()
+        return torch.cat([along, rests[:, :, None]], 2)
 
     def slack(self, lengths: NDArray[np.float32]) -> NDArray[np.float32]:
         """What rounding can add to squared distances of forms, for points of such squared lengths from the rows."""

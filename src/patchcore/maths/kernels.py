@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 AXES = 16  # coordinates of a stage
 GROUP = 64  # points that are looked at together: the columns of a form fill whole vectors
+_BLOCK = 16  # queries that go through the groups together
 F = TypeVar("F", bound=Callable[..., Any])
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
@@ -132,70 +133,76 @@ def candidates(
     a squared distance of forms; direct: by what factor it can change one that is summed up from coordinates. Fills
     found (n, cap) and counts (n,); a count of -1 is for more than cap.
     """
-    n, m, cap = queries.shape[0], rows.shape[0], found.shape[1]
+    n, m, count, cap = queries.shape[0], rows.shape[0], groups.shape[1], found.shape[1]
     near, bounds, same = np.empty((n, cap), np.float32), np.empty((4, GROUP), np.float32), np.empty(GROUP, np.float32)
-    best, limits, gaps = np.empty((4, k), np.float32), np.empty(4, np.float32), np.empty((4, GROUP), np.float32)
-    likely = np.arange(k)  # rows near the query before, and so most likely near this one
-    for begin in range(0, n, 4):
-        four = min(4, n - begin)
-        for part in range(four):
-            most = np.float32(0)
+    best, limits = np.empty((_BLOCK, k), np.float32), np.empty(_BLOCK, np.float32)
+    gaps, nearest = np.empty((_BLOCK, centres.shape[1], GROUP), np.float32), np.empty(_BLOCK, np.int64)
+    for begin in range(0, n, _BLOCK):  # so many that a group is still in the cache for the last of them
+        block = min(_BLOCK, n - begin)
+        for own in range(block):
+            counts[begin + own], limits[own] = 0, np.inf
             for c in range(k):
-                most = max(most, _squared(queries, begin + part, rows, likely[c]))
-                best[part, c] = np.inf
-            counts[begin + part], limits[part] = 0, most * direct
-        i1, i2, i3 = min(begin + 1, n - 1), min(begin + 2, n - 1), min(begin + 3, n - 1)
-        for g in range(groups.shape[1]):
-            if g % GROUP == 0:
-                _first_stage(gaps, forms, begin, i1, i2, i3, centres, g // GROUP)
-            inside = False
-            for part in range(four):
-                far = np.sqrt(limits[part] + slack[begin + part]) + radii[g]
-                inside |= gaps[part, g % GROUP] <= far * far
-            if not inside:
-                continue
-            _first_stage(bounds, forms, begin, i1, i2, i3, groups, g)
-            for part in range(four):
-                i = begin + part
-                for r in range(GROUP):
-                    same[r] = limits[part] + slack[i]
-                if _hits(bounds, part, same, forms, i, groups, g) == 0:
+                best[own, c] = np.inf
+        for quad in range(0, block, 4):
+            i0, last = begin + quad, n - 1
+            for c in range(centres.shape[1]):
+                _first_stage(bounds, forms, i0, min(i0 + 1, last), min(i0 + 2, last), min(i0 + 3, last), centres, c)
+                for part in range(4):
+                    for r in range(GROUP):
+                        gaps[quad + part, c, r] = bounds[part, r]
+        for own in range(block):
+            lowest = np.float32(np.inf)
+            for g in range(count):
+                if gaps[own, g // GROUP, g % GROUP] < lowest:
+                    lowest, nearest[own] = gaps[own, g // GROUP, g % GROUP], g
+        for step in range(-1, count):  # first the group of the nearest centre, each query its own, which sets a limit
+            for four in range(0, block, 1 if step < 0 else 4):
+                many = min(1 if step < 0 else 4, block - four)
+                some = step < 0
+                for own in range(four, four + many):
+                    far = np.sqrt(limits[own] + slack[begin + own]) + radii[step]
+                    some |= step != nearest[own] and gaps[own, step // GROUP, step % GROUP] <= far * far
+                if not some:
                     continue
-                for r in range(min(GROUP, m - g * GROUP)):
-                    if bounds[part, r] > limits[part] + slack[i] or counts[i] < 0:
+                g = nearest[four] if step < 0 else step
+                i0, last = begin + four, begin + four + many - 1
+                _first_stage(bounds, forms, i0, min(i0 + 1, last), min(i0 + 2, last), min(i0 + 3, last), groups, g)
+                for own in range(four, four + many):
+                    i, part = begin + own, own - four
+                    if step == nearest[own]:
                         continue
-                    s = _squared(queries, i, rows, g * GROUP + r)
-                    if s > limits[part]:
+                    for r in range(GROUP):
+                        same[r] = limits[own] + slack[i]
+                    if _hits(bounds, part, same, forms, i, groups, g) == 0:
                         continue
-                    if counts[i] == cap:
-                        counts[i] = _those_within(near, found, counts, i, limits[part])
-                        if counts[i] == cap:
-                            counts[i] = -1
+                    for r in range(min(GROUP, m - g * GROUP)):
+                        if bounds[part, r] > limits[own] + slack[i] or counts[i] < 0:
                             continue
-                    near[i, counts[i]], found[i, counts[i]] = s, g * GROUP + r
-                    counts[i] += 1
-                    if s < best[part, k - 1]:
-                        p = k - 1
-                        while p > 0 and best[part, p - 1] > s:
-                            best[part, p] = best[part, p - 1]
-                            p -= 1
-                        best[part, p] = s
-                        limits[part] = min(limits[part], best[part, k - 1] * direct)
-        for part in range(four):
-            i = begin + part
-            if counts[i] > 0:
-                counts[i] = _those_within(near, found, counts, i, limits[part])
-            if counts[i] >= k:
-                c = 0
-                for p in range(counts[i]):
-                    if c < k and near[i, p] <= best[part, k - 1]:
-                        likely[c] = found[i, p]
-                        c += 1
+                        s = _squared(queries, i, rows, g * GROUP + r)
+                        if s > limits[own]:
+                            continue
+                        if counts[i] == cap:
+                            counts[i] = _those_within(near, found, counts, i, limits[own])
+                            if counts[i] == cap:
+                                counts[i] = -1
+                                continue
+                        near[i, counts[i]], found[i, counts[i]] = s, g * GROUP + r
+                        counts[i] += 1
+                        if s < best[own, k - 1]:
+                            p = k - 1
+                            while p > 0 and best[own, p - 1] > s:
+                                best[own, p] = best[own, p - 1]
+                                p -= 1
+                            best[own, p] = s
+                            limits[own] = min(limits[own], best[own, k - 1] * direct)
+        for own in range(block):
+            if counts[begin + own] > 0:
+                counts[begin + own] = _those_within(near, found, counts, begin + own, limits[own])
 
 
 @_part
-def _read(x: NDArray[Any], i: int, bits: NDArray[np.int32], floats: Floats, out: Doubles) -> None:
-    """Row i as float64; of half precision, given as its bits, by way of those of float32.
+def _read(x: NDArray[Any], i: int, bits: NDArray[np.int32], floats: Floats, out: Doubles, r: int) -> None:
+    """Row i of x into row r of `out`; of half precision, given as its bits, by way of those of float32.
 
     `bits` is where these are made, and `floats` what they are as numbers.
     """
@@ -204,10 +211,10 @@ def _read(x: NDArray[Any], i: int, bits: NDArray[np.int32], floats: Floats, out:
             half = np.int32(x[i, e])
             bits[e] = ((half & 0x8000) << 16) | ((half & 0x7FFF) << 13)
         for e in range(x.shape[1]):
-            out[e] = np.float64(floats[e]) * 2.0**112
+            out[r, e] = np.float64(floats[e]) * 2.0**112
     else:
         for e in range(x.shape[1]):
-            out[e] = x[i, e]
+            out[r, e] = x[i, e]
 
 
 @_part
@@ -226,12 +233,12 @@ def bring_up(
     which: Ints,
     x: NDArray[Any],
     order: Ints,
+    picked: Doubles,
     forms: Floats,
     groups: Floats,
     centres: Floats,
     radii: Floats,
     slack: Floats,
-    picks: Ints,
     count: int,
     squares: Doubles,
     highest: Doubles,
@@ -239,17 +246,19 @@ def bring_up(
 ) -> None:
     """Bring the rows of some groups up to date with the picks that these have not seen.
 
-    x (N, D), half precision as uint16; order (N',): the rows of x as they lie in the groups; forms
-    (n_picks, stages, AXES + 1) of the first `count` picks, which are rows of x; slack (N',): what rounding can add to
-    their squared distances. Changes squares (N',), the squared distance of each row to its nearest pick or a bound on
-    it, -1 for picks; highest (groups,), the largest of them; seen (groups,), how many picks they know of.
+    x (N, D), half precision as uint16; order (N',): the rows of x as they lie in the groups; picked (n_picks, D) and
+    their forms (n_picks, stages, AXES + 1), of which the first `count` are there; slack (N',): what rounding can add to
+    squared distances of forms. Changes squares (N',), the squared distance of each row to its nearest pick or a bound
+    on it, -1 for picks; highest (groups,), the largest of them; seen (groups,), how many picks they know of.
     """
     d = x.shape[1]
     limits, bounds, four = np.empty(GROUP, np.float32), np.empty((4, GROUP), np.float32), np.empty(4, np.int64)
     bits = np.empty(d if x.itemsize == 2 else 0, np.int32)
-    floats, one, other = bits.view(np.float32), np.empty(d, np.float64), np.empty(d, np.float64)
+    floats, rows, is_read = bits.view(np.float32), np.empty((GROUP, d), np.float64), np.empty(GROUP, np.bool_)
     for g in which:
         most = _limits_of(squares, slack, g, limits)
+        for r in range(GROUP):
+            is_read[r] = False
         p = seen[g]
         while p < count and most > 0:
             n = 0
@@ -266,14 +275,15 @@ def bring_up(
             for part in range(n):
                 if _hits(bounds, part, limits, forms, four[part], groups, g) == 0:
                     continue
-                _read(x, picks[four[part]], bits, floats, other)
                 for r in range(GROUP):
                     if bounds[part, r] > limits[r]:
                         continue
-                    _read(x, order[g * GROUP + r], bits, floats, one)
+                    if not is_read[r]:  # from memory all over the place, so no more often than needed
+                        _read(x, order[g * GROUP + r], bits, floats, rows, r)
+                        is_read[r] = True
                     s = 0.0
                     for e in range(d):
-                        s += (one[e] - other[e]) * (one[e] - other[e])
+                        s += (rows[r, e] - picked[four[part], e]) * (rows[r, e] - picked[four[part], e])
                     squares[g * GROUP + r] = min(squares[g * GROUP + r], s)
                 most = _limits_of(squares, slack, g, limits)
         seen[g] = count

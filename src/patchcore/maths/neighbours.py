@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from patchcore.maths.axes import rounding
-from patchcore.maths.groups import Groups, by_threads
+from patchcore.maths.groups import Groups, by_threads, rounding
 
 _CELLS = 1 << 21  # products at a time: 8 MB stay in the cache
 _GROUP = 64  # points whose highest product stands for all of them

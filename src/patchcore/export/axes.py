@@ -1,44 +1,11 @@
-"""Principal axes of points, and what rounding does to distances along them."""
+"""Short forms of points along principal axes, for products in a graph, which cannot stop early."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-
-def rounding(terms: int) -> float:
-    """The relative error of a squared distance that comes from a float32 product of so many terms.
-
-    A dot product of n terms is off by at most n units in the last place of |a||b|, in any order of
-    summation; a squared distance needs three of them, and some steps before. The unit is larger
-    where the caller has allowed float32 products in fewer bits.
-    """
-    return 2.0 * (terms + 8) * 2.0 ** -_bits()
-
-
-def _bits() -> int:
-    """How many bits of a float32 the products keep."""
-    try:
-        return {"highest": 24, "high": 11, "medium": 8}[torch.get_float32_matmul_precision()]
-    except RuntimeError:  # set for some kind of device on its own, which torch does not put into one word
-        cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
-        return min({"tf32": 11, "bf16": 8}.get(p, 24) for p in (cpu, torch.backends.cuda.matmul.fp32_precision))
-
-
-def principal_axes(centred: Tensor, n: int) -> Tensor:
-    """About the first n principal axes of centred points (M, D), as orthonormal columns (D, n or D).
-
-    Subspace iteration on a few thousand of the points: any axes give true bounds, so there is no
-    need for more.
-    """
-    some = centred[:: -(-len(centred) // 4096)]
-    covariance = some.T @ some
-    generator = torch.Generator().manual_seed(0)
-    axes = torch.randn(len(covariance), min(n + 8, len(covariance)), generator=generator).to(some)
-    for _ in range(4):
-        axes = torch.linalg.qr(covariance @ axes).Q
-    return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
-
+from patchcore.maths.groups import principal_axes, rounding
 
 _NUMBERS = (16, 24, 32, 48, 64, 96, 128)  # of axes to choose from
 

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore.maths.axes import ShortForms, best_axes, principal_axes
+from patchcore.export.axes import ShortForms, best_axes
+from patchcore.maths.groups import principal_axes
 
 
 def normal(n, d, seed=0):
