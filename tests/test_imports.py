@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -242,3 +243,24 @@ def test_the_version_is_known_without_an_installation():
 def test_a_name_that_is_not_there_says_so():
     with pytest.raises(AttributeError, match="No patchcore attribute Detecter"):
         _ = patchcore.Detecter
+
+
+@pytest.mark.parametrize(
+    ("given", "then", "after"),
+    [({}, "1000", "None"), ({"GOMP_SPINCOUNT": "7"}, "7", "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None", "None")],
+)
+def test_torch_is_loaded_with_threads_that_do_not_spin_and_the_environment_stays(given, then, after):
+    script = (
+        "import os, sys, patchcore\n"
+        "class Spy:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch': print(os.environ.get('GOMP_SPINCOUNT'))\n"
+        "sys.meta_path.insert(0, Spy())\n"
+        "patchcore.Detector\n"
+        "print(os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    known = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**known, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [then, after]

@@ -131,16 +131,18 @@ def candidates(
     queries (n, D) and their forms (n, stages, AXES + 1); rows (M, D) as they lie in `groups`; the centres of these, as
     groups of their own (1, groups / GROUP, AXES + 1, GROUP), and radii (groups,); slack (n,): what rounding can add to
     a squared distance of forms; direct: by what factor it can change one that is summed up from coordinates. Fills
-    found (n, cap) and counts (n,); a count of -1 is for more than cap.
+    found (n, cap) and counts (n,); a count of -1 is for more than cap, and where bounds rule out so little that a
+    product of all pairs is faster, as far from all rows.
     """
     n, m, count, cap = queries.shape[0], rows.shape[0], groups.shape[1], found.shape[1]
     near, bounds, same = np.empty((n, cap), np.float32), np.empty((4, GROUP), np.float32), np.empty(GROUP, np.float32)
     best, limits = np.empty((_BLOCK, k), np.float32), np.empty(_BLOCK, np.float32)
+    tried, most = np.empty(_BLOCK, np.int64), max(256, m // 16)  # rows measured for a query
     gaps, nearest = np.empty((_BLOCK, centres.shape[1], GROUP), np.float32), np.empty(_BLOCK, np.int64)
     for begin in range(0, n, _BLOCK):  # so many that a group is still in the cache for the last of them
         block = min(_BLOCK, n - begin)
         for own in range(block):
-            counts[begin + own], limits[own] = 0, np.inf
+            counts[begin + own], limits[own], tried[own] = 0, np.inf, 0
             for c in range(k):
                 best[own, c] = np.inf
         for quad in range(0, block, 4):
@@ -176,16 +178,17 @@ def candidates(
                     if _hits(bounds, part, same, forms, i, groups, g) == 0:
                         continue
                     for r in range(min(GROUP, m - g * GROUP)):
-                        if bounds[part, r] > limits[own] + slack[i] or counts[i] < 0:
+                        if bounds[part, r] > limits[own] + slack[i]:
                             continue
                         s = _squared(queries, i, rows, g * GROUP + r)
-                        if s > limits[own]:
+                        tried[own] += 1
+                        if s > limits[own] and tried[own] <= most:
                             continue
                         if counts[i] == cap:
                             counts[i] = _those_within(near, found, counts, i, limits[own])
-                            if counts[i] == cap:
-                                counts[i] = -1
-                                continue
+                        if counts[i] == cap or tried[own] > most:
+                            counts[i], limits[own] = -1, -np.inf  # nothing more is within
+                            break
                         near[i, counts[i]], found[i, counts[i]] = s, g * GROUP + r
                         counts[i] += 1
                         if s < best[own, k - 1]:
