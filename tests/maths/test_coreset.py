@@ -556,3 +556,11 @@ def test_copies_whose_start_distances_differ_wait_for_their_own_turn():
     x[30:] = 5.0
     distances = torch.arange(60.0) % 7
     assert k_center_greedy(x, 40, start=distances).tolist() == greedy(x, 40, distances.numpy())
+
+
+def test_rows_may_carry_gradients_and_lie_in_any_order_in_memory():
+    x = CLOUDS["random"]
+    expected = greedy(x, 100)
+    assert k_center_greedy(x.clone().requires_grad_(), 100).tolist() == expected
+    assert k_center_greedy(x.T.contiguous().T, 100).tolist() == expected
+    assert k_center_greedy(x.half()[::2, ::3], 100).tolist() == greedy(x.half()[::2, ::3], 100)

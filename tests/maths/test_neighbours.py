@@ -299,3 +299,13 @@ def test_a_search_leaves_points_and_queries_as_they_were(few):
     nearest(queries, Points(bank, few), 3)
     assert torch.equal(bank, before[0])
     assert torch.equal(queries, before[1])
+
+
+@pytest.mark.parametrize("few", WAYS.values(), ids=WAYS)
+def test_points_and_queries_may_carry_gradients_and_lie_in_any_order_in_memory(few):
+    bank, queries = low(1500, 160), low(20, 160, seed=3)
+    expected = nearest(queries, Points(bank, few), 3)
+    for own, other in ((bank.requires_grad_(), queries), (bank.detach().T.contiguous().T, queries.T.contiguous().T)):
+        found = nearest(other, Points(own, few), 3)
+        torch.testing.assert_close(found[0].detach(), expected[0])
+        assert torch.equal(found[1], expected[1])

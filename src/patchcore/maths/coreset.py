@@ -63,7 +63,7 @@ def k_center_greedy(
     told = on_progress or (lambda _: None)
     if x.device.type != "cpu":
         return _scanned(x, n_picks, first, squares.to(x.device), told)
-    return _by_groups(x, n_picks, first, squares, told, empty)
+    return _by_groups(x.detach().contiguous(), n_picks, first, squares.detach(), told, empty)
 
 
 def _scanned(x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object]) -> Tensor:

@@ -31,12 +31,12 @@ class Points:
     @cached_property
     def groups(self) -> Groups:
         """The points in groups."""
-        return Groups(self.rows)
+        return Groups(self.rows.detach())
 
     @cached_property
     def sorted_rows(self) -> Tensor:
         """The points in the groups' order."""
-        return self.rows[torch.from_numpy(self.groups.order)].contiguous()
+        return self.rows.detach()[torch.from_numpy(self.groups.order)]
 
     @cached_property
     def centre(self) -> Tensor:
@@ -92,9 +92,9 @@ def _grouped(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
     from patchcore.maths.kernels import candidates  # compiled when it is first used
 
     groups = points.groups
-    forms, lengths = groups.of(queries)
+    forms, lengths = groups.of(queries.detach())
     slack, direct = groups.slack(lengths), 1 + rounding(queries.shape[1])
-    own, rows = queries.contiguous().numpy(), points.sorted_rows.numpy()
+    own, rows = queries.detach().contiguous().numpy(), points.sorted_rows.numpy()
     found, counts = np.empty((len(queries), k + _SPARE), np.int64), np.empty(len(queries), np.int64)
 
     def search(part: slice) -> None:
