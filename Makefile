@@ -17,7 +17,7 @@ QUICK := \
   tests/recipe/test_recipe.py \
   tests/test_result.py \
   tests/lightning/test_v0.py::test_a_stock_trainer_fits_and_tests_it \
-  tests/maths/test_axes.py::test_short_forms_are_never_farther_apart_than_their_points \
+  tests/export/test_axes.py::test_short_forms_are_never_farther_apart_than_their_points \
   tests/maths/test_embedding.py \
   tests/maths/test_maps.py \
   tests/maths/test_resize.py \
