@@ -7,8 +7,7 @@
 
 Data: real solar cells (PyPI package elpv-dataset) at 224 px, 784 patches per image. EfficientNet-Lite0, 1 and 2
 have their ImageNet weights. WideResNet50-2's are not available offline, so its weights are random, with the batch
-statistics of 32 of the images. That fixes the cost of all dense work. How many rows the bounds rule out depends on
-the data, so the number they leave is printed beside each time. `gaussian` is the worst case: isotropic noise of the
+statistics of 32 of the images. That fixes the cost of all dense work. `gaussian` is the worst case: isotropic noise of the
 same size as the WideResNet50-2 data, where the bounds rule nothing out.
 
 The peer's coreset is timed on 500 picks and extrapolated, because each pick costs the same. Its fit is the measured
