@@ -97,7 +97,7 @@ def timed(function: Callable[[], object], runs: int = 7) -> float:
     return summary([seconds(function) for _ in range(runs)])["median"]
 
 
-def left(queries: Tensor, bank: Bank) -> str:
+def sizes(queries: Tensor, bank: Bank) -> str:
     return f"{len(queries)} patches, {len(bank.rows)} rows of {bank.rows.shape[1]} values"
 
 
@@ -148,7 +148,7 @@ class Cells:
             "work": f"search {len(self.queries)} in {len(self.bank.rows)}",
             **in_turn(self.options.rounds, ours, peer),
         }
-        row["note"] = left(self.queries, self.bank)
+        row["note"] = sizes(self.queries, self.bank)
         if peer:
             mine, theirs = (
                 nearest(self.queries, self.bank.points)[0][:, 0],
@@ -275,7 +275,7 @@ class Gaussian:
         times = in_turn(
             self.options.rounds, lambda: timed(lambda: nearest(self.queries, bank.points)), lambda: timed(plain)
         )
-        return [{"work": "search, peer one product", **times, "note": left(self.queries, bank)}]
+        return [{"work": "search, peer one product", **times, "note": sizes(self.queries, bank)}]
 
     def image(self) -> list[dict[str, Any]]:
         return []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore.errors import UsageError
-from patchcore.maths.groups import Empty, Groups, by_threads
+from patchcore.maths.groups import Empty, Groups, by_threads, in_memory
 
 Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]
@@ -23,17 +23,13 @@ _AT_ONCE = 64  # groups that are brought up to date together
 _TELL = 64  # picks between two words on progress
 
 
-def _empty(n: int, d: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(n, d, dtype=dtype)
-
-
 def k_center_greedy(
     x: Tensor,
     n_picks: int,
     *,
     start: int | Tensor = 0,
     on_progress: Callable[[int], object] | None = None,
-    empty: Empty = _empty,
+    empty: Empty = in_memory,
 ) -> Tensor:
     """Farthest-point-first selection (paper alg. 1): the exact greedy, without scanning.
 
@@ -139,7 +135,7 @@ def random_subset(n: int, n_picks: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=generator)[:n_picks].sort().values
 
 
-def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = _empty) -> Tensor:
+def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = in_memory) -> Tensor:
     """(N, D) -> (N, d), a random projection used to select only; the bank keeps the originals.
 
     `dense`: uniform weights in ±1/sqrt(D), `dims` outputs, skipped when D is `dims` already
@@ -196,7 +192,7 @@ def select(
     seed: int,
     projection_from: int = 1,
     on_progress: Callable[[int], object] | None = None,
-    empty: Empty = _empty,
+    empty: Empty = in_memory,
 ) -> Tensor:
     """The indices of the rows of x (N, D) to remember, by any of the methods above.
 

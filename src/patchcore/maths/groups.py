@@ -9,7 +9,7 @@ points. Forms have stages, each with more axes than the one before, so that most
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -60,7 +60,7 @@ def principal_axes(centred: Tensor, n: int) -> Tensor:
     return (axes @ torch.linalg.eigh(axes.T @ covariance @ axes).eigenvectors.flip(1))[:, :n]
 
 
-def _empty(n: int, d: int, dtype: torch.dtype) -> Tensor:
+def in_memory(n: int, d: int, dtype: torch.dtype) -> Tensor:
     return torch.empty(n, d, dtype=dtype)
 
 
@@ -76,7 +76,7 @@ class Groups:
         longest: The largest of these.
     """
 
-    def __init__(self, x: Tensor, empty: Empty = _empty) -> None:
+    def __init__(self, x: Tensor, empty: Empty = in_memory) -> None:
         from patchcore.maths.kernels import AXES, GROUP  # compiled, and so imported, where they are used
 
         n, self.width = x.shape
@@ -153,7 +153,7 @@ def _close_together(coordinates: NDArray[np.float32], size: int) -> NDArray[np.i
     return np.concatenate(parts)
 
 
-def by_threads(work: Callable[[Any], T], parts: Sequence[Any] | Iterable[Any], threads: int) -> list[T]:
+def by_threads(work: Callable[[Any], T], parts: Iterable[Any], threads: int) -> list[T]:
     """What `work` makes of each part, by so many threads, which wait without spinning."""
     parts = list(parts)
     if threads < 2 or len(parts) < 2:

@@ -118,17 +118,18 @@ def _grouped(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
 def _plain(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
     """The same by products of all pairs."""
     step = max(1, _CELLS // len(points.rows))
-    parts = [_products(block, points, k) for block in queries.split(step)]
+    centred = points.rows - points.centre
+    parts = [_products(block, points, centred, k) for block in queries.split(step)]
     i = torch.cat([own + number * step for number, (own, _) in enumerate(parts)])
     return i, torch.cat([j for _, j in parts])
 
 
-def _products(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
+def _products(queries: Tensor, points: Points, centred: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Half the squared distances come from one product, in which half the squared lengths are columns too."""
-    rows, centred = points.rows, queries - points.centre
+    rows, own_centred = points.rows, queries - points.centre
     m, d = rows.shape
-    own = centred.square().sum(1, keepdim=True) / 2
-    half = torch.addmm(own + points.lengths, centred, (rows - points.centre).T, alpha=-1)
+    own = own_centred.square().sum(1, keepdim=True) / 2
+    half = torch.addmm(own + points.lengths, own_centred, centred.T, alpha=-1)
     group = _GROUP if m > 4 * k * _GROUP else 1
     groups = F.pad(half, (0, -m % group), value=torch.inf).unflatten(1, (-1, group))
     lowest = groups.amin(2)
