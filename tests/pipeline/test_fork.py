@@ -1,7 +1,13 @@
 """Forked children: they answer, or say at once why not. A hang fails the test."""
 
+import faulthandler
 import multiprocessing
+import os
+import signal
 import sys
+import tempfile
+import threading
+import time
 import traceback
 from queue import Empty
 
@@ -10,6 +16,7 @@ import torch
 
 from patchcore import Detector
 from patchcore.errors import UsageError
+from patchcore.maths.threads import by_threads, submit
 from patchcore.memory.bank import Bank
 
 pytestmark = [
@@ -19,25 +26,30 @@ pytestmark = [
 TIMEOUT = 60  # seconds
 
 
-def _answer(queue, work, arguments):
+def _answer(queue, work, arguments, stacks):
+    faulthandler.register(signal.SIGUSR1, stacks)
     try:
         queue.put(work(*arguments))
     except BaseException:
         queue.put(traceback.format_exc())
 
 
-def in_fork(work, *arguments):
+def in_fork(work, *arguments, timeout=TIMEOUT):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    child = context.Process(target=_answer, args=(queue, work, arguments))
-    child.start()
-    try:
-        return queue.get(timeout=TIMEOUT)
-    except Empty:
-        pytest.fail(f"no answer in {TIMEOUT} s")
-    finally:
-        child.kill()
-        child.join()
+    with tempfile.TemporaryFile("w+") as stacks:
+        child = context.Process(target=_answer, args=(queue, work, arguments, stacks))
+        child.start()
+        try:
+            return queue.get(timeout=timeout)
+        except Empty:
+            os.kill(child.pid, signal.SIGUSR1)
+            child.join(1)
+            stacks.seek(0)
+            pytest.fail(f"no answer in {timeout} s; the child's threads:\n{stacks.read()}")
+        finally:
+            child.kill()
+            child.join()
 
 
 def all_of(detector, image):
@@ -95,7 +107,7 @@ def test_a_child_loads_and_predicts_and_so_does_its_own_child(model_file, image)
         return all_of(Detector.load(model_file), image)
 
     def in_child():
-        return load(), in_fork(load)
+        return load(), in_fork(load, timeout=TIMEOUT / 2)
 
     found = in_fork(in_child)
     assert isinstance(found, tuple), found
@@ -127,6 +139,16 @@ def test_the_threads_of_torch_are_as_before_in_a_child_and_in_its_parent(detecto
     assert torch.get_num_threads() == 2
 
 
+def test_a_child_answers_that_is_forked_while_threads_of_its_parent_are_at_work(detector, image):
+    expected = detector.predict(image).score
+    for pause in range(8):
+        stream = detector.stream([image] * 8)
+        next(stream)
+        time.sleep(0.004 * pause)
+        assert in_fork(lambda: detector.predict(image).score) == pytest.approx(expected, rel=1e-4)
+        stream.close()
+
+
 def test_results_that_a_parent_has_begun_are_refused_at_once(detector, image):
     stream = detector.stream([image] * 6)
     next(stream)
@@ -151,3 +173,32 @@ def test_a_detector_on_a_device_is_refused_at_once(detector, image, monkeypatch)
             return str(error)
 
     assert "cuda, which a forked process cannot use. Start it with the method `spawn`" in in_fork(predict)
+
+
+def test_a_fork_waits_for_what_has_begun_and_holds_back_what_has_not():
+    begun, log = threading.Event(), []
+
+    def work(number):
+        begun.set()
+        time.sleep(0.3)
+        log.append(number)
+
+    futures = [submit(work, number, 1) for number in range(2)]
+    begun.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if log == [0] and by_threads(str, range(3), 2) == ["0", "1", "2"] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    for future in futures:
+        future.result()
+    assert log == [0, 1]
+
+
+def test_one_of_them_may_fork():
+    def fork(_):
+        child = os.fork()
+        if child == 0:
+            os._exit(7)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert submit(fork, None, 1).result() == 7

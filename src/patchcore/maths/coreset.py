@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore.errors import UsageError
-from patchcore.maths.groups import Empty, Groups, by_threads, in_memory
+from patchcore.maths.groups import Empty, Groups, in_memory
+from patchcore.maths.threads import by_threads
 
 Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]

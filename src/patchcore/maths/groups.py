@@ -9,16 +9,13 @@ points. Forms have stages, each with more axes than the one before, so that most
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-T = TypeVar("T")
 Empty = Callable[[int, int, torch.dtype], Tensor]
 _STAGES = 4  # with 64 axes a few of a thousand pairs remain
 _BLOCK = 1 << 14  # rows at a time where all of them are visited
@@ -151,12 +148,3 @@ def _close_together(coordinates: NDArray[np.float32], size: int) -> NDArray[np.i
             halves += [part[:half], part[half:]]
         parts = halves
     return np.concatenate(parts)
-
-
-def by_threads(work: Callable[[Any], T], parts: Iterable[Any], threads: int) -> list[T]:
-    """What `work` makes of each part, by so many threads, which wait without spinning."""
-    parts = list(parts)
-    if threads < 2 or len(parts) < 2:
-        return [work(part) for part in parts]
-    with ThreadPoolExecutor(min(threads, len(parts))) as pool:
-        return list(pool.map(work, parts))

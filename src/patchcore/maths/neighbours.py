@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from patchcore.maths.groups import Groups, by_threads, rounding
+from patchcore.maths.groups import Groups, rounding
+from patchcore.maths.threads import by_threads
 
 _CELLS = 1 << 21  # products at a time: 8 MB stay in the cache
 _GROUP = 64  # points whose highest product stands for all of them

@@ -8,16 +8,15 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -25,6 +24,7 @@ from patchcore.data.images import Pixels, read, to_tensor
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError, UsageError
+from patchcore.maths.threads import WORK, is_ours, openmp, submit
 from patchcore.pipeline.surroundings import PLAIN, undisturbed
 
 A = TypeVar("A")
@@ -187,15 +187,14 @@ def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *,
     and torch release the interpreter while they work.) Without `ahead` the caller does the work, item by item, and
     each computation is spread over `threads`, or over as many as the caller has set if that is None.
     """
-    items = iter(items)
-    if not ahead:
+    items, threads = iter(items), 1 if is_ours() else threads  # one of ours that waited for ours might wait for itself
+    if not ahead or is_ours():
         for item in items:
-            with _openmp().limit(limits=threads):
+            with openmp().limit(limits=threads):
                 result = _alone(work, item)
             yield result
         return
-    threads, process = threads or torch.get_num_threads(), os.getpid()
-    pool, waiting = ThreadPoolExecutor(threads, "patchcore", _on_one_core), deque[Future[B]]()
+    threads, process, waiting = threads or torch.get_num_threads(), os.getpid(), deque[Future[B]]()
     try:
         while True:
             if os.getpid() != process:
@@ -207,27 +206,21 @@ def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *,
             if not (together and waiting):
                 given = list(islice(items, 2 * threads - len(waiting)))
                 with PLAIN:
-                    waiting.extend(pool.submit(_alone, work, item) for item in given)
+                    waiting.extend(submit(partial(_alone, work), item, threads) for item in given)
                     if together:
                         wait(waiting)
             if not waiting:
                 return
             yield waiting.popleft().result()
-    finally:  # not waited for: a generator that was left behind may be collected by one of these threads
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _on_one_core() -> None:
-    torch.get_num_threads()  # torch sets the number in every new thread, once, when it is first asked to do something
-    _openmp().limit(limits=1)
-
-
-@cache
-def _openmp() -> ThreadpoolController:
-    """Sets the calling thread's number of OpenMP threads, and nobody else's."""
-    return ThreadpoolController().select(user_api="openmp")
+    finally:  # what has begun is not waited for: a generator that was left behind may be collected by a thread of ours
+        for future in waiting:
+            future.cancel()
 
 
 def _alone(work: Callable[[A], B], item: A) -> B:
     with undisturbed():
         return work(item)
+
+
+if hasattr(os, "register_at_fork"):  # the last to be registered is called first, so nothing holds what the work needs
+    os.register_at_fork(before=WORK.before_fork, after_in_parent=WORK.after_fork, after_in_child=WORK.in_child)
