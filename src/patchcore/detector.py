@@ -49,7 +49,7 @@ class Detector:
         device: `auto` or a torch device.
         threads: Threads to use; None: as many as torch uses.
         engine: What runs the network in `predict`: `torch`, or `openvino` on a CPU (needs `patchcore[openvino]`).
-        precision: `fp32`, or `bf16`, which moves scores by about 1e-2.
+        precision: `fp32`, or `bf16`, which moves scores by about 1e-2 (torch: if the processor has units for it).
 
     Attributes:
         recipe: Every choice that defines the detector.

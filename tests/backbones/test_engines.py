@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from patchcore import BackboneError, Detector, MissingExtraError, Recipe, UsageError
 from patchcore.backbones import Backbone, build, engines, wrap
-from patchcore.backbones.engines import with_openvino
+from patchcore.backbones.engines import with_openvino, with_torch
 
 CPU = torch.device("cpu")
 openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: patchcore[openvino]")
@@ -122,9 +122,28 @@ def test_taps_come_in_the_order_they_were_asked_for():
     assert max(errors(engines.engine(backbone, "openvino", "fp32", CPU)(x), backbone.extractor(x))) < 1e-4
 
 
+@pytest.fixture
+def with_bf16(monkeypatch):
+    """bf16 in torch whatever the processor has, where it may take long."""
+    monkeypatch.setattr(with_torch, "_multiplies_bf16", lambda: True)
+
+
+@pytest.mark.parametrize("units", [{"avx2": True, "avx512_bf16": False}, {"neon": True, "bf16": True}, {}])
+def test_bfloat16_is_left_where_the_processor_does_not_multiply_it(units, padded, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+    with_torch._multiplies_bf16.cache_clear()
+    x = some_images(1, 64, 64)
+    with torch.inference_mode():
+        single = engines.engine(padded, "torch", "fp32", CPU)(x)
+        found = engines.engine(padded, "torch", "bf16", CPU)(x)
+    with_torch._multiplies_bf16.cache_clear()
+    left = all(map(torch.equal, single, found))
+    assert left == ("no units for bf16" in caplog.text) == ("avx2" in units)
+
+
 @pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=openvino)])
 @pytest.mark.parametrize(("backbone", "weights"), [("efficientnet_lite0", "pretrained"), ("resnet18", "random")])
-def test_bfloat16_taps_are_near_and_single_precision_numbers(name, backbone, weights):
+def test_bfloat16_taps_are_near_and_single_precision_numbers(name, backbone, weights, with_bf16):
     # Eight bits of mantissa through up to fifteen layers: 3 to 5 % of a tap of Lite0.
     built = build(backbone, weights, (8, 16), (128, 128))
     x = some_images(2, 128, 128)
@@ -170,7 +189,7 @@ def test_scores_are_those_of_torch(fitted, real, expected):
 
 
 @pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=openvino)])
-def test_scores_in_bfloat16_are_near_those_of_single_precision(name, fitted, real, expected):
+def test_scores_in_bfloat16_are_near_those_of_single_precision(name, fitted, real, expected, with_bf16):
     # A score comes from few patches, so single ones stray further than most.
     found = scores(fitted, real, engine=name, precision="bf16")
     assert np.median(abs(found / expected - 1)) < 1e-2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import logging
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from patchcore.backbones.engines import Engine
 from patchcore.backbones.folding import folded
 from patchcore.backbones.registry import Backbone
 
+log = logging.getLogger(__name__)
+_UNITS = ("avx512_bf16", "avx10_2", "amx_bf16", "bf16", "sve_bf16")  # of x86 and of ARM
+
 
 def check(device: torch.device) -> None:
     """torch is always there, and runs on any device."""
@@ -18,10 +22,20 @@ def check(device: torch.device) -> None:
 
 def start(backbone: Backbone, precision: str, device: torch.device, threads: int | None) -> Engine:
     """The engine; `threads` has no effect: torch has a setting of its own."""
-    if precision == "bf16":
+    if precision == "bf16" and (device.type != "cpu" or _multiplies_bf16()):
         return partial(_in_bfloat16, backbone.extractor)
     own = backbone.source.architecture == "module"  # the caller may want to change it, or watch it
     return backbone.extractor if own or device.type != "cpu" else folded(backbone.extractor)
+
+
+@cache
+def _multiplies_bf16() -> bool:
+    """Whether the processor does so itself; else bf16 takes longer than fp32, and it is said that fp32 is taken."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 cannot tell
+    if found and not any(found.get(unit) for unit in _UNITS):
+        log.warning("This processor has no units for bf16, where torch is faster in fp32: precision fp32 is taken.")
+        return False
+    return True
 
 
 def _in_bfloat16(extractor: Engine, images: Tensor) -> list[Tensor]:
