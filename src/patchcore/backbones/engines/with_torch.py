@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cache, partial
 
 import torch
@@ -31,7 +32,7 @@ def start(backbone: Backbone, precision: str, device: torch.device, threads: int
 @cache
 def _multiplies_bf16() -> bool:
     """Whether the processor does so itself; else bf16 takes longer than fp32, and it is said that fp32 is taken."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 cannot tell
+    found: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 cannot tell
     if found and not any(found.get(unit) for unit in _UNITS):
         log.warning("This processor has no units for bf16, where torch is faster in fp32: precision fp32 is taken.")
         return False
