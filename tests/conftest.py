@@ -22,7 +22,8 @@ def hazelnut() -> Path:
 @pytest.fixture(scope="session")
 def small_recipe() -> Recipe:
     """A second to fit; every field that a test here relies on is set."""
-    return Recipe(backbone="efficientnet_lite0", taps=(8, 16), size=128, resize="stretch", crop=None, ratio=0.05)
+    fields = {"taps": (8, 16), "size": 128, "resize": "stretch", "crop": None, "ratio": 0.05, "min_rows": 1}
+    return Recipe(backbone="efficientnet_lite0", **fields)
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,7 @@ TINY = Recipe(
     resize="stretch",
     crop=None,
     ratio=0.1,
+    min_rows=1,
     exposure="even",
     pool="mean",
     scaling="channel",
@@ -275,6 +276,18 @@ def test_the_bank_keeps_a_share_of_the_patches_and_at_most_max_rows():
     assert len(tiny(ratio=0.1).fitted.members[0].bank.rows) == int(held_in * 64 * 0.1)
     assert len(tiny(ratio=1).fitted.members[0].bank.rows) == held_in * 64
     assert len(tiny(max_rows=7).fitted.members[0].bank.rows) == 7
+
+
+@pytest.mark.parametrize(("fields", "rows"), [({}, 100), ({"ratio": 0.5}, 512), ({"max_rows": 60}, 60)])
+def test_the_bank_keeps_at_least_min_rows_where_no_more_are_asked_for_or_allowed(fields, rows):
+    assert len(tiny(**{"min_rows": 100, "ratio": 0.01, **fields}).fitted.members[0].bank.rows) == rows
+
+
+def test_the_bank_of_few_patches_has_all_of_them():
+    held_in = 20 - len(tiny().fitted.calibration.scores)
+    rows = tiny(min_rows=2048).fitted.members[0].bank.rows
+    assert len(rows) == held_in * 64
+    assert torch.equal(rows.unique(dim=0), tiny(ratio=1, coreset="identity").fitted.members[0].bank.rows.unique(dim=0))
 
 
 def test_every_bank_row_points_at_the_patch_it_came_from(detector, hazelnut):
@@ -860,7 +873,7 @@ def test_a_detector_that_has_just_been_loaded_may_be_used_by_threads_at_once(by_
 def test_an_image_whose_features_are_no_numbers_gets_no_verdict_and_changes_no_other():
     network = Means()
     network.cells = nn.Sequential(nn.AvgPool2d(4), Log())
-    recipe = Recipe(taps=("cells",), size=32, resize="stretch", ratio=0.5, exposure="as_is")
+    recipe = Recipe(taps=("cells",), size=32, resize="stretch", ratio=0.5, min_rows=1, exposure="as_is")
     detector = Detector(recipe, backbone=network).fit(noise(20) // 2 + 100)
     good = noise(1, seed=1)[0] // 2 + 100
     broken = good.copy()

@@ -13,7 +13,7 @@ DEVICES = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_availab
 def test_a_gpu_gives_the_scores_of_the_cpu(device, image_score, hazelnut, tmp_path):
     if not DEVICES[device]():
         pytest.skip(f"this machine has no {device} device")
-    recipe = Recipe(size=128, ratio=0.2, neighbours=3, image_score=image_score)
+    recipe = Recipe(size=128, ratio=0.2, min_rows=1, neighbours=3, image_score=image_score)
     images = sorted((hazelnut / "test/colour").iterdir())
     fitted = Detector(recipe, device=device).fit(hazelnut / "train/good")
     fitted.save(tmp_path / "nuts.patchcore")

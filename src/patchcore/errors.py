@@ -19,6 +19,7 @@ Each message says what was got, what was expected, and what to do next.
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="BaseModel")
 _SHORT = reprlib.Repr()  # lists of lists of lists in a file could be written out without end
+_WORDS = {"integer": "whole number", "tuple": "list", "list": "list", "string": "text", "number": "number"}
+_PYTHONS = re.compile(f"valid ({'|'.join(_WORDS)})")  # what pydantic calls them
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 
 
@@ -183,4 +186,6 @@ def _got_and_expected(items: Sequence[Mapping[str, Any]]) -> str:
     of_value = [item for item in items if not item["type"].endswith(("_type", "_parsing", "_from_float", "too_short"))]
     told = of_value[:1] or [item for item in items if item["input"] == items[0]["input"]]
     reasons = [told[0]["msg"], *(item["msg"].removeprefix("Input should be ") for item in told[1:])]
-    return f"{_SHORT.repr(told[0]['input'])}: {'; or '.join(dict.fromkeys(reasons))}"
+    text = "; or ".join(dict.fromkeys(reason.partition(", unable to parse")[0] for reason in reasons))
+    text = _PYTHONS.sub(lambda found: _WORDS[found[1]], text)
+    return f"{_SHORT.repr(told[0]['input'])}: {text}"

@@ -46,7 +46,7 @@ def test_data_alone_is_enough_as_a_path_or_a_list(write, tmp_path, category):
         ([], "bench.json: got .*Expected a JSON object with at least `data`, for example"),
         ({"data": [], "recipe": ["default"]}, "there is no key 'recipe'. Did you mean 'recipes'?"),
         ({"data": "nowhere"}, "data has 'nowhere'; expected the path of an existing folder or table"),
-        ({"data": {"a": 3}}, "data got 3: Input should be a valid string. A path, a list of paths"),
+        ({"data": {"a": 3}}, "data got 3: Input should be a text. A path, a list of paths"),
         ({"data": [], "recipes": 3}, "recipes got 3: .*A list of recipe names"),
         (
             {"data": [], "seeds": [-1]},
@@ -54,7 +54,7 @@ def test_data_alone_is_enough_as_a_path_or_a_list(write, tmp_path, category):
         ),
         ({"data": [], "shots": [0]}, "shots got 0: .*A list of whole numbers from 1 on"),
         ({"data": [], "shots": 4}, "shots got 4: .*A list of whole numbers from 1 on"),
-        ({"data": [], "seeds": [True]}, "seeds got True: Input should be a valid integer. A list of whole numbers"),
+        ({"data": [], "seeds": [True]}, "seeds got True: Input should be a whole number. A list of whole numbers"),
     ],
 )
 def test_what_is_wrong_is_said(write, content, said):

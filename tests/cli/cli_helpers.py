@@ -4,7 +4,10 @@ import json
 from typing import Any
 
 # The recipe of the `small_recipe` fixture.
-SMALL = [f"--set={field}" for field in ("backbone=efficientnet_lite0", "size=128", "resize=stretch", "ratio=0.05")]
+SMALL = [
+    f"--set={field}"
+    for field in ("backbone=efficientnet_lite0", "size=128", "resize=stretch", "ratio=0.05", "min_rows=1")
+]
 
 
 def lines(text: str) -> list[dict[str, Any]]:

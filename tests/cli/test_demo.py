@@ -11,7 +11,7 @@ from patchcore import Detector
 
 def test_the_demo_measures_real_cells_and_leaves_images(run, tmp_path):
     out = tmp_path / "demo"
-    (tmp_path / "quick.json").write_text('{"size": 128, "ratio": 0.05}', "utf-8")
+    (tmp_path / "quick.json").write_text('{"size": 128, "ratio": 0.05, "min_rows": 1}', "utf-8")
     done = run("demo", "-o", out, "--recipe", tmp_path / "quick.json", "--limit", 20, "--json")
     assert done.exit_code == 0, done.stderr
     (row,) = lines(done.stdout)

@@ -32,7 +32,9 @@ def tensors(images: list[np.ndarray]) -> Tensor:
 
 class OfDetector:
     def __init__(self) -> None:
-        recipe = Recipe(size=SIDE, resize="stretch", ratio=0.05, calibration_share=0, image_score="max", seed=3)
+        recipe = Recipe(
+            size=SIDE, resize="stretch", ratio=0.05, min_rows=1, calibration_share=0, image_score="max", seed=3
+        )
         self.model = Detector(recipe)
 
     def fit(self, images: list[np.ndarray]) -> None:

@@ -18,7 +18,7 @@ def folder(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def deep() -> Detector:
     """Of 30 images, the bank remembers 24."""
-    return Detector(Recipe(size=32, taps=TAPS, ratio=0.3), backbone=Deep()).fit(images(30))
+    return Detector(Recipe(size=32, taps=TAPS, ratio=0.3, min_rows=1), backbone=Deep()).fit(images(30))
 
 
 @pytest.fixture(scope="session")

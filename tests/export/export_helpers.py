@@ -52,7 +52,7 @@ def images(count: int = 8, size: tuple[int, int] = (40, 48), channels: int = 3, 
 def fitted(**fields: Any) -> Detector:
     """A detector of the small network, or of what `backbone` names."""
     own = {} if "backbone" in fields or "members" in fields else {"backbone": Network()}
-    base = {} if "members" in fields else {"size": 32, "taps": TAPS, "ratio": 0.1, "sigma": 2.0}
+    base = {} if "members" in fields else {"size": 32, "taps": TAPS, "ratio": 0.1, "min_rows": 1, "sigma": 2.0}
     backbone = own.pop("backbone", None)
     return Detector(Recipe(**{**base, **fields}), backbone=backbone).fit(images())
 

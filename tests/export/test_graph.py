@@ -74,7 +74,7 @@ def test_members_of_an_ensemble_are_joined() -> None:
     members = [
         {"backbone": "resnet18", "weights": "random", "taps": ("layer1", "layer2"), "size": 64, "ratio": 0.1},
         {"backbone": "resnet18", "weights": "random", "taps": ("layer1",), "resize": "short_side", "size": 40,
-         "crop": 32, "ratio": 0.1},
+         "crop": 32, "ratio": 0.1, "min_rows": 1},
     ]  # fmt: skip
     detector = Detector(Recipe(members=members)).fit(images())
     run = program(detector)

@@ -30,5 +30,6 @@ def test_results_are_what_they_were(name, recwarn):
 def test_files_of_the_first_format_still_load(name, scores, threshold):
     detector = Detector.load(HERE / f"{name}.patchcore")
     assert detector.fitted.calibration.threshold == threshold
+    assert {one.min_rows for one in detector.recipe.each} == {1}  # which those did not have, and keep
     results = detector.predict([HAZELNUT / one for one in NEW])
     assert [one.score for one in results] == pytest.approx(scores, rel=1e-4)

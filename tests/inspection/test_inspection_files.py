@@ -280,11 +280,11 @@ def test_a_large_or_a_missing_pickle_is_not_read(reference):
     ("change", "message"),
     [
         ({"input_shape": (64, 64)}, r"input_shape got \(64, 64\): .*Channels, height, width"),
-        ({"layers_to_extract_from": [1]}, "from got 1: Input should be a valid string. The names of layers"),
+        ({"layers_to_extract_from": [1]}, "from got 1: Input should be a text. The names of layers"),
         ({"layers_to_extract_from": []}, r"from got \[\]: .*The names of layers"),
         ({"patchsize": "3"}, "patchsize got '3': .*A whole number, at least 1"),
         ({"patchsize": True}, "patchsize got True: .*A whole number"),
-        ({"backbone.name": 5}, "backbone.name got 5: Input should be a valid string"),
+        ({"backbone.name": 5}, "backbone.name got 5: Input should be a text"),
     ],
 )
 def test_parameters_of_the_wrong_kind_are_named(change, message, reference):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from patchcore import DataError, Detector, NotFittedError, Recipe, UsageError
+from patchcore import DataError, Detector, NotFittedError, Recipe, UsageError, WeightsError
 from patchcore.inspection import (
     Aggregator,
     ApproximateGreedyCoresetSampler,
@@ -264,7 +264,9 @@ def test_the_signatures_are_the_documented_ones():
         ),
     }  # fmt: skip
     for thing, (names, defaults) in documented.items():
-        found = {n: p for n, p in inspect.signature(thing).parameters.items() if n != "self"}
+        found = {
+            n: p for n, p in inspect.signature(thing).parameters.items() if n != "self" and p.kind != p.KEYWORD_ONLY
+        }
         assert ", ".join(found) == names, thing
         assert {name: found[name].default for name in defaults} == defaults, thing
 
@@ -380,3 +382,86 @@ def test_models_go_away_with_their_last_name(make, good):
     del model
     gc.collect()
     assert gone() is None
+
+
+# The pass in training mode
+
+
+class Normalised(nn.Module):
+    """A network as libraries make them: in training mode, with batch normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.low = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4))
+            self.high = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.BatchNorm2d(4))
+            self.never = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.never(self.high(self.low(x)))
+
+
+def passed(network, **more):
+    """(low's, high's, never's) running means after `load`, which reads low only, or both."""
+    model = PatchCore("cpu", **more)
+    model.load(network, ["low", "high"], "cpu", (3, 32, 48), 8, 8)
+    assert not network.training
+    return network.low[1].running_mean, network.high[1].running_mean, network.never.running_mean
+
+
+def test_loading_moves_batch_statistics_as_an_image_of_ones_does_in_training_mode():
+    network = Normalised()
+    with torch.no_grad():  # BatchNorm2d keeps nine tenths of its mean, which begins as 0, and takes a tenth of the new
+        first = network.low[0](torch.ones(1, 3, 32, 48))
+        normal = (first - first.mean((2, 3), keepdim=True)) / (first.var((2, 3), False, keepdim=True) + 1e-5).sqrt()
+        second = network.high[0](normal)
+    low, high, never = passed(network)
+    assert torch.allclose(low, 0.1 * first.mean((0, 2, 3)), atol=1e-6)
+    assert torch.allclose(high, 0.1 * second.mean((0, 2, 3)), atol=1e-6)
+    assert not never.any()  # behind the deepest layer
+    before = low.clone()
+    assert torch.equal(passed(network)[0], before)  # now in evaluation mode: not moved again
+
+
+@pytest.mark.parametrize(("network", "more"), [(Normalised().eval(), {}), (Normalised(), {"training_pass": False})])
+def test_a_network_in_evaluation_mode_or_without_the_pass_stays_as_it_is(network, more):
+    assert not any(mean.any() for mean in passed(network, **more))
+
+
+def test_a_network_without_statistics_for_one_value_is_loaded_as_it_is():
+    network = Normalised()
+    model = PatchCore("cpu")
+    model.load(network, ["low"], "cpu", (3, 2, 2), 8, 8)  # a single cell
+    assert not network.low[1].running_mean.any()
+
+
+@pytest.mark.parametrize("more", [{}, {"training_pass": False}])
+def test_a_saved_model_finds_the_weights_that_it_had(more, tmp_path):
+    images = torch.rand(4, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    model = PatchCore("cpu", **more)
+    model.load(Normalised(), ["low", "high"], "cpu", (3, 32, 48), 8, 8)
+    model.fit([images[:3]])
+    model.save_to_path(tmp_path)
+    for network in (Normalised(), Normalised().eval()):
+        other = PatchCore("cpu")
+        other.load_from_path(tmp_path, "cpu", backbone=network)
+        assert other.predict(images)[0] == model.predict(images)[0]
+
+
+def test_a_network_of_other_weights_is_refused_and_stays_as_it_was(tmp_path):
+    model = PatchCore("cpu")
+    model.load(Normalised(), ["low"], "cpu", (3, 32, 48), 8, 8)
+    model.fit([torch.rand(2, 3, 32, 48)])
+    model.save_to_path(tmp_path)
+    other = Normalised()
+    nn.init.ones_(other.low[0].weight)
+    with pytest.raises(WeightsError, match="not those that the model was saved with"):
+        PatchCore("cpu").load_from_path(tmp_path, "cpu", backbone=other)
+    assert not other.low[1].running_mean.any()
+
+
+def test_spade_nn_has_no_effect_and_says_so():
+    model = PatchCore("cpu")
+    with pytest.warns(UserWarning, match="spade_nn has no effect"):
+        model.load(golden.Stages(), ["low"], "cpu", (3, 32, 32), 8, 8, spade_nn=2)

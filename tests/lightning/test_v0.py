@@ -359,7 +359,7 @@ def test_defaults_of_the_hyperparameters():
         ({**LITE, "coreset_sampling_ratio": 0}, "coreset_sampling_ratio is 0.0; it must be above 0"),
         (
             {**LITE, "num_neighbors": "many"},
-            "Hyperparameters: num_neighbors got 'many': Input should be a valid integer",
+            "Hyperparameters: num_neighbors got 'many': Input should be a whole number",
         ),
         ({"model": "patchcore"}, "Section model: got 'patchcore'. Expected a dict"),
         ({**nested(), "dataset": {"image_size": "big"}}, "Sections dataset and project: input_size got 'big'"),

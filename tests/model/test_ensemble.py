@@ -15,7 +15,14 @@ from patchcore.maths.thresholds import fit_threshold
 from patchcore.measure.evaluation import evaluate
 from patchcore.model import store
 
-A = {"backbone": "efficientnet_lite0", "size": 96, "resize": "stretch", "ratio": 0.05, "image_score": "top_share"}
+A = {
+    "backbone": "efficientnet_lite0",
+    "size": 96,
+    "resize": "stretch",
+    "ratio": 0.05,
+    "min_rows": 1,
+    "image_score": "top_share",
+}
 B = {**A, "size": 64, "scaling": "none", "neighbours": 2, "distance": "squared_l2"}
 TWO = Recipe(members=(A, B), calibration_share=0.3, seed=3)
 

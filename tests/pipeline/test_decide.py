@@ -9,7 +9,7 @@ from patchcore import Detector, Reading, Recipe
 from patchcore.errors import UsageError
 from patchcore.pipeline.embed import Embedder
 
-SMALL = Recipe(size=96, resize="stretch", ratio=0.05)
+SMALL = Recipe(size=96, resize="stretch", ratio=0.05, min_rows=1)
 
 
 def parts(n=16, seed=0, light=0.0):

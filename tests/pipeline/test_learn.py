@@ -28,7 +28,15 @@ class Tiny(nn.Module):
 
 
 RECIPE = Recipe(
-    taps=("shallow",), size=32, resize="stretch", crop=None, ratio=0.2, exposure="even", pool="mean", scaling="channel"
+    taps=("shallow",),
+    size=32,
+    resize="stretch",
+    crop=None,
+    ratio=0.2,
+    min_rows=1,
+    exposure="even",
+    pool="mean",
+    scaling="channel",
 )
 MB = 1_000_000
 

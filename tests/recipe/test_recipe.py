@@ -27,6 +27,11 @@ def test_an_unknown_field_suggests_the_nearest(written, meant):
     assert explained(**{written: 1}) == f"There is no recipe field {written!r}. Did you mean {meant!r}?"
 
 
+def test_a_value_without_a_field_says_how_recipes_are_made():
+    with pytest.raises(RecipeError, match=r"Recipe got 'fast' without .* Recipe\.named\('fast'\)\."):
+        Recipe("fast")
+
+
 def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
     assert explained(xyzzy=1) == "There is no recipe field 'xyzzy'."
 
@@ -35,7 +40,7 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
     ("field", "value", "says"),
     [
         ("size", 0, "greater than 0"),
-        ("size", "large", "valid integer"),
+        ("size", "large", "a whole number; or a list"),
         ("size", (256,), "required"),
         ("crop", -1, "greater than 0"),
         ("resize", "squash", "'area', 'stretch', 'short_side' or 'letterbox'"),
@@ -72,7 +77,7 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
         ("false_reject_rate", 0, "greater than 0"),
         ("false_reject_rate", 1, "less than 1"),
         ("seed", -1, "greater than or equal to 0"),
-        ("seed", 0.5, "integer"),
+        ("seed", 0.5, "whole number"),
         ("seed", 2**70, "less than"),  # more than a generator takes
         ("size", 99_999_999, "less than or equal to 65536"),
         ("patch_size", 10**6 + 1, "less than or equal to 255"),
@@ -99,11 +104,11 @@ def test_a_wrong_value_says_what_was_got_what_is_taken_and_what_the_field_is(fie
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"size": "abc"}, "size got 'abc': Input should be a valid integer, .*; or a valid tuple. Size in pixels"),
+        ({"size": "abc"}, "size got 'abc': Input should be a whole number; or a list. Size in pixels"),
         ({"size": -3}, r"size got -3: Input should be greater than 0\. Size"),
         ({"size": (1, 2, 3)}, r"size got \(1, 2, 3\): Tuple should have at most 2 items"),
         ({"taps": (8, -1)}, r"taps got -1: Input should be greater than 0\. Layers"),
-        ({"taps": (8, None)}, r"taps got None: Input should be a valid integer; or a valid string\. Layers"),
+        ({"taps": (8, None)}, r"taps got None: Input should be a whole number; or a text\. Layers"),
     ],
 )
 def test_one_mistake_is_one_line_where_a_field_takes_several_types(fields, says):

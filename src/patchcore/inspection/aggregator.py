@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.backbones import Extractor
-from patchcore.errors import UsageError
+from patchcore.backbones.weight_files import digest_of
+from patchcore.errors import UsageError, WeightsError
 
 
 class NetworkFeatureAggregator(nn.Module):
@@ -41,6 +42,37 @@ class NetworkFeatureAggregator(nn.Module):
     def feature_dimensions(self, input_shape: Sequence[int]) -> list[int]:
         """The number of channels of each layer for images of (channels, height, width)."""
         return self.extractor((input_shape[-2], input_shape[-1])).channels
+
+    @torch.no_grad()
+    def training_pass(self, input_shape: Sequence[int]) -> None:
+        """Read an image of ones (channels, height, width) in training mode, up to the deepest of the layers.
+
+        That moves the running statistics of batch normalisations once. patchcore-inspection finds `feature_dimensions`
+        so, with networks as timm makes them, and every model of it was fitted with what comes of that.
+        """
+        extractor = self.extractor((input_shape[-2], input_shape[-1]))
+        before = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
+        self.backbone.train()
+        try:
+            extractor(torch.ones(1, *input_shape, device=self.device))
+        except ValueError:  # of one value there are no statistics
+            self.backbone.load_state_dict(before)
+        finally:
+            self.backbone.eval()
+
+    def find_weights(self, digest: str, input_shape: Sequence[int]) -> None:
+        """Have the weights of a digest: those that the network has, or has after a pass. Errors: WeightsError."""
+        extractor = self.extractor((input_shape[-2], input_shape[-1]))
+        if (found := digest_of(extractor.needed_state())) == digest:
+            return
+        before = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
+        self.training_pass(input_shape)
+        if digest_of(extractor.needed_state()) != digest:
+            self.backbone.load_state_dict(before)
+            raise WeightsError(
+                f"The network's weights are not those that the model was saved with: SHA-256 {found[:12]}..., expected "
+                f"{digest[:12]}... Give the right ones: backbone=network, or weights=PATH."
+            )
 
     def extractor(self, size: tuple[int, int]) -> Extractor:
         """What reads the layers. The first call looks for them, with images of `size` (height, width)."""

@@ -60,8 +60,9 @@ _SIZE = (224, 224)
 def load(name: str, weights: str = "pretrained", *, size: tuple[int, int] = _SIZE, seed: int = 0) -> nn.Module:
     """A network by patchcore-inspection's name, or by any name that `Recipe.backbone` takes.
 
-    Its attribute `source` has the origin of the weights, and the mean and standard deviation for its images. For
-    patchcore-inspection's names these are ImageNet's, as they are there, whatever the weights were trained with.
+    It is in training mode, as there. Its attribute `source` has the origin of the weights, and the mean and standard
+    deviation for its images. For patchcore-inspection's names these are ImageNet's, as they are there, whatever the
+    weights were trained with.
     Errors: BackboneError for an unknown name, WeightsError.
 
     Args:
@@ -92,4 +93,4 @@ def load(name: str, weights: str = "pretrained", *, size: tuple[int, int] = _SIZ
     if name in NAMES:
         source = replace(source, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear")
     model.name, model.source, model.weights = name, source, weights  # type: ignore[assignment]
-    return model
+    return model.train()  # as its library makes it: `PatchCore.load` then does as patchcore-inspection does

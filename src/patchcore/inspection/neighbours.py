@@ -23,6 +23,10 @@ Array = NDArray[Any]
 _KIND = "nearest-neighbour rows"
 
 
+class NoIndexError(NotFittedError, AttributeError):
+    """A search that nothing was given to; patchcore-inspection's is an AttributeError there."""
+
+
 class NearestNeighbours:
     """The interface of the searches. All distances are squared Euclidean distances, ascending.
 
@@ -240,7 +244,7 @@ def _faiss() -> Any:
 
 def _fitted(index: Any) -> Any:
     if index is None:
-        raise NotFittedError("There is no search index. Call fit(features) or load(filename) first.")
+        raise NoIndexError("There is no search index. Call fit(features) or load(filename) first.")
     return index
 
 

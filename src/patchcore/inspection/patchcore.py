@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from patchcore.backbones import registry
 from patchcore.backbones.weight_files import digest_of
-from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, WeightsError, nearest_name
+from patchcore.errors import DataError, NotFittedError, StoreError, UsageError, nearest_name
 from patchcore.inspection import backbones
 from patchcore.inspection.aggregator import NetworkFeatureAggregator
 from patchcore.inspection.embedding import Aggregator, Preprocessing
@@ -33,6 +33,7 @@ from patchcore.model.file import of_file
 Array = NDArray[Any]
 
 _SWALLOWED = "anomaly_scorer_num_nn"  # its name in patchcore-inspection's command line and files
+_UNUSED = "spade_nn"  # patchcore-inspection's own tests give it
 
 
 class PatchCore(nn.Module):
@@ -40,10 +41,14 @@ class PatchCore(nn.Module):
 
     Images are tensors (B, 3, H, W) or (B, 1, H, W), which the caller has resized to `input_shape` and normalised, as
     `datasets.mvtec.MVTecDataset` does; or a loader of such batches, or of dicts with the key `image`.
+
+    `training_pass`: a network in training mode, as timm makes it, reads an image of ones when it is loaded, as in
+    patchcore-inspection, whose scores depend on it (`NetworkFeatureAggregator.training_pass`).
     """
 
-    def __init__(self, device: torch.device | str) -> None:
+    def __init__(self, device: torch.device | str, *, training_pass: bool = True) -> None:
         super().__init__()
+        self.training_pass = training_pass
         self.device = torch.device(device)
 
     def load(
@@ -75,12 +80,14 @@ class PatchCore(nn.Module):
             featuresampler: Chooses the patches to keep; None: IdentitySampler().
             nn_method: The search; None: ExactNN(device).
             kwargs: Only `anomaly_scorer_num_nn`, the same number as patchcore-inspection's command line
-                passes it. Its `load` ignores that keyword; here it counts.
+                passes it. Its `load` ignores that keyword; here it counts. And `spade_nn`, which has no effect.
         """
-        wrong = [name for name in kwargs if name != _SWALLOWED]
+        wrong = [name for name in kwargs if name not in (_SWALLOWED, _UNUSED)]
         if wrong:
             known = [*self.load.__code__.co_varnames[1 : self.load.__code__.co_argcount], _SWALLOWED]
             raise UsageError(f"load has no argument {wrong[0]!r}.{nearest_name(wrong[0], known)}")
+        if _UNUSED in kwargs:
+            warnings.warn(f"{_UNUSED} has no effect, as in patchcore-inspection: leave it out.", stacklevel=2)
         if _SWALLOWED in kwargs:
             warnings.warn(
                 f"{_SWALLOWED}={kwargs[_SWALLOWED]} is taken as anomaly_score_num_nn. patchcore-inspection ignores "
@@ -92,8 +99,10 @@ class PatchCore(nn.Module):
         shape = tuple(int(side) for side in input_shape)
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise UsageError(f"input_shape is {tuple(input_shape)}; expected (3, height, width).")
-        device = torch.device(device)
+        device, as_made = torch.device(device), backbone.training
         aggregator = NetworkFeatureAggregator(backbone, layers_to_extract_from, device)
+        if self.training_pass and as_made:
+            aggregator.training_pass(shape)
         dimensions = aggregator.feature_dimensions(shape)
         preprocessing = Preprocessing(dimensions, pretrain_embed_dimension)
         preadapt = Aggregator(target_embed_dimension)
@@ -271,7 +280,9 @@ class PatchCore(nn.Module):
                 name, size = str(parameters.backbone), parameters.input_shape[-2:]
                 registry.check_size(backbones.NAMES.get(name, name), parameters.layers, size)
                 backbone = backbones.load(name, weights, size=size)
-            _check_weights(backbone, parameters, device)
+            if parameters.digest is not None:  # which tells whether there was a pass
+                aggregator = NetworkFeatureAggregator(backbone, parameters.layers, device)
+                aggregator.find_weights(parameters.digest, parameters.input_shape)
             self.load(
                 backbone=backbone,
                 layers_to_extract_from=parameters.layers,
@@ -328,16 +339,3 @@ class PatchCore(nn.Module):
         if not images.isfinite().all():
             raise UsageError("images with NaN or infinite values; they cannot be scored.")
         return images.to(self.device, torch.float32).expand(-1, 3, -1, -1)
-
-
-def _check_weights(backbone: nn.Module, parameters: Parameters, device: torch.device | str) -> None:
-    """Check that a network has the weights that a model was saved with. Errors: WeightsError."""
-    if parameters.digest is None:
-        return
-    aggregator = NetworkFeatureAggregator(backbone, parameters.layers, device)
-    found = digest_of(aggregator.extractor(parameters.input_shape[-2:]).needed_state())
-    if found != parameters.digest:
-        raise WeightsError(
-            f"The network's weights are not those that the model was saved with: SHA-256 {found[:12]}..., expected "
-            f"{parameters.digest[:12]}... Give the right ones: backbone=network, or weights=PATH."
-        )

@@ -143,7 +143,7 @@ def header(path: object, head: Header) -> Checked:
     whole = validated(_Whole, head, path, StoreError)
     # Beside members, files keep the defaults that the other fields had when they were written.
     own = set(Recipe.model_fields) - set(OF_ALL) if whole.recipe.get("members") else set[str]()
-    recipe = Recipe(**{name: value for name, value in whole.recipe.items() if name not in own})
+    recipe = Recipe(**_complete({name: value for name, value in whole.recipe.items() if name not in own}))
     if undecided := [name for one in recipe.each for name in AUTO if getattr(one, name) == "auto"]:
         raise StoreError(f"its recipe leaves {undecided[0]} to be decided, which is done before a model is written")
     given = whole.members if recipe.members else [head]
@@ -162,6 +162,14 @@ def header(path: object, head: Header) -> Checked:
         red_blue=whole.data.red_blue,
         measured=Measured(whole.data.light, whole.data.arrangement),
     )
+
+
+def _complete(recipe: dict[str, Any]) -> dict[str, Any]:
+    """With the fields that files of earlier versions lack, as they were then."""
+    members = recipe.get("members")
+    if isinstance(members, list) and members:
+        return {**recipe, "members": [_complete(one) if isinstance(one, dict) else one for one in members]}
+    return {"min_rows": 1, **recipe}
 
 
 def member(about: About, recipe: Recipe, tensors: Mapping[str, Tensor], images: int) -> None:

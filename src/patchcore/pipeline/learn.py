@@ -183,7 +183,7 @@ def choose(
     rows = patches.gather(kept, scales)
     if not patches.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none
         rows = rows.to(device)
-    n_rows = min(max(1, int(len(rows) * recipe.ratio)), recipe.max_rows)
+    n_rows = min(max(recipe.min_rows, int(len(rows) * recipe.ratio)), recipe.max_rows, len(rows))
     # Refused before the work, not by the first search.
     check_search(recipe.search, len(rows) if recipe.coreset == "identity" else n_rows)
     counts = [0]  # patches chosen so far

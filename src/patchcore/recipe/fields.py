@@ -115,9 +115,7 @@ class Recipe(BaseModel):
         description="At the border, count the zero padding in the mean, which makes border patches, the least "
         "reliable ones, weigh less; or only what is `inside`.",
     )
-    align: Literal["bilinear", "nearest"] = Field(
-        default="bilinear", description="How deeper taps are brought to the grid."
-    )
+    align: Literal["bilinear", "nearest"] = Field(default="bilinear", description="How deeper taps come to the grid.")
     merge: Literal["concat", "bins"] = Field(
         default="concat", description="How taps are joined: side by side, or averaged into `bins` values."
     )
@@ -135,7 +133,7 @@ class Recipe(BaseModel):
         default=(),
         description="Augmented copies of each training image whose patches are remembered beside its own: `flip_h` "
         "(left and right exchanged), `flip_v`, `rotate_90`, `rotate_180`, `rotate_270`, `transpose`, `transverse`. "
-        "`ratio` and `max_rows` count their patches too; held-out and new images are never changed.",
+        "`ratio`, `min_rows` and `max_rows` count their patches too; held-out and new images are never changed.",
     )
     coreset: Literal["k_center", "merge", "random", "identity"] = Field(
         default="k_center",
@@ -143,6 +141,7 @@ class Recipe(BaseModel):
         "gave, which needs less memory; at random; or all of them.",
     )
     ratio: float = Field(default=0.02, gt=0, le=1, description="Share of the training patches that the bank keeps.")
+    min_rows: Count = Field(default=2048, description="The fewest rows that it keeps, if there are so many patches.")
     max_rows: Count = Field(default=50_000, description="The most rows that the bank keeps, whatever `ratio` says.")
     projection: Literal["none", "dense", "sparse"] = Field(
         default="dense",
@@ -212,7 +211,8 @@ class Recipe(BaseModel):
 
     if not TYPE_CHECKING:  # to a type checker, the fields are the arguments
 
-        def __init__(self, **fields: Any) -> None:
+        def __init__(self, *unnamed: object, **fields: Any) -> None:
+            rules.check_by_name(unnamed)
             if isinstance(members := fields.get("members"), list | tuple):
                 fields["members"] = tuple(_member(number, given) for number, given in enumerate(members, 1))
             for name, value in fields.items():

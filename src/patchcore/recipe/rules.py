@@ -30,6 +30,15 @@ _MOST_PIXELS = 2**28
 _LARGEST = 1 << 24  # bytes of a recipe file; a hundred members have some 100,000
 
 
+def check_by_name(unnamed: tuple[object, ...]) -> None:
+    """Errors: RecipeError for values that are given without the names of their fields."""
+    if unnamed:
+        raise RecipeError(
+            f"Recipe got {unnamed[0]!r} without the name of a field. Give fields by name, as in Recipe(size=320), or "
+            "take a recipe that has a name: Recipe.named('fast')."
+        )
+
+
 def check_together(recipe: Recipe) -> None:
     """Errors: ValueError, which says what does not fit."""
     crop, size, tile, tile_stride = recipe.crop, recipe.size, recipe.tile, recipe.tile_stride

@@ -171,10 +171,11 @@ def _one_fold(measured: Measured, detector: Detector, images: Images, number: in
 
 
 def _model_mb(detector: Detector, more: float) -> float:
-    """Size of the file with `more` times the images; the bank grows in proportion, up to `max_rows`."""
+    """Size of the file with `more` times the images; banks over `min_rows` grow in proportion, up to `max_rows`."""
     size, grown = file_size(detector), 0.0
     for member in detector.fitted.members:
-        bank, most = member.bank, member.recipe.max_rows
+        bank, recipe = member.bank, member.recipe
+        most = recipe.min_rows if len(bank.rows) <= recipe.min_rows else recipe.max_rows
         rows = min(len(bank.rows) * more, max(most, len(bank.rows)))
         grown += (rows / len(bank.rows) - 1) * sum(tensor.nbytes for tensor in bank.tensors().values())
     return (size + grown) / 1e6

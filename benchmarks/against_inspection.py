@@ -1,0 +1,109 @@
+"""patchcore-inspection beside patchcore.inspection: one script on both, and its own tests on ours.
+
+    python benchmarks/against_inspection.py CHECKOUT [IMAGES]
+
+CHECKOUT is a folder of patchcore-inspection, which runs in this interpreter (it needs FAISS, timm, pandas, OpenCV and
+pytest); IMAGES a folder of images, by default those of the tests. Prints how far scores and maps of the same networks
+are apart, as largest relative differences, with and without the pass in training mode, and what pytest says of CHECKOUT/test with our
+modules under its names.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+
+from patchcore.backbones import build
+
+ROOMS = ("backbones", "common", "metrics", "patchcore", "sampler", "utils")
+SCRIPT = """
+import sys
+import numpy as np
+import torch
+from {module}.common import FaissNN
+from {module}.patchcore import PatchCore
+from {module}.sampler import IdentitySampler
+
+work, layers, more = sys.argv[1], sys.argv[2].split(","), {more}
+images = torch.from_numpy(np.load(work + "/images.npy"))
+model = PatchCore(torch.device("cpu"), **more)
+model.load(
+    backbone=torch.load(work + "/network.pt", weights_only=False),
+    layers_to_extract_from=layers,
+    device=torch.device("cpu"),
+    input_shape=tuple(images.shape[1:]),
+    pretrain_embed_dimension=256,
+    target_embed_dimension=256,
+    featuresampler=IdentitySampler(),
+    nn_method=FaissNN(False, 1),
+)
+known, new = images[: len(images) // 2], images[len(images) // 2 :]
+model.fit([{{"image": known}}])
+scores, maps = model.predict(new)[:2]
+np.save(work + "/{module}.npy", np.stack([np.asarray(one, np.float64).ravel() for one in maps]))
+np.save(work + "/{module}-scores.npy", np.asarray(scores, np.float64))
+"""
+TESTS = """
+import importlib, sys
+import patchcore
+for room in {rooms}:
+    own = importlib.import_module("patchcore.inspection." + room)
+    sys.modules["patchcore." + room] = own
+    setattr(patchcore, room, own)
+import pytest
+sys.exit(pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", "--rootdir", sys.argv[1], sys.argv[1]]))
+"""
+
+
+def images_of(folder: Path, count: int = 12) -> np.ndarray:
+    paths = sorted(p for p in folder.rglob("*") if p.suffix in (".png", ".jpg") and "mask" not in p.name)
+    paths = paths[:: max(1, len(paths) // count)][:count]
+    read = np.stack([np.asarray(Image.open(p).convert("RGB").resize((224, 224)), np.float32) for p in paths])
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    return np.ascontiguousarray(((read / 255 - mean) / std).transpose(0, 3, 1, 2))
+
+
+def run(work: Path, module: str, layers: str, path: Path | None, more: dict[str, object]) -> list[np.ndarray]:
+    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
+    script = SCRIPT.format(module=module, more=more)
+    subprocess.run([sys.executable, "-c", script, str(work), layers], env=environment, check=True)
+    return [np.load(work / f"{module}{end}.npy") for end in ("-scores", "")]
+
+
+def main(checkout: Path, images: Path) -> int:
+    torch.manual_seed(0)
+    networks = {
+        "EfficientNet-Lite0": (
+            build("efficientnet_lite0", "pretrained", (8, 16), (224, 224)).extractor.model,
+            "blocks.2,blocks.4",
+        ),
+        "ResNet-50, random weights": (torchvision.models.resnet50(), "layer2,layer3"),
+    }
+    print(f"{'largest difference':26} {'scores':>10} {'maps':>10} {'scores without':>15}")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        np.save(work / "images.npy", images_of(images))
+        for name, (network, layers) in networks.items():
+            for module in network.modules():
+                module._forward_hooks.clear()
+            torch.save(network.train(), work / "network.pt")
+            theirs = run(work, "patchcore", layers, checkout / "src", {})
+            ours = run(work, "patchcore.inspection", layers, None, {})
+            without = run(work, "patchcore.inspection", layers, None, {"training_pass": False})
+            apart = [float(np.abs(a / b - 1).max()) for a, b in zip([*ours, without[0]], [*theirs, theirs[0]], strict=True)]
+            print(f"{name:26} {apart[0]:10.1e} {apart[1]:10.1e} {apart[2]:15.1e}", flush=True)
+    done = subprocess.run([sys.executable, "-c", TESTS.format(rooms=ROOMS), str(checkout / "test")], check=False)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    here = Path(__file__).resolve().parents[1] / "tests" / "images"
+    sys.exit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]) if len(sys.argv) > 2 else here))
