@@ -42,7 +42,7 @@ quick: .venv/tested
 	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest $(QUICK)
 
 test: .venv/tested
-	GOMP_SPINCOUNT=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov=src/patchcore
+	GOMP_SPINCOUNT=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --durations=30 --cov=src/patchcore
 
 check: .venv/tested
 	$(BIN)/ruff check .

@@ -98,7 +98,9 @@ def main(checkout: Path, images: Path) -> int:
             theirs = run(work, "patchcore", layers, checkout / "src", {})
             ours = run(work, "patchcore.inspection", layers, None, {})
             without = run(work, "patchcore.inspection", layers, None, {"training_pass": False})
-            apart = [float(np.abs(a / b - 1).max()) for a, b in zip([*ours, without[0]], [*theirs, theirs[0]], strict=True)]
+            apart = [
+                float(np.abs(a / b - 1).max()) for a, b in zip([*ours, without[0]], [*theirs, theirs[0]], strict=True)
+            ]
             print(f"{name:26} {apart[0]:10.1e} {apart[1]:10.1e} {apart[2]:15.1e}", flush=True)
     done = subprocess.run([sys.executable, "-c", TESTS.format(rooms=ROOMS), str(checkout / "test")], check=False)
     return done.returncode
