@@ -492,3 +492,12 @@ def test_the_shapes_of_the_documentation():
     assert sum(h * w for h, w in model._seen.grids) == 131072
     model.fit()
     assert model.model.memory_bank.shape == (13107, 384)
+
+
+def test_one_neighbour_makes_every_score_zero_which_is_warned_of():
+    with pytest.warns(UserWarning, match="num_neighbors is 1: .* every image score is 0"):
+        model = PatchcoreModel(LAYERS, (64, 64), "efficientnet_lite0", pre_trained=False, num_neighbors=1)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    model.train().subsample_embedding(model(images), 0.1)
+    _, scores = model.eval()(images + 1)
+    assert scores.tolist() == [0, 0]

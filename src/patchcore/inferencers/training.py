@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ try:
 except ImportError:
     raise MissingExtraError("lightning", "lightning", "patchcore.inferencers") from None
 
+log = logging.getLogger(__name__)
 SEED = 42  # of the published benchmark
 
 _OURS = {"calibration_share", "category", "image_size", "num_workers", "path", "test_batch_size", "train_batch_size"}
-# Keys of anomalib v0's files that are ignored, because layout and masks are detected.
+# Names in anomalib v0's files that have no effect: layout and masks are detected, thresholds set by good images.
 _THEIRS = {"create_validation_set", "format", "name", "task", "transform_config"}
+_OF_MODEL = {"early_stopping", "metric", "threshold", "weight_file"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     sections = {**sections, "project": project}
     root = _root(dataset)
     arguments = _trainer_arguments(sections.get("trainer") or {})
+    if unused := _without_effect(sections):
+        log.warning("These names of the configuration have no effect here: %s.", ", ".join(unused))
     if not 0 <= project["seed"] < 2**32:
         raise UsageError(f"The seed is {project['seed']}; it must be between 0 and 2**32 - 1.")
     seed_everything(project["seed"], workers=True, verbose=False)
@@ -120,4 +125,19 @@ def _trainer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(
                 f"The section trainer has {key!r}, which lightning.Trainer does not take.{nearest_name(key, known)}"
             )
-    return dict(given)
+    return {key: value for key, value in given.items() if value is not None}  # as v0 left them to Lightning
+
+
+def _without_effect(sections: Mapping[str, Any]) -> list[str]:
+    """What a configuration states and nothing here reads."""
+    unused = {"dataset": _THEIRS - {"name"}, "model": _OF_MODEL}
+    unused["project"] = set(sections.get("project") or {}) - {"path", "seed"}
+    given = {section: sections.get(section) for section in unused}
+    stated = [
+        f"{section}.{name}"
+        for section, names in unused.items()
+        if isinstance(own := given[section], Mapping)
+        for name in names
+        if own.get(name) is not None
+    ]
+    return sorted([*stated, *(set(sections) - {*unused, "trainer"})])

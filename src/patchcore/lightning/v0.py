@@ -133,7 +133,7 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
         tile_size: Side, or height and width, of a tile.
         tile_stride: Step from one tile to the next; None: the size of a tile.
         pre_trained: As in version 1.
-        num_neighbors: Neighbours in the softmax of the score.
+        num_neighbors: Neighbours in the softmax of the score; with 1 every score is 0, which is warned of.
     """
 
     tiles: Tensor
@@ -152,6 +152,12 @@ class PatchcoreModel(DynamicBufferModule, PatchcoreModelV1):
         num_neighbors: int = 9,
     ) -> None:
         size = sides("input_size", input_size)
+        if num_neighbors == 1:
+            warnings.warn(
+                "num_neighbors is 1: by anomalib v0's formula, one minus a softmax over one distance, every image "
+                "score is 0. Take 2 or more; 9 is usual.",
+                stacklevel=2,
+            )
         tiles = _tiles(size, tile_size, tile_stride) if apply_tiling else torch.zeros(2, 2, dtype=torch.long)
         super().__init__(layers, first_weights(backbone), pre_trained, num_neighbors)
         self.backbone, self.input_size = backbone, size
