@@ -175,3 +175,24 @@ def test_a_list_of_images_is_a_batch_of_all_of_them():
     assert as_batch([images, torch.zeros(3)])["image"] is images
     with pytest.raises(UsageError, match=r"expected a tensor \(B, 3, H, W\)"):
         as_batch([images[0], torch.tensor(0)])
+
+
+def test_anomalib_s_long_paths_lead_to_the_same_names():
+    from patchcore.lightning import components
+    from patchcore.lightning.components.base.dynamic_buffer import DynamicBufferMixin
+    from patchcore.lightning.components.sampling.k_center_greedy import KCenterGreedy as Sampler
+
+    assert DynamicBufferMixin is components.DynamicBufferMixin is components.base.DynamicBufferMixin
+    assert Sampler is components.KCenterGreedy is components.sampling.KCenterGreedy
+
+
+def test_a_dynamic_buffer_is_a_module_by_itself():
+    class Bank(DynamicBufferMixin):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("rows", torch.empty(0))
+
+    bank = Bank()
+    bank.load_state_dict({"rows": torch.arange(6.0).reshape(3, 2)})
+    assert isinstance(bank, torch.nn.Module)
+    assert bank.rows.tolist() == [[0, 1], [2, 3], [4, 5]]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from patchcore.errors import UsageError
 
-if TYPE_CHECKING:  # mixed into modules; for a type checker they are modules
-    _Module = nn.Module
-else:
-    _Module = object
 
-
-class DynamicBufferMixin(_Module):
+class DynamicBufferMixin(nn.Module):
     """A module whose own buffers take the shape of what is loaded into them."""
 
     def get_tensor_attribute(self, attribute_name: str) -> Tensor:

@@ -28,7 +28,7 @@ RECIPE = Recipe.named("lightning")
 _loading = ContextVar("_loading", default=False)
 
 
-class PatchcoreModel(DynamicBufferMixin, nn.Module):
+class PatchcoreModel(DynamicBufferMixin):
     """Takes normalised images (B, 3, H, W). Gives their patches in training, otherwise a score and a map for each.
 
     `memory_bank` (M, D) is a buffer: it is saved and moved with the module, and may be assigned.

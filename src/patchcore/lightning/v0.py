@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
 
 from patchcore.arguments import known_arguments
@@ -41,7 +41,7 @@ Scores = Tensor | NDArray[Any]
 META_DATA = ("image_threshold", "pixel_threshold", "min", "max")
 
 
-class DynamicBufferModule(DynamicBufferMixin, nn.Module):
+class DynamicBufferModule(DynamicBufferMixin):
     """A module whose own buffers take the shape of what is loaded into them."""
 
 

@@ -1,4 +1,4 @@
-"""The components of anomalib v1: base classes and parts of models."""
+"""Components: base classes and parts of models, by the paths that they have in anomalib v1."""
 
 from __future__ import annotations
 

@@ -1,0 +1,5 @@
+"""Sampling: how patches are chosen."""
+
+from patchcore.lightning.sampling import KCenterGreedy
+
+__all__ = ["KCenterGreedy"]
