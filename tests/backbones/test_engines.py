@@ -193,7 +193,7 @@ def test_scores_in_bfloat16_are_near_those_of_single_precision(name, fitted, rea
     # A score comes from few patches, so single ones stray further than most.
     found = scores(fitted, real, engine=name, precision="bf16")
     assert np.median(abs(found / expected - 1)) < 1e-2
-    np.testing.assert_allclose(found, expected, rtol=5e-2)
+    np.testing.assert_allclose(found, expected, rtol=1e-1)
     assert (found != expected).any()
 
 

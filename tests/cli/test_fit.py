@@ -88,11 +88,13 @@ def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):
 
 
 def test_for_few_images_fit_names_the_recipe_that_is_made_for_them(run, few, tmp_path):
-    assert "--recipe few_shot often finds more defects" in run("fit", few, "-o", tmp_path / "m", *SMALL).stderr
+    two = run("fit", few, "--limit", 2, "-o", tmp_path / "m", *SMALL)
+    assert "--recipe few_shot often finds more defects" in two.stderr
+    assert "--recipe few_shot" not in run("fit", "--force", few, "-o", tmp_path / "m", *SMALL).stderr  # four images
     for recipe in ("fast", "few_shot"):
         assert (
             "--recipe few_shot"
-            not in run("fit", "--force", few, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
+            not in run("fit", "--force", few, "--limit", 2, "-o", tmp_path / "m", "--recipe", recipe, *SMALL).stderr
         )
 
 

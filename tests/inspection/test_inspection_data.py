@@ -59,13 +59,58 @@ def test_masks_are_resized_by_nearest_and_stay_masks(test_set, hazelnut):
     assert set(item["mask"].unique().tolist()) == {0.0, 1.0}
 
 
+def test_images_and_masks_are_transformed_as_items_are(test_set):
+    item, (_, _, image, mask) = test_set[0], test_set.data_to_iterate[0]
+    assert torch.equal(test_set.transform_img(Image.open(image)), item["image"])
+    assert torch.equal(test_set.transform_mask(Image.open(mask).convert("RGB")), item["mask"])
+
+
+def test_rows_are_class_kind_image_and_mask_and_may_be_taken_away(hazelnut):
+    data = MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.TEST, seed=0)
+    first = hazelnut / "test/colour/00.jpg"
+    assert data.data_to_iterate[0] == [
+        "hazelnut",
+        "colour",
+        str(first),
+        str(hazelnut / "ground_truth/colour/00_mask.png"),
+    ]
+    assert [(kind, mask) for _, kind, _, mask in data.data_to_iterate[4:]] == [("good", None)] * 3
+    assert {kind: len(paths) for kind, paths in data.imgpaths_per_class["hazelnut"].items()} == {"colour": 4, "good": 3}
+    assert data.get_image_data() == (data.imgpaths_per_class, data.data_to_iterate)
+    data.data_to_iterate = data.data_to_iterate[::-2]
+    assert [item["is_anomaly"] for item in data] == [0, 0, 1, 1]
+
+
+def test_augment_has_no_effect_and_says_so(hazelnut, test_set):
+    with pytest.warns(UserWarning, match="augment has no effect"):
+        data = MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.TEST, augment=True)
+    assert torch.equal(data[0]["image"], test_set[0]["image"])
+
+
+def test_sheets_take_the_transforms_of_the_dataset(test_set, tmp_path):
+    def image_transform(image):
+        std, mean = (np.reshape(one, (-1, 1, 1)) for one in (test_set.transform_std, test_set.transform_mean))
+        return np.clip((test_set.transform_img(image).numpy() * std + mean) * 255, 0, 255).astype(np.uint8)
+
+    item = test_set[0]
+    utils.plot_segmentation_images(
+        tmp_path, [item["image_path"]], [item["mask"][0].numpy()], None, [test_set.data_to_iterate[0][3]],
+        image_transform=image_transform, mask_transform=lambda mask: test_set.transform_mask(mask).numpy(),
+    )  # fmt: skip
+    (path,) = tmp_path.iterdir()
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape == (224, 3 * 224, 3)
+    np.testing.assert_array_equal(sheet[:, 224:448, 0], item["mask"][0] * 255)
+    np.testing.assert_array_equal(sheet[:, :224], image_transform(Image.open(item["image_path"])).transpose(1, 2, 0))
+
+
 def test_the_training_images_are_split(hazelnut):
     train = MVTecDataset(hazelnut.parent, "hazelnut", train_val_split=0.7)
     val = MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.VAL, train_val_split=0.7)
     every = MVTecDataset(hazelnut.parent, "hazelnut")
     assert (len(train), len(val), len(every)) == (7, 3, 10)
-    paths = [sample.image for data in (train, val) for _, sample in data.data_to_iterate]
-    assert paths == [sample.image for _, sample in every.data_to_iterate]
+    paths = [row[2] for data in (train, val) for row in data.data_to_iterate]
+    assert paths == [row[2] for row in every.data_to_iterate]
     with pytest.raises(DataError, match=r"train_val_split=1 leaves no image of train/good for VAL"):
         MVTecDataset(hazelnut.parent, "hazelnut", split=DatasetSplit.VAL)
 

@@ -163,7 +163,14 @@ def test_faiss_s_threads_are_what_they_were_after_each_call(monkeypatch, tmp_pat
         faiss.omp_set_num_threads(before)
 
 
-@pytest.mark.parametrize("workers", [0, -1, 1.5, True])
+def test_no_workers_are_as_many_as_faiss_has():
+    faiss = pytest.importorskip("faiss")
+    before, rows = faiss.omp_get_max_threads(), np.eye(4, dtype=np.float32)
+    assert FaissNN(False, 0).run(1, rows, rows)[1].ravel().tolist() == [0, 1, 2, 3]
+    assert faiss.omp_get_max_threads() == before
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, True])
 def test_threads_are_a_whole_number(workers):
     with pytest.raises(UsageError, match="num_workers is"):
         FaissNN(False, workers)

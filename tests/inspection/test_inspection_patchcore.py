@@ -465,3 +465,17 @@ def test_spade_nn_has_no_effect_and_says_so():
     model = PatchCore("cpu")
     with pytest.warns(UserWarning, match="spade_nn has no effect"):
         model.load(golden.Stages(), ["low"], "cpu", (3, 32, 32), 8, 8, spade_nn=2)
+
+
+def test_aggregators_that_are_made_again_leave_nothing_on_the_network():
+    network = golden.Stages()
+    first = NetworkFeatureAggregator(network, ["low"], "cpu")
+    second = NetworkFeatureAggregator(network, ["low", "high"], "cpu")
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(first(image)["low"], second(image)["low"])  # both at once
+    del first
+    assert len(network.low._forward_hooks) == 1
+    assert set(second(image)) == {"low", "high"}
+    del second
+    assert not network.low._forward_hooks
+    assert not network.high._forward_hooks

@@ -115,8 +115,12 @@ def test_a_bad_image_is_said_once(tmp_path):
     assert len(detector.fitted.images) == 16
 
 
-def test_one_image_is_enough():
-    assert choices(Detector(SMALL).fit(parts(1))) == ("even", "quarters", "taps")
+def test_one_image_is_enough_though_nothing_can_be_measured_of_it(caplog):
+    caplog.set_level("INFO")
+    detector = Detector(SMALL).fit(parts(1))
+    assert choices(detector) == ("even", "quarters", "taps")
+    assert (detector.fitted.measured.light, detector.fitted.measured.arrangement) == (None, None)
+    assert "Taken, as one image tells nothing: exposure=even, pool=quarters, scaling=taps." in caplog.text
 
 
 def test_all_members_of_an_ensemble_take_the_same_choices():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -39,7 +40,8 @@ class Extractor(nn.Module):
         self._deepest = max(self.taps, key=probe.finished.index)
         self.used = probe.entered_until(self._deepest)
         for name in self.taps:
-            model.get_submodule(name).register_forward_hook(self._hook(name))
+            handle = model.get_submodule(name).register_forward_hook(self._hook(name))
+            weakref.finalize(self, handle.remove)  # the network may be another extractor's next
         norm = getattr(model, "norm", None)
         self._norm = norm if isinstance(norm, nn.Module) and probe.tokens(self.taps) else None
         self.size = size
@@ -48,12 +50,14 @@ class Extractor(nn.Module):
         self.strides = [stride_of(size[0], tap.shape[2]) for tap in outputs]  # pixels per cell
 
     def _hook(self, name: str):  # type: ignore[no-untyped-def]
+        own, deepest = self._pass, self._deepest  # and not self, which the network would keep alive
+
         def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-            found = getattr(self._pass, "found", None)
+            found = getattr(own, "found", None)
             if found is None:  # somebody else is running the network
                 return
             found[name] = output
-            if name == self._deepest and self._pass.stop:
+            if name == deepest and own.stop:
                 raise _DeepestTapSignal
 
         return keep

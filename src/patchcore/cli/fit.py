@@ -29,7 +29,7 @@ from patchcore.cli.common import (
 from patchcore.errors import ImageError, UsageError, counted
 
 _SKIP = "With --skip-bad, images that cannot be used are left out and listed."
-_FEW = 30  # good images; docs/recipes.md has the figures
+_FEW = 2  # good images; docs/recipes.md has the figures
 
 
 @click.command()
@@ -134,7 +134,7 @@ def fit(
         as_json,
     )
     if len(fitted.images) <= _FEW and recipe_names == ("default",):
-        say(f"With at most {_FEW} images, --recipe few_shot often finds more defects: it keeps more patches of each.")
+        say("With one or two images, --recipe few_shot often finds more defects: it keeps mirrored patches too.")
     if as_json:
         print_json(
             {

@@ -118,8 +118,8 @@ class FaissNN(NearestNeighbours):
     """
 
     def __init__(self, on_gpu: bool = False, num_workers: int = 4) -> None:
-        if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 1:
-            raise UsageError(f"num_workers is {num_workers!r}; expected a number of threads, at least 1.")
+        if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
+            raise UsageError(f"num_workers is {num_workers!r}; expected a number of threads, or 0 for FAISS's own.")
         if on_gpu and not hasattr(_faiss(), "StandardGpuResources"):
             raise UsageError(
                 "on_gpu=True needs a FAISS that was built for GPUs; the one installed is not. Use on_gpu=False, or "
@@ -171,7 +171,7 @@ class FaissNN(NearestNeighbours):
     def _threads(self) -> Iterator[None]:
         faiss = _faiss()
         before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(self.num_workers)
+        faiss.omp_set_num_threads(self.num_workers or before)
         try:
             yield
         finally:

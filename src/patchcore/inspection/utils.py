@@ -90,8 +90,8 @@ def plot_segmentation_images(
     """Write a sheet for each image: the image, its mask if it has one, and its map over it.
 
     All maps share one scale, up to their highest value. `image_transform` and `mask_transform` turn a PIL
-    image into pixels (H, W, 3) and a mask (H, W); by default both are resized to the map. The last
-    `save_depth` parts of an image's path become the name of its sheet.
+    image into pixels (H, W, 3) or (3, H, W) and a mask (H, W) or (1, H, W), as `MVTecDataset` has them; by default both
+    are resized to the map. The last `save_depth` parts of an image's path become the name of its sheet.
     """
     from PIL import Image
 
@@ -103,7 +103,7 @@ def plot_segmentation_images(
     for path, values, score, mask in zip(image_paths, segmentations, scores, masks, strict=True):
         size = (values.shape[1], values.shape[0])
         original = Image.fromarray(draw.to_uint8(read(path, str(path), warnings=[])))
-        pixels = np.asarray(image_transform(original) if image_transform else original.resize(size))
+        pixels = _channels_last(image_transform(original) if image_transform else original.resize(size))
         sheet = [pixels.astype(np.uint8)]
         if mask is not None and mask != "-1":
             truth = Image.fromarray(read_mask(Path(mask), (original.height, original.width)))
@@ -116,3 +116,9 @@ def plot_segmentation_images(
             Path(savefolder) / f"{Path(name).stem}{'' if score is None else f'_{score:.4g}'}.png"
         ) as temporary:
             image.save(temporary, "PNG")
+
+
+def _channels_last(image: Any) -> Array:
+    """An image as pixels (H, W, C)."""
+    pixels = np.asarray(image)
+    return pixels.transpose(1, 2, 0) if pixels.shape[0] in (1, 3) and pixels.shape[-1] not in (1, 3) else pixels

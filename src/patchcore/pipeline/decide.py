@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -59,15 +58,16 @@ def decided(
     light = arranged = None
     if "exposure" in open_fields:
         light = _light(recipe, some, reading, "Looking at good images" if progress else None)
-        recipe = _chosen(recipe, "exposure", "even" if light > 1 else "as_is")
+        recipe = _chosen(recipe, "exposure", "as_is" if light is not None and light <= 1 else "even")
     if {"pool", "scaling"} & set(open_fields):
         number = next(n for n, one in enumerate(recipe.each) if "auto" in (one.pool, one.scaling))
         with undisturbed():
             embedder = Embedder(recipe.each[number].replace(pool="quarters", merge="concat"), backbones[number], device)
         arranged = _arrangement(embedder, list(spread(some)), reading)
-        recipe = _chosen(recipe, "pool", "quarters" if arranged <= 1 else "mean")
-        recipe = _chosen(recipe, "scaling", "taps" if arranged <= 1 else "channel")
-    log.info("Chosen from the good images: %s.", ", ".join(f"{n}={getattr(recipe.each[0], n)}" for n in open_fields))
+        recipe = _chosen(recipe, "pool", "quarters" if (arranged or 0) <= 1 else "mean")
+        recipe = _chosen(recipe, "scaling", "taps" if (arranged or 0) <= 1 else "channel")
+    why = "Chosen from the good images" if (light, arranged) != (None, None) else "Taken, as one image tells nothing"
+    log.info("%s: %s.", why, ", ".join(f"{name}={getattr(recipe.each[0], name)}" for name in open_fields))
     return recipe, Measured(light, arranged), samples
 
 
@@ -77,22 +77,22 @@ def _chosen(recipe: Recipe, name: str, value: str) -> Recipe:
     return recipe.replace(**{name: value}) if getattr(recipe, name) == "auto" else recipe
 
 
-def _light(recipe: Recipe, samples: list[Sample], reading: Reading, title: str | None) -> float:
+def _light(recipe: Recipe, samples: list[Sample], reading: Reading, title: str | None) -> float | None:
     def blocks(batch: list[Loaded]) -> list[tuple[bytes, Tensor]]:
         return [(one.digest, blocks_of(one.image)) for one in batch]
 
     found = dict(through(blocks, samples, reading, recipe.each[0].value_range, progress=title))
-    return variation(torch.stack(list(found.values()))) if found else math.inf
+    return variation(torch.stack(list(found.values()))) if len(found) > 1 else None
 
 
-def _arrangement(embedder: Embedder, samples: list[Sample], reading: Reading) -> float:
+def _arrangement(embedder: Embedder, samples: list[Sample], reading: Reading) -> float | None:
     def patches(batch: list[Loaded]) -> list[tuple[bytes, Tensor]]:
         return [(one.digest, own.values) for one, own in zip(batch, embedder(batch), strict=True)]
 
     check = check_by([embedder], Depth(), reading.max_pixels)
     found = dict(through(patches, samples, reading, embedder.recipe.value_range, check=check))  # copies count once
     if len(found) < 2:
-        return 0.0
+        return None
     with undisturbed():
         channels = embedder.backbone.extractor.channels[0]
         new, known = foretold(list(found.values()))

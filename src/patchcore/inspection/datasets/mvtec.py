@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -48,6 +50,11 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         train_val_split: That share.
         mean, std: Normalise the pixels, which are in [0, 1], for each channel.
         interpolation: Kernel of the resize.
+        seed, augment: Have no effect, as in patchcore-inspection, whose scripts give them; `augment=True` warns.
+
+    Attributes:
+        data_to_iterate: A row for each image: class, kind, path of the image, path of its mask or None.
+        imgpaths_per_class: The paths by class and kind.
     """
 
     def __init__(
@@ -62,8 +69,12 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
+        seed: int | None = None,
+        augment: bool = False,
     ) -> None:
         super().__init__()
+        if augment:
+            warnings.warn("augment has no effect, as in patchcore-inspection: leave it out.", stacklevel=2)
         if not isinstance(split, DatasetSplit):
             raise UsageError(f"split is {split!r}; expected DatasetSplit.TRAIN, VAL or TEST.")
         if not 0 < train_val_split <= 1:
@@ -74,25 +85,43 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         self.classnames_to_use = [classname] if classname is not None else _classes(self.source)
         self.resize, self.imagesize = resize, (3, imagesize, imagesize)
         self.transform_mean, self.transform_std, self.interpolation = mean, std, interpolation
-        self.data_to_iterate = [(name, sample) for name in self.classnames_to_use for sample in self._samples(name)]
+        self.imgpaths_per_class, self.data_to_iterate = self.get_image_data()
 
     def __len__(self) -> int:
         return len(self.data_to_iterate)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        classname, sample = self.data_to_iterate[index]
-        path = Path(str(sample.image))
-        pixels = read(path, str(path))
-        frame = frames.short_side_frame(pixels.shape[:2], self.resize, self.imagesize[1:], 1)
+        classname, kind, image, mask = self.data_to_iterate[index]
+        pixels, path = read(Path(image), image), Path(image)
         return {
-            "image": self._image(pixels, str(path), frame),
+            "image": self._image(pixels, image),
             "classname": classname,
-            "anomaly": sample.kind,
-            "is_anomaly": int(sample.kind != GOOD),
+            "anomaly": kind,
+            "is_anomaly": int(kind != GOOD),
             "image_name": "/".join(path.parts[-4:]),
-            "image_path": str(path),
-            "mask": self._mask(sample, frame),
+            "image_path": image,
+            "mask": torch.zeros(1, *self.imagesize[1:])
+            if mask is None
+            else self._mask(read_mask(Path(mask), pixels.shape[:2])),
         }
+
+    def get_image_data(self) -> tuple[dict[str, dict[str, list[str]]], list[list[Any]]]:
+        """`imgpaths_per_class` and `data_to_iterate`, as the folders are now. Errors: DataError."""
+        paths, rows = dict[str, dict[str, list[str]]](), list[list[Any]]()
+        for name in self.classnames_to_use:
+            for sample in self._samples(name):
+                image, kind, mask = str(sample.image), str(sample.kind), sample.mask
+                rows.append([name, kind, image, None if mask is None else str(mask)])
+                paths.setdefault(name, {}).setdefault(kind, []).append(image)
+        return paths, rows
+
+    def transform_img(self, image: Image.Image) -> Tensor:
+        """A PIL image as the network sees it: resized, cropped and normalised, (3, H, W)."""
+        return self._image(np.asarray(image.convert("RGB")), "image")
+
+    def transform_mask(self, mask: Image.Image) -> Tensor:
+        """A PIL mask, resized by nearest and cropped: (1, H, W), 1 where it is not black."""
+        return self._mask(np.asarray(mask.convert("L")) > 0)
 
     def _samples(self, classname: str) -> list[Sample]:
         found = detect(self.source / classname)
@@ -109,18 +138,21 @@ class MVTecDataset(Dataset[dict[str, Any]]):
             )
         return train[kept:]
 
-    def _image(self, pixels: Any, name: str, frame: frames.Frame) -> Tensor:
-        image = frames.place(to_tensor(pixels, name), frame, self.interpolation)
+    def _frame(self, size: tuple[int, ...]) -> frames.Frame:
+        height, width = size
+        return frames.short_side_frame((height, width), self.resize, self.imagesize[1:], 1)
+
+    def _image(self, pixels: Any, name: str) -> Tensor:
+        image = frames.place(to_tensor(pixels, name), self._frame(pixels.shape[:2]), self.interpolation)
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.transform_mean, self.transform_std))
         return (image - mean) / std
 
-    def _mask(self, sample: Sample, frame: frames.Frame) -> Tensor:
-        if sample.mask is None:
-            return torch.zeros(1, *self.imagesize[1:])
+    def _mask(self, mask: NDArray[np.bool_]) -> Tensor:
+        frame = self._frame(mask.shape)
         height, width = frame.resized
-        mask = Image.fromarray(read_mask(sample.mask, frame.source)).resize((width, height), Image.Resampling.NEAREST)
+        resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
         top, left = -frame.offset[0], -frame.offset[1]
-        cut = np.asarray(mask, np.float32)[top : top + self.imagesize[1], left : left + self.imagesize[2]]
+        cut = np.asarray(resized, np.float32)[top : top + self.imagesize[1], left : left + self.imagesize[2]]
         return torch.from_numpy(cut.copy())[None]
 
 
