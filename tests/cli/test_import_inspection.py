@@ -75,6 +75,13 @@ def test_an_imported_model_predicts_with_the_scores_it_had(run, folder, weights,
         assert found[path]["decision"] == "unsure"
 
 
+@pytest.mark.parametrize(("option", "moved"), [([], True), (["--no-training-pass"], False)])
+def test_the_pass_in_training_mode_can_be_left_out(option, moved, run, folder, weights, tmp_path):
+    assert run("import-inspection", folder, "-o", tmp_path / "m", "--weights", weights, *option).exit_code == 0
+    state = Detector.load(tmp_path / "m").fitted.members[0].backbone.state
+    assert state["bn1.running_mean"].any() == moved  # 0 as it is made
+
+
 def test_good_images_set_the_threshold(run, folder, weights, hazelnut, tmp_path):
     done = run("import-inspection", folder, "-o", tmp_path / "m", "--weights", weights, "--resize", 70,
                "--calibration", hazelnut / "test/good", "--json")  # fmt: skip

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from patchcore import BackboneError, UsageError
 from patchcore.inspection import Aggregator, NetworkFeatureAggregator, PatchMaker, Preprocessing, RescaleSegmentor
@@ -109,6 +110,15 @@ def test_maps_are_upsampled_bilinearly_and_smoothed(size, kind):
         np.testing.assert_allclose(found, golden.segmentation(grid, shape), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(5, 6), (5, 40), (28, 3), 1])
+def test_maps_that_are_smaller_than_the_grid_are_plainly_bilinear_too(size):
+    scores = np.abs(values(1, 28, 28))
+    (found,) = RescaleSegmentor("cpu", size).convert_to_segmentation(scores)
+    shape = (size, size) if isinstance(size, int) else size
+    down = F.interpolate(torch.from_numpy(scores)[None], shape, mode="bilinear", align_corners=False)[0, 0]
+    np.testing.assert_allclose(found, golden.gaussian_filter(down.numpy(), sigma=4), rtol=1e-4, atol=1e-5)
+
+
 def test_maps_are_224_pixels_by_default_as_torch_and_scipy_make_them():
     scores = np.abs(values(1, 28, 28))
     (found,) = RescaleSegmentor("cpu").convert_to_segmentation(scores)
@@ -131,6 +141,16 @@ def test_the_layers_come_by_name_and_the_rest_of_the_network_does_not_run(networ
     for name, expected in zip(features, network.taps(new), strict=True):
         np.testing.assert_array_equal(features[name], expected)
         assert not features[name].requires_grad
+
+
+def test_a_network_for_other_channels_is_looked_at_with_as_many():
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.Conv2d(4, 6, 3, 2, 1))
+    aggregator = NetworkFeatureAggregator(grey, ["0", "1"], "cpu")
+    assert aggregator.feature_dimensions((1, 32, 48)) == [4, 6]
+    assert [tuple(one.shape) for one in aggregator(torch.rand(2, 1, 32, 48)).values()] == [
+        (2, 4, 16, 24),
+        (2, 6, 8, 12),
+    ]
 
 
 def test_layers_can_be_nested_and_in_any_order(network, new):

@@ -128,3 +128,15 @@ def test_numbers_of_dimensions_and_points_are_at_least_one():
         GreedyCoresetSampler(0.1, "cpu", 0)
     with pytest.raises(UsageError, match="number_of_starting_points is 0"):
         ApproximateGreedyCoresetSampler(0.1, "cpu", 0)
+
+
+def test_a_subclass_computes_its_own_indices_of_the_rows_as_they_are_compared():
+    class EveryThird(GreedyCoresetSampler):
+        def _compute_greedy_coreset_indices(self, features):
+            self.compared = tuple(features.shape)
+            return np.arange(0, len(features), 3)
+
+    sampler = EveryThird(0.3, "cpu", 4)
+    rows = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
+    np.testing.assert_array_equal(sampler.run(rows), rows[::3])
+    assert sampler.compared == (30, 4)

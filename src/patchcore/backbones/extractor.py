@@ -26,16 +26,16 @@ class Extractor(nn.Module):
     `taps` are module names in dot notation, or strides (see `resolve_taps`). Token outputs
     (B, N, C) become grids: prefix tokens (class, registers) are dropped, and the network's last
     norm, if it has one, is applied, as is usual for intermediate tokens. `size` is the (height,
-    width) of the images to come; one probe of that size finds the order of execution.
+    width) of the images to come, which have `channels`; one probe like them finds the order of execution.
 
     Safe to call from several threads. Errors: BackboneError for taps the network does not have.
     """
 
-    def __init__(self, model: nn.Module, taps: Sequence[Tap], size: tuple[int, int]) -> None:
+    def __init__(self, model: nn.Module, taps: Sequence[Tap], size: tuple[int, int], channels: int = 3) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self._pass = threading.local()
-        probe = Probe(model, size)
+        probe = Probe(model, size, channels)
         self.taps = resolve_taps(model, taps, probe)
         self._deepest = max(self.taps, key=probe.finished.index)
         self.used = probe.entered_until(self._deepest)
@@ -111,9 +111,9 @@ def _token_grid(model: nn.Module, n_tokens: int, size: Sequence[int]) -> tuple[i
 class Probe:
     """What one pass of a blank image does: which modules run, in what order, with what shapes."""
 
-    def __init__(self, model: nn.Module, size: tuple[int, int]) -> None:
+    def __init__(self, model: nn.Module, size: tuple[int, int], channels: int = 3) -> None:
         parameter = next(model.parameters(), torch.empty(0))
-        self.image = torch.zeros(1, 3, *size, device=parameter.device, dtype=parameter.dtype)
+        self.image = torch.zeros(1, channels, *size, device=parameter.device, dtype=parameter.dtype)
         self.size = size
         self.finished: list[str] = []
         self.shapes: dict[str, Tensor] = {}

@@ -33,6 +33,11 @@ from patchcore.errors import counted
 @click.option(
     "--resize", type=click.IntRange(1), help="Shorter side of images before the crop; by default 256 for 224."
 )
+@click.option(
+    "--training-pass/--no-training-pass",
+    default=True,
+    help="Whether the backbone reads an image of ones in training mode first, as it did in patchcore-inspection.",
+)
 @click.option("--calibration", type=existing_path, help="Good images that set the threshold, not used in training.")
 @force_option
 @device_option
@@ -44,6 +49,7 @@ def import_inspection(
     prepend: str,
     weights: str | None,
     resize: int | None,
+    training_pass: bool,
     calibration: Path | None,
     force: bool,
     device: str,
@@ -64,7 +70,7 @@ def import_inspection(
     from patchcore.inspection import PatchCore, detector_of
 
     chosen = choose_device(device)
-    model = PatchCore(chosen)
+    model = PatchCore(chosen, training_pass=training_pass)
     model.load_from_path(folder, chosen, prepend=prepend, weights=weights or "pretrained")
     detector = detector_of(model, resize=resize, calibration=calibration)
     digest = detector.save(output)

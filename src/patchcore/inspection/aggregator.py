@@ -36,12 +36,12 @@ class NetworkFeatureAggregator(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        taps = self.extractor((images.shape[2], images.shape[3]))(images)
+        taps = self.extractor(images.shape[1:])(images)
         return dict(zip(self.layers_to_extract_from, taps, strict=True))
 
     def feature_dimensions(self, input_shape: Sequence[int]) -> list[int]:
         """The number of channels of each layer for images of (channels, height, width)."""
-        return self.extractor((input_shape[-2], input_shape[-1])).channels
+        return self.extractor(input_shape).channels
 
     @torch.no_grad()
     def training_pass(self, input_shape: Sequence[int]) -> None:
@@ -50,7 +50,7 @@ class NetworkFeatureAggregator(nn.Module):
         That moves the running statistics of batch normalisations once. patchcore-inspection finds `feature_dimensions`
         so, with networks as timm makes them, and every model of it was fitted with what comes of that.
         """
-        extractor = self.extractor((input_shape[-2], input_shape[-1]))
+        extractor = self.extractor(input_shape)
         before = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
         self.backbone.train()
         try:
@@ -62,7 +62,7 @@ class NetworkFeatureAggregator(nn.Module):
 
     def find_weights(self, digest: str, input_shape: Sequence[int]) -> None:
         """Have the weights of a digest: those that the network has, or has after a pass. Errors: WeightsError."""
-        extractor = self.extractor((input_shape[-2], input_shape[-1]))
+        extractor = self.extractor(input_shape)
         if (found := digest_of(extractor.needed_state())) == digest:
             return
         before = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
@@ -74,8 +74,9 @@ class NetworkFeatureAggregator(nn.Module):
                 f"{digest[:12]}... Give the right ones: backbone=network, or weights=PATH."
             )
 
-    def extractor(self, size: tuple[int, int]) -> Extractor:
-        """What reads the layers. The first call looks for them, with images of `size` (height, width)."""
+    def extractor(self, input_shape: Sequence[int]) -> Extractor:
+        """What reads the layers. The first call looks for them, with an image of (channels, height, width)."""
         if not self._extractor:
-            self._extractor.append(Extractor(self.backbone, self.layers_to_extract_from, size))
+            channels, height, width = input_shape
+            self._extractor.append(Extractor(self.backbone, self.layers_to_extract_from, (height, width), channels))
         return self._extractor[0]

@@ -239,7 +239,7 @@ class PatchCore(nn.Module):
             patchsize=self.patch_maker.patchsize,
             patchstride=self.patch_maker.stride,
             neighbours=self.anomaly_scorer.n_nearest_neighbours,
-            digest=digest_of(aggregator.extractor(self.input_shape[-2:]).needed_state()),
+            digest=digest_of(aggregator.extractor(self.input_shape).needed_state()),
         )
 
     def load_from_path(

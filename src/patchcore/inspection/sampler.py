@@ -80,10 +80,16 @@ class GreedyCoresetSampler(BaseSampler):
         if self.device.type != "mps":  # close decisions need float64, which MPS lacks
             rows = rows.to(self.device)
         x = coreset.project(rows, "dense", self.dimension_to_project_features_to, seed)
+        return torch.as_tensor(self._compute_greedy_coreset_indices(x))
+
+    def _compute_greedy_coreset_indices(self, features: Tensor) -> NDArray[np.int64]:
+        """The indices of the rows to keep, from rows as they are compared (N, d); subclasses have their own."""
+        n_picks, start = int(len(features) * self.percentage), self._start(features, torch.initial_seed() % 2**32)
         with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None if sys.stderr else True) as bar:
-            return coreset.k_center_greedy(
-                x, n_picks, start=self._start(x, seed), on_progress=lambda count: bar.update(count - bar.n)
+            picks = coreset.k_center_greedy(
+                features, n_picks, start=start, on_progress=lambda count: bar.update(count - bar.n)
             )
+        return picks.cpu().numpy()
 
     def _start(self, x: Tensor, seed: int) -> int | Tensor:
         return farthest_from_mean(x)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,6 +31,8 @@ class RescaleSegmentor:
             raise UsageError(f"patch_scores has shape {tuple(scores.shape)}; expected (B, h, w).")
         height, width = (self.target_size,) * 2 if isinstance(self.target_size, int) else self.target_size
         size = (int(height), int(width))
+        if size[0] < scores.shape[1] or size[1] < scores.shape[2]:  # the engine's resize averages what it makes smaller
+            scores = F.interpolate(scores[:, None], size, mode="bilinear")[:, 0]
         frame = Frame(source=size, resized=size, window=size)
         maps = [
             anomaly_map(one, frame, sigma=self.smoothing, upsample="bilinear", border="symmetric") for one in scores
