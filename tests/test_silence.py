@@ -22,6 +22,14 @@ def test_logs_are_quiet_below_errors_and_then_as_they_were(caplog):
     assert [record.message for record in caplog.records] == ["said", "said too", "said again"]
 
 
+def test_the_root_s_level_comes_back_whatever_a_library_has_set():
+    level = logging.getLogger().level
+    with silence.logs("loud"):
+        assert logging.getLogger().level == level
+        logging.getLogger().setLevel(logging.CRITICAL)
+    assert logging.getLogger().level == level
+
+
 def test_levels_come_back_after_an_error():
     level = logging.getLogger("loud").level
     with pytest.raises(ZeroDivisionError), silence.logs("loud"):

@@ -13,10 +13,10 @@ from typing import Any
 
 @contextmanager
 def logs(*names: str) -> Iterator[None]:
-    """Nothing below errors is logged by these loggers."""
-    loggers = [logging.getLogger(name) for name in names]
+    """Nothing below errors is logged by these loggers; and the root logger's level stays what it was."""
+    loggers = [*map(logging.getLogger, names), logging.getLogger()]  # OpenVINO sets the root's where it fails
     levels = [one.level for one in loggers]
-    for one in loggers:
+    for one in loggers[:-1]:
         one.setLevel(logging.ERROR)
     try:
         yield
