@@ -2,10 +2,9 @@
 
     python benchmarks/against_inspection.py CHECKOUT [IMAGES]
 
-CHECKOUT is a folder of patchcore-inspection, which runs in this interpreter (it needs FAISS, timm, pandas, OpenCV and
-pytest); IMAGES a folder of images, by default those of the tests. Prints how far scores and maps of the same networks
-are apart, as largest relative differences, with and without the pass in training mode, and what pytest says of CHECKOUT/test with our
-modules under its names.
+CHECKOUT is a folder of patchcore-inspection, which runs in this interpreter; IMAGES a folder of images, by default
+those of the tests. Prints how far scores and maps of the same networks are apart, as largest relative differences, with
+and without the pass in training mode, and what pytest says of CHECKOUT/test with our modules under its names.
 """
 
 from __future__ import annotations
@@ -92,8 +91,6 @@ def main(checkout: Path, images: Path) -> int:
         work = Path(folder)
         np.save(work / "images.npy", images_of(images))
         for name, (network, layers) in networks.items():
-            for module in network.modules():
-                module._forward_hooks.clear()
             torch.save(network.train(), work / "network.pt")
             theirs = run(work, "patchcore", layers, checkout / "src", {})
             ours = run(work, "patchcore.inspection", layers, None, {})

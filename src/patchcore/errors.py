@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="BaseModel")
 _SHORT = reprlib.Repr()  # lists of lists of lists in a file could be written out without end
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 _WORDS = {"integer": "whole number", "tuple": "list", "list": "list", "string": "text", "number": "number"}
 _PYTHONS = re.compile(f"valid ({'|'.join(_WORDS)})")  # what pydantic calls them
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 
 
 class PatchcoreError(Exception):
@@ -187,5 +187,4 @@ def _got_and_expected(items: Sequence[Mapping[str, Any]]) -> str:
     told = of_value[:1] or [item for item in items if item["input"] == items[0]["input"]]
     reasons = [told[0]["msg"], *(item["msg"].removeprefix("Input should be ") for item in told[1:])]
     text = "; or ".join(dict.fromkeys(reason.partition(", unable to parse")[0] for reason in reasons))
-    text = _PYTHONS.sub(lambda found: _WORDS[found[1]], text)
-    return f"{_SHORT.repr(told[0]['input'])}: {text}"
+    return f"{_SHORT.repr(told[0]['input'])}: {_PYTHONS.sub(lambda found: _WORDS[found[1]], text)}"

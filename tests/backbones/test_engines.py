@@ -1,5 +1,6 @@
 """What runs the network changes how long it takes, and nothing else."""
 
+import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +77,7 @@ def real(hazelnut) -> list[Path]:
 @pytest.fixture(scope="module")
 def fitted(hazelnut, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("engines") / "nuts.patchcore"
-    Detector(Recipe()).fit(hazelnut / "train" / "good").save(path)
+    Detector(Recipe(min_rows=1)).fit(hazelnut / "train" / "good").save(path)
     return path
 
 
@@ -193,7 +194,7 @@ def test_scores_in_bfloat16_are_near_those_of_single_precision(name, fitted, rea
     # A score comes from few patches, so single ones stray further than most.
     found = scores(fitted, real, engine=name, precision="bf16")
     assert np.median(abs(found / expected - 1)) < 1e-2
-    np.testing.assert_allclose(found, expected, rtol=1e-1)
+    np.testing.assert_allclose(found, expected, rtol=5e-2)
     assert (found != expected).any()
 
 
@@ -233,6 +234,7 @@ def test_a_network_that_cannot_be_converted_is_refused_with_the_reason():
     run = engines.engine(wrap(network, ("1",), (64, 64)), "openvino", "fp32", CPU)
     with pytest.raises(BackboneError, match=r"OpenVINO does not take this backbone: .*bessel.*Use engine='torch'"):
         run(some_images(1, 64, 64))
+    assert logging.getLogger().level == logging.WARNING  # OpenVINO leaves ERROR
 
 
 @openvino

@@ -15,6 +15,7 @@ from patchcore.errors import MissingExtraError, UsageError, nearest_name
 from patchcore.files import appearing, targets
 from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
 from patchcore.lightning import ImageDataModule
+from patchcore.lightning.hyperparameters import OF_TOOLS
 
 try:
     from lightning import Trainer, seed_everything
@@ -28,7 +29,6 @@ SEED = 42  # of the published benchmark
 _OURS = {"calibration_share", "category", "image_size", "num_workers", "path", "test_batch_size", "train_batch_size"}
 # Names in anomalib v0's files that have no effect: layout and masks are detected, thresholds set by good images.
 _THEIRS = {"create_validation_set", "format", "name", "task", "transform_config"}
-_OF_MODEL = {"early_stopping", "metric", "threshold", "weight_file"}
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,12 @@ def _trainer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_effect(sections: Mapping[str, Any]) -> list[str]:
     """What a configuration states and nothing here reads."""
-    unused = {"dataset": _THEIRS - {"name"}, "model": _OF_MODEL}
+    unused = {"dataset": _THEIRS - {"name"}, "model": OF_TOOLS - {"name"}}
     unused["project"] = set(sections.get("project") or {}) - {"path", "seed"}
-    given = {section: sections.get(section) for section in unused}
     stated = [
         f"{section}.{name}"
         for section, names in unused.items()
-        if isinstance(own := given[section], Mapping)
         for name in names
-        if own.get(name) is not None
+        if (sections.get(section) or {}).get(name) is not None
     ]
     return sorted([*stated, *(set(sections) - {*unused, "trainer"})])

@@ -51,12 +51,12 @@ class NetworkFeatureAggregator(nn.Module):
         so, with networks as timm makes them, and every model of it was fitted with what comes of that.
         """
         extractor = self.extractor(input_shape)
-        before = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
+        before = self._statistics()
         self.backbone.train()
         try:
             extractor(torch.ones(1, *input_shape, device=self.device))
         except ValueError:  # of one value there are no statistics
-            self.backbone.load_state_dict(before)
+            self.backbone.load_state_dict(before, strict=False)
         finally:
             self.backbone.eval()
 
@@ -65,14 +65,18 @@ class NetworkFeatureAggregator(nn.Module):
         extractor = self.extractor(input_shape)
         if (found := digest_of(extractor.needed_state())) == digest:
             return
-        before = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
+        before = self._statistics()
         self.training_pass(input_shape)
         if digest_of(extractor.needed_state()) != digest:
-            self.backbone.load_state_dict(before)
+            self.backbone.load_state_dict(before, strict=False)
             raise WeightsError(
                 f"The network's weights are not those that the model was saved with: SHA-256 {found[:12]}..., expected "
                 f"{digest[:12]}... Give the right ones: backbone=network, or weights=PATH."
             )
+
+    def _statistics(self) -> dict[str, Tensor]:
+        """All that a pass in training mode changes, as it is now."""
+        return {name: tensor.clone() for name, tensor in self.backbone.named_buffers()}
 
     def extractor(self, input_shape: Sequence[int]) -> Extractor:
         """What reads the layers. The first call looks for them, with an image of (channels, height, width)."""

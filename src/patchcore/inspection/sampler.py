@@ -45,16 +45,20 @@ class BaseSampler(ABC):
         rows = features if isinstance(features, Tensor) else torch.from_numpy(np.ascontiguousarray(features))
         if rows.ndim != 2:
             raise UsageError(f"features has shape {tuple(rows.shape)}; expected (N, D).")
-        n_picks = int(len(rows) * self.percentage)
+        n_picks = self._count(rows)
         if n_picks == 0:
             raise UsageError(
                 f"percentage {self.percentage:g} of {len(rows)} rows is less than one row. Use at least "
                 f"{1 / len(rows) if len(rows) else 1:.3g}, or more training images."
             )
-        picks = self._picks(rows, n_picks, torch.initial_seed() % 2**32)
+        picks = self._picks(rows, n_picks, _seed())
         if isinstance(features, Tensor):
             return features[picks.to(features.device)]
         return features[picks.cpu().numpy()]
+
+    def _count(self, rows: Tensor) -> int:
+        """How many of some rows are kept."""
+        return int(len(rows) * self.percentage)
 
     @abstractmethod
     def _picks(self, rows: Tensor, n_picks: int, seed: int) -> Tensor:
@@ -84,7 +88,7 @@ class GreedyCoresetSampler(BaseSampler):
 
     def _compute_greedy_coreset_indices(self, features: Tensor) -> NDArray[np.int64]:
         """The indices of the rows to keep, from rows as they are compared (N, d); subclasses have their own."""
-        n_picks, start = int(len(features) * self.percentage), self._start(features, torch.initial_seed() % 2**32)
+        n_picks, start = self._count(features), self._start(features, _seed())
         with tqdm(total=n_picks, desc="Subsampling", leave=False, disable=None if sys.stderr else True) as bar:
             picks = coreset.k_center_greedy(
                 features, n_picks, start=start, on_progress=lambda count: bar.update(count - bar.n)
@@ -140,3 +144,8 @@ def farthest_from_mean(x: Tensor) -> int:
     """
     mean = torch.stack([block.double().sum(0) for block in x.split(1 << 14)]).sum(0) / len(x)
     return int(torch.cat([(block.double() - mean).square().sum(1) for block in x.split(1 << 14)]).argmax())
+
+
+def _seed() -> int:
+    """Torch's, which does not depend on earlier random draws."""
+    return torch.initial_seed() % 2**32

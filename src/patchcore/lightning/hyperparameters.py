@@ -44,6 +44,9 @@ class _Model(_Network):
     normalization_method: Literal["min_max"] | None = _TOOLS
 
 
+OF_TOOLS = frozenset(n for n, field in _Model.model_fields.items() if field.exclude and field.annotation is Any)
+
+
 class _Tiling(BaseModel):
     model_config = _Network.model_config
 

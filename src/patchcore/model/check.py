@@ -166,8 +166,7 @@ def header(path: object, head: Header) -> Checked:
 
 def _complete(recipe: dict[str, Any]) -> dict[str, Any]:
     """With the fields that files of earlier versions lack, as they were then."""
-    members = recipe.get("members")
-    if isinstance(members, list) and members:
+    if isinstance(members := recipe.get("members"), list) and members:
         return {**recipe, "members": [_complete(one) if isinstance(one, dict) else one for one in members]}
     return {"min_rows": 1, **recipe}
 

@@ -64,8 +64,9 @@ def decided(
         with undisturbed():
             embedder = Embedder(recipe.each[number].replace(pool="quarters", merge="concat"), backbones[number], device)
         arranged = _arrangement(embedder, list(spread(some)), reading)
-        recipe = _chosen(recipe, "pool", "quarters" if (arranged or 0) <= 1 else "mean")
-        recipe = _chosen(recipe, "scaling", "taps" if (arranged or 0) <= 1 else "channel")
+        tells = arranged is None or arranged <= 1
+        recipe = _chosen(recipe, "pool", "quarters" if tells else "mean")
+        recipe = _chosen(recipe, "scaling", "taps" if tells else "channel")
     why = "Chosen from the good images" if (light, arranged) != (None, None) else "Taken, as one image tells nothing"
     log.info("%s: %s.", why, ", ".join(f"{name}={getattr(recipe.each[0], name)}" for name in open_fields))
     return recipe, Measured(light, arranged), samples

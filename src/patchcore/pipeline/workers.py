@@ -187,8 +187,9 @@ def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *,
     and torch release the interpreter while they work.) Without `ahead` the caller does the work, item by item, and
     each computation is spread over `threads`, or over as many as the caller has set if that is None.
     """
-    items, threads = iter(items), 1 if is_ours() else threads  # one of ours that waited for ours might wait for itself
-    if not ahead or is_ours():
+    items = iter(items)
+    ahead, threads = (False, 1) if is_ours() else (ahead, threads)  # one that waited for ours might wait for itself
+    if not ahead:
         for item in items:
             with openmp().limit(limits=threads):
                 result = _alone(work, item)

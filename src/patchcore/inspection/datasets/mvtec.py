@@ -92,7 +92,9 @@ class MVTecDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         classname, kind, image, mask = self.data_to_iterate[index]
-        pixels, path = read(Path(image), image), Path(image)
+        path = Path(image)
+        pixels = read(path, image)
+        truth = None if mask is None else read_mask(Path(mask), pixels.shape[:2])
         return {
             "image": self._image(pixels, image),
             "classname": classname,
@@ -100,9 +102,7 @@ class MVTecDataset(Dataset[dict[str, Any]]):
             "is_anomaly": int(kind != GOOD),
             "image_name": "/".join(path.parts[-4:]),
             "image_path": image,
-            "mask": torch.zeros(1, *self.imagesize[1:])
-            if mask is None
-            else self._mask(read_mask(Path(mask), pixels.shape[:2])),
+            "mask": torch.zeros(1, *self.imagesize[1:]) if truth is None else self._mask(truth),
         }
 
     def get_image_data(self) -> tuple[dict[str, dict[str, list[str]]], list[list[Any]]]:
