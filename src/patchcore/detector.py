@@ -32,7 +32,7 @@ from patchcore.pipeline.learn import learn
 from patchcore.pipeline.score import rehearse, score
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.result import Result
 
 log = logging.getLogger(__name__)

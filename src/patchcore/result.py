@@ -21,7 +21,7 @@ from patchcore.maths.thresholds import Decision, decide, normalise
 from patchcore.model.fitted import NearestImage
 from patchcore.pipeline.score import anomaly_map
 from patchcore.pipeline.surroundings import undisturbed
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.verdict import draw
 
 

@@ -14,7 +14,7 @@ from patchcore.data.layouts import categories
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.resolve import detect
 from patchcore.errors import DataError, UsageError
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 _PACKAGE = Path(__file__).parents[1]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from patchcore.benchmark.cells import Cell, Options, Source
 from patchcore.errors import DataError, ImageError, PatchcoreError
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 
 def measure(cell: Cell) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def read_recipes(names: Sequence[str], assignments: tuple[str, ...]) -> dict[str
 
 def read_recipe(names: Sequence[str], assignments: tuple[str, ...], seed: int | None) -> Any:
     """One recipe from a name or a JSON file, or an ensemble of several, with fields changed."""
-    from patchcore.recipe.fields import Recipe
+    from patchcore.recipe.recipe import Recipe
 
     recipe = Recipe.ensemble(*(Recipe.read(name) if name.endswith(".json") else Recipe.named(name) for name in names))
     recipe = recipe.set(*assignments)

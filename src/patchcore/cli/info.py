@@ -93,7 +93,7 @@ def _threshold(calibration: dict[str, Any]) -> str:
 @command
 def recipes(as_json: bool) -> None:
     """List the named recipes. JSON keys: name, description, recipe."""
-    from patchcore.recipe.fields import Recipe
+    from patchcore.recipe.recipe import Recipe
 
     for name, description in Recipe.names().items():
         recipe = Recipe.named(name)

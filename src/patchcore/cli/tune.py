@@ -223,7 +223,7 @@ def tune(
 
 def _candidates(names: Sequence[str], assignments: tuple[str, ...]) -> tuple[list[Candidate], str]:
     """The recipes to compare, and the name of the one to keep if the data cannot tell."""
-    from patchcore.recipe.fields import Recipe
+    from patchcore.recipe.recipe import Recipe
     from patchcore.tuning.candidates import Candidate, bases, recipe_file, variants
 
     found = []

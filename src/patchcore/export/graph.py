@@ -22,7 +22,7 @@ from patchcore.maths.thresholds import normalise, verdict
 from patchcore.memory.bank import Bank
 from patchcore.model.fitted import Fitted
 from patchcore.pipeline.embed import Embedder
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
 

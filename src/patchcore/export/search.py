@@ -9,7 +9,7 @@ from patchcore.errors import UsageError
 from patchcore.export.axes import ShortForms
 from patchcore.maths.groups import rounding
 from patchcore.memory.bank import Bank
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 _GROUP = 32  # rows in a group; the lowest of their bounds stands for the group
 _GROUPS, _ROWS = 64, 128  # if the bounds leave more for a patch, all rows are compared; this also limits the memory

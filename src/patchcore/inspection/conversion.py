@@ -19,7 +19,7 @@ from patchcore.inspection.patchcore import PatchCore
 from patchcore.memory.bank import Bank
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.workers import distinct
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
 
 _RESIZE, _CROP = 256, 224  # defaults of patchcore-inspection's datasets
@@ -62,7 +62,7 @@ def detector_of(model: PatchCore, *, resize: int | None = None, calibration: Ima
     detector = Detector.of(fitted, device=str(device))
     if calibration is None:
         return detector
-    results = list(detector.stream(distinct(resolve(calibration, learning=True).samples, Reading())))
+    results = list(detector.stream(distinct(resolve(calibration, learning=True).samples, Reading()).values()))
     maxima = [float(np.nanmax(result.map)) for result in results]
     thresholds = Calibration.fit([r.score for r in results], maxima, recipe.false_reject_rate)
     return Detector.of(replace(fitted, calibration=thresholds), device=str(device))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from patchcore.arguments import known_arguments
 from patchcore.maths.resize import Frame
 from patchcore.pipeline.score import anomaly_map
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 
 class AnomalyMapGenerator(nn.Module):

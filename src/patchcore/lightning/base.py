@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning import processes
 from patchcore.maths import metrics
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
 
 if TYPE_CHECKING:  # mixed into Lightning modules; for a type checker they are such modules

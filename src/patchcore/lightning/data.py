@@ -93,10 +93,11 @@ class ImageDataModule(LightningDataModule):
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
         found = detect(self.root)
-        train = distinct(found.train, Reading()) if calibration_share else found.train
-        kept, held_out = hold_out(len(train), calibration_share, seed)
-        self.train = [train[i] for i in kept]
-        self.calibration = [train[i] for i in held_out]
+        self.train, self.calibration = found.train, list[Sample]()
+        if calibration_share:
+            train = distinct(found.train, Reading())
+            kept, held_out = hold_out(list(train), calibration_share, seed)
+            self.train, self.calibration = ([list(train.values())[i] for i in own] for own in (kept, held_out))
         self.test = found.test
         self.everything = found.test or [Sample(s.name, s.image) for s in found.train]
 

@@ -154,7 +154,7 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
         def bank() -> Tensor:
             n = len(seen.grids)
             if n:
-                return choose(recipe, seen, list(range(n)), device, False).rows
+                return choose(recipe, seen, list(range(n)), device, False).bank.rows
             if fitted:
                 return self.model.memory_bank
             raise NotFittedError(

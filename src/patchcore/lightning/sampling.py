@@ -12,7 +12,7 @@ from patchcore.arguments import known_arguments
 from patchcore.errors import UsageError
 from patchcore.maths import coreset
 from patchcore.maths.neighbours import Points, nearest
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 
 def check_ratio(name: str, ratio: float) -> None:

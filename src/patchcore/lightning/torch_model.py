@@ -22,7 +22,7 @@ from patchcore.maths import scoring
 from patchcore.maths.embedding import embed, patches_of, pool_mean
 from patchcore.memory.bank import Bank
 from patchcore.pipeline.workers import in_order
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 RECIPE = Recipe.named("lightning")
 _loading = ContextVar("_loading", default=False)

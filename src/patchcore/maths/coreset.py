@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -38,6 +39,12 @@ def k_center_greedy(
     picked. `start` is the index of the first pick, or (N,) distances to points that count as
     picked already. Each pick is the row farthest from all picks so far, lowest index on ties.
     `on_progress` is called with the number of picks made; `empty` makes the tensor that holds short forms of the rows.
+    """
+    return Greedy(x, empty).picks(n_picks, start, on_progress=on_progress)
+
+
+class Greedy:
+    """Exact greedy selections from rows x (N, D); several may share its groups.
 
     Why it is exact: minimum distances only shrink as picks are added, so an old one is an upper
     bound. Rows lie in groups (see `groups`), and only those groups that have the highest bounds are brought up to date,
@@ -46,21 +53,38 @@ def k_center_greedy(
     coordinates. Every comparison between rows is therefore one of float64 distances, whatever the groups or the number
     of threads.
     """
-    n = len(x)
-    if not 1 <= n_picks <= n:
-        raise UsageError(f"n_picks is {n_picks}; it must be between 1 and the number of rows, {n}.")
-    if isinstance(start, Tensor):
-        if start.shape != (n,):
-            raise UsageError(f"start has shape {tuple(start.shape)}; expected ({n},) distances.")
-        first, squares = int(start.argmax()), start.double().square()  # the lowest index on ties
-    else:
-        if not 0 <= start < n:
-            raise UsageError(f"start is {start}; it must be a row index below {n}.")
-        first, squares = start, torch.full((n,), torch.inf, dtype=torch.float64)
-    told = on_progress or (lambda _: None)
-    if x.device.type != "cpu":
-        return _scanned(x, n_picks, first, squares.to(x.device), told)
-    return _by_groups(x.detach().contiguous(), n_picks, first, squares.detach(), told, empty)
+
+    def __init__(self, x: Tensor, empty: Empty = in_memory) -> None:
+        self.x = x.detach().contiguous()
+        self._groups = Groups(self.x, empty) if x.device.type == "cpu" else None
+
+    def picks(
+        self,
+        n_picks: int,
+        start: int | Tensor = 0,
+        *,
+        among: Tensor | None = None,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        """Indices as `k_center_greedy` returns them; `among`: (N,) bool, the rows that there are to choose from."""
+        n, told = len(self.x), on_progress or (lambda _: None)
+        count = n if among is None else int(among.sum())
+        if not 1 <= n_picks <= count:
+            raise UsageError(f"n_picks is {n_picks}; it must be between 1 and the number of rows, {count}.")
+        if isinstance(start, Tensor):
+            if start.shape != (n,):
+                raise UsageError(f"start has shape {tuple(start.shape)}; expected ({n},) distances.")
+            squares = start.detach().double().square()
+        else:
+            if not 0 <= start < n or (among is not None and not among[start]):
+                raise UsageError(f"start is {start}; it must be the index of one of the {count} rows.")
+            squares = torch.full((n,), torch.inf, dtype=torch.float64)
+        if among is not None:
+            squares = torch.where(among.to(squares.device), squares, -1.0)  # below every distance: never picked
+        first = int(squares.argmax()) if isinstance(start, Tensor) else start  # the lowest index on ties
+        if self._groups is None:
+            return _scanned(self.x, n_picks, first, squares.to(self.x.device), told)
+        return _by_groups(self.x, self._groups, n_picks, first, squares, told)
 
 
 def _scanned(x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object]) -> Tensor:
@@ -78,11 +102,11 @@ def _scanned(x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callabl
 
 
 def _by_groups(
-    x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object], empty: Empty
+    x: Tensor, groups: Groups, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object]
 ) -> Tensor:
     from patchcore.maths.kernels import GROUP, bring_up, farthest  # compiled when they are first used
 
-    groups, n, threads = Groups(x, empty), len(x), torch.get_num_threads()
+    n, threads = len(x), torch.get_num_threads()
     count = groups.forms.shape[1]  # of groups
     order, slack = np.full(count * GROUP, n), np.zeros(count * GROUP, np.float32)
     order[:n], slack[:n] = groups.order, groups.slack(groups.lengths)
@@ -162,23 +186,24 @@ def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = in
     return projected
 
 
-def starting_point(x: Tensor, start: Start, seed: int) -> int | Tensor:
-    """What `k_center_greedy` starts from.
+def starting_point(x: Tensor, start: Start, seed: int, among: Tensor | None = None) -> int | Tensor:
+    """What `k_center_greedy` starts from, of the rows of x (N, D), or of those that `among` (N,) names.
 
-    `first` is row 0, `random` a random row. `mean_of_ten` is no pick but an initial distance for
+    `first` is the first row, `random` a random row. `mean_of_ten` is no pick but an initial distance for
     every row: its mean distance to ten random rows, which are not picks (patchcore-inspection).
     """
-    if start == "first":
-        return 0
-    if start == "random":
-        return int(torch.randint(len(x), (1,), generator=torch.Generator().manual_seed(seed)))
-    return mean_distances(x, 10, seed)
+    if start == "mean_of_ten":
+        return mean_distances(x, 10, seed, among)
+    rows = torch.arange(len(x)) if among is None else among.nonzero()[:, 0]
+    drawn = torch.randint(len(rows), (1,), generator=torch.Generator().manual_seed(seed)) if start == "random" else 0
+    return int(rows[drawn])
 
 
-def mean_distances(x: Tensor, points: int, seed: int) -> Tensor:
+def mean_distances(x: Tensor, points: int, seed: int, among: Tensor | None = None) -> Tensor:
     """The mean distance (N,), float64, of each row of x (N, D) to `points` of the rows, drawn from the seed."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = x[torch.randperm(len(x), generator=generator)[:points].to(x.device)].double()
+    rows = torch.arange(len(x)) if among is None else among.nonzero()[:, 0]
+    drawn = x[rows[torch.randperm(len(rows), generator=generator)[:points]].to(x.device)].double()
     return torch.cat([torch.cdist(block.double(), drawn).mean(1) for block in x.split(_BLOCK)])
 
 
@@ -192,37 +217,69 @@ def select(
     start: Start,
     seed: int,
     projection_from: int = 1,
-    on_progress: Callable[[int], object] | None = None,
-    empty: Empty = in_memory,
 ) -> Tensor:
     """The indices of the rows of x (N, D) to remember, by any of the methods above.
 
-    Rows of fewer than `projection_from` values are not projected. `empty` makes the tensor that
-    holds a projection, from its shape and type.
+    Rows of fewer than `projection_from` values are not projected.
     """
-    n_picks = min(n_picks, len(x))
-    if method == "identity" or n_picks == len(x):
-        return torch.arange(len(x), device=x.device)
-    if method == "random":
-        return random_subset(len(x), n_picks, seed).to(x.device)
-    projected = project(x, projection, projection_dims, seed, empty) if x.shape[1] >= projection_from else x
-    if method == "merge":
-        return merged(projected, n_picks, on_progress)
-    begin = starting_point(projected, start, seed)
-    return k_center_greedy(projected, n_picks, start=begin, on_progress=on_progress, empty=empty)
+    projected = project(x, projection, projection_dims, seed) if x.shape[1] >= projection_from else x
+    return selections(projected, [(min(n_picks, len(x)), None)], method=method, start=start, seed=seed)[0]
 
 
-def merged(x: Tensor, n_picks: int, on_progress: Callable[[int], object] | None = None, shard: int = _SHARD) -> Tensor:
-    """Greedy k-center over shards of x (N, D), and then over what the shards gave; (n_picks,) indices.
+def selections(
+    x: Tensor,
+    wanted: Sequence[tuple[int, Tensor | None]],
+    *,
+    method: Coreset,
+    start: Start,
+    seed: int,
+    on_progress: Callable[[int], object] | None = None,
+    empty: Empty = in_memory,
+) -> list[Tensor]:
+    """Several selections from the rows of x (N, D), projected if they are to be: the indices of each.
 
-    Every row is within the shards' largest radius plus the last selection's radius of a pick. Both
-    are at most twice the smallest radius that so many picks can have, so the whole is within four
+    `wanted`: for each, the number of picks, and which rows (N,), bool, there are to choose from; None: all. Each is
+    what it would be if there were no others. `on_progress` is called with the number of picks of all of them.
+    """
+    made, lock = [0] * len(wanted), Lock()
+
+    def one(number: int) -> Tensor:
+        def tell(count: int) -> None:
+            with lock:
+                made[number] = count
+                if on_progress:
+                    on_progress(sum(made))
+
+        n_picks, among = wanted[number]
+        rows = torch.arange(len(x), device=x.device) if among is None else among.nonzero()[:, 0].to(x.device)
+        if method == "identity" or n_picks == len(rows):
+            return rows
+        if method == "random":
+            return rows[random_subset(len(rows), n_picks, seed).to(x.device)]
+        if greedy is None:
+            return merged(x, n_picks, tell, rows=rows)
+        return greedy.picks(n_picks, starting_point(x, start, seed, among), among=among, on_progress=tell)
+
+    greedy = Greedy(x, empty) if method == "k_center" and any(n < len(x) for n, _ in wanted) else None
+    return by_threads(one, range(len(wanted)), torch.get_num_threads() if x.device.type == "cpu" else 1)
+
+
+def merged(
+    x: Tensor,
+    n_picks: int,
+    on_progress: Callable[[int], object] | None = None,
+    shard: int = _SHARD,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """Greedy k-center over shards of x (N, D), or of some of its `rows`, and then over what the shards gave.
+
+    Returns (n_picks,) indices. Every row is within the shards' largest radius plus the last selection's radius of a
+    pick. Both are at most twice the smallest radius that so many picks can have, so the whole is within four
     times of it, where the greedy over all rows is within twice (Malkomes et al., NeurIPS 2015).
     """
-    shard = max(shard, 2 * n_picks)
+    rows = torch.arange(len(x), device=x.device) if rows is None else rows
     found = []
-    for begin in range(0, len(x), shard):
-        part = x[begin : begin + shard]
-        found.append(begin + k_center_greedy(part, min(n_picks, len(part))))
+    for part in rows.split(max(shard, 2 * n_picks)):
+        found.append(part[k_center_greedy(x[part], min(n_picks, len(part)))])
     union = torch.cat(found)
     return union[k_center_greedy(x[union], n_picks, on_progress=on_progress)]

@@ -19,7 +19,7 @@ from patchcore.maths.embedding import pooled_channels
 from patchcore.memory.bank import LEARNED
 from patchcore.model.fitted import Measured
 from patchcore.model.store import Header, Spec
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.rules import AUTO, OF_ALL
 from patchcore.verdict import calibration
 
@@ -167,8 +167,9 @@ def header(path: object, head: Header) -> Checked:
 def _complete(recipe: dict[str, Any]) -> dict[str, Any]:
     """With the fields that files of earlier versions lack, as they were then."""
     if isinstance(members := recipe.get("members"), list) and members:
-        return {**recipe, "members": [_complete(one) if isinstance(one, dict) else one for one in members]}
-    return {"min_rows": 1, **recipe}
+        members = [_complete(one) if isinstance(one, dict) else one for one in members]
+        return {"calibration": "held_out", **recipe, "members": members}
+    return {"min_rows": 1, "calibration": "held_out", **recipe}
 
 
 def member(about: About, recipe: Recipe, tensors: Mapping[str, Tensor], images: int) -> None:

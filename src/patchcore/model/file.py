@@ -15,7 +15,7 @@ from patchcore.errors import MissingExtraError, PatchcoreError, StoreError, Usag
 from patchcore.memory.bank import Bank, check_search
 from patchcore.model import check, store
 from patchcore.model.fitted import Fitted, Member
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 
 def header(fitted: Fitted) -> dict[str, JsonValue]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from patchcore.backbones.registry import Backbone
 from patchcore.maths.augmentation import Augmentation
 from patchcore.memory.bank import Bank
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
 
 

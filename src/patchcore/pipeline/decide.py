@@ -22,7 +22,7 @@ from patchcore.model.fitted import Measured
 from patchcore.pipeline.embed import Embedder, check_by
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.rules import AUTO
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from patchcore.maths.embedding import embed, patches_of, pooled_channels
 from patchcore.maths.exposure import even
 from patchcore.maths.resize import Frame
 from patchcore.pipeline.workers import Loaded
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.rules import sides
 
 Grid = tuple[int, int]

@@ -1,11 +1,11 @@
-"""Learning: good images to memory banks and thresholds."""
+"""Learning: good images to memory banks."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,18 +17,17 @@ from patchcore.data.sample import Sample
 from patchcore.errors import DataError
 from patchcore.maths import coreset
 from patchcore.maths.embedding import channel_scales, tap_scales
-from patchcore.maths.joining import score_unit, spread_unit
 from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank, check_search
 from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Fitted, Measured, Member
+from patchcore.pipeline.calibrate import Trial, calibrate
 from patchcore.pipeline.decide import foretold, spread
 from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
-from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
 from patchcore.pipeline.surroundings import undisturbed
-from patchcore.pipeline.workers import Loaded, in_order, progress_bar, say_copies, through
-from patchcore.recipe.fields import Recipe
-from patchcore.verdict.calibration import Calibration, hold_out
+from patchcore.pipeline.workers import Loaded, progress_bar, say_copies, through
+from patchcore.recipe.recipe import Recipe
+from patchcore.verdict.calibration import folds, hold_out
 
 log = logging.getLogger(__name__)
 
@@ -50,25 +49,28 @@ def learn(
     """
     title = "Reading good images" if progress else None
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
-    share = recipe.calibration_share if calibration is None else 0.0
-    kept, held_out = hold_out(len(read.names), share, recipe.seed)
-    if share and not held_out and read.copies:
+    share, crossed = recipe.calibration_share if calibration is None else 0.0, recipe.calibration == "folds"
+    kept, held_out = hold_out(read.digests, 0.0 if crossed else share, recipe.seed)
+    fold_of = folds(read.digests, share if crossed else 0.0, recipe.seed)
+    if share and len(read.names) == 1 and read.copies:
         log.warning(
             "All %d good images are copies of one, so no threshold can be set. Give images of other good parts.",
             read.copies + 1,
         )
-    banks = [
-        choose(e.recipe, own, kept, e.device, progress, e.widths) for e, own in zip(embedders, read.stores, strict=True)
+    chosen = [
+        choose(e.recipe, own, kept, e.device, progress, e.widths, fold_of)
+        for e, own in zip(embedders, read.stores, strict=True)
     ]
-    members = [Member(e.recipe, e.backbone, bank) for e, bank in zip(embedders, banks, strict=True)]
-    good = read
+    members = [Member(e.recipe, e.backbone, own.bank) for e, own in zip(embedders, chosen, strict=True)]
+    good, numbers = read, range(len(read.names)) if fold_of else held_out
     if calibration is not None:
         title = "Calibrating" if progress else None
         good = Remembered.of(embedders, calibration, memory, reading, title, learned=set(read.digests))
-        held_out = list(range(len(good.names)))
+        numbers = range(len(good.names))
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
-    members, thresholds = calibrate(recipe, members, good, held_out, embedders[0].device, reading.threads)
+
+    members, thresholds = calibrate(recipe, members, lambda: trials(good, numbers, chosen, fold_of), reading.threads)
     fitted = Fitted(
         recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured
     )
@@ -159,6 +161,27 @@ class Remembered:
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A bank, and what the images it was chosen from are scored with.
+
+    Attributes:
+        bank: Of all of them.
+        folds: For each fold, the bank of the images that are not in it, of as many rows for as many patches.
+        rows: All patches, in the bank's scale; begins: where in them those of an image begin.
+    """
+
+    bank: Bank
+    folds: Sequence[Bank]
+    rows: Tensor
+    begins: Tensor
+
+    def patches(self, image: int, grid: Grid) -> Tensor:
+        """Those of an image itself, (h*w, D)."""
+        begin = int(self.begins[image])
+        return self.rows[begin : begin + grid[0] * grid[1]]
+
+
 @undisturbed()
 def choose(
     recipe: Recipe,
@@ -167,10 +190,12 @@ def choose(
     device: torch.device,
     progress: bool,
     widths: Sequence[int] = (),
-) -> Bank:
+    fold_of: Sequence[int] = (),
+) -> Chosen:
     """The bank: the coreset of the patches of the images that were kept, which leave the store.
 
-    `widths`: values of each tap in a patch, if they lie side by side.
+    `widths`: values of each tap in a patch, if they lie side by side; `fold_of`: each image's fold, if they are to be
+    scored.
     """
     if not kept:
         raise DataError("There are no good images to learn from. Give a folder, table or list that has some.")
@@ -183,78 +208,49 @@ def choose(
     rows = patches.gather(kept, scales)
     if not patches.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none
         rows = rows.to(device)
-    n_rows = min(max(recipe.min_rows, int(len(rows) * recipe.ratio)), recipe.max_rows, len(rows))
+    image_of = origins[:, 0].contiguous()
+    fold = torch.tensor(fold_of)[image_of.long()] if fold_of else image_of
+    among = [None, *(fold != number for number in range(max(fold_of, default=-1) + 1))]
+    counts = [len(rows) if one is None else int(one.sum()) for one in among]
+    picks = [min(max(recipe.min_rows, int(count * recipe.ratio)), recipe.max_rows, count) for count in counts]
     # Refused before the work, not by the first search.
-    check_search(recipe.search, len(rows) if recipe.coreset == "identity" else n_rows)
-    counts = [0]  # patches chosen so far
+    check_search(recipe.search, len(rows) if recipe.coreset == "identity" else min(picks))
+    told = [0]  # patches chosen so far
 
     def tell(count: int) -> None:
-        advance(count - counts[-1])
-        counts.append(count)
+        advance(count - told[-1])
+        told.append(count)
 
-    with progress_bar("Choosing patches" if progress else None, "patch", n_rows) as advance:
-        chosen = coreset.select(
-            rows,
-            n_rows,
+    projected = rows
+    if recipe.coreset in ("k_center", "merge") and rows.shape[1] >= recipe.projection_from and picks[0] < len(rows):
+        projected = coreset.project(rows, recipe.projection, recipe.projection_dims, recipe.seed, patches.empty)
+    with progress_bar("Choosing patches" if progress else None, "patch", sum(picks)) as advance:
+        chosen = coreset.selections(
+            projected,
+            list(zip(picks, among, strict=True)),
             method=recipe.coreset,
-            projection=recipe.projection,
-            projection_dims=recipe.projection_dims,
-            projection_from=recipe.projection_from,
             start=recipe.start,
             seed=recipe.seed,
             on_progress=tell,
             empty=patches.empty,
         )
-    if recipe.neighbours > n_rows:
-        log.warning("neighbours is %d, more than the %d rows of the bank.", recipe.neighbours, n_rows)
-    scales = torch.ones(rows.shape[1]) if scales is None else scales
-    return Bank(rows[chosen].float().to(device), origins[chosen.cpu()], scales.to(device), recipe.search)
+    if recipe.neighbours > picks[0]:
+        log.warning("neighbours is %d, more than the %d rows of the bank.", recipe.neighbours, picks[0])
+    scales = (torch.ones(rows.shape[1]) if scales is None else scales).to(device)
+    banks = [Bank(rows[own].float().to(device), origins[own.cpu()], scales, recipe.search) for own in chosen]
+    begins = torch.searchsorted(image_of, torch.arange(max(kept) + 1, dtype=image_of.dtype))
+    return Chosen(banks[0], banks[1:], rows, begins)
 
 
-@undisturbed()
-def calibrate(
-    recipe: Recipe,
-    members: Sequence[Member],
-    good: Remembered,
-    held_out: Sequence[int],
-    device: torch.device,
-    threads: int | None,
-) -> tuple[list[Member], Calibration]:
-    """The members with the units of their scores, and the thresholds, from good images that the banks have not seen."""
-
-    def patches(store: PatchStore, number: int) -> Tensor:
-        return store.of(number).to(device).float()  # here, not in a thread: they would share the store's file
-
-    def alone(one: Sequence[tuple[Tensor, Grid]]) -> list[Scored]:
-        """An image against each member's bank."""
-        return [against(member, *own) for member, own in zip(members, one, strict=True)]
-
-    each = ([(patches(store, number), store.grids[number]) for store in good.stores] for number in held_out)
-    scored = list(in_order(alone, each, threads))
-    weighed = [replace(m, unit=unit) for m, unit in zip(members, _units(members, scored), strict=True)]
-
-    def score_and_maximum(one: tuple[Tensor, list[Scored], list[Frame]]) -> tuple[float, float]:
-        first, own, frames = one
-        found = joined(weighed, own, frames)
-        values = anomaly_map(weighed[0].recipe, found.scores, frames[0])
-        return image_score(weighed[0], first, found), float(values[~values.isnan()].max())
-
-    firsts = ((patches(good.stores[0], n), own, good.frames[n]) for n, own in zip(held_out, scored, strict=True))
-    both = list(in_order(score_and_maximum, firsts, threads))
-    scores, maxima = [score for score, _ in both], [maximum for _, maximum in both]
-    calibration = Calibration.fit(scores, maxima, recipe.false_reject_rate)
-    log.log(logging.INFO if calibration.enough else logging.WARNING, calibration.summary())
-    return weighed, calibration
-
-
-def _units(members: Sequence[Member], scored: Sequence[list[Scored]]) -> list[float]:
-    """What each member's patch scores are divided by, so that they can be averaged."""
-    if len(members) == 1:
-        return [1.0]
-    if scored:
-        return [score_unit(one.scores for one in own) for own in zip(*scored, strict=True)]
-    log.warning(
-        "No good image was held out, so the members' scores are joined by how far their bank rows spread, which is "
-        "coarse. Hold some out (calibration_share), or give others: calibration=, or --calibration DIR."
-    )
-    return [spread_unit(m.bank.rows, m.recipe.distance == "squared_l2") for m in members]
+def trials(
+    good: Remembered, numbers: Iterable[int], chosen: Sequence[Chosen], fold_of: Sequence[int]
+) -> Iterator[Trial]:
+    """The good images with these numbers, each against banks that have not seen it: those of its fold, if there are."""
+    for number in numbers:
+        grids, banks, patches = [store.grids[number] for store in good.stores], list[Bank](), list[Tensor]()
+        for own, store, grid in zip(chosen, good.stores, grids, strict=True):
+            # Here, not in a thread: they would share the store's file.
+            scaled = own.patches(number, grid) if fold_of else store.of(number).to(own.bank.rows) * own.bank.scales
+            banks.append(own.folds[fold_of[number]] if fold_of else own.bank)
+            patches.append(scaled.to(own.bank.rows))
+        yield Trial(banks, patches, grids, good.frames[number])

@@ -17,7 +17,7 @@ from patchcore.maths.resize import Frame
 from patchcore.model.fitted import Member
 from patchcore.pipeline.embed import Embedder, Grid, Patches
 from patchcore.pipeline.workers import Loaded
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 
 class Scored(NamedTuple):
@@ -29,8 +29,8 @@ class Scored(NamedTuple):
 
 @torch.inference_mode()
 def against(member: Member, patches: Tensor, grid: Grid) -> Scored:
-    """Patches (h*w, D) against one member's bank."""
-    distances, rows = member.bank.nearest(patches * member.bank.scales, member.recipe.neighbours)
+    """Patches (h*w, D), in the bank's scale, against one member's bank."""
+    distances, rows = member.bank.nearest(patches, member.recipe.neighbours)
     scores = scoring.patch_scores(distances, member.recipe.distance)
     return Scored(scores.unflatten(0, grid), rows.unflatten(0, grid))
 
@@ -44,11 +44,13 @@ def joined(members: Sequence[Member], each: Sequence[Scored], frames: Sequence[F
 
 @torch.inference_mode()
 def image_score(member: Member, patches: Tensor, scored: Scored) -> float:
-    """One score for the image, by the first member, of its patches (h*w, D) and what they have scored."""
+    """One score for the image, by the first member, of its patches (h*w, D) and what they have scored.
+
+    Arguments as for `against`."""
     recipe, bank = member.recipe, member.bank
     value = scoring.image_score(
         scored.scores.flatten(),
-        patches * bank.scales,
+        patches,
         scored.rows[..., 0].flatten(),
         bank,
         kind=recipe.image_score,
@@ -60,9 +62,10 @@ def image_score(member: Member, patches: Tensor, scored: Scored) -> float:
 
 def score(members: Sequence[Member], found: Sequence[Patches]) -> tuple[float, Scored]:
     """An image's patches, as each member has them, -> its score, and the patch scores behind it."""
-    each = [against(member, own.values, own.grid) for member, own in zip(members, found, strict=True)]
+    scaled = [own.values * member.bank.scales for member, own in zip(members, found, strict=True)]
+    each = [against(m, values, own.grid) for m, values, own in zip(members, scaled, found, strict=True)]
     scored = joined(members, each, [own.frame for own in found])
-    return image_score(members[0], found[0].values, scored), scored
+    return image_score(members[0], scaled[0], scored), scored
 
 
 def anomaly_map(recipe: Recipe, scores: Tensor, frame: Frame) -> Tensor:

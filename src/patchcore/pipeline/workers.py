@@ -92,15 +92,15 @@ def digests(samples: Iterable[Sample], reading: Reading) -> Iterator[bytes | Ima
     return in_order(digest, samples, reading.threads)
 
 
-def distinct(samples: Iterable[Sample], reading: Reading) -> list[Sample]:
-    """The images without copies of earlier ones; says how many those are. Errors: ImageError."""
+def distinct(samples: Iterable[Sample], reading: Reading) -> dict[bytes, Sample]:
+    """The images by their digests, without copies of earlier ones; says how many those are. Errors: ImageError."""
     samples, first = list(samples), dict[bytes, Sample]()
     for sample, digest in zip(samples, digests(samples, reading), strict=True):
         if isinstance(digest, ImageError):
             raise digest
         first.setdefault(digest, sample)
     say_copies(len(samples) - len(first), len(samples))
-    return list(first.values())
+    return first
 
 
 def say_copies(copies: int, total: int) -> None:

@@ -1,5 +1,5 @@
 """Recipe: every choice that defines a detector."""
 
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 
 __all__ = ["Recipe"]

@@ -12,9 +12,10 @@ from patchcore.errors import RecipeError
 from patchcore.files import contents, from_json
 
 if TYPE_CHECKING:
-    from patchcore.recipe.fields import Recipe
+    from patchcore.recipe.recipe import Recipe
 
-OF_ALL = ("members", "value_range", "calibration_share", "false_reject_rate", "seed")  # fields that all members share
+# Fields that all members share.
+OF_ALL = ("members", "value_range", "calibration", "calibration_share", "false_reject_rate", "seed")
 AUTO = ("exposure", "pool", "scaling")  # fields that fit decides where they are "auto"
 # Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused
 # before any work or memory goes into it. Counts that are only compared with others may be as large as such a count.

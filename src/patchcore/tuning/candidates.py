@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from patchcore.errors import RecipeError
 from patchcore.files import from_json
-from patchcore.recipe.fields import Recipe
+from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.rules import fields_of
 
 

@@ -16,6 +16,7 @@ from patchcore.maths.thresholds import fit_threshold, needed_scores
 # digits: 3e-5 between fitting, which keeps patches in half precision, and predicting; 1e-5 between engines. Without
 # the margin the very image that sets the threshold may fail when it is seen again.
 MARGIN = 1e-4
+_MOST_FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,32 @@ class Calibration:
         return TypeAdapter(cls).validate_python({k: math.nan if v is None else v for k, v in data.items()})
 
 
-def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Which of n images make the bank, and which are held out to set the threshold.
+def hold_out(images: Sequence[bytes], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which images make the bank, and which are held out to set the threshold.
 
-    Those with the lowest random numbers, from the seed and the image's position alone, are held
-    out: the share of n, rounded. At least one image is in the bank and, from two on, at least one
+    Those with the lowest random numbers, from the seed and the image's digest alone, are held
+    out: the share of them, rounded. At least one image is in the bank and, from two on, at least one
     is held out, unless the share is 0.
     """
+    n = len(images)
     if n < 2 or share == 0:
         return list(range(n)), []
     count = min(max(1, round(share * n)), n - 1)
-    held = set(sorted(range(n), key=lambda index: uniform(seed, index, "calibration"))[:count])
+    held = set(sorted(range(n), key=lambda index: uniform(seed, images[index], "calibration"))[:count])
     return [i for i in range(n) if i not in held], sorted(held)
+
+
+def folds(images: Sequence[bytes], share: float, seed: int) -> list[int]:
+    """Each image's fold, from 0, of about this share of them; none if the share is 0 or there is one image.
+
+    It follows from the seed and the image's digest alone, so that another image moves no image. Of very few images each
+    is a fold of its own. There are at most ten folds, whatever the share, as each costs a bank.
+    """
+    n, count = len(images), min(max(2, round(1 / share)), _MOST_FOLDS) if share else 0
+    if n < 2 or not count:
+        return []
+    if n <= 2 * count:
+        return list(range(n))
+    drawn = [int(uniform(seed, image, "calibration") * count) for image in images]
+    used = sorted(set(drawn))  # a fold without images needs no bank
+    return [used.index(one) for one in drawn]

@@ -127,7 +127,9 @@ class MVTecDataset(Dataset[dict[str, Any]]):
         found = detect(self.source / classname)
         if self.split is DatasetSplit.TEST:
             return found.test
-        train = distinct(found.train, Reading()) if self.train_val_split < 1 else found.train  # no copy on both sides
+        train = found.train
+        if self.train_val_split < 1:  # no copy on both sides
+            train = list(distinct(train, Reading()).values())
         kept = int(len(train) * self.train_val_split)
         if self.split is DatasetSplit.TRAIN:
             return train[:kept]
