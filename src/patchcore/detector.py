@@ -7,6 +7,7 @@ predict:  images -> taps -> embedding -> nearest bank rows -> patch scores -> im
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -138,8 +139,7 @@ class Detector:
         Args:
             images: A folder, dataset or CSV table (its good training images), a list of paths, arrays (N, H, W, C),
                 tensors (N, C, H, W), a DataLoader or a generator.
-            calibration: Good images to set the thresholds with. None: `recipe.calibration_share` of the images is
-                kept out of the bank for that.
+            calibration: Good images to set the thresholds with. None: those that `recipe.calibration` names.
             limit: Use at most so many images, at random from the recipe's seed.
             memory: Bytes, or a text such as "2GB", that fitting may take beside the model. What does not fit goes to
                 a temporary file; the result is the same.
@@ -232,6 +232,7 @@ class Detector:
                         sample=loaded.sample,
                         score=value,
                         threshold=calibration.threshold,
+                        p_value=calibration.p_value(value) if calibration.scores else math.nan,
                         pixel_threshold=calibration.pixel_threshold,
                         patch_scores=scored.scores,
                         nearest_rows=scored.rows,

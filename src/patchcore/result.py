@@ -42,6 +42,7 @@ class Result:
         recipe: The recipe that made the score and makes the map.
         max_pixels, colour: How the image is read again: the largest to decode, the order of an array's channels.
         warnings: What is wrong with a part of the image, such as damage in a JPEG file: its verdict may be too.
+        p_value: How probable so high a score is for a good image (`Calibration.p_value`); NaN without good scores.
         mark: Tells whether the image has changed when it is read again.
         seconds: Time of network, search and scores; the image's share of its batch.
         nearest_image: Where in the training images the row nearest to the patch with the highest score comes from;
@@ -61,6 +62,7 @@ class Result:
     seconds: float = 0.0
     nearest_image: NearestImage | None = None
     warnings: tuple[str, ...] = ()
+    p_value: float = math.nan
     mark: int | None = None
 
     def __repr__(self) -> str:

@@ -99,7 +99,7 @@ def test_the_number_of_groups_at_once_changes_no_pick(name, at_once, monkeypatch
 
 @pytest.mark.parametrize("name", CLOUDS)
 def test_a_scan_of_all_rows_as_on_an_accelerator_picks_the_same(name, monkeypatch):
-    def scanned(x, n_picks, first, squares, told, empty):
+    def scanned(x, groups, n_picks, first, squares, told):
         return coreset._scanned(x, n_picks, first, squares, told)
 
     monkeypatch.setattr(coreset, "_by_groups", scanned)
@@ -107,6 +107,34 @@ def test_a_scan_of_all_rows_as_on_an_accelerator_picks_the_same(name, monkeypatc
     got = k_center_greedy(CLOUDS[name], n_picks, on_progress=told.append)
     assert got.tolist() == greedy(CLOUDS[name], n_picks)
     assert told == [*range(64, n_picks, 64), n_picks]
+
+
+@pytest.mark.parametrize("method", ["k_center", "merge", "random", "identity"])
+@pytest.mark.parametrize("start", ["first", "random", "mean_of_ten"])
+@pytest.mark.parametrize("name", ["random", "grid with ties", "half precision, clusters"])
+def test_a_selection_among_some_rows_is_that_of_these_rows_alone(name, start, method):
+    x, generator = CLOUDS[name], torch.Generator().manual_seed(4)
+    among = torch.rand(len(x), generator=generator) < 0.6
+    rows = among.nonzero()[:, 0]
+    wanted = [(120, None), (90, among), (len(rows), among), (70, ~among)]
+    told = []
+    got = coreset.selections(x, wanted, method=method, start=start, seed=3, on_progress=told.append)
+    for (n_picks, which), picks in zip(wanted, got, strict=True):
+        own = torch.arange(len(x)) if which is None else which.nonzero()[:, 0]
+        alone = coreset.selections(x[own], [(n_picks, None)], method=method, start=start, seed=3)[0]
+        assert picks.tolist() == own[alone].tolist()
+    assert told == sorted(told)
+    if method == "k_center" and start == "first":
+        assert got[1].tolist() == rows[greedy(x[rows], 90)].tolist()
+        assert told[-1] == 120 + 90 + 70  # all of them need no choice
+
+
+def test_what_there_is_to_choose_from_is_checked():
+    x, among = normal(30, 4), torch.arange(30) < 10
+    with pytest.raises(UsageError, match="n_picks is 11; it must be between 1 and the number of rows, 10"):
+        coreset.Greedy(x).picks(11, among=among)
+    with pytest.raises(UsageError, match="start is 12; it must be the index of one of the 10 rows"):
+        coreset.Greedy(x).picks(3, 12, among=among)
 
 
 @pytest.mark.parametrize("name", ["random", "grid with ties", "clusters"])
@@ -188,7 +216,7 @@ def test_a_number_of_picks_that_cannot_be_is_an_error(n_picks):
 
 @pytest.mark.parametrize("start", [-1, 5])
 def test_a_start_outside_the_rows_is_an_error(start):
-    with pytest.raises(UsageError, match=rf"start is {start}; it must be a row index below 5"):
+    with pytest.raises(UsageError, match=rf"start is {start}; it must be the index of one of the 5 rows"):
         k_center_greedy(torch.zeros(5, 2), 2, start=start)
 
 
@@ -527,7 +555,7 @@ def test_a_last_shard_of_fewer_rows_than_picks_gives_them_all():
 
 def test_select_by_merge_is_merged_and_tells_its_progress(monkeypatch):
     x, told = low(900, 20), []
-    monkeypatch.setattr(merged, "__defaults__", (None, 200))
+    monkeypatch.setattr(merged, "__defaults__", (None, 200, None))
     got = select(x, 30, **options(method="merge"), on_progress=told.append)
     assert got.tolist() == merged(x, 30, shard=200).tolist()
     assert told == sorted(told)

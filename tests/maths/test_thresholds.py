@@ -10,9 +10,11 @@ from patchcore.maths.thresholds import (
     DECISIONS,
     decide,
     fit_threshold,
+    lowest_rate,
     needed_scores,
     normalise,
     normalise_by_range,
+    p_value,
     verdict,
 )
 
@@ -90,6 +92,66 @@ def test_needed_scores_is_the_first_number_that_is_enough(rate, needed):
     assert needed_scores(rate) == needed
     assert fit_threshold([1.0] * needed, rate)[1]
     assert not fit_threshold([1.0] * (needed - 1), rate)[1]
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(0.05, 59), (0.02, 149), (0.01, 299)])  # 0.95**59 = 0.0485
+def test_a_confidence_needs_more_scores(rate, needed):
+    assert needed_scores(rate, 0.95) == needed
+    assert fit_threshold([1.0] * needed, rate, confidence=0.95)[1]
+    assert not fit_threshold([1.0] * (needed - 1), rate, confidence=0.95)[1]
+    assert lowest_rate(needed, 0.95) <= rate < lowest_rate(needed - 1, 0.95)
+    assert lowest_rate(19) == pytest.approx(0.05)
+    assert lowest_rate(0) == lowest_rate(0, 0.9) == 1
+
+
+@pytest.mark.parametrize(("n", "rate", "confidence"), [(59, 0.05, 0.95), (120, 0.05, 0.9), (60, 0.1, 0.8)])
+def test_with_a_confidence_few_sets_of_good_images_break_the_promise(n, rate, confidence):
+    # Scores are uniform, so a threshold of t fails a share of 1 - t of all good images.
+    rng = np.random.default_rng(1)
+    trials = 3000
+    broken = sum(
+        fit_threshold(scores.tolist(), rate, confidence=confidence)[0] < 1 - rate for scores in rng.random((trials, n))
+    )
+    allowed = 1 - confidence
+    assert broken / trials <= allowed + 3 * math.sqrt(allowed * (1 - allowed) / trials)
+    # Nor is it kept by failing nothing: one rank lower would break it too often.
+    lower = sum(
+        sorted(scores)[sorted(scores).index(fit_threshold(scores, rate, confidence=confidence)[0]) - 1] < 1 - rate
+        for scores in rng.random((trials, n)).tolist()
+    )
+    assert lower / trials > allowed - 3 * math.sqrt(allowed * (1 - allowed) / trials)
+
+
+def test_parts_with_many_images_promise_no_more_than_parts_with_one():
+    # An image scores what its part has, and a little: images of a part are nearly the same.
+    rng = np.random.default_rng(2)
+    trials, n_parts, rate = 1500, 30, 0.1
+    failed, naive = 0, 0
+    for _ in range(trials):
+        sizes = rng.integers(1, 15, n_parts)
+        own = rng.gamma(2.0, size=n_parts + 1)
+        parts = np.repeat(np.arange(n_parts), sizes)
+        scores = (own[parts] + 0.01 * rng.random(len(parts))).tolist()
+        new = float(own[-1] + 0.01 * rng.random())
+        failed += new > fit_threshold(scores, rate, parts=parts.tolist())[0]
+        naive += new > fit_threshold(scores, rate)[0]
+    assert failed / trials <= rate + 3 * math.sqrt(rate * (1 - rate) / trials)
+    assert failed < naive  # which takes every image for a part
+
+
+def test_parts_of_one_image_each_change_nothing():
+    scores = np.random.default_rng(0).gamma(2.0, size=100).tolist()
+    for confidence in (None, 0.9):
+        alone = fit_threshold(scores, 0.05, confidence=confidence)
+        assert fit_threshold(scores, 0.05, confidence=confidence, parts=list(range(100))) == alone
+
+
+def test_a_p_value_is_uniform_for_good_images():
+    rng = np.random.default_rng(3)
+    values = np.array([p_value(float(row[-1]), row[:-1].tolist()) for row in rng.random((4000, 20))])
+    for level in (0.05, 0.1, 0.25, 0.5):
+        assert (values <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) / 4000)
+    assert p_value(math.inf, [1.0, 2.0]) == pytest.approx(1 / 3)
 
 
 def test_a_score_at_the_threshold_passes_and_the_next_above_fails():

@@ -20,6 +20,8 @@ _COMMANDS = {  # name: (module, one line of help)
     "export": ("export", "Write a detector as one graph for ONNX Runtime, OpenVINO or torch."),
     "verify": ("export", "Check an exported folder with its test vectors."),
     "info": ("info", "Show what a detector file contains."),
+    "plan": ("promise", "Say how many good parts a false-reject rate needs."),
+    "set": ("promise", "Set the false-reject rate of a fitted detector."),
     "sign": ("sign", "Sign a detector file, or an exported folder."),
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that work offline."),

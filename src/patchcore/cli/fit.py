@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +17,7 @@ from patchcore.cli.common import (
     check_new,
     check_output,
     command,
+    confidence_option,
     data_path,
     device_option,
     existing_path,
@@ -22,11 +25,15 @@ from patchcore.cli.common import (
     json_option,
     max_pixels_option,
     print_json,
+    rate_option,
     say,
     tell,
     threads_option,
 )
-from patchcore.errors import ImageError, UsageError, counted
+from patchcore.errors import DataError, ImageError, UsageError, counted
+
+if TYPE_CHECKING:
+    from patchcore.data.sample import Sample
 
 _SKIP = "With --skip-bad, images that cannot be used are left out and listed."
 _FEW = 2  # good images; docs/recipes.md has the figures
@@ -53,6 +60,9 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most this many training images, drawn by seed.")
 @click.option("--memory", metavar="SIZE", help="Memory for fitting, in addition to the model, for example 2GB.")
+@rate_option
+@confidence_option
+@click.option("--part", metavar="REGEX", help="What in an image's path names its part, where several images show one.")
 @click.option("--calibration", type=existing_path, help="Good images that set the threshold, instead of some of DATA.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @click.option("--no-weights", is_flag=True, help="Store only a hash of the backbone's weights.")
@@ -71,6 +81,9 @@ def fit(
     seed: int | None,
     limit: int | None,
     memory: str | None,
+    rate: float | None,
+    confidence: float | None,
+    part: str | None,
     calibration: Path | None,
     skip_bad: bool,
     no_weights: bool,
@@ -94,6 +107,9 @@ def fit(
     if key:
         signing.private_key(key)  # fails before the work if the key cannot be used
     recipe = read_recipe(recipe_names, assignments, seed)
+    promised = {"false_reject_rate": rate, "confidence": confidence}
+    recipe = recipe.replace(**{name: value for name, value in promised.items() if value is not None})
+    pattern = _pattern(part)
     inputs = [data, calibration, key, *recipe_names, *(one.weights for one in recipe.each)]
     check_new(output, force, inputs)
     if key:
@@ -101,7 +117,7 @@ def fit(
     _check_memory(memory)
 
     from patchcore.data.reading import Reading  # what is wrong with the arguments is said before this is loaded
-    from patchcore.data.resolve import detect
+    from patchcore.data.resolve import detect, resolve
     from patchcore.detector import Detector
 
     found = detect(data)
@@ -110,10 +126,13 @@ def fit(
     begin = time.perf_counter()
     bad = BadImages()
     detector = Detector(recipe, device=device, threads=threads)
+    samples, others = found.train, calibration and resolve(calibration, learning=True).samples
+    if pattern:
+        samples, others = _with_parts(samples, pattern), others and _with_parts(others, pattern)
     try:
         detector.fit(
-            found,
-            calibration=calibration,
+            samples,
+            calibration=others,
             memory=memory,
             limit=limit,
             reading=Reading(max_pixels, bad if skip_bad else None),
@@ -150,6 +169,26 @@ def fit(
                 "sha256": digest,
             }
         )
+
+
+def _pattern(part: str | None) -> re.Pattern[str] | None:
+    """Errors: UsageError."""
+    try:
+        return None if part is None else re.compile(part)
+    except re.error as error:
+        raise UsageError(f"--part {part!r} is no regular expression: {error}.") from None
+
+
+def _with_parts(samples: Iterable[Sample], pattern: re.Pattern[str]) -> list[Sample]:
+    """The samples with the part that each path names: its first group, or all that matches. Errors: DataError."""
+    found = []
+    for one in samples:
+        if (match := pattern.search(Path(one.name).as_posix())) is None:
+            raise DataError(
+                f"{one.name}: --part {pattern.pattern!r} matches nothing in this path, so its part is unknown."
+            )
+        found.append(replace(one, part=match[1] if pattern.groups else match[0]))
+    return found
 
 
 def _check_memory(memory: str | None) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from patchcore.cli.common import cells, command, console, existing_path, json_option, print_json, signature_option
 from patchcore.errors import counted
+
+if TYPE_CHECKING:
+    from patchcore.verdict.calibration import Calibration
 
 
 @click.command()
@@ -21,13 +25,15 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     """Show what a detector file contains.
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
-    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough), data (images, sha256,
-    red_blue), versions, search, weights_included. For an ensemble, members lists the backbone, bank, search and unit
-    (divisor of the scores) of each member, and bank has the rows of all members, and the images.
+    calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough; where known images, parts,
+    crossed, confidence), data (images, sha256, red_blue), versions, search, history, weights_included. For an
+    ensemble, members lists the backbone, bank, search and unit (divisor of the scores) of each member, and bank has
+    the rows of all members, and the images.
     """
     from patchcore.model import file
+    from patchcore.recipe.rules import OF_ALL
 
-    tensors, header, _ = file.read(model, require_signature)
+    tensors, header, checked = file.read(model, require_signature)
     members = header.get("members") or [header]
     recipes = header["recipe"]["members"] or [header["recipe"]]
     for member, recipe in zip(members, recipes, strict=True):
@@ -36,7 +42,7 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     if as_json:
         print_json(header, sort=True)
         return
-    calibration = header["calibration"]
+    calibration = checked.calibration
     images = f"{counted(len(header['bank']['images']), 'image')} read"
     _table(
         "",
@@ -44,19 +50,21 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
             ("file", f"format {header['format']}, {model.stat().st_size / 1e6:.1f} MB, SHA-256 {header['sha256']}"),
             *(row for member in members for row in _about(member, header["weights_included"], images)),
             ("threshold", _threshold(calibration)),
-            ("pixel threshold", str(calibration["pixel_threshold"] or "none")),
+            *_worth(calibration),
+            ("pixel threshold", str(calibration.pixel_threshold) if calibration.scores else "none"),
             ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
             *_decided(header["data"]),
+            *[("changed", _changed(one)) for one in checked.history],
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
         ],
     )
     if not header["recipe"]["members"]:
         _table("recipe", [(name, json.dumps(value)) for name, value in header["recipe"].items()])
         return
-    shared = ("value_range", "calibration_share", "false_reject_rate", "seed")
+    shared = [name for name in OF_ALL if name != "members"]
     _table("recipe of all members", [(name, json.dumps(header["recipe"][name])) for name in shared])
     for number, recipe in enumerate(recipes, 1):
-        fields = [(name, json.dumps(value)) for name, value in recipe.items() if name not in (*shared, "members")]
+        fields = [(name, json.dumps(value)) for name, value in recipe.items() if name not in OF_ALL]
         _table(f"recipe of member {number}", fields)
 
 
@@ -80,12 +88,37 @@ def _decided(data: dict[str, Any]) -> list[tuple[str, Any]]:
     return [("measured", "; ".join(said) + " (above 1: `exposure=even`; `pool=mean`)")] if said else []
 
 
-def _threshold(calibration: dict[str, Any]) -> str:
-    if calibration["threshold"] is None:
+def _changed(change: Mapping[str, Any]) -> str:
+    """What `patchcore set` has noted."""
+    before, after = change.get("from") or {}, change.get("to") or {}
+    return (
+        f"{change.get('what')} {before.get('false_reject_rate')} -> {after.get('false_reject_rate')}, threshold "
+        f"{before.get('threshold')} -> {after.get('threshold')}; the file before: SHA-256 {change.get('sha256')}"
+    )
+
+
+def _threshold(calibration: Calibration) -> str:
+    if not calibration.scores:
         return "none: no good image was held out to set it; fit with --calibration DIR"
-    few = "" if calibration["enough"] else " (too few images for this rate)"
-    images = counted(len(calibration["scores"]), "good image")
-    return f"{calibration['threshold']}, from {images}, false-reject rate {calibration['false_reject_rate']}{few}"
+    few = "" if calibration.enough else " (too few for this rate)"
+    what = f"{counted(len(calibration.scores), 'good image')}"
+    what += f" of {counted(calibration.units, 'part')}" if calibration.parts else ""
+    what += ", each scored without its fold" if calibration.crossed else ""
+    sure = f" with {calibration.confidence:.4g} confidence" if calibration.confidence else ""
+    return f"{calibration.threshold}, from {what}; false-reject rate {calibration.false_reject_rate}{sure}{few}"
+
+
+def _worth(calibration: Calibration) -> list[tuple[str, Any]]:
+    """What the threshold is worth, and which images decide it."""
+    if not calibration.scores:
+        return []
+    promise = (
+        "measured, not proved: the bank now holds these images too, so new good parts score lower"
+        if calibration.crossed
+        else "proved, if new parts come from the same process as the held-out ones"
+    )
+    near = [f"{one.name} {one.score:.6g} (without it {one.threshold_without:.6g})" for one in calibration.deciding()]
+    return [("promise", promise), *([("set by", "; ".join(near))] if near else [])]
 
 
 @click.command()

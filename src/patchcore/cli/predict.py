@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from patchcore.detector import Detector
 
 _COLUMNS = (
-    "path", "score", "normalised", "threshold", "decision", "seconds", "nearest_image", "time", "model", "warnings",
+    "path", "score", "normalised", "p_value", "threshold", "decision", "seconds", "nearest_image", "time", "model",
+    "warnings",
 )  # fmt: skip
 
 
@@ -71,9 +72,10 @@ def predict(
 ) -> None:
     """Score images and give verdicts. IMAGES are files or folders.
 
-    JSON keys per image: path (as given), score, normalised, threshold, decision, seconds, nearest_image (the training
-    image that the most unusual patch is nearest to), time, model (as given), warnings (what is wrong with a part of
-    the image, such as damage in a JPEG file); or path, error for an image that could not be read.
+    JSON keys per image: path (as given), score, normalised, p_value (how probable so high a score is for a good
+    image), threshold, decision, seconds, nearest_image (the training image that the most unusual patch is nearest to),
+    time, model (as given), warnings (what is wrong with a part of the image, such as damage in a JPEG file); or path,
+    error for an image that could not be read.
     """
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
     if not any(map(_there, images)):
@@ -106,6 +108,7 @@ def predict(
                 "path": result.name,
                 "score": result.score,
                 "normalised": result.normalised,
+                "p_value": None if math.isnan(result.p_value) else result.p_value,
                 "threshold": result.threshold,
                 "decision": result.decision,
                 "seconds": round(result.seconds, 6),

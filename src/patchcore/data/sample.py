@@ -165,8 +165,7 @@ def some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(names[:most] + ["..."] * (len(names) > most))
 
 
-def uniform(seed: int, item: int | bytes, purpose: Literal["calibration", "limit", "fold"]) -> float:
+def uniform(seed: int, item: int | str, purpose: Literal["calibration", "limit", "fold"]) -> float:
     """A random number in [0, 1) that depends on nothing but its arguments: images may come as a stream."""
-    name = item.hex() if isinstance(item, bytes) else item
-    digest = hashlib.blake2b(f"{purpose}:{seed}:{name}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(os.fsencode(f"{purpose}:{seed}:{item}"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -96,7 +96,7 @@ class ImageDataModule(LightningDataModule):
         self.train, self.calibration = found.train, list[Sample]()
         if calibration_share:
             train = distinct(found.train, Reading())
-            kept, held_out = hold_out(list(train), calibration_share, seed)
+            kept, held_out = hold_out([digest.hex() for digest in train], calibration_share, seed)
             self.train, self.calibration = ([list(train.values())[i] for i in own] for own in (kept, held_out))
         self.test = found.test
         self.everything = found.test or [Sample(s.name, s.image) for s in found.train]

@@ -217,13 +217,15 @@ def select(
     start: Start,
     seed: int,
     projection_from: int = 1,
+    on_progress: Callable[[int], object] | None = None,
 ) -> Tensor:
     """The indices of the rows of x (N, D) to remember, by any of the methods above.
 
     Rows of fewer than `projection_from` values are not projected.
     """
     projected = project(x, projection, projection_dims, seed) if x.shape[1] >= projection_from else x
-    return selections(projected, [(min(n_picks, len(x)), None)], method=method, start=start, seed=seed)[0]
+    wanted = [(min(n_picks, len(x)), None)]
+    return selections(projected, wanted, method=method, start=start, seed=seed, on_progress=on_progress)[0]
 
 
 def selections(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Literal, TypeVar
 
 from torch import Tensor
@@ -13,26 +14,75 @@ DECISIONS: tuple[Decision, ...] = ("pass", "unsure", "fail")
 N = TypeVar("N", float, Tensor)
 
 
-def fit_threshold(scores: Sequence[float], false_reject_rate: float) -> tuple[float, bool]:
+def fit_threshold(
+    scores: Sequence[float],
+    false_reject_rate: float,
+    *,
+    confidence: float | None = None,
+    parts: Sequence[Hashable] | None = None,
+) -> tuple[float, bool]:
     """The threshold that rejects a good image with probability at most `false_reject_rate`.
 
     With n scores of good images that the bank has not seen, the ceil((n + 1)(1 - rate))-th
     smallest keeps the promise for the next exchangeable image (split conformal prediction:
-    Vovk et al. 2005). When n is too small for that rank to exist, the largest score is returned.
+    Vovk et al. 2005), on average over all such sets of n. With a `confidence` it is kept by all but a share of
+    1 - confidence of these sets: the rank is the smallest k that a binomial number of n draws, each below the quantile
+    with probability 1 - rate, stays below with that confidence (a tolerance limit: Wilks 1941).
+
+    `parts`: which part each image shows, if several show one, as images of one part are not independent. Then every
+    part weighs the same, and the promise is for the next image of a new part (Lee et al. 2023, hierarchical conformal
+    prediction); with a confidence it is for all images of a part, from the largest score of each.
+    When there are too few for such a rank, the largest score is returned.
 
     Returns the threshold, and whether there were enough scores. No score at all gives NaN.
     """
-    ordered = sorted(scores)
-    if not ordered:
+    if not scores:
         return math.nan, False
-    # Rounding up must not be triggered by the last bit of a product such as 20 * 0.95.
-    rank = math.ceil(round((len(ordered) + 1) * (1 - false_reject_rate), 9))
-    return ordered[min(max(rank, 1), len(ordered)) - 1], rank <= len(ordered)
+    by_part: dict[Hashable, list[float]] = {}
+    for number, score in enumerate(scores):
+        by_part.setdefault(number if parts is None else parts[number], []).append(score)
+    n = len(by_part)
+    if confidence is not None:
+        from scipy.stats import binom
+
+        ordered = sorted(map(max, by_part.values()))
+        rank = 1 + int(binom.ppf(confidence, n, 1 - false_reject_rate))
+        return ordered[min(rank, n) - 1], rank <= n
+    # Rounding up must not be triggered by the last bit of a product such as 20 * 0.95, or of a sum of shares.
+    wanted = round((n + 1) * (1 - false_reject_rate), 9)
+    weights = sorted((score, 1 / len(own)) for own in by_part.values() for score in own)
+    total = 0.0
+    for score, weight in weights:
+        total += weight
+        if round(total, 9) >= wanted:
+            return score, True
+    return weights[-1][0], False
 
 
-def needed_scores(false_reject_rate: float) -> int:
-    """The smallest number of scores for which `fit_threshold` can keep its promise."""
-    return math.ceil(round(1 / false_reject_rate - 1, 9)) if false_reject_rate > 0 else 0
+def needed_scores(false_reject_rate: float, confidence: float | None = None) -> int:
+    """The smallest number of scores, or of parts, for which `fit_threshold` can keep its promise."""
+    if not false_reject_rate > 0:
+        return 0
+    if confidence is None:
+        return math.ceil(round(1 / false_reject_rate - 1, 9))
+    return math.ceil(round(math.log1p(-confidence) / math.log1p(-false_reject_rate), 9))
+
+
+def lowest_rate(n: int, confidence: float | None = None) -> float:
+    """The lowest false-reject rate that n scores, or parts, can promise: the inverse of `needed_scores`."""
+    return 1 / (n + 1) if confidence is None else -math.expm1(math.log1p(-confidence) / max(n, 1)) if n else 1.0
+
+
+def p_value(score: float, scores: Sequence[float], parts: Sequence[Hashable] | None = None) -> float:
+    """How probable so high a score is for a good image, among `scores` of good ones: small for defects.
+
+    (1 + those that are as high) / (n + 1), the conformal p-value; with `parts` each part weighs the same. For the next
+    exchangeable good image it is at most p with probability p or less.
+    """
+    sizes = Counter(range(len(scores)) if parts is None else parts)
+    names = range(len(scores)) if parts is None else parts
+    higher = sum(1 / sizes[name] for name, own in zip(names, scores, strict=True) if own >= score)
+    return (1 + higher) / (len(sizes) + 1)
 
 
 def verdict(score: N, threshold: float) -> N:

@@ -94,6 +94,10 @@ class _Calibration(_Part):
     threshold: _Score | None
     pixel_threshold: _Score | None
     enough: Annotated[bool, Field(strict=True)]
+    images: tuple[InstanceOf[str], ...] = ()  # files of earlier versions lack this and what follows
+    parts: tuple[InstanceOf[str], ...] = ()
+    crossed: Annotated[bool, Field(strict=True)] = False
+    confidence: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
 
 
 class _Data(_Part):
@@ -110,6 +114,7 @@ class _Whole(_Part):
     calibration: _Calibration
     data: _Data
     versions: dict[str, _Text]
+    history: tuple[dict[str, Any], ...] = ()
     members: Annotated[list[dict[str, Any]], Field(max_length=100)] = []
 
 
@@ -123,6 +128,7 @@ class Checked(_Part):
     fingerprint: str
     red_blue: tuple[float, float] | None
     measured: Measured
+    history: tuple[dict[str, Any], ...]
 
 
 def specs(found: Mapping[str, Spec]) -> None:
@@ -150,9 +156,12 @@ def header(path: object, head: Header) -> Checked:
     if len(given) != len(recipe.each):
         raise StoreError(f"its header describes {len(given)} members, and its recipe {len(recipe.each)}")
     abouts = tuple(validated(About, one, path, StoreError) for one in given)
-    if len(whole.calibration.scores) != len(whole.calibration.map_maxima):
+    limits = whole.calibration
+    if len(limits.scores) != len(limits.map_maxima):
         raise StoreError("its calibration has not as many scores as maxima of maps")
-    thresholds = calibration.Calibration.from_dict(whole.calibration.model_dump())
+    if any(len(names) not in (0, len(limits.scores)) for names in (limits.images, limits.parts)):
+        raise StoreError("its calibration has not as many names of images or parts as scores")
+    thresholds = calibration.Calibration.from_dict(limits.model_dump())
     return Checked.model_construct(
         recipe=recipe,
         abouts=abouts,
@@ -161,6 +170,7 @@ def header(path: object, head: Header) -> Checked:
         fingerprint=whole.data.sha256,
         red_blue=whole.data.red_blue,
         measured=Measured(whole.data.light, whole.data.arrangement),
+        history=whole.history,
     )
 
 

@@ -36,6 +36,7 @@ def header(fitted: Fitted) -> dict[str, JsonValue]:
         "calibration": fitted.calibration.to_dict(),
         "data": {"images": len(fitted.images), "sha256": fitted.fingerprint, **_seen(fitted)},
         "versions": dict(store.versions()),
+        **({"history": [dict(one) for one in fitted.history]} if fitted.history else {}),
     }
 
 
@@ -157,5 +158,5 @@ def load(
                 )
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
-    seen = checked.red_blue, checked.measured
+    seen = checked.red_blue, checked.measured, checked.history
     return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)

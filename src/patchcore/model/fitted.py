@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from patchcore.backbones.registry import Backbone
 from patchcore.maths.augmentation import Augmentation
@@ -64,6 +65,7 @@ class Fitted:
         red_blue: The least and the most red that a training image has more than blue, as a share of all its light;
             None if they are grey, or nobody looked.
         measured: What has decided the choices that the recipe had left to `auto`.
+        history: What was changed since the fit, each with the hash of the file before.
     """
 
     recipe: Recipe
@@ -73,6 +75,7 @@ class Fitted:
     fingerprint: str = ""
     red_blue: tuple[float, float] | None = None
     measured: Measured = field(default_factory=Measured)
+    history: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def rows(self) -> int:

@@ -17,8 +17,6 @@ from patchcore.pipeline.embed import Grid
 from patchcore.pipeline.score import Scored, against, anomaly_map, image_score, joined
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import in_order
-from patchcore.recipe.recipe import Recipe
-from patchcore.verdict.calibration import Calibration
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +33,9 @@ class Trial(NamedTuple):
 
 @undisturbed()
 def calibrate(
-    recipe: Recipe, members: Sequence[Member], trials: Callable[[], Iterable[Trial]], threads: int | None
-) -> tuple[list[Member], Calibration]:
-    """The members with the units of their scores, and the thresholds."""
+    members: Sequence[Member], trials: Callable[[], Iterable[Trial]], threads: int | None
+) -> tuple[list[Member], list[float], list[float]]:
+    """The members with the units of their scores; of each image the score, and the highest value of its map."""
 
     def alone(trial: Trial) -> list[Scored]:
         """An image against each member's bank."""
@@ -55,10 +53,7 @@ def calibrate(
     scored = list(scored) if len(members) > 1 else scored
     weighed = [replace(m, unit=unit) for m, unit in zip(members, _units(members, scored), strict=True)]
     both = list(in_order(score_and_maximum, zip(trials(), scored, strict=True), threads))
-    scores, maxima = [score for score, _ in both], [maximum for _, maximum in both]
-    calibration = Calibration.fit(scores, maxima, recipe.false_reject_rate)
-    log.log(logging.INFO if calibration.enough else logging.WARNING, calibration.summary())
-    return weighed, calibration
+    return weighed, [score for score, _ in both], [maximum for _, maximum in both]
 
 
 def _units(members: Sequence[Member], scored: Iterable[list[Scored]]) -> list[float]:

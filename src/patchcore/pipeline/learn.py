@@ -27,7 +27,7 @@ from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, progress_bar, say_copies, through
 from patchcore.recipe.recipe import Recipe
-from patchcore.verdict.calibration import folds, hold_out
+from patchcore.verdict.calibration import Calibration, folds, hold_out
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ def learn(
     title = "Reading good images" if progress else None
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
     share, crossed = recipe.calibration_share if calibration is None else 0.0, recipe.calibration == "folds"
-    kept, held_out = hold_out(read.digests, 0.0 if crossed else share, recipe.seed)
-    fold_of = folds(read.digests, share if crossed else 0.0, recipe.seed)
+    kept, held_out = hold_out(read.parts, 0.0 if crossed else share, recipe.seed)
+    fold_of = folds(read.parts, share if crossed else 0.0, recipe.seed)
     if share and len(read.names) == 1 and read.copies:
         log.warning(
             "All %d good images are copies of one, so no threshold can be set. Give images of other good parts.",
@@ -70,7 +70,23 @@ def learn(
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
 
-    members, thresholds = calibrate(recipe, members, lambda: trials(good, numbers, chosen, fold_of), reading.threads)
+    members, scores, maxima = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads)
+    names = relative(good.names)
+    thresholds = Calibration.fit(
+        scores,
+        maxima,
+        recipe.false_reject_rate,
+        confidence=recipe.confidence,
+        images=[names[number] for number in numbers],
+        parts=[good.parts[number] for number in numbers],
+        crossed=bool(fold_of),
+    )
+    log.log(logging.INFO if thresholds.enough else logging.WARNING, thresholds.summary())
+    if alone := thresholds.outlier():
+        log.warning(
+            "%s alone raises the threshold from %.6g to %.6g: look at this image, as a defective one among the good "
+            "ones lets others pass.", alone.name, alone.threshold_without, thresholds.threshold,
+        )  # fmt: skip
     fitted = Fitted(
         recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured
     )
@@ -91,6 +107,7 @@ class Remembered:
     names: list[str] = field(default_factory=list)
     frames: list[list[Frame]] = field(default_factory=list)  # of each image, one for each member
     digests: list[bytes] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)  # the part that each shows, or its digest
     red_blue: list[float | None] = field(default_factory=list)
     copies: int = 0  # of others, which were left out
 
@@ -114,14 +131,14 @@ class Remembered:
         images would be far too low, since the bank holds each of them at a distance of nearly 0.
         """
 
-        def work(batch: list[Loaded]) -> list[tuple[str, bytes, float | None, list[list[Patches]]]]:
-            """Name, digest and colour of each image, and each member's patches of it and of its augmented copies."""
+        def work(batch: list[Loaded]) -> list[tuple[Sample, bytes, float | None, list[list[Patches]]]]:
+            """Sample, digest and colour of each image, and each member's patches of it and of its augmented copies."""
             each = [embedder(batch) for embedder in embedders]
             found = []
             for number, one in enumerate(batch):
                 copies = [[e.augmented(one, how) for how in e.recipe.augment if augment] for e in embedders]
                 patches = [[own[number], *more] for own, more in zip(each, copies, strict=True)]
-                found.append((one.sample.name, one.digest, one.red_blue, patches))
+                found.append((one.sample, one.digest, one.red_blue, patches))
             return found
 
         depth = Depth()
@@ -132,10 +149,10 @@ class Remembered:
         read, seen = cls([PatchStore(limit, kind) for _ in embedders]), set[bytes]()
         value_range = embedders[0].recipe.value_range
         results = through(work, samples, reading, value_range, check=check, progress=progress)
-        for name, digest, red_blue, found in results:
+        for sample, digest, red_blue, found in results:
             if digest in learned:
                 raise DataError(
-                    f"{name}: this calibration image is among the training images too, so its score says "
+                    f"{sample.name}: this calibration image is among the training images too, so its score says "
                     "nothing about new parts. Calibrate with other good images, or leave `calibration` out: a share "
                     "of the training images is then held out."
                 )
@@ -147,8 +164,9 @@ class Remembered:
                 for store, own in zip(read.stores, found, strict=True):
                     store.append(*((patches.values, patches.grid) for patches in own))
             read.frames.append([own[0].frame for own in found])
-            read.names.append(name)
+            read.names.append(sample.name)
             read.digests.append(digest)
+            read.parts.append(sample.part or digest.hex())
             read.red_blue.append(red_blue)
         say_copies(read.copies, read.copies + len(read.names))
         if hint := depth.hint():

@@ -183,4 +183,10 @@ class Fields(BaseModel):
     false_reject_rate: float = Field(
         default=0.05, gt=0, lt=1, description="Probability that a good image fails, for which the threshold is set."
     )
+    confidence: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Confidence that the threshold keeps that rate, for example 0.95. None: it is kept on average.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="For everything that is drawn.")

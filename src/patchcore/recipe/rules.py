@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from patchcore.recipe.recipe import Recipe
 
 # Fields that all members share.
-OF_ALL = ("members", "value_range", "calibration", "calibration_share", "false_reject_rate", "seed")
+OF_ALL = (
+    "members", "value_range", "calibration", "calibration_share", "false_reject_rate", "confidence", "seed"
+)  # fmt: skip
 AUTO = ("exposure", "pool", "scaling")  # fields that fit decides where they are "auto"
 # Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused
 # before any work or memory goes into it. Counts that are only compared with others may be as large as such a count.
