@@ -379,3 +379,15 @@ def test_weights_from_a_file_that_the_model_does_not_hold_can_be_given_again(run
     done = run("predict", model, image, "--weights", moved, "--json")
     assert done.exit_code == 0, done.stderr
     assert lines(done.stdout)[0]["score"] > 0
+
+
+def test_a_verdict_loads_no_library_that_only_other_work_needs(model_file, hazelnut):
+    # Each takes about as long to load as the whole rest of a cold start, or a good part of it.
+    image = hazelnut / "test" / "colour" / "00.jpg"
+    code = (
+        "import sys\nfrom patchcore import Detector\n"
+        f"print(Detector.load({str(model_file)!r}).predict({str(image)!r}).decision)\n"
+        "print({'timm', 'torchvision', 'sklearn', 'scipy.ndimage', 'numba', 'matplotlib', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "fail\nset()\n"

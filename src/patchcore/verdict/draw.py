@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # which loads its parts when they are first used
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from patchcore.maths.thresholds import Decision
 
@@ -43,10 +43,10 @@ def defect(anomaly_map: NDArray[np.float32], threshold: float, at: tuple[int, in
     base = np.nanmedian(anomaly_map)
     inside = values > threshold
     if not inside[at]:
-        labels, _ = ndimage.label(values >= base + _NEAR * (values[at] - base))
+        labels, _ = scipy.ndimage.label(values >= base + _NEAR * (values[at] - base))
         inside |= labels == labels[at]
-    labels, count = ndimage.label(inside)
-    peaks = np.append(np.float32(np.inf), ndimage.maximum(values, labels, range(1, count + 1)))
+    labels, count = scipy.ndimage.label(inside)
+    peaks = np.append(np.float32(np.inf), scipy.ndimage.maximum(values, labels, range(1, count + 1)))
     return np.asarray(values >= ((base + peaks) / 2)[labels])
 
 
@@ -90,8 +90,8 @@ def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image
 def outlined(image: NDArray[Any], region: NDArray[np.bool_]) -> Image.Image:
     """The image (H, W, 3) with a black line just inside a region (H, W) and a white one just outside."""
     width = max(1, round(min(image.shape[:2]) / 200))
-    edge = region & ~ndimage.binary_erosion(region, iterations=width)
-    halo = ndimage.binary_dilation(region, iterations=width) & ~region
+    edge = region & ~scipy.ndimage.binary_erosion(region, iterations=width)
+    halo = scipy.ndimage.binary_dilation(region, iterations=width) & ~region
     pixels = np.array(image, dtype=np.float32)
     pixels[halo], pixels[edge] = 255, 0
     return Image.fromarray(pixels.round().astype(np.uint8))
