@@ -57,9 +57,8 @@ def overlay(
 
     `region`: what is outlined; None: what is over the threshold.
     """
-    relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
-    calm = 0.75 * image.mean(2, keepdims=True) + 0.25 * image
-    return outlined(_heated(calm, relative), relative > 1 if region is None else region)
+    over = (anomaly_map > threshold) & (threshold > 0)
+    return outlined(np.asarray(heat(anomaly_map, threshold, image)), over if region is None else region)
 
 
 def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image:
@@ -97,8 +96,8 @@ def outlined(image: NDArray[Any], region: NDArray[np.bool_]) -> Image.Image:
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
-def _heated(image: NDArray[Any], relative: NDArray[Any]) -> NDArray[Any]:
-    """An image (H, W, 3) under the colours of a map (H, W) in shares of the threshold."""
+def _heated(image: NDArray[Any] | float, relative: NDArray[Any]) -> NDArray[Any]:
+    """An image (H, W, 3), or a grey, under the colours of a map (H, W) in shares of the threshold."""
     strength = ((relative - _LOW) / (_HIGH - _LOW)).clip(0, 1)
     stops = np.linspace(0, 1, len(_COLOURS))
     colour = np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1)
@@ -106,7 +105,8 @@ def _heated(image: NDArray[Any], relative: NDArray[Any]) -> NDArray[Any]:
     return image * (1 - alpha) + colour * alpha
 
 
-def heat(anomaly_map: NDArray[Any], threshold: float) -> Image.Image:
-    """A map (H, W) alone, in the colours of `overlay` on grey."""
+def heat(anomaly_map: NDArray[Any], threshold: float, image: NDArray[Any] | None = None) -> Image.Image:
+    """A map (H, W) in its colours, on the image (H, W, 3), or on grey."""
     relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
-    return Image.fromarray(_heated(np.full((*relative.shape, 3), 150.0), relative).round().astype(np.uint8))
+    calm = 150.0 if image is None else 0.75 * image.mean(2, keepdims=True) + 0.25 * image
+    return Image.fromarray(_heated(calm, relative).round().astype(np.uint8))
