@@ -8,12 +8,21 @@ from typing import Any
 
 import click
 
-from patchcore.cli.common import cells, command, console, existing_path, json_option, print_json, signature_option
+from patchcore.cli.common import (
+    cells,
+    command,
+    console,
+    json_option,
+    model_path,
+    needs_output,
+    print_json,
+    signature_option,
+)
 from patchcore.errors import counted
 
 
 @click.command()
-@click.argument("model", type=existing_path)
+@click.argument("model", type=model_path)
 @signature_option
 @json_option
 @command
@@ -25,6 +34,8 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     red_blue), versions, search, weights_included. For an ensemble, members lists the backbone, bank, search and unit
     (divisor of the scores) of each member, and bank has the rows of all members, and the images.
     """
+    if not as_json:
+        needs_output()
     from patchcore.model import file
 
     tensors, header, _ = file.read(model, require_signature)
