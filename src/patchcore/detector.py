@@ -18,7 +18,8 @@ from torch import nn
 
 from patchcore.backbones import engines
 from patchcore.backbones.registry import Backbone
-from patchcore.data.images import Depth, ImageLike, mark
+from patchcore.data.formats import Depth
+from patchcore.data.images import ImageLike, mark
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
@@ -159,7 +160,7 @@ class Detector:
                 backbone_for(one, self._network) for one in self.recipe.each
             ]
         samples = limited(resolve(images, learning=True).samples, limit, self.recipe.seed)
-        recipe, measured, samples = decided(self.recipe, backbones, self.device, samples, reading, progress)
+        recipe, measured, samples, told = decided(self.recipe, backbones, self.device, samples, reading, progress)
         with undisturbed():
             embedders = [Embedder(one, own, self.device) for one, own in zip(recipe.each, backbones, strict=True)]
         fitted = learn(
@@ -171,6 +172,7 @@ class Detector:
             reading=reading,
             progress=progress,
             measured=measured,
+            told=told,
         )
         if (self.engine, self.precision) != ("torch", "fp32"):
             with undisturbed():
@@ -199,6 +201,7 @@ class Detector:
 
         Takes what `fit` takes. A path to a folder, dataset or table stands for all images in it, sub-folders and test
         images included. The images of a generator are never waited for: one is asked for when the one before is done.
+        The score of an image alone and in a list may differ in the last bit (docs/decisions/0006).
 
         Raises:
             ImageError: An image cannot be used. One of several is left out if `reading.on_bad` takes the error.

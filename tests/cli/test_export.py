@@ -45,7 +45,7 @@ def test_what_cannot_be_written_is_wrong_usage(run, model, tmp_path):
     assert done.exit_code == 2
     assert "does not exist. Create it first" in done.stderr
     done = run("verify", tmp_path)
-    assert done.exit_code == 2
+    assert done.exit_code == 1
     assert "Expected a folder that `patchcore export` has written" in done.stderr
     assert not list(tmp_path.iterdir())
 

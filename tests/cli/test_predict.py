@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -391,3 +392,18 @@ def test_a_verdict_loads_no_library_that_only_other_work_needs(model_file, hazel
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "fail\nset()\n"
+
+
+def test_names_that_differ_only_by_case_or_in_how_an_accent_is_written_get_files_of_their_own(
+    run, model_file, hazelnut, tmp_path
+):
+    folder = tmp_path / "in"
+    (folder / "X").mkdir(parents=True)
+    (folder / "x").mkdir()
+    names = ["A.jpg", "a.jpg", "e\u0301.jpg", "\u00e9.jpg", "X/b.jpg", "x/b.jpg"]
+    for name in names:
+        shutil.copy(hazelnut / "test/good/04.jpg", folder / name)
+    done = run("predict", model_file, folder, "-o", tmp_path / "out", "--json")
+    assert done.exit_code == 0
+    made = [str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*_overlay.png")]
+    assert len(made) == len({unicodedata.normalize("NFC", one).casefold() for one in made}) == len(names)

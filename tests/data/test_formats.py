@@ -23,6 +23,7 @@ from patchcore_runtime import images as runtime
 from PIL import Image, PngImagePlugin
 
 from patchcore.data import formats, images
+from patchcore.data.reading import EXTENSIONS
 from patchcore.errors import ImageError
 
 HEIGHT, WIDTH = 40, 56
@@ -640,7 +641,7 @@ def test_other_values_in_a_pgm_are_refused(tmp_path, header):
         read(tmp_path / "a.pgm")
 
 
-@pytest.mark.parametrize("suffix", sorted(formats.EXTENSIONS))
+@pytest.mark.parametrize("suffix", sorted(EXTENSIONS))
 def test_the_limit_holds_for_every_format(tmp_path, suffix):
     Image.fromarray(GREY).save(tmp_path / f"a{suffix}")
     with pytest.raises(ImageError, match="a: 56 x 40 pixels are more than the limit of 2239"):

@@ -14,6 +14,8 @@ from patchcore.cli.common import (
     console,
     existing_path,
     json_option,
+    model_path,
+    needs_output,
     print_json,
     signature_option,
     tell,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=existing_path)
+@click.argument("model", type=model_path)
 @click.option(
     "--speed", is_flag=True, help="Measure this machine, for about ten seconds: which setting is the fastest."
 )
@@ -47,6 +49,8 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
     """
     if on is not None and not speed:
         raise UsageError("--on is for --speed: images to measure on.")
+    if not as_json:
+        needs_output()
     from patchcore.model import file
 
     tensors, header, _ = file.read(model, require_signature)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from patchcore.data.images import Depth
+from patchcore.data.formats import Depth
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import relative
 from patchcore.data.sample import Sample
@@ -43,13 +43,16 @@ def learn(
     reading: Reading,
     progress: bool,
     measured: Measured,
+    told: str,
 ) -> Fitted:
     """Images -> taps -> embedding -> patches -> coreset -> banks -> thresholds.
 
-    `memory`: bytes of patches to keep, the rest goes to a file; `measured`: what decided the recipe. Errors: DataError.
+    `memory`: bytes of patches kept, others in a file; `measured`, `told`: what decided the recipe. Errors: DataError.
     """
     title = "Reading good images" if progress else None
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
+    if told:
+        log.info(told)
     share = recipe.calibration_share if calibration is None else 0.0
     kept, held_out = hold_out(len(read.names), share, recipe.seed)
     if share and not held_out and read.copies:

@@ -15,12 +15,12 @@ import scipy  # which loads its parts when they are first used
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from patchcore.maths.thresholds import Decision
+from patchcore.maths.thresholds import Verdict
 
 _LOW, _HIGH = 1.0, 1.6  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
 _NEAR = 0.75  # of the height of the hottest pixel: its surroundings, where nothing is over the threshold
-_BARS: dict[Decision, str] = {"pass": "#2b5d34", "unsure": "#55595e", "fail": "#9c1f16"}
+_BARS: dict[Verdict, str] = {"pass": "#2b5d34", "unsure": "#55595e", "fail": "#9c1f16"}
 
 
 def to_uint8(pixels: NDArray[Any], value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
@@ -61,7 +61,7 @@ def overlay(
     return outlined(np.asarray(heat(anomaly_map, threshold, image)), over if region is None else region)
 
 
-def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image:
+def captioned(image: Image.Image, verdict: Verdict, *parts: str) -> Image.Image:
     """The image, and below it a bar with the verdict and more, in letters that grow with it."""
     size = max(11, round(max(image.size) / 32))
     font, gap = ImageFont.load_default(size), size // 2
