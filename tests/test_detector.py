@@ -34,6 +34,7 @@ from patchcore import (
     UsageError,
     WeightsError,
 )
+from patchcore.backbones.engines import with_torch
 from patchcore.data.sample import Sample
 from patchcore.pipeline.workers import load
 
@@ -878,6 +879,13 @@ def test_a_loaded_detector_gives_the_same_results(detector, model_file, hazelnut
         assert ours.score == theirs.score
         assert ours.decision == theirs.decision
         assert np.array_equal(ours.map, theirs.map)
+
+
+def test_a_network_that_is_loaded_is_prepared_once(model_file, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(with_torch, "folded", lambda extractor: prepared.append(extractor) or extractor)
+    loaded = Detector.load(model_file)
+    assert prepared == [one.backbone.extractor for one in loaded.embedders]
 
 
 def test_a_loaded_detector_saves_the_same_file(model_file, tmp_path):
