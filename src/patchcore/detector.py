@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, overload
 
@@ -17,7 +18,6 @@ import torch
 from torch import nn
 
 from patchcore.backbones import engines
-from patchcore.backbones.registry import Backbone
 from patchcore.data.formats import Depth
 from patchcore.data.images import ImageLike, mark
 from patchcore.data.reading import Colour, Reading
@@ -96,9 +96,7 @@ class Detector:
         precision: str = "fp32",
     ) -> Detector:
         """A detector from what another fit has learned; its tensors must be on `device`. Arguments as for Detector."""
-        detector = cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)
-        detector._ready = fitted, [detector._embedder(m.recipe, m.backbone) for m in fitted.members]
-        return detector
+        return cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)._with(fitted)
 
     def __repr__(self) -> str:
         state = f"{self.fitted.rows} bank rows" if self._ready else "not fitted"
@@ -174,12 +172,9 @@ class Detector:
             measured=measured,
             told=told,
         )
-        if (self.engine, self.precision) != ("torch", "fp32"):
-            with undisturbed():
-                embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
-        self._ready = fitted, embedders  # only now: a fit that is interrupted leaves the detector as it was
         self._exchanged = False
-        return self
+        with undisturbed():
+            return self._with(fitted, embedders)  # only now: a fit that is interrupted leaves the detector as it was
 
     # For a type checker a path or an array is one image; where it holds several, `stream` has their type too.
     @overload
@@ -317,10 +312,13 @@ class Detector:
         place = engines.choose_device(device)
         engines.check(engine, precision, place)  # before the work
         fitted = file.load(path, device=place, network=backbone, weights=weights, key=require_signature)
+        plain: list[Embedder] = []
         if backbone is None:
             with file.of_file(path):
-                rehearse(fitted.members, [Embedder(m.recipe, m.backbone, place) for m in fitted.members])
-        return cls.of(fitted, device=device, threads=threads, engine=engine, precision=precision)
+                plain = [Embedder(m.recipe, m.backbone, place) for m in fitted.members]
+                rehearse(fitted.members, plain)
+        detector = cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)
+        return detector._with(fitted, plain)
 
     def _reading(self, reading: Reading | None) -> Reading:
         """Options with threads and batch as they suit this detector."""
@@ -331,8 +329,10 @@ class Detector:
             batch=reading.batch or (1 if self.device.type == "cpu" else _BATCH),
         )
 
-    def _embedder(self, recipe: Recipe, backbone: Backbone) -> Embedder:
-        """What embeds for `predict`."""
-        return Embedder(
-            recipe, backbone, self.device, engine=self.engine, precision=self.precision, threads=self.threads
-        )
+    def _with(self, fitted: Fitted, plain: Sequence[Embedder] = ()) -> Detector:
+        """From now on, predict by what was learned; `plain` are its embedders in torch and fp32, if they are there."""
+        if not plain or (self.engine, self.precision) != ("torch", "fp32"):
+            made = partial(Embedder, engine=self.engine, precision=self.precision, threads=self.threads)
+            plain = [made(m.recipe, m.backbone, self.device) for m in fitted.members]
+        self._ready = fitted, list(plain)
+        return self

@@ -123,9 +123,9 @@ def test_beside_a_clone_it_is_said_that_nothing_is_installed(beside_a_clone):
     assert f"the folder {beside_a_clone / 'patchcore'} is only its repository" in done.stderr
 
 
-def test_off_a_terminal_no_table_is_cut(run_process, model_file, hazelnut, tmp_path):
+def test_off_a_terminal_no_table_is_cut(run, run_process, model_file, hazelnut, tmp_path):
     done = run_process("info", model_file)
-    assert lines(run_process("info", model_file, "--json").stdout)[0]["sha256"] in done.stdout
+    assert lines(run("info", model_file, "--json").stdout)[0]["sha256"] in done.stdout
     folder = tmp_path / "a folder with a name that is so long that it would not fit into any eighty columns at all"
     shutil.copytree(hazelnut / "test/good", folder)
     assert str(folder / "04.jpg") in run_process("predict", model_file, folder).stdout
