@@ -4,7 +4,8 @@
 
 CHECKOUT is a folder of patchcore-inspection, which runs in this interpreter; IMAGES a folder of images, by default
 those of the tests. Prints how far scores and maps of the same networks are apart, as largest relative differences, with
-and without the pass in training mode, and what pytest says of CHECKOUT/test with our modules under its names.
+and without the pass in training mode; what its two programs measure with our modules under its names, one fitting an
+ensemble and saving it, the other loading it; and what pytest says of CHECKOUT/test with them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from PIL import Image
 
 from patchcore.backbones import build
 
-ROOMS = ("backbones", "common", "metrics", "patchcore", "sampler", "utils")
+ROOMS = ("backbones", "common", "metrics", "patchcore", "sampler", "utils", "datasets", "datasets.mvtec")
+HERE = Path(__file__).resolve().parents[1] / "tests" / "images"
 SCRIPT = """
 import sys
 import numpy as np
@@ -50,13 +52,22 @@ scores, maps = model.predict(new)[:2]
 np.save(work + "/{module}.npy", np.stack([np.asarray(one, np.float64).ravel() for one in maps]))
 np.save(work + "/{module}-scores.npy", np.asarray(scores, np.float64))
 """
-TESTS = """
+OURS = f"""
 import importlib, sys
 import patchcore
-for room in {rooms}:
+for room in {ROOMS}:
     own = importlib.import_module("patchcore.inspection." + room)
     sys.modules["patchcore." + room] = own
     setattr(patchcore, room, own)
+"""
+PROGRAM = """
+import runpy
+import torch
+patchcore.utils.set_torch_device = lambda gpus: torch.device("cpu")  # theirs is the first GPU, whatever is asked for
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+TESTS = """
 import pytest
 sys.exit(pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", "--rootdir", sys.argv[1], sys.argv[1]]))
 """
@@ -75,6 +86,24 @@ def run(work: Path, module: str, layers: str, path: Path | None, more: dict[str,
     script = SCRIPT.format(module=module, more=more)
     subprocess.run([sys.executable, "-c", script, str(work), layers], env=environment, check=True)
     return [np.load(work / f"{module}{end}.npy") for end in ("-scores", "")]
+
+
+def programs(checkout: Path, work: Path) -> None:
+    """Fit, save and measure by one of their programs; load and measure by the other."""
+    layers = [word for i in (0, 1) for name in ("blocks.2", "blocks.4") for word in ("-le", f"{i}.{name}")]
+    model = ["patch_core", "-b", "efficientnet_lite0", "-b", "efficientnet_lite1", *layers]
+    data = ["dataset", "--resize", "180", "--imagesize", "160", "--num_workers", "0", "-d", "hazelnut", "mvtec", HERE]
+    saved = work / "fit" / "project" / "group"
+    fitting = ["run_patchcore.py", "--save_patchcore_model", "--save_segmentation_images", work / "fit", *model]
+    sampling = ["sampler", "-p", "0.1", "approx_greedy_coreset"]
+    loading = ["load_and_evaluate_patchcore.py", work / "again"]
+    loader = ["patch_core_loader", "-p", saved / "models" / "mvtec_hazelnut"]
+    for program, *words in ([*fitting, *sampling, *data], [*loading, *loader, *data]):
+        command = [sys.executable, "-c", OURS + PROGRAM, checkout / "bin" / program, *words]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    tables = [(folder / "results.csv").read_text() for folder in (saved, work / "again")]
+    print(f"their programs, fitted and measured:\n{tables[0]}loaded and measured:\n{tables[1]}", flush=True)
+    assert tables[0] == tables[1]
 
 
 def main(checkout: Path, images: Path) -> int:
@@ -99,10 +128,10 @@ def main(checkout: Path, images: Path) -> int:
                 float(np.abs(a / b - 1).max()) for a, b in zip([*ours, without[0]], [*theirs, theirs[0]], strict=True)
             ]
             print(f"{name:26} {apart[0]:10.1e} {apart[1]:10.1e} {apart[2]:15.1e}", flush=True)
-    done = subprocess.run([sys.executable, "-c", TESTS.format(rooms=ROOMS), str(checkout / "test")], check=False)
+        programs(checkout, work)
+    done = subprocess.run([sys.executable, "-c", OURS + TESTS, str(checkout / "test")], check=False)
     return done.returncode
 
 
 if __name__ == "__main__":
-    here = Path(__file__).resolve().parents[1] / "tests" / "images"
-    sys.exit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]) if len(sys.argv) > 2 else here))
+    sys.exit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]) if len(sys.argv) > 2 else HERE))

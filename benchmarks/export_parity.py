@@ -20,7 +20,7 @@ import numpy as np
 from accuracy import dataset
 from common import machine
 from patchcore_runtime import Model
-from patchcore_runtime.model import DECISIONS
+from patchcore_runtime.model import VERDICTS
 
 from patchcore import Detector, Recipe, export
 from patchcore.data.images import read
@@ -72,7 +72,7 @@ def measure(detector: Detector, models: dict[str, Model], images: list[Any]) -> 
             row["map"] = max(row["map"], float(np.nanmax(np.abs(out["map"][0] - result.map))) / high)
             near = abs(result.score - result.threshold) <= BAND * result.score
             row["in_band"] += int(near)
-            row["decisions"] += int(DECISIONS[int(out["decision"][0])] != result.decision and not near)
+            row["decisions"] += int(VERDICTS[int(out["decision"][0])] != result.decision and not near)
     return {"images": len(images), "engines": rows}
 
 

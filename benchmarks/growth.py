@@ -1,10 +1,15 @@
 """How time and memory grow: fits of more and more images, predictions with larger and larger banks.
 
-    python benchmarks/growth.py [--images 240,1000,4000] [--memory 4GB] [--rows 2000,20000,200000] [--data DATA] [--plot FILE] [--json FILE]
+    python benchmarks/growth.py [--images 250,1000,4000] [--memory 4GB] [--rows 2000,20000,200000] [--data DATA]
+        [--earlier FILE] [--plot FILE] [--json FILE]
 
 Fits: solar cells (PyPI package elpv-dataset; beyond its 2,624, mirrored copies), default recipe, each in its own
 process. Memory is the anonymous and shared memory of the process tree, sampled every 20 ms; pages of mapped files,
 which the system can drop, do not count. `base` is the memory of a fit of two images: interpreter and model.
+
+Beside seconds there is processor time, of all threads, which says the same on a machine that others keep busy: the plot
+shows it, with the exponent of its growth. --earlier draws, and writes again, what an earlier run has written with
+--json.
 
 Predictions: ELPV mono; banks of --rows rows by exact k-center, searched exactly and by IVF-PQ. Recall is the share of patches whose nearest row IVF-PQ finds.
 """
@@ -13,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import resource
 import subprocess
 import sys
 import tempfile
@@ -35,7 +42,7 @@ from patchcore.memory.bank import Bank
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", default="240,1000,4000")
+    parser.add_argument("--images", default="250,1000,4000")
     parser.add_argument("--memory", default="4GB")
     parser.add_argument("--rows", default="2000,20000,200000")
     parser.add_argument(
@@ -43,19 +50,26 @@ def main() -> None:
         type=Path,
         help="also measure predictions, on ELPV mono from the installed package; without it, fits only",
     )
+    parser.add_argument("--earlier", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(json.dumps(machine()))
-    fits = fit_table([int(n) for n in options.images.split(",") if n], options.memory)
+    fits = fit_table([int(n) for n in options.images.split(",") if n], options.memory) if options.images else []
     banks = bank_table([int(n) for n in options.rows.split(",") if n], options.data) if options.data else []
+    if options.earlier:
+        earlier = json.loads(options.earlier.read_text("utf-8"))
+        fits = sorted(earlier["fits"] + fits, key=lambda row: row["images"])
+        banks = sorted(earlier["banks"] + banks, key=lambda row: row["rows"])
     if options.plot:
         plot(fits, banks, options.plot)
     write_json(options.json, {"machine": machine(), "fits": fits, "banks": banks})
 
 
 def fit_table(counts: list[int], memory: str) -> list[dict[str, Any]]:
-    print(f"{'images':>9} {'patches':>9} {'rows':>7} {'seconds':>8} {'peak MB':>8} {'base MB':>8} {'--memory':>9}")
+    print(
+        f"{'images':>9} {'patches':>9} {'rows':>7} {'seconds':>8} {'CPU s':>8} {'peak MB':>8} {'base MB':>8} {'--memory':>9}"
+    )
     rows = []
     with tempfile.TemporaryDirectory(prefix="patchcore-bench-") as name:
         folder = Path(name)
@@ -67,7 +81,7 @@ def fit_table(counts: list[int], memory: str) -> list[dict[str, Any]]:
             rows.append(row | measured(folder / str(count), folder / "a.patchcore", memory))
             r = rows[-1]
             print(
-                f"{count:9} {r['patches']:9} {r['bank_rows']:7} {r['seconds']:8.1f} {r['peak'] / 1e6:8.0f} {base / 1e6:8.0f} {memory:>9}",
+                f"{count:9} {r['patches']:9} {r['bank_rows']:7} {r['seconds']:8.1f} {r['cpu']:8.1f} {r['peak'] / 1e6:8.0f} {base / 1e6:8.0f} {memory:>9}",
                 flush=True,
             )
     return rows
@@ -83,9 +97,21 @@ def cells(folder: Path, count: int) -> None:
 
 
 def measured(images: Path, model: Path, memory: str) -> dict[str, Any]:
-    """Seconds and peak memory of one `patchcore fit`."""
-    command = [sys.executable, "-m", "patchcore", "fit", str(images), "-o", str(model), "--json", "--memory", memory]
-    begin, peak = time.perf_counter(), 0
+    """Seconds, processor time and peak memory of one `patchcore fit`."""
+    command = [
+        sys.executable,
+        "-m",
+        "patchcore",
+        "fit",
+        str(images),
+        "-o",
+        str(model),
+        "--json",
+        "--force",
+        "--memory",
+        memory,
+    ]
+    begin, before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
@@ -99,7 +125,9 @@ def measured(images: Path, model: Path, memory: str) -> dict[str, Any]:
             raise SystemExit(f"patchcore fit failed: {log.read()[-2000:]}")
         assert process.stdout is not None
         report = json.loads(process.stdout.read())
-    return {"seconds": seconds, "peak": peak, "bank_rows": report["bank_rows"]}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "cpu": cpu, "peak": peak, "bank_rows": report["bank_rows"]}
 
 
 def held(pid: int) -> int:
@@ -164,20 +192,33 @@ def bank_table(sizes: list[int], data: Path) -> list[dict[str, Any]]:
 
 
 def plot(fits: list[dict[str, Any]], banks: list[dict[str, Any]], path: Path) -> None:
+    """Both axes logarithmic, where a power is a straight line and its exponent the slope, which the legend tells."""
     import matplotlib.pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     counts = [row["images"] for row in fits]
-    left.plot(counts, [row["seconds"] for row in fits], "o-")
-    left.set(xlabel="training images", ylabel="seconds", title="Fitting: time", ylim=0)
-    middle.plot(counts, [(row["peak"] - row["base"]) / 1e6 for row in fits], "o-")
-    middle.set(xlabel="training images", ylabel="MB above interpreter and model", title="Fitting: memory", ylim=0)
+    draw(left, counts, [row["cpu"] for row in fits], "o-", "processor time")
+    left.set(xlabel="training images", ylabel="seconds of all threads", title="Fitting: time")
+    draw(middle, counts, [(row["peak"] - row["base"]) / 1e6 for row in fits], "o-", "memory")
+    middle.set(xlabel="training images", ylabel="MB above interpreter and model", title="Fitting: memory")
     for search, style in (("exact", "o-"), ("ivf_pq", "s--")):
         own = [row for row in banks if row["search"] == search]
-        right.plot([row["rows"] for row in own], [row["milliseconds"]["median"] for row in own], style, label=search)
-    right.set(xlabel="bank rows", ylabel="ms per image", title="Predicting: one 256 px image", xscale="log", ylim=0)
-    right.legend()
+        draw(right, [row["rows"] for row in own], [row["milliseconds"]["median"] for row in own], style, search)
+    right.set(xlabel="bank rows", ylabel="ms per image", title="Predicting: one 256 px image")
+    for axes in (left, middle, right):
+        axes.legend()
     figure.savefig(path, dpi=110)
+
+
+def draw(axes: Any, x: list[float], y: list[float], style: str, label: str) -> None:
+    if x:
+        axes.loglog(x, y, style, label=f"{label}, {exponents(x, y)}")
+
+
+def exponents(x: list[float], y: list[float]) -> str:
+    """From each point to the next: 1 for what grows as fast as x."""
+    steps = [math.log(b / a) / math.log(q / p) for p, q, a, b in zip(x, x[1:], y, y[1:], strict=False)]
+    return f"exponent {', '.join(f'{one:.2f}' for one in steps)}" if steps else "one point"
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def main() -> None:
         target_embed_dimension=1024,
         featuresampler=ApproximateGreedyCoresetSampler(options.percentage, device),
     )
-    model.fit(loader(DatasetSplit.TRAIN))
+    training = loader(DatasetSplit.TRAIN)
+    model.fit(training)
     scores, maps, labels, masks = model.predict(loader(DatasetSplit.TEST))
 
     image = metrics.compute_imagewise_retrieval_metrics(scores, labels)
@@ -80,7 +81,7 @@ def main() -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     model.save_to_path(options.out)
-    detector_of(model, resize=options.resize).save(options.out / f"{options.classname}.patchcore")
+    detector_of(model, dataset=training.dataset).save(options.out / f"{options.classname}.patchcore")
     columns = ("Instance AUROC", "Full Pixel AUROC", "Anomaly Pixel AUROC")
     utils.compute_and_store_final_results(options.out, [row], [options.classname], columns)
     for name, value in zip(columns, row, strict=True):

@@ -1,22 +1,78 @@
-"""What tests share: real images, a recipe that is quick to fit, and a detector fitted with it."""
+"""What tests share: real images, a recipe that is quick to fit, a detector fitted with it, and the commands."""
 
+import logging
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+from filelock import FileLock
 from hypothesis import settings
 
 from patchcore import Detector, Recipe
+from patchcore.cli import main
 
 settings.register_profile("untimed", deadline=None)  # a test says what is right, not how long it takes
 settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
+def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder that is filled once in a run, also where several processes share the tests. Nobody writes into it."""
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # a process of pytest-xdist, beside the others
+        base = base.parent
+    (base / "once").mkdir(exist_ok=True)
+
+    def get(name: str, fill: Callable[[Path], object]) -> Path:
+        place = base / "once" / name
+        with FileLock(f"{place}.lock"):
+            if not place.is_dir():
+                unfinished = place.with_name(f"{name}.unfinished")
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                fill(unfinished)
+                unfinished.rename(place)
+        return place
+
+    return get
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Result]]:
+    """`patchcore ARGUMENTS` in this process: exit_code, stdout, stderr. A command has the log to itself; not a test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def invoke(*arguments: object, env: dict[str, str] | None = None) -> Result:
+        # Wide enough that no table folds what is looked for.
+        return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="patchcore",
+                                  env={"COLUMNS": "250", **(env or {})})  # fmt: skip
+
+    yield invoke
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(scope="session")
 def hazelnut() -> Path:
     """A few real photographs in the MVTec AD layout (tests/images/README.md)."""
     return Path(__file__).parent / "images" / "hazelnut"
+
+
+@pytest.fixture(scope="session")
+def category(hazelnut: Path) -> Callable[[Path], Path]:
+    """Makes a category of 6 images to train on, and 2 good and 2 defective ones to test on."""
+
+    def make(root: Path) -> Path:
+        for part, count in (("train/good", 6), ("test/good", 2), ("test/colour", 2), ("ground_truth/colour", 2)):
+            (root / part).mkdir(parents=True)
+            for path in sorted((hazelnut / part).iterdir())[:count]:
+                shutil.copy(path, root / part)
+        return root
+
+    return make
 
 
 @pytest.fixture(scope="session")

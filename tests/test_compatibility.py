@@ -13,12 +13,12 @@ PAGE = (Path(__file__).parents[1] / "docs" / "compatibility.md").read_text("utf-
 DOCUMENTED = {
     "anomalib v1": {
         "Patchcore": "configure_optimizers configure_transforms fit learning_type trainer_arguments training_step "
-        "validation_step",
+        "validation_step to_onnx to_openvino to_torch",
         "PatchcoreModel": "compute_anomaly_score euclidean_dist forward generate_embedding nearest_neighbors "
         "reshape_embedding subsample_embedding memory_bank",
         "MemoryBankMixin": "",
         "DynamicBufferMixin": "",
-        "AnomalyModule": "forward",
+        "AnomalyModule": "forward from_config",
         "AnomalyMapGenerator": "compute_anomaly_map forward",
         "KCenterGreedy": "select_coreset_idxs sample_coreset",
         "LearningType": "",

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import TINY, Tiny, noise
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -33,22 +34,9 @@ from patchcore import (
     UsageError,
     WeightsError,
 )
+from patchcore.backbones.engines import with_torch
 from patchcore.data.sample import Sample
 from patchcore.pipeline.workers import load
-
-
-class Tiny(nn.Module):
-    """A network of a caller's own, with strides 4 and 8."""
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.shallow = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU())
-        self.deep = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
-        self.head = nn.Conv2d(8, 1, 1)
-
-    def forward(self, x):
-        return self.head(self.deep(self.shallow(x)))
 
 
 class Means(nn.Module):
@@ -60,23 +48,6 @@ class Means(nn.Module):
 
     def forward(self, x):
         return self.cells(x)
-
-
-TINY = Recipe(
-    taps=("shallow", "deep"),
-    size=32,
-    resize="stretch",
-    crop=None,
-    ratio=0.1,
-    min_rows=1,
-    exposure="even",
-    pool="mean",
-    scaling="channel",
-)
-
-
-def noise(n: int, height: int = 32, width: int = 32, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
 
 
 def tiny(images=None, **fields) -> Detector:
@@ -908,6 +879,13 @@ def test_a_loaded_detector_gives_the_same_results(detector, model_file, hazelnut
         assert ours.score == theirs.score
         assert ours.decision == theirs.decision
         assert np.array_equal(ours.map, theirs.map)
+
+
+def test_a_network_that_is_loaded_is_prepared_once(model_file, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(with_torch, "folded", lambda extractor: prepared.append(extractor) or extractor)
+    loaded = Detector.load(model_file)
+    assert prepared == [one.backbone.extractor for one in loaded.embedders]
 
 
 def test_a_loaded_detector_saves_the_same_file(model_file, tmp_path):

@@ -2,13 +2,14 @@
 
 import re
 import runpy
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import Result
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -18,24 +19,24 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the images that the README talks of."""
-    folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "tests" / "images" / "hazelnut", folder / "parts")
-    return folder
+@pytest.fixture
+def folder(category: Callable[[Path], Path], tmp_path: Path) -> Path:
+    """A working folder with images where the README has them."""
+    category(tmp_path / "parts")
+    return tmp_path
 
 
-def test_every_command_of_the_readme_runs(folder: Path) -> None:
+def test_every_command_of_the_readme_runs(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     commands = [line for block in blocks("console") for line in block.splitlines() if line.strip()]
     assert len(commands) >= 6
     for command in commands:
         program, *arguments = command.split()
         assert program == "patchcore"
-        done = subprocess.run(
-            [sys.executable, "-m", "patchcore", *arguments], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        done = run(*arguments)
+        assert done.exit_code == 0, f"{command}\n{done.stderr}"
     assert (folder / "out" / "results.csv").is_file()
 
 

@@ -23,7 +23,8 @@ def test_mvtec_training_fits_evaluates_and_saves(tmp_path):
     assert list(values) == ["Instance AUROC", "Full Pixel AUROC", "Anomaly Pixel AUROC"]
     assert float(values["Instance AUROC"]) > 0.9
     assert float(values["Full Pixel AUROC"]) > 0.9
-    names = {"nnscorer_search_index.safetensors", "patchcore_params.json", "hazelnut.patchcore", "results.csv"}
+    index = {f"nnscorer_search_index{suffix}" for suffix in (".safetensors", ".faiss")}
+    names = index | {"patchcore_params.json", "hazelnut.patchcore", "results.csv"}
     assert {path.name for path in (tmp_path / "models").iterdir()} == names
     with (tmp_path / "models" / "results.csv").open(newline="") as file:
         rows = list(csv.reader(file))

@@ -107,11 +107,11 @@ def test_errors_import_nothing_of_ours_and_files_nothing_but_errors():
     assert {b for a, b in edges() if room(a) == "files" and room(b) != "files"} == {"patchcore.errors"}
 
 
-# The inferencers of anomalib v0 run its models; the command line imports models of patchcore-inspection, writes
-# reports, exports, runs benchmarks and chooses recipes, which are timed as benchmarks are.
+# The inferencers of anomalib v0 run its models, and v1's models export themselves; the command line imports models of
+# patchcore-inspection, writes reports, exports, runs benchmarks and chooses recipes, which are timed as benchmarks are.
 STANDS_ON = {
     ("inferencers", "lightning"), ("cli", "inspection"), ("cli", "report"),
-    ("cli", "benchmark"), ("cli", "tuning"), ("cli", "export"),
+    ("cli", "benchmark"), ("cli", "tuning"), ("cli", "export"), ("lightning", "export"),
 }  # fmt: skip
 
 

@@ -34,13 +34,14 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     from patchcore.inferencers import read_config, train
+    from patchcore.inferencers.configuration import section
 
     args = get_args(argv)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     config = read_config(args.config or CONFIGS / "patchcore.yaml")
-    config["model"] = {**(config.get("model") or {}), "name": args.model}
+    config["model"] = {**section(config, "model"), "name": args.model}
     if args.data is not None:
-        config["dataset"] = {**(config.get("dataset") or {}), "path": str(args.data), "category": None}
+        config["dataset"] = {**section(config, "dataset"), "path": str(args.data), "category": None}
     trained = train(config, output=args.output, seed=args.seed)
     print(trained.benchmark)
     print(f"Weights, meta_data.json and config.yaml are in {trained.folder}")

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, overload
 
@@ -18,8 +19,8 @@ import torch
 from torch import nn
 
 from patchcore.backbones import engines
-from patchcore.backbones.registry import Backbone
-from patchcore.data.images import Depth, ImageLike, mark
+from patchcore.data.formats import Depth
+from patchcore.data.images import ImageLike, mark
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
@@ -96,9 +97,7 @@ class Detector:
         precision: str = "fp32",
     ) -> Detector:
         """A detector from what another fit has learned; its tensors must be on `device`. Arguments as for Detector."""
-        detector = cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)
-        detector._ready = fitted, [detector._embedder(m.recipe, m.backbone) for m in fitted.members]
-        return detector
+        return cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)._with(fitted)
 
     def __repr__(self) -> str:
         state = f"{self.fitted.rows} bank rows" if self._ready else "not fitted"
@@ -159,7 +158,7 @@ class Detector:
                 backbone_for(one, self._network) for one in self.recipe.each
             ]
         samples = limited(resolve(images, learning=True).samples, limit, self.recipe.seed)
-        recipe, measured, samples = decided(self.recipe, backbones, self.device, samples, reading, progress)
+        recipe, measured, samples, told = decided(self.recipe, backbones, self.device, samples, reading, progress)
         with undisturbed():
             embedders = [Embedder(one, own, self.device) for one, own in zip(recipe.each, backbones, strict=True)]
         fitted = learn(
@@ -171,13 +170,11 @@ class Detector:
             reading=reading,
             progress=progress,
             measured=measured,
+            told=told,
         )
-        if (self.engine, self.precision) != ("torch", "fp32"):
-            with undisturbed():
-                embedders = [self._embedder(m.recipe, m.backbone) for m in fitted.members]
-        self._ready = fitted, embedders  # only now: a fit that is interrupted leaves the detector as it was
         self._exchanged = False
-        return self
+        with undisturbed():
+            return self._with(fitted, embedders)  # only now: a fit that is interrupted leaves the detector as it was
 
     # For a type checker a path or an array is one image; where it holds several, `stream` has their type too.
     @overload
@@ -199,6 +196,7 @@ class Detector:
 
         Takes what `fit` takes. A path to a folder, dataset or table stands for all images in it, sub-folders and test
         images included. The images of a generator are never waited for: one is asked for when the one before is done.
+        The score of an image alone and in a list may differ in the last bit (docs/decisions/0006).
 
         Raises:
             ImageError: An image cannot be used. One of several is left out if `reading.on_bad` takes the error.
@@ -315,10 +313,13 @@ class Detector:
         place = engines.choose_device(device)
         engines.check(engine, precision, place)  # before the work
         fitted = file.load(path, device=place, network=backbone, weights=weights, key=require_signature)
+        plain: list[Embedder] = []
         if backbone is None:
             with file.of_file(path):
-                rehearse(fitted.members, [Embedder(m.recipe, m.backbone, place) for m in fitted.members])
-        return cls.of(fitted, device=device, threads=threads, engine=engine, precision=precision)
+                plain = [Embedder(m.recipe, m.backbone, place) for m in fitted.members]
+                rehearse(fitted.members, plain)
+        detector = cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)
+        return detector._with(fitted, plain)
 
     def _reading(self, reading: Reading | None) -> Reading:
         """Options with threads and batch as they suit this detector."""
@@ -329,8 +330,10 @@ class Detector:
             batch=reading.batch or (1 if self.device.type == "cpu" else _BATCH),
         )
 
-    def _embedder(self, recipe: Recipe, backbone: Backbone) -> Embedder:
-        """What embeds for `predict`."""
-        return Embedder(
-            recipe, backbone, self.device, engine=self.engine, precision=self.precision, threads=self.threads
-        )
+    def _with(self, fitted: Fitted, plain: Sequence[Embedder] = ()) -> Detector:
+        """From now on, predict by what was learned; `plain` are its embedders in torch and fp32, if they are there."""
+        if not plain or (self.engine, self.precision) != ("torch", "fp32"):
+            made = partial(Embedder, engine=self.engine, precision=self.precision, threads=self.threads)
+            plain = [made(m.recipe, m.backbone, self.device) for m in fitted.members]
+        self._ready = fitted, list(plain)
+        return self

@@ -32,6 +32,7 @@ M = TypeVar("M", bound="BaseModel")
 _SHORT = reprlib.Repr()  # lists of lists of lists in a file could be written out without end
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 _WORDS = {"integer": "whole number", "tuple": "list", "list": "list", "string": "text", "number": "number"}
+_OWN = {"int_parsing_size": "Input is far too large or small", "missing": "Input should be a list with more values"}
 _PYTHONS = re.compile(f"valid ({'|'.join(_WORDS)})")  # what pydantic calls them
 
 
@@ -184,7 +185,7 @@ def _got_and_expected(items: Sequence[Mapping[str, Any]]) -> str:
     A value of a right type, but out of range, says most; else the types are listed.
     """
     of_value = [item for item in items if not item["type"].endswith(("_type", "_parsing", "_from_float", "too_short"))]
-    told = of_value[:1] or [item for item in items if item["input"] == items[0]["input"]]
-    reasons = [told[0]["msg"], *(item["msg"].removeprefix("Input should be ") for item in told[1:])]
+    told = of_value[:1] or [item for item in items if item["input"] is items[0]["input"]]  # NaN is not equal to itself
+    reasons = [_OWN.get(t["type"], t["msg"]).removeprefix("Input should be " * (t is not told[0])) for t in told]
     text = "; or ".join(dict.fromkeys(reason.partition(", unable to parse")[0] for reason in reasons))
     return f"{_SHORT.repr(told[0]['input'])}: {_PYTHONS.sub(lambda found: _WORDS[found[1]], text)}"

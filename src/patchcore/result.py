@@ -17,7 +17,7 @@ from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
 from patchcore.maths.resize import Frame, cell_box
-from patchcore.maths.thresholds import Decision, decide, normalise
+from patchcore.maths.thresholds import Verdict, decide, normalise
 from patchcore.model.fitted import NearestImage
 from patchcore.pipeline.score import anomaly_map
 from patchcore.pipeline.surroundings import undisturbed
@@ -44,7 +44,7 @@ class Result:
         warnings: What is wrong with a part of the image, such as damage in a JPEG file: its verdict may be too.
         p_value: How probable so high a score is for a good image (`Calibration.p_value`); NaN without good scores.
         mark: Tells whether the image has changed when it is read again.
-        seconds: Time of network, search and scores; the image's share of its batch.
+        seconds: Time on the clock of network, search and scores, with waiting for a core; its share of a batch's.
         nearest_image: Where in the training images the row nearest to the patch with the highest score comes from;
             None where the bank does not say.
     """
@@ -75,8 +75,8 @@ class Result:
         return self.sample.name
 
     @property
-    def decision(self) -> Decision:
-        """`fail` if and only if score > threshold; `unsure` where no threshold could be set or the score is NaN."""
+    def decision(self) -> Verdict:
+        """The verdict: `fail` if and only if score > threshold; `unsure` without a threshold or if it is NaN."""
         return decide(self.score, self.threshold)
 
     @property

@@ -1,8 +1,10 @@
 """What runs the network changes how long it takes, and nothing else."""
 
+import gc
 import logging
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.util import find_spec
@@ -290,3 +292,13 @@ def test_converting_leaves_the_network_and_torch_s_settings_alone(padded):
     after = (padded.extractor(x), torch.get_num_threads(), torch.is_grad_enabled(), padded.digest)
     assert before[1:] == after[1:]
     assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
+
+
+def test_embedders_of_one_backbone_share_the_copy_that_computes_less():
+    backbone = build("efficientnet_lite0", "random", (8, 16), (64, 64))
+    first, second = (engines.engine(backbone, "torch", "fp32", CPU) for _ in range(2))
+    assert first is second is not backbone.extractor
+    gone = weakref.ref(first)
+    del first, second, backbone
+    gc.collect()
+    assert gone() is None

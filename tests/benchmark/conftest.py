@@ -1,6 +1,5 @@
-"""Small datasets of real images, and rows as cells give them."""
+"""Cells of a benchmark, and rows as they give them."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,6 @@ from patchcore import Recipe
 from patchcore.benchmark.cells import Cell, Source
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_f1_max", "aupro_30", "aupro_05")
-
-
-@pytest.fixture(scope="session")
-def category(hazelnut: Path) -> Callable[[Path], Path]:
-    """Makes a category of 6 images to train on, and 2 good and 2 defective ones to test on."""
-
-    def make(root: Path) -> Path:
-        for part, count in (("train/good", 6), ("test/good", 2), ("test/colour", 2), ("ground_truth/colour", 2)):
-            (root / part).mkdir(parents=True)
-            for path in sorted((hazelnut / part).iterdir())[:count]:
-                shutil.copy(path, root / part)
-        return root
-
-    return make
 
 
 @pytest.fixture

@@ -1,32 +1,16 @@
-"""Running the command line, in this process or as one of its own."""
+"""Running the command line as a process of its own, and what it is given."""
 
-import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from patchcore.cli import main
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[..., Result]]:
-    """`patchcore ARGUMENTS` in this process: exit_code, stdout, stderr."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def invoke(*arguments: object, env: dict[str, str] | None = None) -> Result:
-        # Wide enough that no table folds what is looked for.
-        return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="patchcore",
-                                  env={"COLUMNS": "250", **(env or {})})  # fmt: skip
-
-    yield invoke
-    root.handlers[:], root.level = handlers, level
+from patchcore import Detector, Recipe
 
 
 @pytest.fixture
@@ -40,6 +24,16 @@ def run_process() -> Callable[..., subprocess.CompletedProcess[str]]:
                               timeout=300, check=False, **options)  # fmt: skip
 
     return execute
+
+
+@pytest.fixture(scope="session")
+def noise_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector that is quick to export."""
+    images = list(np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
+    recipe = Recipe(backbone="resnet18", weights="random", taps=("layer1",), size=32, ratio=0.05)
+    path = tmp_path_factory.mktemp("noise") / "noise.patchcore"
+    Detector(recipe).fit(images).save(path)
+    return path
 
 
 @pytest.fixture

@@ -85,13 +85,6 @@ def test_good_images_alone_have_no_figures_and_it_says_why(run, model_file, haze
     assert "No pixel metrics: they need defective images with masks." in done.stderr
 
 
-def test_a_folder_of_good_images_cannot_be_evaluated(run, model_file, hazelnut):
-    done = run("evaluate", model_file, hazelnut / "test/good", "--json")
-    assert done.exit_code == 1
-    assert "no labelled images to evaluate on" in done.stderr
-    assert done.stdout == ""
-
-
 @pytest.fixture
 def broken(hazelnut, tmp_path):
     """The dataset with a test image that cannot be read."""
@@ -132,3 +125,15 @@ def test_a_crop_is_said_with_what_it_leaves(run, hazelnut, tmp_path):
     done = run("evaluate", tmp_path / "m", hazelnut, "--json")
     assert "as little as 64.0% of an image was inspected" in done.stderr
     assert lines(done.stdout)[0]["coverage"] == pytest.approx(0.64)
+
+
+def test_a_folder_without_labels_is_said_at_once_with_what_to_do(run, model_file, hazelnut, tmp_path):
+    for command in (["evaluate"], ["report", "-o", tmp_path / "r.html"]):
+        done = run(command[0], model_file, hazelnut / "train/good", *command[1:])
+        assert done.exit_code == 1
+        assert done.stdout == ""
+        assert done.stderr == (
+            f"Error: {hazelnut / 'train/good'}: 10 images without labels, so there is nothing to measure verdicts "
+            "against. Give a folder that has test/good and test/<kind of defect>, or a .csv table with a column label. "
+            "For verdicts alone: patchcore predict.\n"
+        )

@@ -131,8 +131,18 @@ def test_fit_stops_at_a_bad_image_and_leaves_no_file(run, few, tmp_path):
     done = run("fit", few, "-o", tmp_path / "m", *SMALL)
     assert done.exit_code == 1
     assert f"Error: {few / '01x.png'}: not an image that can be read" in done.stderr
+    assert "Chosen" not in done.stderr  # the error alone
+    assert done.stderr.rstrip().endswith("With --skip-bad, images that cannot be used are left out and listed.")
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == [few]
+
+
+def test_an_error_in_spite_of_skip_bad_does_not_advise_it(run, tmp_path):
+    (tmp_path / "a.csv").write_text("path\na.png\n")
+    (tmp_path / "a.png").touch()
+    done = run("fit", tmp_path / "a.csv", "-o", tmp_path / "m", *SMALL, "--skip-bad")
+    assert done.exit_code == 1
+    assert "--skip-bad" not in done.stderr
 
 
 def test_fit_leaves_bad_images_out_and_lists_them_when_told_to(run, few, tmp_path):

@@ -82,6 +82,12 @@ def test_the_pass_in_training_mode_can_be_left_out(option, moved, run, folder, w
     assert state["bn1.running_mean"].any() == moved  # 0 as it is made
 
 
+def test_the_kernel_of_the_resize_can_be_stated(run, folder, weights, tmp_path):
+    for option, kernel in (([], "bilinear"), (["--interpolation", "bicubic"], "bicubic")):
+        assert run("import-inspection", folder, "-o", tmp_path / kernel, "--weights", weights, *option).exit_code == 0
+        assert Detector.load(tmp_path / kernel).recipe.interpolation == kernel
+
+
 def test_good_images_set_the_threshold(run, folder, weights, hazelnut, tmp_path):
     done = run("import-inspection", folder, "-o", tmp_path / "m", "--weights", weights, "--resize", 70,
                "--calibration", hazelnut / "test/good", "--json")  # fmt: skip

@@ -126,3 +126,28 @@ def test_info_of_an_approximate_search_needs_no_faiss(run, model_file, tmp_path,
     path = saved_with(torch.randn(2000, 272), model_file, tmp_path / "m", search="ivf_pq")
     assert lines(run("info", path, "--json").stdout)[0]["search"] == "ivf_pq"
     assert "ivf_pq" in run("info", path).stdout
+
+
+def test_speed_measures_and_names_the_fastest_setting(run, model_file, hazelnut, monkeypatch):
+    monkeypatch.setattr("patchcore.measure.speed.speed.__kwdefaults__", {"device": "cpu", "threads": 1, "seconds": 0.0})
+    done = run("info", model_file, "--speed", "--json")
+    assert done.exit_code == 0
+    (header,) = lines(done.stdout)
+    assert set(header) == KEYS | {"speed"}
+    measured = header["speed"]
+    least = min(measured["timings"], key=lambda one: one["whole"])
+    if measured["faster"] is None:
+        assert least is measured["timings"][0]
+    else:
+        assert (least["engine"], least["precision"]) == (measured["faster"]["engine"], measured["faster"]["precision"])
+    done = run("info", model_file, "--speed", "--on", hazelnut / "test" / "colour")
+    assert done.exit_code == 0
+    assert "whole image ms" in done.stdout
+    assert "faster here" in done.stdout or "times as fast here" in done.stdout
+    assert "made-up" not in done.stdout
+
+
+def test_images_to_measure_on_without_speed_are_wrong_usage(run, model_file, hazelnut):
+    done = run("info", model_file, "--on", hazelnut)
+    assert done.exit_code == 2
+    assert "--on is for --speed" in done.stderr

@@ -123,9 +123,9 @@ def test_beside_a_clone_it_is_said_that_nothing_is_installed(beside_a_clone):
     assert f"the folder {beside_a_clone / 'patchcore'} is only its repository" in done.stderr
 
 
-def test_off_a_terminal_no_table_is_cut(run_process, model_file, hazelnut, tmp_path):
+def test_off_a_terminal_no_table_is_cut(run, run_process, model_file, hazelnut, tmp_path):
     done = run_process("info", model_file)
-    assert lines(run_process("info", model_file, "--json").stdout)[0]["sha256"] in done.stdout
+    assert lines(run("info", model_file, "--json").stdout)[0]["sha256"] in done.stdout
     folder = tmp_path / "a folder with a name that is so long that it would not fit into any eighty columns at all"
     shutil.copytree(hazelnut / "test/good", folder)
     assert str(folder / "04.jpg") in run_process("predict", model_file, folder).stdout
@@ -203,15 +203,15 @@ def test_a_damaged_or_foreign_model_is_refused(content, run, model_file, tmp_pat
 
 def test_a_folder_in_place_of_a_model_is_refused(run, tmp_path):
     done = run("info", tmp_path)
-    assert done.exit_code == 1
-    assert f"Error: {tmp_path}: a folder; expected the file of a detector" in done.stderr
+    assert done.exit_code == 2
+    assert f"{tmp_path}: a folder; expected the file of a detector" in done.stderr
 
 
 @pytest.mark.parametrize("command", [("evaluate", "{m}", "data"), ("info", "{m}"), ("predict", "{m}", "data")])
 def test_an_exported_folder_in_place_of_a_model_is_said_to_be_one(command, run, tmp_path, hazelnut):
     (tmp_path / "manifest.json").write_text("{}")
     done = run(*(hazelnut if a == "data" else a.format(m=tmp_path) for a in command))
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert f"{tmp_path}: an exported folder; expected the file of a detector. Give the one it was" in done.stderr
 
 
@@ -250,3 +250,55 @@ def test_json_holds_no_nan(run, hazelnut, tmp_path):
         assert "nan" not in done.output.lower().replace(str(tmp_path).lower(), "")
     assert "fit with --calibration DIR" in done.output
     assert "None" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["predict", "none", "."], 2, "Path 'none' does not exist"),
+        (["predict", "FILE", "none.png"], 2, "none.png does not exist"),
+        (["evaluate", "FILE", "none"], 2, "Path 'none' does not exist"),
+        (["verify", "none"], 2, "'none' does not exist"),
+        (["fit", "none", "-o", "m"], 2, "Path 'none' does not exist"),
+        (["fit", ".", "-o", "none/m"], 2, "the folder none does not exist"),
+        (["predict", "FOLDER", "."], 2, ": a folder; expected the file of a detector"),
+        (["info", "FOLDER"], 2, ": a folder; expected the file of a detector"),
+        (["export", "FOLDER", "-o", "x"], 2, ": a folder; expected the file of a detector"),
+        (["fit", "FILE", "-o", "m"], 2, "is a file; expected a folder of images"),
+        (["evaluate", "FILE", "FILE"], 2, "is a file; expected a folder of images"),
+        (["verify", "FILE"], 2, "is a file"),
+        (["info", "FILE"], 1, "not a detector, or a damaged one"),
+        (["verify", "FOLDER"], 1, "has no manifest.json"),
+        (["sign", "FOLDER", "--key", "none"], 2, "none: the key cannot be read"),
+        (["fit", "FOLDER", "-o", "m"], 1, "holds no images"),
+        (["predict", "", "."], 2, "the path is empty"),
+        (["predict", "FILE", ""], 2, "the path is empty"),
+        (["predict", "FILE", ".", "-o", ""], 2, "the path is empty"),
+        (["fit", "", "-o", "m"], 2, "the path is empty"),
+        (["fit", "FOLDER", "-o", ""], 2, "the path is empty"),
+    ],
+)
+def test_a_wrong_path_is_wrong_usage_and_one_that_cannot_be_used_is_not(words, code, said, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("no model")
+    found = {"FOLDER": "folder", "FILE": "file"}
+    done = run(*(found.get(word, word) for word in words))
+    assert said in " ".join(done.stderr.split())
+    assert done.exit_code == code
+
+
+def test_ctrl_c_while_torch_is_loaded_is_one_line(model_file, hazelnut):
+    script = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch._meta_registrations': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from patchcore.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    words = ["predict", model_file, hazelnut / "test/good"]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Stopped. No half-written files were left.\n"

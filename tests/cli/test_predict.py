@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -379,3 +380,30 @@ def test_weights_from_a_file_that_the_model_does_not_hold_can_be_given_again(run
     done = run("predict", model, image, "--weights", moved, "--json")
     assert done.exit_code == 0, done.stderr
     assert lines(done.stdout)[0]["score"] > 0
+
+
+def test_a_verdict_loads_no_library_that_only_other_work_needs(model_file, hazelnut):
+    # Each takes about as long to load as the whole rest of a cold start, or a good part of it.
+    image = hazelnut / "test" / "colour" / "00.jpg"
+    code = (
+        "import sys\nfrom patchcore import Detector\n"
+        f"print(Detector.load({str(model_file)!r}).predict({str(image)!r}).decision)\n"
+        "print({'timm', 'torchvision', 'sklearn', 'scipy.ndimage', 'numba', 'matplotlib', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "fail\nset()\n"
+
+
+def test_names_that_differ_only_by_case_or_in_how_an_accent_is_written_get_files_of_their_own(
+    run, model_file, hazelnut, tmp_path
+):
+    folder = tmp_path / "in"
+    (folder / "X").mkdir(parents=True)
+    (folder / "x").mkdir()
+    names = ["A.jpg", "a.jpg", "e\u0301.jpg", "\u00e9.jpg", "X/b.jpg", "x/b.jpg"]
+    for name in names:
+        shutil.copy(hazelnut / "test/good/04.jpg", folder / name)
+    done = run("predict", model_file, folder, "-o", tmp_path / "out", "--json")
+    assert done.exit_code == 0
+    made = [str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*_overlay.png")]
+    assert len(made) == len({unicodedata.normalize("NFC", one).casefold() for one in made}) == len(names)

@@ -73,8 +73,8 @@ def test_a_page_is_said_to_be_replaced(run, model_file, hazelnut, tmp_path):
 def test_good_images_without_labels_cannot_be_reported_on(run, model_file, hazelnut, tmp_path):
     done = run("report", model_file, hazelnut / "test/good", "-o", tmp_path / "report.html")
     assert done.exit_code == 1
-    assert "no labelled images to evaluate on" in done.stderr
-    assert "Images without labels are for `patchcore predict`." in done.stderr
+    assert "3 images without labels" in done.stderr
+    assert "For verdicts alone: patchcore predict." in done.stderr
     assert not list(tmp_path.iterdir())
 
 

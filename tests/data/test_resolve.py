@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patchcore_runtime import images as runtime_images
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
+from patchcore.data import images
 from patchcore.data.resolve import detect, limited, resolve
 from patchcore.data.sample import Dataset, Sample, images_in, uniform
 from patchcore.errors import DataError, UsageError
@@ -731,3 +733,18 @@ def test_training_rows_with_another_label_are_counted_in_the_description(tmp_pat
     found = detect(table(tmp_path, "path,label,split\na.png,good,train\nb.png,goood,train\n"))
     assert len(found.train) == 1
     assert "1 training row left out for a label other than 'good'" in found.description
+
+
+def test_a_link_that_leads_nowhere_is_named_and_so_is_where_it_leads(tmp_path, caplog):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "folder").symlink_to(tmp_path / "no folder")
+    (tmp_path / "LICENCE").touch()
+    dataset = detect(tmp_path)
+    assert [sample.name for sample in dataset.train] == ["a.png", "b.png"]
+    assert "left out 1 file that is no image by its extension (LICENCE), 1 link that leads nowhere (folder)." in (
+        caplog.text
+    )
+    for read in (images.read, runtime_images.read):
+        with pytest.raises(Exception, match=r"b: a link to .*gone\.png, where nothing is"):
+            read(tmp_path / "b.png", "b")

@@ -1,3 +1,6 @@
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,12 +10,11 @@ from patchcore import Detector, Recipe, export
 
 
 @pytest.fixture(scope="session")
-def folder(small: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(small: Detector, once: Callable[..., Path]) -> Path:
     pytest.importorskip("onnxscript")
     pytest.importorskip("patchcore_runtime")
-    path = tmp_path_factory.mktemp("onnx") / "exported"
-    export.save(small, path, images=images(6, (50, 60), seed=5))
-    return path
+    given = images(6, (50, 60), seed=5)
+    return once("small-onnx", lambda place: export.save(small, place / "exported", images=given)) / "exported"
 
 
 @pytest.fixture(scope="session")
@@ -22,13 +24,17 @@ def deep() -> Detector:
 
 
 @pytest.fixture(scope="session")
-def int8(deep: Detector, tmp_path_factory: pytest.TempPathFactory) -> export.Saved:
+def int8(deep: Detector, once: Callable[..., Path]) -> export.Saved:
     for name in ("onnxscript", "onnxruntime", "nncf", "patchcore_runtime"):
         pytest.importorskip(name)
-    folder = tmp_path_factory.mktemp("int8") / "exported"
-    return export.save(
-        deep, folder, precision="int8", images=images(30), test=labelled(), max_auroc_drop=1, max_threshold_shift=1
-    )
+
+    def fill(place: Path) -> None:
+        measured = {"test": labelled(), "max_auroc_drop": 1, "max_threshold_shift": 1}
+        saved = export.save(deep, place / "exported", precision="int8", images=images(30), **measured)
+        (place / "saved").write_bytes(pickle.dumps(saved))  # for the other process
+
+    place = once("deep-int8", fill)
+    return replace(pickle.loads((place / "saved").read_bytes()), folder=place / "exported")
 
 
 @pytest.fixture(scope="session")

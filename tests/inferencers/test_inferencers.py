@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision import transforms
+from torchvision.transforms.v2 import RandomCrop
 
 from patchcore.backbones import registry
 from patchcore.errors import DataError, ImageError, NotFittedError, StoreError, UsageError
@@ -270,6 +272,44 @@ def test_a_pre_processor_takes_a_size_or_a_transform(inferencer, defect):
         PreProcessor(imagesize=224)
 
 
+def turned(image, mask=None):
+    raise TypeError("takes OpenCV's arrays")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("transforms.yaml", "config is 'transforms.yaml'. Expected a torchvision transform"),
+        ({"resize": 3}, r"config is {'resize': 3}. Expected a torchvision transform .* albumentations"),
+        (turned, "config is a function that fails on an image: TypeError: takes OpenCV's arrays. Expected"),
+        (lambda *, image: {"image": image}, "fails on an image: TypeError: .*positional"),
+        (lambda image: {"image": image}, "config is a function that makes a dict of an image"),
+        (lambda image: image[0], r"makes a Tensor \(1024, 1280\), torch.float32 of an image"),
+        (lambda image: (image * 255).byte(), "makes a Tensor .*torch.uint8 of an image"),
+        (transforms.Compose([transforms.ToTensor()]), "config is a Compose that fails on an image: TypeError: "),
+    ],
+)
+def test_a_transform_that_cannot_be_used_is_refused_when_it_is_given(config, message):
+    with pytest.raises(UsageError, match=message):
+        PreProcessor(config)
+
+
+def test_a_transform_of_either_version_of_torchvision_is_tried_without_a_trace(defect):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    steps = [transforms.Resize((64, 96), antialias=True), transforms.RandomHorizontalFlip(0.5)]
+    one = PreProcessor(transforms.Compose(steps))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert one(image=defect)["image"].shape == (3, 64, 96)
+    assert PreProcessor(RandomCrop(1000)).transforms.size == (1000, 1000)
+
+
+@pytest.mark.parametrize("size", [0, (224,), (224, -1), (1, 2, 3), "224", 22.5, (2.0, 3)])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(UsageError, match=r"image_size is .*; expected a side or \(height, width\) in pixels"):
+        PreProcessor(image_size=size)
+
+
 # Overlays and labels
 
 
@@ -290,6 +330,18 @@ def test_an_overlay_is_that_of_the_detector_at_the_same_share_of_the_threshold()
     values[20:40, 30:50] = 0.7
     ours = superimpose_anomaly_map(values[None], image)
     assert np.array_equal(ours, draw.overlay(image, values * 2, 1.0))
+
+
+def test_an_overlay_has_the_colours_of_the_colour_map(monkeypatch):
+    image, values = np.full((60, 80, 3), 120, np.uint8), np.zeros((60, 80))
+    values[20:40, 30:50] = 0.7
+    assert np.array_equal(superimpose_anomaly_map(values, image)[25:35, 35:45],
+                          anomaly_map_to_color_map(values, image=image)[25:35, 35:45])  # fmt: skip
+    blue = np.full((60, 80, 3), (0, 0, 255), np.uint8)
+    monkeypatch.setattr("patchcore.inferencers.visuals.anomaly_map_to_color_map", lambda values, image: blue)
+    overlay = superimpose_anomaly_map(values, image)
+    assert np.array_equal(overlay[25:35, 35:45], blue[25:35, 35:45])
+    assert (overlay[20, 35:45] == 0).all()  # the outline
 
 
 def test_a_label_says_score_and_verdict():

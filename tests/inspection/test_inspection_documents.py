@@ -37,4 +37,5 @@ def test_the_script_of_before_runs_with_another_prefix_and_that_of_after_gives_i
     np.testing.assert_allclose(results[0]["scores"], results[1]["scores"], rtol=1e-4)
     np.testing.assert_allclose(results[0]["masks"], results[1]["masks"], rtol=1e-3)
     files = {path.name for path in (tmp_path / "models/bottle").iterdir()}
-    assert files == {"nnscorer_search_index.safetensors", "patchcore_params.json"}  # the later one's
+    index = "nnscorer_search_index"
+    assert files == {f"{index}.safetensors", f"{index}.faiss", "patchcore_params.json"}  # the later one's

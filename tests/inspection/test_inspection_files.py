@@ -69,7 +69,7 @@ def test_a_saved_model_scores_the_same(search, make, network, good, new, tmp_pat
     model = make(anomaly_score_num_nn=2, nn_method=search(), patchsize=5)
     model.fit([good])
     model.save_to_path(tmp_path, prepend="m_")
-    names = {f"m_nnscorer_search_index{search.suffix}", "m_patchcore_params.json"}
+    names = {f"m_nnscorer_search_index{suffix}" for suffix in {search.suffix, ".faiss"}} | {"m_patchcore_params.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
     again = PatchCore("cpu")
     again.load_from_path(tmp_path, "cpu", search(), prepend="m_", backbone=network)
@@ -389,6 +389,41 @@ def test_a_detector_of_a_network_of_the_caller_s_own(make, good, network, tmp_pa
     black = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
     face = model.predict(black.view(1, 3, 1, 1).expand(1, 3, 48, 48))[0][0]
     assert detector.predict(image).score == pytest.approx(face, rel=1e-4)
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+def test_a_detector_reads_images_as_the_dataset_did(kernel, reference, weights, hazelnut, tmp_path):
+    from patchcore.inspection.datasets.mvtec import DatasetSplit, MVTecDataset
+
+    model = PatchCore("cpu")
+    model.load_from_path(reference, "cpu", weights=str(weights))
+    more = {"interpolation": kernel, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
+    data = MVTecDataset(hazelnut.parent, "hazelnut", 80, 64, DatasetSplit.TEST, **more)
+    (score,), _ = model.predict(data[0]["image"][None])
+    path = data[0]["image_path"]
+    detector = detector_of(model, dataset=data)
+    detector.save(tmp_path / "m")
+    assert detector.predict(path).score == pytest.approx(score, rel=1e-5)
+    assert Detector.load(tmp_path / "m").predict(path).score == pytest.approx(score, rel=1e-5)
+    other = {"bilinear": "bicubic", "bicubic": "bilinear"}[kernel]
+    data.interpolation = other
+    assert abs(detector_of(model, dataset=data).predict(path).score / score - 1) > 1e-4
+    stated, plain = (detector_of(model, resize=80, interpolation=name) for name in (kernel, None))
+    assert [one.recipe.interpolation for one in (stated, plain)] == [kernel, "bilinear"]
+
+
+def test_a_dataset_that_the_model_cannot_have_seen_is_explained(reference, weights, hazelnut):
+    from patchcore.inspection.datasets.mvtec import MVTecDataset
+
+    model = PatchCore("cpu")
+    model.load_from_path(reference, "cpu", weights=str(weights))
+    with pytest.raises(UsageError, match=r"images are \(3, 48, 48\), and the model's input_shape is \(3, 64, 64\)"):
+        detector_of(model, dataset=MVTecDataset(hazelnut.parent, "hazelnut", 80, 48))
+    data = MVTecDataset(hazelnut.parent, "hazelnut", 80, 64)
+    with pytest.raises(UsageError, match=r"either dataset=, .* or these alone"):
+        detector_of(model, dataset=data, resize=80)
+    with pytest.raises(UsageError, match=r"dataset is a list; expected an MVTecDataset.* state resize= and inter"):
+        detector_of(model, dataset=[data[0]])
 
 
 def test_what_a_detector_cannot_take_is_explained(make, fitted, good):

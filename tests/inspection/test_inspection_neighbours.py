@@ -271,7 +271,7 @@ def test_scorers_go_through_a_folder(kind, tmp_path):
     scorer.fit([rows])
     scorer.save(tmp_path, save_features_separately=True, prepend="one_")
     suffix = EXACT[kind].suffix
-    names = {f"one_nnscorer_search_index{suffix}", "one_nnscorer_features.safetensors"}
+    names = {f"one_nnscorer_search_index{end}" for end in {suffix, ".faiss"}} | {"one_nnscorer_features.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == names
     again = NearestNeighbourScorer(2, EXACT[kind]())
     again.load(tmp_path, prepend="one_")

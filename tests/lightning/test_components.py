@@ -15,7 +15,7 @@ from torch import nn
 import patchcore.lightning
 from patchcore import UsageError
 from patchcore.lightning import AnomalyMapGenerator, DynamicBufferMixin, KCenterGreedy, LearningType
-from patchcore.lightning.base import as_batch
+from patchcore.lightning.batches import as_batch
 
 # Names
 

@@ -249,8 +249,8 @@ class Means(nn.Module):
 def of_means(size, **tiling) -> PatchcoreModel:
     """A model whose network is `Means`."""
     model = PatchcoreModel(LAYERS, size, "efficientnet_lite0", pre_trained=False, **tiling)
-    model._built = wrap(Means(), ("fine", "coarse"), (32, 32))
-    model.feature_extractor = model._built.extractor
+    model.built = wrap(Means(), ("fine", "coarse"), (32, 32))
+    model.feature_extractor = model.built.extractor
     return model.eval()
 
 

@@ -186,8 +186,8 @@ def test_an_image_without_a_mask_is_good_everywhere():
     mask = np.array([[True, False]])
     values = [np.array([[3.0, 1.0]], np.float32), np.array([[2.0, 2.0]], np.float32)]
     curve = pixel_curve(values, [mask, None])
-    assert curve.true.tolist() == [1, 1, 1]
-    assert curve.false.tolist() == [0, 2, 3]
+    assert curve.true.tolist() == [1, 1]
+    assert curve.false.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("fill", [True, False])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore.maths.thresholds import (
-    DECISIONS,
+    VERDICTS,
     decide,
     fit_threshold,
     lowest_rate,
@@ -199,7 +199,7 @@ def test_a_range_of_nothing_keeps_the_order():
 @pytest.mark.parametrize("threshold", [0.0, 0.5, math.nan])
 def test_of_many_scores_each_has_the_verdict_and_the_scale_of_one_alone(threshold):
     scores = torch.tensor([0.0, 0.25, 0.5, 0.75, math.inf, math.nan])
-    found = [DECISIONS[number] for number in verdict(scores, threshold).tolist()]
+    found = [VERDICTS[number] for number in verdict(scores, threshold).tolist()]
     assert found == [decide(score, threshold) for score in scores.tolist()]
     expected = torch.tensor([normalise(score, threshold) for score in scores.tolist()])
     torch.testing.assert_close(normalise(scores, threshold), expected, equal_nan=True)

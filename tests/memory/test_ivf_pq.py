@@ -114,8 +114,9 @@ class Pairs(torch.nn.Module):
 
 
 RECIPE = Recipe(
-    taps=("cells",), size=240, resize="stretch", crop=None, coreset="identity", patch_size=1, search="ivf_pq", ratio=1
-)
+    taps=("cells",), size=240, resize="stretch", crop=None, coreset="identity", patch_size=1, pool="mean",
+    search="ivf_pq", ratio=1,
+)  # fmt: skip
 
 
 def images(n, seed=0):

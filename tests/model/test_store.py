@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from patchcore.detector import Detector
 from patchcore.errors import StoreError
 from patchcore.model import store
 
@@ -304,3 +305,9 @@ def test_the_versions_are_those_of_what_a_score_depends_on():
     versions = store.versions()
     assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"patchcore", "numpy", "pillow", "timm", "torch", "torchvision"} <= set(versions)
+
+
+def test_loading_prepares_no_search_and_counts_none(model_file):
+    # Sorting and compiling pay after some searches; the image that a file is tried on must not be one of them.
+    bank = Detector.load(model_file).fitted.members[0].bank
+    assert "points" not in vars(bank)

@@ -303,8 +303,8 @@ def test_taps_that_are_not_whole_cells_cannot_be_joined():
 def test_a_detector_that_tiles_is_the_same_after_saving_on_any_engine(engine, hazelnut, tmp_path):
     if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed: patchcore[openvino]")
-    images = sorted((hazelnut / "train/good").iterdir())[:4]
-    recipe = Recipe(size=192, ratio=0.05, min_rows=1, tile=64, tile_stride=48, scales=(1, 0.5), **DECIDED)
+    images = sorted((hazelnut / "train/good").iterdir())[:3]
+    recipe = Recipe(size=128, ratio=0.05, min_rows=1, tile=64, tile_stride=48, scales=(1, 0.5), **DECIDED)
     one = Detector(recipe, threads=1).fit(images)
     two = Detector(recipe, threads=2).fit(images)
     assert one.save(tmp_path / "one") == two.save(tmp_path / "two")

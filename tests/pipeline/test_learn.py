@@ -10,39 +10,14 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from torch import nn
+from tiny import TINY, Tiny, noise
 
-from patchcore import Detector, PatchcoreError, Recipe, UsageError
+from patchcore import Detector, PatchcoreError, UsageError
 from patchcore.memory import patches
 from patchcore.memory.patches import PatchStore
 
-
-class Tiny(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.shallow = nn.Conv2d(3, 8, 3, 4, 1)
-
-    def forward(self, x):
-        return self.shallow(x).relu()
-
-
-RECIPE = Recipe(
-    taps=("shallow",),
-    size=32,
-    resize="stretch",
-    crop=None,
-    ratio=0.2,
-    min_rows=1,
-    exposure="even",
-    pool="mean",
-    scaling="channel",
-)
+RECIPE = TINY.replace(taps=("shallow",), ratio=0.2)
 MB = 1_000_000
-
-
-def noise(n, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, 32, 32, 3), np.uint8)
 
 
 @pytest.fixture

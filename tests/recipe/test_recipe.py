@@ -1,7 +1,9 @@
 import json
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,10 +43,10 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
     [
         ("size", 0, "greater than 0"),
         ("size", "large", "a whole number; or a list"),
-        ("size", (256,), "required"),
+        ("size", (256,), "a list with more values"),
         ("crop", -1, "greater than 0"),
         ("resize", "squash", "'area', 'stretch', 'short_side' or 'letterbox'"),
-        ("value_range", (0,), "required"),
+        ("value_range", (0,), "a list with more values"),
         ("taps", (), "at least 1 item"),
         ("patch_size", 0, "greater than 0"),
         ("patch_stride", 0, "greater than 0"),
@@ -494,3 +496,31 @@ def test_a_recipe_file_is_named_by_its_errors(tmp_path):
             Recipe.read(path)
     with pytest.raises(RecipeError, match="size got "):
         Recipe().set("size=" + "[" * 1000 + "]" * 1000)
+
+
+@pytest.mark.parametrize("value", [1e99, -1e99, math.nan, math.inf, -math.inf, -1, 10**99, 1.5, "abc", True, [1], {}])
+@pytest.mark.parametrize(
+    "field", [name for name, one in Recipe.model_fields.items() if re.search(r"\b(int|float)\b", str(one.annotation))]
+)
+def test_whatever_a_number_gets_is_taken_or_refused_in_plain_words(field, value):
+    try:
+        taken = Recipe(**{field: value})
+    except RecipeError as error:
+        said = str(error)
+        assert said.startswith(("Recipe field ", "Recipe: "))
+        assert not re.search("parse|validation|required|integer|tuple", said.partition(". ")[0], re.IGNORECASE), said
+    else:
+        assert math.isfinite(np.sum(getattr(taken, field)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"size": 1e99}, r"size got 1e\+99: Input is far too large or small\. Size in pixels"),
+        ({"size": [1]}, r"size got \[1\]: Input should be a list with more values\. Size in pixels"),
+        ({"value_range": math.nan}, r"value_range got nan: Input should be a list\. Pixel values"),
+    ],
+)
+def test_what_a_number_should_be_is_said(fields, said):
+    with pytest.raises(RecipeError, match=said):
+        Recipe(**fields)

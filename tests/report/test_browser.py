@@ -1,5 +1,7 @@
 """A report in a real browser, of the sizes of a phone and of a desk, by day and by night."""
 
+from dataclasses import replace
+
 import pytest
 from chromium import FOUND, Chromium
 
@@ -48,6 +50,29 @@ def test_it_opens_alone_fits_and_complains_of_nothing(browser, report, width, da
     assert ground == ("rgb(21, 23, 26)" if dark else "rgb(255, 255, 255)")
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_nothing_is_cut_on_a_phone_not_even_beside_long_words(browser, detector, hazelnut, width, tmp_path):
+    found = [replace(s, kind=s.kind if s.kind == "good" else "scratched_" * 9) for s in detect(hazelnut).test]
+    write(tmp_path / "page.html", render(detector, evaluate(detector, found), title="a" * 90, data="b" * 90))
+    browser.open(tmp_path / "page.html", width)
+    assert browser.value("document.documentElement.scrollWidth") == width
+    cut = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+    assert browser.value(f"{cut}.map(e => e.outerHTML.slice(0, 80))") == []
+    assert browser.value("[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth + 1)")
+    values = "[...document.querySelectorAll('.kinds td')].map(e => e.innerText)"
+    names = "[...document.querySelectorAll('.kinds td')].slice(0, 7).map(e => getComputedStyle(e, '::before').content)"
+    assert len(browser.value(values)) == 2 * 7
+    assert browser.value(names) == [
+        f'"{name}"' for name in ("images", "pass", "unsure", "fail", "right", "median score", "AUROC")
+    ]
+
+
+def test_a_number_and_its_percent_sign_stay_on_one_line(browser, report):
+    browser.open(report, 390)
+    lonely = "[...document.querySelectorAll('p, td, dd, figcaption')].map(e => e.textContent).filter(t => / %/.test(t))"
+    assert browser.value(lonely) == []
 
 
 CONTRAST = """

@@ -14,19 +14,21 @@ SOURCE = Path(__file__).parents[2] / "runtime" / "cpp"
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def program(once):
     for tool in ("cmake", "g++"):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not installed (Debian: apt-get install cmake g++)")
-    utils = pytest.importorskip("openvino.utils")
-    build = tmp_path_factory.mktemp("cpp")
-    for command in (
-        ["cmake", "-S", SOURCE, "-B", build, f"-DOpenVINO_DIR={utils.get_cmake_path()}", "-DCMAKE_CXX_FLAGS=-Werror"],
-        ["cmake", "--build", build],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return build / "patchcore_score"
+    openvino = f"-DOpenVINO_DIR={pytest.importorskip('openvino.utils').get_cmake_path()}"
+
+    def fill(build):
+        for command in (
+            ["cmake", "-S", SOURCE, "-B", build, openvino, "-DCMAKE_CXX_FLAGS=-Werror"],
+            ["cmake", "--build", build],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    return once("cpp", fill) / "patchcore_score"
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import patchcore_runtime
 import pytest
-from click.testing import CliRunner
 from patchcore_runtime import ExportError, ImageError, SignatureError, load, regions, verify
 from PIL import Image
 from scipy import ndimage
 
 import patchcore
-from patchcore.cli import main
 from patchcore.model import signature
 from patchcore.verdict import draw
 
@@ -313,8 +311,9 @@ def test_a_hint_for_openvino_is_refused_by_another_engine(exported_onnx, exporte
     load(exported_openvino, precision="bf16")
 
 
-def test_what_is_no_exported_folder_says_so(tmp_path, model_file):
-    for path in (tmp_path, tmp_path / "gone", model_file):
+def test_what_is_no_exported_folder_says_so(tmp_path, detector):
+    detector.save(tmp_path / "nuts.patchcore")
+    for path in (tmp_path, tmp_path / "gone", tmp_path / "nuts.patchcore"):
         with pytest.raises(ExportError, match=r"no manifest\.json in it; expected a folder that `patchcore export`"):
             load(path)
 
@@ -370,16 +369,16 @@ def test_both_packages_refuse_the_same_folders(folder, keys, spoil, key, message
         signature.check_signature(folder, keys / key)
 
 
-def test_verify_checks_the_signature_first(folder, keys):
-    def run(key):
-        return CliRunner().invoke(main, ["verify", str(folder), "--require-signature", str(keys / key), "--json"])
+def test_verify_checks_the_signature_first(run, folder, keys):
+    def verified(key):
+        return run("verify", folder, "--require-signature", keys / key, "--json")
 
-    done = run("public.pem")
+    done = verified("public.pem")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["decisions"] == 0
-    assert run("other.pem").exit_code == 1
+    assert verified("other.pem").exit_code == 1
     (folder / "model.onnx").write_bytes(b"another graph")
-    done = run("public.pem")
+    done = verified("public.pem")
     assert done.exit_code == 1
     assert "model.onnx: changed after signing" in done.stderr
 

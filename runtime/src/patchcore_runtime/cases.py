@@ -67,7 +67,7 @@ class Case:
 
     image: Stored
     arrays: dict[str, Stored]  # outputs of the graph, by name
-    values: dict[str, list[Any]]  # one for each image: score, decision and others
+    values: dict[str, list[Any]]  # one for each image: score, verdict and others
 
     def expected(self) -> dict[str, Any]:
         return {**self.values, **{name: one.read() for name, one in self.arrays.items()}}

@@ -21,7 +21,7 @@ from patchcore_runtime.formats import Depth
 
 log = logging.getLogger(__name__)
 
-DECISIONS = ("pass", "unsure", "fail")
+VERDICTS = ("pass", "unsure", "fail")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +31,7 @@ class Result:
     name: str  # the image's path as it was given, or `#` and its number
     score: float  # the raw image score; higher is more anomalous
     normalised: float  # 0.5 at the threshold
-    decision: str  # pass, unsure or fail
+    decision: str  # the verdict: pass, unsure or fail
     threshold: float  # NaN if none could be set
     pixel_threshold: float
     map: NDArray[np.float32]  # (H, W), at the image's size; NaN outside a crop
@@ -119,7 +119,7 @@ class Model:
             name=name,
             score=float(out["score"][0]),
             normalised=float(out["normalised"][0]),
-            decision=DECISIONS[int(out["decision"][0])],
+            decision=VERDICTS[int(out["decision"][0])],
             threshold=_number(self.manifest["threshold"]),
             pixel_threshold=_number(self.manifest["pixel_threshold"]),
             map=out["map"][0],
@@ -189,7 +189,7 @@ def _try(model: Model, tolerance: float) -> None:
     if not same or not (near or decision == 1 + (score > threshold) - (score <= threshold)):
         raise ExportError(
             f"{path}: its threshold differs from the {threshold:g} of {folders.MANIFEST}: it normalises a score of "
-            f"{score:g} to {normalised:g} ({DECISIONS[decision]}); expected {expected:g}. {folders.AGAIN}"
+            f"{score:g} to {normalised:g} ({VERDICTS[decision]}); expected {expected:g}. {folders.AGAIN}"
         )
 
 

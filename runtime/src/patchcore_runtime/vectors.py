@@ -43,7 +43,7 @@ class Agreement:
 
 
 def compare(found: Arrays, expected: dict[str, Any], manifest: dict[str, Any]) -> Agreement:
-    """Outputs of the graph for one batch against expected ones (score, decision, and maps that are there)."""
+    """Outputs of the graph for one batch against expected ones (score, verdict, and maps that are there)."""
     tolerance, floor, threshold = manifest["tolerance"], manifest["floor"], manifest["threshold"]
     total = Agreement()
     for number, score in enumerate(expected["score"]):

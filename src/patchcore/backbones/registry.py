@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from patchcore.backbones.extractor import Extractor, Tap
-from patchcore.backbones.libraries import Source, library_of, offline
+from patchcore.backbones.libraries import Source, library_of, offline, own_name
 from patchcore.backbones.weight_files import digest_of, load_state, read_state
 from patchcore.errors import BackboneError, MissingExtraError, StoreError, WeightsError
 
@@ -125,11 +125,13 @@ def rebuild(
         )
     elif state:
         check_size(source.architecture, taps, size)
-        library, own = library_of(source.architecture)
+        library, own = library_of(own_name(source.architecture))
         with torch.random.fork_rng(devices=[]):
             model = library.create(own, size)  # draws initial weights, as above
         known = model.state_dict()
-        strange = [k for k, t in state.items() if k not in known or (t.shape, t.dtype) != _form(known[k])]
+        strange = [
+            k for k, t in state.items() if k not in known or (t.shape, t.dtype) != (known[k].shape, known[k].dtype)
+        ]
         if strange:
             raise StoreError(
                 f"The stored weights have {strange[:3]}, which {source.architecture} does not have, or not so, in "
@@ -159,8 +161,7 @@ def check_size(name: str, taps: tuple[Tap, ...], size: tuple[int, int]) -> None:
 
     It is made without memory for its values first. Errors: BackboneError.
     """
-    known = offline()
-    if name in known or name.removeprefix("timm:tf_") in known:
+    if own_name(name) in offline():
         return
     library, own = library_of(name)
     with torch.device("meta"):
@@ -170,10 +171,6 @@ def check_size(name: str, taps: tuple[Tap, ...], size: tuple[int, int]) -> None:
         raise BackboneError(f"The network {name} takes {values / 2**28:.1f} GB; this machine has {there / 2**30:.1f}.")
     if values > _LARGE or math.prod(size) > _LARGE // 16:
         Extractor(model, taps, size)
-
-
-def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
-    return tensor.shape, tensor.dtype
 
 
 def _backbone(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int], source: Source) -> Backbone:

@@ -80,8 +80,9 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 def main() -> None:
     """Find defects in images of parts after seeing only good ones.
 
-    Exit codes: 0 success, whatever the verdicts; 1 an image could not be read, or the run failed; 2 wrong usage,
-    such as a path, field or backbone that does not exist; 3 an image failed and --fail-exit was given.
+    Exit codes: 0 success, whatever the verdicts; 1 an image or file could not be read or written, or the run failed;
+    2 wrong usage, such as a field or backbone that does not exist, a path with nothing there, or a folder where a file
+    is expected; 3 an image failed and --fail-exit was given.
 
     Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
     """

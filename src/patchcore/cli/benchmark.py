@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from patchcore.cli.common import (
+    AnyPath,
     command,
     console,
     data_path,
@@ -29,7 +30,7 @@ WRITTEN = ("results.csv", "results.md", "latency.png")  # beside results.jsonl a
 
 
 @click.command()
-@click.argument("config", type=click.Path(exists=True, path_type=Path, dir_okay=False), required=False)
+@click.argument("config", type=AnyPath(exists=True, path_type=Path, dir_okay=False), required=False)
 @click.option(
     "--data",
     "roots",
@@ -58,7 +59,7 @@ WRITTEN = ("results.csv", "results.md", "latency.png")  # beside results.jsonl a
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=AnyPath(path_type=Path, file_okay=False),
     default="benchmark_out",
     show_default=True,
     help="Folder for the results.",

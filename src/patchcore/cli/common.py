@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from patchcore.cli.streams import NoOutput, lost
 from patchcore.data.reading import MAX_PIXELS
-from patchcore.errors import ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
+from patchcore.errors import DataError, ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
 from patchcore.files import targets
 from patchcore.files.text import json_line, shown
 
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
     from patchcore.detector import Detector
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AnyPath(click.Path):
+    """A path. An empty one is an unset variable of a script, and would stand for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("the path is empty. Is a variable of your script not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 # The kinds of device of torch, so that a slip is said before torch is loaded; whether this machine has one, torch says.
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hip", "hpu", "npu", "xla", "mtia", "meta", "vulkan", "privateuseone")
@@ -60,7 +71,7 @@ precision_option = click.option(
 )
 weights_option = click.option(
     "--weights",
-    type=click.Path(exists=True, dir_okay=False),
+    type=AnyPath(exists=True, dir_okay=False),
     help="The backbone's weights file, if the model was fitted with one and saved without it.",
 )
 signature_option = click.option(
@@ -69,7 +80,26 @@ signature_option = click.option(
     help="Refuse the model unless it is signed with the private key of this Ed25519 key; needs patchcore[sign].",
 )
 force_option = click.option("--force", is_flag=True, help="Replace the file that is there.")
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line on standard output.")
+
+
+def needs_output() -> None:
+    """Before the work: that there is a standard output, for results that nothing else would have. Errors: OSError."""
+    if isinstance(sys.stdout, NoOutput):
+        raise lost()
+
+
+def _json(_: click.Context, __: click.Parameter, asked: bool) -> bool:
+    try:
+        if asked:
+            needs_output()
+        return asked
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_json, help="One JSON object per line on standard output."
+)
 max_pixels_option = click.option(
     "--max-pixels",
     type=click.IntRange(1),
@@ -77,7 +107,25 @@ max_pixels_option = click.option(
     show_default=True,
     help="Largest image to decode, in pixels.",
 )
-existing_path = click.Path(exists=True, path_type=Path)
+
+
+class _ModelPath(AnyPath):
+    """The file of a detector. What is no file at all is wrong usage; what is in it, reading it says."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Path = super().convert(value, param, ctx)
+        if path.is_dir():
+            from patchcore.model import store
+
+            try:
+                store.read(path)
+            except PatchcoreError as error:
+                self.fail(str(error), param, ctx)
+        return path
+
+
+existing_path = AnyPath(exists=True, path_type=Path)
+model_path = _ModelPath(exists=True, path_type=Path)
 
 
 def detector_options(function: F) -> F:
@@ -137,16 +185,19 @@ confidence_option = click.option(
 )
 
 
-class _DataPath(click.Path):
-    """An existing path, or a category of a dataset that is not a folder, such as `ROOT/mono` of ELPV."""
+class _DataPath(AnyPath):
+    """A folder, a table, or a category of a dataset that is not a folder, such as `ROOT/mono` of ELPV."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not Path(value).exists():
+        if str(value) and not Path(value).exists():
             from patchcore.data.layouts import is_there, located
 
             if is_there(path := located(value)):
                 return path
-        return super().convert(value, param, ctx)
+        path = super().convert(value, param, ctx)
+        if path.is_file() and path.suffix.lower() != ".csv":
+            self.fail(f"{path} is a file; expected a folder of images, a dataset root, or a .csv table.", param, ctx)
+        return path
 
 
 data_path = _DataPath(exists=True, path_type=Path)
@@ -162,12 +213,10 @@ def command(function: F) -> F:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are no text
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_Shown("%(message)s"))
         logging.getLogger("patchcore").setLevel(logging.INFO)
-        for noisy in ("timm", "httpx", "huggingface_hub", "faiss"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
         try:
             return function(*args, **kwargs)
         except PatchcoreError as error:
@@ -211,15 +260,16 @@ def cells(*values: object) -> list[Text]:
 
 
 def tell(text: str, as_json: bool = False) -> None:
-    """Print a result for people: on standard output, or on standard error where JSON has that."""
-    click.echo(shown(text, lines=True), err=as_json)
+    """Print what has become of a file: on standard output, or on standard error where JSON has that."""
+    if not isinstance(sys.stdout, NoOutput):  # the file is there, whether or not somebody is told
+        click.echo(shown(text, lines=True), err=as_json)
 
 
 def console(as_json: bool = False) -> Console:
     """What prints tables: where `tell` does. Off a terminal it is as wide as they are, so nothing is cut."""
     from rich.console import Console
 
-    stream = sys.stderr if as_json else sys.stdout
+    stream = sys.stderr if as_json else io.StringIO() if isinstance(sys.stdout, NoOutput) else sys.stdout
     width, height = (None, None) if stream.isatty() else (100_000, 100)
     return Console(file=stream, emoji=False, width=width, height=height)
 
@@ -235,6 +285,21 @@ def listed(text: str, option: str) -> tuple[str, ...]:
 def print_json(data: dict[str, Any], *, sort: bool = False) -> None:
     """Print a JSON object as one line of UTF-8 on standard output; NaN and infinity become null."""
     click.echo(json_line(data, sort=sort).encode())
+
+
+def labelled(data: Path) -> Dataset:
+    """What a path holds, to measure a detector on. Errors: DataError, without labels."""
+    from patchcore.data.resolve import detect
+
+    found = detect(data)
+    if not any(sample.kind for sample in found.test):
+        raise DataError(
+            f"{data}: {counted(len(found.every), 'image')} without labels, so there is nothing to measure verdicts "
+            "against. Give a folder that has test/good and test/<kind of defect>, or a .csv table with a column label. "
+            "For verdicts alone: patchcore predict."
+        )
+    say(f"{data}: {found.description}")
+    return found
 
 
 def check_output(output: Path, inputs: Iterable[object] = ()) -> None:

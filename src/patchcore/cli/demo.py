@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from patchcore.cli.common import (
+    AnyPath,
     command,
     device_option,
     json_option,
@@ -28,7 +29,7 @@ _LICENCE = (
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="demo_out", show_default=True)
+@click.option("-o", "--output", type=AnyPath(path_type=Path, file_okay=False), default="demo_out", show_default=True)
 @click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of split and recipe.")
 @click.option("--limit", type=click.IntRange(1), help="Use at most this many training images.")

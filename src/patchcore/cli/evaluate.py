@@ -15,9 +15,11 @@ from patchcore.cli.common import (
     console,
     data_path,
     detector_options,
-    existing_path,
     json_option,
+    labelled,
     max_pixels_option,
+    model_path,
+    needs_output,
     print_json,
     say,
 )
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=existing_path)
+@click.argument("model", type=model_path)
 @click.argument("data", type=data_path)
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @max_pixels_option
@@ -46,11 +48,11 @@ def evaluate(
     no masks, or only one class), images, skipped, coverage, false_reject_rate, miss_rate (measured on this data).
     """
     from patchcore.data.reading import Reading
-    from patchcore.data.resolve import detect
     from patchcore.measure.evaluation import evaluate as run
 
-    found = detect(data)
-    say(f"{data}: {found.description}")
+    if not as_json:
+        needs_output()
+    found = labelled(data)
     detector = load(model)
     bad = BadImages()
     evaluation = run(detector, found.test, reading=Reading(max_pixels, bad if skip_bad else None), progress=True)

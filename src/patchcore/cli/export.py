@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import (
+    AnyPath,
     BadImages,
     command,
     data_path,
-    existing_path,
+    json_option,
+    model_path,
     print_json,
     say,
     signature_option,
@@ -20,12 +22,10 @@ from patchcore.cli.common import (
 )
 from patchcore.errors import counted
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-
 
 @click.command()
-@click.argument("model", type=existing_path)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.argument("model", type=model_path)
+@click.option("-o", "--output", type=AnyPath(path_type=Path), required=True, help="Folder to write.")
 @click.option(
     "--format",
     type=click.Choice(["onnx", "openvino", "torch"]),
@@ -98,10 +98,10 @@ def export(
     with the library; if they differ by more than the tolerance, they are removed. An int8 graph is compared before it
     is quantised, and then measured on good images that are not in the memory bank, and on those of --test.
 
-    JSON keys: folder, files, images, score, map, decisions, axes (one number for each memory bank: axes that the search
-    uses for its bounds, or 0 if it compares all rows), tested_with; quantised (null without int8) with calibrated_on,
-    good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing, defects_passing, largest. Pairs
-    are before and after. skipped: images left out.
+    JSON keys: folder, files, images, score, map, decisions (verdicts that differ), axes (one number for each memory
+    bank: axes that the search uses for its bounds, or 0 if it compares all rows), tested_with; quantised (null without
+    int8) with calibrated_on, good, defects, auroc, threshold, threshold_shift, verdicts_changed, good_failing,
+    defects_passing, largest. Pairs are before and after. skipped: images left out.
     """
     from patchcore.export import folder
     from patchcore.model import signing
@@ -158,7 +158,7 @@ def export(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=AnyPath(exists=True, file_okay=False, path_type=Path))
 @threads_option
 @signature_option
 @json_option
@@ -169,14 +169,14 @@ def verify(folder: Path, threads: int | None, require_signature: str | None, as_
     Compares every file with its SHA-256, and the graph's results with those of the library. The exit code is 1 if they
     differ.
 
-    JSON keys: folder, images, score, map, decisions.
+    JSON keys: folder, images, score, map, decisions (verdicts that differ).
     """
     from patchcore import export
-    from patchcore.errors import ExportError, UsageError
+    from patchcore.errors import ExportError
     from patchcore.model import signature
 
     if not (folder / "manifest.json").is_file():
-        raise UsageError(f"{folder}: has no manifest.json. Expected a folder that `patchcore export` has written.")
+        raise ExportError(f"{folder}: has no manifest.json. Expected a folder that `patchcore export` has written.")
     if require_signature:
         signature.check_signature(folder, require_signature)
     load, run = export.load, export.verify

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from patchcore.cli.common import (
+    AnyPath,
     BadImages,
     check_images,
     check_new,
@@ -41,7 +42,7 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 
 @click.command()
 @click.argument("data", type=data_path)
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
+@click.option("-o", "--output", type=AnyPath(path_type=Path, dir_okay=False), required=True, help="File to write.")
 @click.option(
     "--recipe",
     "recipe_names",
@@ -100,7 +101,7 @@ def fit(
     `patchcore datasets` lists), or a CSV table with the columns path, label, mask, split.
 
     JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
-    calibration_enough, seconds, sha256.
+    calibration_enough, seconds (on the clock, from the first image to the written file), sha256.
     """
     from patchcore.model import signature, signing
 
@@ -139,7 +140,8 @@ def fit(
             progress=True,
         )
     except ImageError as error:
-        error.args = (f"{error} {_SKIP}",)
+        if not skip_bad:
+            error.args = (f"{error} {_SKIP}",)
         raise
     digest = detector.save(output, weights=not no_weights)
     if key:

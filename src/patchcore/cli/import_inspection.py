@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -34,6 +35,13 @@ from patchcore.errors import counted
     "--resize", type=click.IntRange(1), help="Shorter side of images before the crop; by default 256 for 224."
 )
 @click.option(
+    "--interpolation",
+    type=click.Choice(["bilinear", "bicubic"]),
+    default="bilinear",
+    show_default=True,
+    help="Kernel of that resize, as the model's images had it.",
+)
+@click.option(
     "--training-pass/--no-training-pass",
     default=True,
     help="Whether the backbone reads an image of ones in training mode first, as it did in patchcore-inspection.",
@@ -49,6 +57,7 @@ def import_inspection(
     prepend: str,
     weights: str | None,
     resize: int | None,
+    interpolation: Literal["bilinear", "bicubic"],
     training_pass: bool,
     calibration: Path | None,
     force: bool,
@@ -72,7 +81,7 @@ def import_inspection(
     chosen = choose_device(device)
     model = PatchCore(chosen, training_pass=training_pass)
     model.load_from_path(folder, chosen, prepend=prepend, weights=weights or "pretrained")
-    detector = detector_of(model, resize=resize, calibration=calibration)
+    detector = detector_of(model, resize=resize, interpolation=interpolation, calibration=calibration)
     digest = detector.save(output)
     fitted = detector.fitted
     say(fitted.calibration.summary())

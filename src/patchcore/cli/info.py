@@ -9,19 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from patchcore.cli.common import cells, command, console, existing_path, json_option, print_json, signature_option
-from patchcore.errors import counted
+from patchcore.cli.common import (
+    cells,
+    command,
+    console,
+    existing_path,
+    json_option,
+    model_path,
+    needs_output,
+    print_json,
+    signature_option,
+    tell,
+)
+from patchcore.errors import UsageError, counted
 
 if TYPE_CHECKING:
+    from patchcore.measure.speed import Speed
     from patchcore.verdict.calibration import Calibration
 
 
 @click.command()
-@click.argument("model", type=existing_path)
+@click.argument("model", type=model_path)
+@click.option(
+    "--speed", is_flag=True, help="Measure this machine, for about ten seconds: which setting is the fastest."
+)
+@click.option("--on", type=existing_path, help="Images to measure the speed on; by default made-up ones.")
 @signature_option
 @json_option
 @command
-def info(model: Path, require_signature: str | None, as_json: bool) -> None:
+def info(model: Path, speed: bool, on: Path | None, require_signature: str | None, as_json: bool) -> None:
     """Show what a detector file contains.
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
@@ -29,9 +45,16 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     crossed, confidence), data (images, sha256, red_blue), versions, search, history, weights_included. For an
     ensemble, members lists the backbone, bank, search and unit (divisor of the scores) of each member, and bank has
     the rows of all members, and the images.
+
+    With --speed, speed has timings (engine, precision; network, search and whole of one image, in seconds; difference,
+    the largest change of a score as a share of it; rounds), faster (engine, precision, ratio; null where the default,
+    torch in fp32, is the fastest), left_out (settings that do not work here, and why), images, made_up, threads.
     """
+    if on is not None and not speed:
+        raise UsageError("--on is for --speed: images to measure on.")
+    if not as_json:
+        needs_output()
     from patchcore.model import file
-    from patchcore.recipe.rules import OF_ALL
 
     tensors, header, checked = file.read(model, require_signature)
     members = header.get("members") or [header]
@@ -39,8 +62,9 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     for member, recipe in zip(members, recipes, strict=True):
         member["search"] = recipe["search"]
     header["weights_included"] = any("weights" in name.split(".") for name in tensors)
+    measured = _speed(model, on, require_signature) if speed else None
     if as_json:
-        print_json(header, sort=True)
+        print_json({**header, "speed": measured.to_dict()} if measured else header, sort=True)
         return
     calibration = checked.calibration
     images = f"{counted(len(header['bank']['images']), 'image')} read"
@@ -60,12 +84,40 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     )
     if not header["recipe"]["members"]:
         _table("recipe", [(name, json.dumps(value)) for name, value in header["recipe"].items()])
-        return
-    shared = [name for name in OF_ALL if name != "members"]
-    _table("recipe of all members", [(name, json.dumps(header["recipe"][name])) for name in shared])
-    for number, recipe in enumerate(recipes, 1):
-        fields = [(name, json.dumps(value)) for name, value in recipe.items() if name not in OF_ALL]
+    else:
+        _members(header["recipe"], recipes)
+    if measured:
+        _show(measured)
+
+
+def _members(recipe: dict[str, Any], each: list[dict[str, Any]]) -> None:
+    """Tables of the recipe of an ensemble: what all members share, then each."""
+    from patchcore.recipe.rules import OF_ALL
+
+    _table("recipe of all members", [(name, json.dumps(recipe[name])) for name in OF_ALL if name != "members"])
+    for number, own in enumerate(each, 1):
+        fields = [(name, json.dumps(value)) for name, value in own.items() if name not in OF_ALL]
         _table(f"recipe of member {number}", fields)
+
+
+def _speed(model: Path, images: Path | None, key: str | None) -> Speed:
+    from patchcore.detector import Detector
+    from patchcore.measure.speed import speed
+
+    return speed(Detector.load(model, require_signature=key).fitted, images)
+
+
+def _show(speed: Speed) -> None:
+    from rich.table import Table
+
+    table = Table("engine", "precision", "network ms", "search ms", "whole image ms", "scores differ by")
+    for one in speed.timings:
+        times = (f"{1000 * seconds:.1f}" for seconds in (one.network, one.search, one.whole))
+        table.add_row(one.engine, one.precision, *times, f"{one.difference:.1e}" if one.difference else "nothing")
+    console().print(table)
+    for name, why in speed.left_out.items():
+        tell(f"{name}: {why}")
+    tell(speed.advice())
 
 
 def _about(member: dict[str, Any], included: bool, images: str) -> list[tuple[str, Any]]:

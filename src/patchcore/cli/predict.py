@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from patchcore.cli.common import (
+    AnyPath,
     BadImages,
     command,
     console,
     detector_options,
-    existing_path,
     json_option,
     max_pixels_option,
+    model_path,
+    needs_output,
     print_json,
     say,
     tell,
@@ -39,12 +42,12 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("model", type=existing_path)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@click.argument("model", type=model_path)
+@click.argument("images", nargs=-1, required=True, type=AnyPath(path_type=Path, readable=False))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=AnyPath(path_type=Path, file_okay=False),
     help="Write overlays, with the verdict below, maps and results.csv here.",
 )
 @click.option(
@@ -72,11 +75,17 @@ def predict(
 ) -> None:
     """Score images and give verdicts. IMAGES are files or folders.
 
+    A verdict is pass, fail (the score is greater than the threshold) or unsure (the model has no threshold, as no good
+    image was left to set it with).
+
     JSON keys per image: path (as given), score, normalised, p_value (how probable so high a score is for a good
-    image), threshold, decision, seconds, nearest_image (the training image that the most unusual patch is nearest to),
-    time, model (as given), warnings (what is wrong with a part of the image, such as damage in a JPEG file); or path,
-    error for an image that could not be read.
+    image), threshold, decision (the verdict), seconds (on the clock, for network, search and scores; with waiting where
+    the machine is busy), nearest_image (the training image that the most unusual patch is nearest to), time, model (as
+    given), warnings (what is wrong with a part of the image, such as damage in a JPEG file); or path, error for an
+    image that could not be read.
     """
+    if output is None and not as_json:
+        needs_output()
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
     if not any(map(_there, images)):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
@@ -200,19 +209,26 @@ _LONGEST = 255  # bytes of a name, on the file systems that there are
 
 
 def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
-    """The path of each image's output files, without extension; images with the same name are numbered."""
+    """The path of each image's output files, without extension; images with the same name are numbered.
+
+    `A` and `a` are one name on some file systems, and so are the two ways to write an accented letter.
+    """
     names: dict[str, Path] = {}
-    used: set[Path] = set()
+    used: set[str] = set()
     for path, relative in paths:
         if str(path) in names:
             continue
         base = _short(relative.with_suffix(""))
         name, number = base, 2
-        while name in used:
+        while (key := _key(name)) in used:
             name, number = base.with_name(f"{base.name}_{number}"), number + 1
-        used.add(name)
+        used.add(key)
         names[str(path)] = name
     return names
+
+
+def _key(name: Path) -> str:
+    return unicodedata.normalize("NFC", str(name)).casefold()
 
 
 def _short(path: Path) -> Path:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from patchcore.cli.common import (
+    AnyPath,
     BadImages,
     check_images,
     check_output,
     command,
     data_path,
     detector_options,
-    existing_path,
+    labelled,
     max_pixels_option,
-    say,
+    model_path,
     tell,
 )
 
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=existing_path)
+@click.argument("model", type=model_path)
 @click.argument("data", type=data_path)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=AnyPath(path_type=Path, dir_okay=False),
     default="report.html",
     show_default=True,
     help="The page to write.",
@@ -74,10 +75,9 @@ def report(
     from patchcore.model import store
     from patchcore.report import Sources, render, write
 
-    found = detect(data)
+    found = labelled(data)
     check_images(output, found, good)
     sources = Sources.of(detect(good), good) if good else Sources.of(found, data)
-    say(f"{data}: {found.description}")
     detector = load(model)
     bad = BadImages()
     evaluation = evaluate(detector, found.test, reading=Reading(max_pixels, bad), progress=True)

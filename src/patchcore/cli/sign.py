@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import command, existing_path, tell
-from patchcore.errors import UsageError
+from patchcore.errors import ExportError
 
 
 @click.command()
@@ -34,5 +34,5 @@ def sign(model: Path, key: str) -> None:
     if model.is_file():
         store.read(model)  # refuses damaged and foreign files
     elif not (model / "manifest.json").is_file():
-        raise UsageError(f"{model}: has no manifest.json. Expected a folder that `patchcore export` has written.")
+        raise ExportError(f"{model}: has no manifest.json. Expected a folder that `patchcore export` has written.")
     tell(f"Signature: {signing.sign(model, key)}")

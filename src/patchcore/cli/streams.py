@@ -1,4 +1,6 @@
-"""Standard streams that are there and take what is said, even where nobody has given any or listens.
+"""Standard streams that are there, even where nobody has given any or listens.
+
+Remarks vanish where nobody can read them. Results do not: without standard output they are an error.
 
 `pythonw`, a Windows service, `2>&-` and the like start a program without them. Python then has None for the stream,
 which few packages expect; and the next file that is opened gets the stream's number, so that whatever a library
@@ -7,6 +9,7 @@ written in C has to say would end up in it.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -14,7 +17,7 @@ from contextlib import suppress
 
 
 def complete() -> None:
-    """Give the process every standard stream that it lacks: what is written there vanishes."""
+    """Give the process every standard stream that it lacks."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -27,8 +30,26 @@ def complete() -> None:
         stream = getattr(sys, name)
         if stream is None or stream.closed:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+            if name == "stdout":
+                sys.stdout = NoOutput(_Lost(), "utf-8")
     if type(sys.stderr) is io.TextIOWrapper and sys.stderr is sys.__stderr__:
         sys.stderr = _Remarks.of(sys.stderr)
+
+
+def lost() -> OSError:
+    return OSError(errno.EBADF, "it is closed, so the results would be lost. Redirect it: > FILE", "standard output")
+
+
+class _Lost(io.BytesIO):
+    def write(self, _: object) -> int:
+        raise lost()
+
+
+class NoOutput(io.TextIOWrapper):
+    """Standard output where there is none: results that are printed are lost, which is an error."""
+
+    def write(self, _: str) -> int:
+        raise lost()
 
 
 class _Remarks(io.TextIOWrapper):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from patchcore.cli.common import (
+    AnyPath,
     BadImages,
     cells,
     check_images,
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=AnyPath(path_type=Path, dir_okay=False),
     default="recipe.json",
     show_default=True,
     help="The recipe file to write, for `patchcore fit --recipe`.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import zlib
@@ -18,14 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data import formats
-from patchcore.data.formats import Depth as Depth
 from patchcore.data.formats import Pixels as Pixels
 from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.errors import ImageError
 
 ImageLike: TypeAlias = "str | bytes | os.PathLike[str] | BinaryIO | Image.Image | NDArray[np.generic] | Tensor"
-
-_LONGEST_PATH = 4096  # bytes
 
 
 def read(
@@ -66,38 +62,9 @@ def read(
 
 
 def plain(image: Any, name: str) -> Any:
-    """What a caller has for one image, without its wrapping: a path as str or Path, a file's contents as bytes.
-
-    A file that is open is read from its beginning. Everything else stays as it is. Errors: ImageError.
-    """
-    if isinstance(image, os.PathLike) and not isinstance(image, Path):
-        image = os.fspath(image)
-    if is_open_file(image):
-        if getattr(image, "closed", False):
-            raise ImageError(name, "a file that is closed; open it again, with open(path, 'rb').")
-        if isinstance(image, io.TextIOBase):
-            raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
-        with _damage(name):
-            if getattr(image, "seekable", lambda: True)():
-                image.seek(0)
-            image = image.read()
-        if not isinstance(image, bytes):
-            raise ImageError(name, "a file that was opened as text; open it as binary, with open(path, 'rb').")
-    elif isinstance(image, bytearray | memoryview):
-        image = bytes(image)
-    elif isinstance(image, bytes) and 0 < len(image) <= _LONGEST_PATH and formats.may_be_path(image):
-        if not os.path.lexists(image):
-            raise ImageError(
-                name, "bytes that are neither the contents of an image that can be read nor a file's path."
-            )
-        return os.fsdecode(image)
-    if isinstance(image, str) and not image:
-        raise ImageError(name, "an empty path, where an image was expected.")
-    return image
-
-
-def is_open_file(image: object) -> bool:
-    return callable(getattr(image, "read", None)) and (hasattr(image, "seek") or hasattr(image, "readable"))
+    """What a caller has for one image, without its wrapping (`formats.plain`). Errors: ImageError."""
+    with _damage(name):
+        return formats.plain(image)
 
 
 def _as_array(image: object, name: str) -> NDArray[Any]:
@@ -166,8 +133,9 @@ def _damage(name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError(name, "no such file.") from None
+    except FileNotFoundError as error:
+        target = os.readlink(error.filename) if error.filename and os.path.islink(error.filename) else None
+        raise ImageError(name, f"a link to {target}, where nothing is." if target else "no such file.") from None
     except PermissionError:
         raise ImageError(name, "permission to read it is denied.") from None
     except formats.UnreadableError as error:

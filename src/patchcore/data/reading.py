@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias, get_args
 from patchcore.errors import ImageError, UsageError
 
 MAX_PIXELS = 100_000_000
-# Those of data/formats, which takes longer to import than a command has for saying that a path is wrong.
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 OnBad = Callable[[ImageError], object]
 Colour: TypeAlias = Literal["rgb", "bgr"]

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data import layouts
-from patchcore.data.images import ImageLike, is_open_file, plain
+from patchcore.data.formats import is_open_file
+from patchcore.data.images import ImageLike, plain
 from patchcore.data.sample import GOOD, Dataset, Sample, folders_in, holds_good, images_in, some, uniform
 from patchcore.errors import DataError, UsageError, counted
 

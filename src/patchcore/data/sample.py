@@ -22,6 +22,7 @@ _GOOD_FOLDERS = (GOOD, "ok")
 _OF_SYSTEMS = {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "$recycle.bin"}
 _OF_SYSTEMS |= {"system volume information", "#recycle", "#snapshot"}
 _OTHER = "file that is no image by its extension|files that are no images by their extension"
+_NOWHERE = "link that leads nowhere|links that lead nowhere"
 _SEEN = "link to a folder that is searched anyway|links to folders that are searched anyway"
 _RESULTS = {"_overlay.png": ("_map.tiff", "_map.npy"), "_map.tiff": ("_overlay.png",)}  # of `patchcore predict -o`
 
@@ -128,7 +129,7 @@ def search(root: Path, recursive: bool, closed: bool = False) -> tuple[list[Path
         for entry in entries:
             path, folded = folder / entry.name, _is(entry.is_dir)
             if why := _why_not(entry, path, names, folded and recursive):
-                left_out.setdefault(why, []).append(path.suffix.lower() if why == _OTHER else path.name)
+                left_out.setdefault(why, []).append((path.suffix.lower() or path.name) if why == _OTHER else path.name)
             elif folded:
                 (links if entry.is_symlink() else folders).append(path)
             elif not hidden(path.name):
@@ -142,7 +143,7 @@ def _why_not(entry: os.DirEntry[str], path: Path, beside: Container[str], search
     if _is(entry.is_dir):
         return "hidden folder" if hidden(path.name) else "" if searched else "sub-folder"
     if path.suffix.lower() not in EXTENSIONS:
-        return "" if hidden(path.name) else _OTHER
+        return "" if hidden(path.name) else _OTHER if os.path.exists(path) else _NOWHERE
     if hidden(path.name):
         return "hidden file"
     for end, others in _RESULTS.items():

@@ -16,6 +16,7 @@ from patchcore.export.frames import Side, join_matrix, side_matrix, window_matri
 from patchcore.export.members import Embedding
 from patchcore.export.search import Search
 from patchcore.maths import joining
+from patchcore.maths.neighbours import squared
 from patchcore.maths.scoring import mean_of_highest, neighbourhoods, reweighted
 from patchcore.maths.sizes import share_of, whole
 from patchcore.maths.thresholds import normalise, verdict
@@ -56,7 +57,8 @@ class ImageScore(nn.Module):
         top = scores.argmax(1, keepdim=True)
         row = rows[..., 0].flatten(1).gather(1, top)[:, 0]
         patch = patches.flatten(1, 2).gather(1, top[..., None].expand(-1, 1, patches.shape[3]))[:, 0]
-        return reweighted(scores.gather(1, top)[:, 0], patch, bank.rows(self.around[row].long()))
+        around = bank.rows(self.around[row].long())
+        return reweighted(scores.gather(1, top)[:, 0], squared(around, patch[:, None]).sqrt())
 
 
 class Graph(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from patchcore.backbones import Extractor
 from patchcore.backbones.extractor import channels_last
+from patchcore.backbones.lite import Same
 
 
 class _Skipped(nn.Module):
@@ -111,7 +112,7 @@ def _replace_same(model: nn.Module) -> None:
     from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 
     for name, module in list(model.named_modules()):
-        if isinstance(module, Conv2dSame | MaxPool2dSame | AvgPool2dSame):
+        if isinstance(module, Same | Conv2dSame | MaxPool2dSame | AvgPool2dSame):
             hooks = module._forward_hooks
             replacement = _Same(module)
             replacement._forward_hooks.update(hooks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ try:
 except ImportError:
     raise MissingExtraError("omegaconf", "lightning", "patchcore.inferencers") from None
 
+from patchcore.inferencers.configuration import check_kind, section, without_effect
 from patchcore.lightning.hyperparameters import plain
 from patchcore.lightning.v0 import PatchcoreLightning
 
+log = logging.getLogger(__name__)
 MODELS = {"patchcore": PatchcoreLightning}
 Config = Any  # a path, a dict, a Namespace or an OmegaConf object
 
@@ -35,10 +37,21 @@ def read_config(config: Config) -> dict[str, Any]:
 
 
 def get_model(config: Config) -> PatchcoreLightning:
-    """The model that `model.name` of a configuration names, not yet fitted. Errors: UsageError, BackboneError."""
+    """The model that `model.name` of a configuration names, not yet fitted. Errors: UsageError, BackboneError.
+
+    What the section `model` states without effect is named in a warning.
+    """
     sections = read_config(config)
-    model = sections.get("model")
-    name = model.get("name", "patchcore") if isinstance(model, Mapping) else "patchcore"
+    model = model_of(sections)
+    for sentence in without_effect({"model": sections.get("model")}):
+        log.warning("%s", sentence)
+    return model
+
+
+def model_of(sections: dict[str, Any]) -> PatchcoreLightning:
+    """The same, without a warning."""
+    check_kind(sections)
+    name = section(sections, "model").get("name", "patchcore")
     if name not in MODELS:
         raise UsageError(f"There is no model {name!r}.{nearest_name(str(name), MODELS)} Known: {', '.join(MODELS)}.")
     return MODELS[name](sections)

@@ -14,11 +14,11 @@ from patchcore.arguments import known_arguments
 from patchcore.data.images import ImageLike
 from patchcore.errors import NotFittedError, StoreError, UsageError
 from patchcore.inferencers.base import Inferencer, read_meta_data
-from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
+from patchcore.inferencers.models import Config, get_model_metadata, model_of, read_config
 from patchcore.inferencers.pre_processor import PreProcessor
 from patchcore.lightning.torch_model import about_to_load
 from patchcore.lightning.v0 import PatchcoreLightning
-from patchcore.maths.resize import resize
+from patchcore.maths.maps import image_matrix
 
 
 class TorchInferencer(Inferencer):
@@ -46,7 +46,7 @@ class TorchInferencer(Inferencer):
         elif isinstance(path, str | Path):
             state = read_state(Path(path))
             with about_to_load():
-                model = get_model(self.config)
+                model = model_of(self.config)
             try:
                 model.load_state_dict(state)
             except RuntimeError as error:
@@ -76,12 +76,18 @@ class TorchInferencer(Inferencer):
     def post_process(
         self, predictions: tuple[Tensor, Tensor], meta_data: Mapping[str, Any] | None = None
     ) -> tuple[NDArray[Any], float]:
-        """Result of `forward` -> normalised map and score; the map has size `meta_data["image_shape"]`, if given."""
+        """Result of `forward` -> normalised map and score.
+
+        The map has size `meta_data["image_shape"]`, if given, and is NaN where a crop does not show the image.
+        """
         known = self.meta_data if meta_data is None else meta_data
         anomaly_map, score = predictions
         values = anomaly_map.squeeze().cpu()
         if "image_shape" in known:
-            values = resize(values, tuple(known["image_shape"]), "bilinear")
+            frame = self.model.frame(tuple(known["image_shape"]))
+            sides = zip(frame.inside, frame.resized, frame.source, frame.offset, strict=True)
+            rows, columns = (image_matrix(*side) for side in sides)
+            values = rows @ values @ columns.T
         return self._normalize(values, score, known)
 
 

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
+import math
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchcore.errors import MissingExtraError, UsageError, nearest_name
+from patchcore.errors import MissingExtraError, UsageError
 from patchcore.files import appearing, targets
-from patchcore.inferencers.models import Config, get_model, get_model_metadata, read_config
+from patchcore.inferencers.configuration import DatasetSection, check_kind, section, trainer_arguments, without_effect
+from patchcore.inferencers.models import Config, get_model_metadata, model_of, read_config
 from patchcore.lightning import ImageDataModule
-from patchcore.lightning.hyperparameters import OF_TOOLS
 
 try:
     from lightning import Trainer, seed_everything
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from omegaconf import OmegaConf
 except ImportError:
     raise MissingExtraError("lightning", "lightning", "patchcore.inferencers") from None
 
 log = logging.getLogger(__name__)
 SEED = 42  # of the published benchmark
-
-_OURS = {"calibration_share", "category", "image_size", "num_workers", "path", "test_batch_size", "train_batch_size"}
-# Names in anomalib v0's files that have no effect: layout and masks are detected, thresholds set by good images.
-_THEIRS = {"create_validation_set", "format", "name", "task", "transform_config"}
 
 
 @dataclass(frozen=True)
@@ -58,37 +54,45 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     `project.seed`, or 42. Errors: DataError, UsageError, BackboneError.
     """
     sections = read_config(config)
-    dataset, project = dict(sections.get("dataset") or {}), dict(sections.get("project") or {})
-    project["seed"] = seed if seed is not None else project.get("seed", SEED)
+    check_kind(sections)
+    project = section(sections, "project")
+    project["seed"] = seed if seed is not None else SEED if project.get("seed") is None else project["seed"]
     sections = {**sections, "project": project}
-    root = _root(dataset)
-    arguments = _trainer_arguments(sections.get("trainer") or {})
-    if unused := _without_effect(sections):
-        log.warning("These names of the configuration have no effect here: %s.", ", ".join(unused))
-    if not 0 <= project["seed"] < 2**32:
-        raise UsageError(f"The seed is {project['seed']}; it must be between 0 and 2**32 - 1.")
+    dataset = DatasetSection.of(section(sections, "dataset"))
+    root = dataset.root
+    arguments, said = trainer_arguments(section(sections, "trainer"))
+    for sentence in [*without_effect(sections), *said]:
+        log.warning("%s", sentence)
+    if not isinstance(project["seed"], int) or not 0 <= project["seed"] < 2**32:
+        raise UsageError(f"The seed is {project['seed']!r}; it must be a number between 0 and 2**32 - 1.")
     seed_everything(project["seed"], workers=True, verbose=False)
     data = ImageDataModule(
         root,
-        train_batch_size=dataset.get("train_batch_size", 8),
-        eval_batch_size=dataset.get("test_batch_size", 8),
-        num_workers=dataset.get("num_workers"),
-        calibration_share=dataset.get("calibration_share", 0.2),
+        train_batch_size=dataset.train_batch_size,
+        eval_batch_size=dataset.eval_batch_size,
+        num_workers=dataset.num_workers,
+        calibration_share=dataset.calibration_share,
         seed=project["seed"],
     )
     if not data.calibration:
         raise UsageError(
             "No good image is left to set the thresholds: dataset.calibration_share is "
-            f"{dataset.get('calibration_share', 0.2)}, of {len(data.train)} images. Raise it, or give more images."
+            f"{dataset.calibration_share}, of {len(data.train)} images. Raise it, or give more images."
         )
-    name = str((sections.get("model") or {}).get("name", "patchcore"))
-    folder = Path(output) if output is not None else Path(project.get("path", "results")) / name / root.resolve().name
+    name = str(section(sections, "model").get("name", "patchcore"))
+    place = Path(project.get("path") or "results") / name / root.resolve().name
+    folder = place if output is None else Path(output)
     targets.folder(folder, ["weights/model.ckpt", "meta_data.json", "config.yaml"])
-    model = get_model(sections)
+    model = model_of(sections)
     options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     options["enable_progress_bar"] = sys.stdout.isatty()  # Lightning draws it there
-    trainer = Trainer(**{**options, **model.trainer_arguments, **arguments})
+    trainer = _trainer({**options, **model.trainer_arguments, **arguments})
     trainer.fit(model, data)
+    if not all(map(math.isfinite, get_model_metadata(model).values())):
+        raise UsageError(
+            "No good image was looked at to set the thresholds. Leave out trainer.limit_val_batches, fast_dev_run and "
+            "what else keeps Lightning from validating."
+        )
     metrics = dict(trainer.test(model, data, verbose=False)[0]) if data.test else {}
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     with appearing(folder / "weights" / "model.ckpt") as temporary:
@@ -100,42 +104,9 @@ def train(config: Config, *, output: str | Path | None = None, seed: int | None 
     return Trained(folder, {key: float(value) for key, value in metrics.items()})
 
 
-def _root(dataset: Mapping[str, Any]) -> Path:
-    """Where the dataset is. Errors: UsageError."""
-    known = _OURS | {"tiling"}
-    for key in dataset:
-        if key not in known | _THEIRS:
-            raise UsageError(f"The section dataset has an unknown name {key!r}.{nearest_name(key, known)}")
-    if not dataset.get("path"):
-        raise UsageError("The configuration names no data: give dataset.path, or --data.")
-    root = Path(dataset["path"], dataset.get("category") or "")
-    if not root.exists():
-        raise UsageError(
-            f"There is no dataset at {root}. Expected the MVTec AD layout, {root / 'train' / 'good'}, {root / 'test'} "
-            "and so on, or a folder of good images. Put it there, or give its path: --data PATH, or dataset.path "
-            "and dataset.category in the configuration."
-        )
-    return root
-
-
-def _trainer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    known = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
-    for key in given:
-        if key not in known:
-            raise UsageError(
-                f"The section trainer has {key!r}, which lightning.Trainer does not take.{nearest_name(key, known)}"
-            )
-    return {key: value for key, value in given.items() if value is not None}  # as v0 left them to Lightning
-
-
-def _without_effect(sections: Mapping[str, Any]) -> list[str]:
-    """What a configuration states and nothing here reads."""
-    unused = {"dataset": _THEIRS - {"name"}, "model": OF_TOOLS - {"name"}}
-    unused["project"] = set(sections.get("project") or {}) - {"path", "seed"}
-    stated = [
-        f"{section}.{name}"
-        for section, names in unused.items()
-        for name in names
-        if (sections.get(section) or {}).get(name) is not None
-    ]
-    return sorted([*stated, *(set(sections) - {*unused, "trainer"})])
+def _trainer(arguments: dict[str, Any]) -> Trainer:
+    """Errors: UsageError for a value that Lightning does not take."""
+    try:
+        return Trainer(**arguments)
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UsageError(f"Lightning does not take the section trainer as it is: {error}") from error

@@ -14,17 +14,21 @@ from patchcore.verdict import draw
 THRESHOLD = 0.5  # of a normalised score or map
 
 
-def anomaly_map_to_color_map(anomaly_map: NDArray[Any]) -> NDArray[np.uint8]:
-    """A normalised map (H, W), 0.5 at the pixel threshold -> its colours (H, W, 3), RGB.
+def anomaly_map_to_color_map(anomaly_map: NDArray[Any], *, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """A normalised map (H, W), 0.5 at the pixel threshold -> its colours (H, W, 3), RGB, on grey or on an image.
 
-    The scale is fixed, and never stretched to the map's own values: grey up to 0.35, full colour at 0.8.
+    The scale is fixed, and never stretched to the map's own values: colours begin at 0.5, and are full at 0.8.
     """
-    return np.array(draw.heat(anomaly_map.squeeze(), THRESHOLD))
+    return np.array(draw.heat(anomaly_map.squeeze(), THRESHOLD, image))
 
 
 def superimpose_anomaly_map(anomaly_map: NDArray[Any], image: NDArray[Any]) -> NDArray[np.uint8]:
-    """A normalised map (H, W) over its image (H, W, C) -> (H, W, 3), RGB. Regions over the threshold are outlined."""
-    return np.array(draw.overlay(draw.to_uint8(image), anomaly_map.squeeze(), THRESHOLD))
+    """A normalised map (H, W) over its image (H, W, C) -> (H, W, 3), RGB, its regions over the threshold outlined.
+
+    Its colours are those of `anomaly_map_to_color_map`.
+    """
+    colours = anomaly_map_to_color_map(anomaly_map, image=draw.to_uint8(image))
+    return np.array(draw.outlined(colours, anomaly_map.squeeze() > THRESHOLD))
 
 
 def add_label(prediction: NDArray[np.uint8], scores: float) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from patchcore.errors import MissingExtraError, NotFittedError, StoreError, UsageError
 from patchcore.files import appearing, opened
+from patchcore.inspection.marker import followed
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.model import store
 
@@ -159,7 +160,8 @@ class FaissNN(NearestNeighbours):
 
     def load(self, filename: str | Path) -> None:
         """As for every search. A `.faiss` file must be trusted: FAISS does not guard against hostile files."""
-        if Path(filename).suffix == ExactNN.suffix:
+        filename = followed(filename, ExactNN.suffix)
+        if filename.suffix == ExactNN.suffix:
             self.fit(_read_rows(filename))
         else:
             self.search_index = self._placed(_read_index(filename))
@@ -268,7 +270,8 @@ def _checked(k: int, queries: Array, dimensions: int) -> Array:
 
 def _read_rows(filename: str | Path) -> Array:
     """The rows of a file of either kind."""
-    if Path(filename).suffix != ExactNN.suffix:
+    filename = followed(filename, ExactNN.suffix)
+    if filename.suffix != ExactNN.suffix:
         index = _read_index(filename)
         if not hasattr(index, "get_xb"):
             raise StoreError(

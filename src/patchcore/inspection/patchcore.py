@@ -218,7 +218,8 @@ class PatchCore(nn.Module):
     def save_to_path(self, save_path: str | Path, prepend: str = "") -> None:
         """Write `{prepend}nnscorer_search_index` and `{prepend}patchcore_params.json` into a folder, and create that.
 
-        They have the backbone's name and a hash of its weights, but no weights. `detector_of(model).save(path)` writes
+        They have the backbone's name and a hash of its weights, but no weights. A small `.faiss` file lies beside an
+        index that is none of FAISS's, for scripts that count those files. `detector_of(model).save(path)` writes
         everything into one file. Errors: NotFittedError, StoreError.
         """
         described = self.described()

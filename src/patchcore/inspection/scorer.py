@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore.errors import StoreError, UsageError
+from patchcore.inspection import marker, pickled_array
 from patchcore.inspection.neighbours import ExactNN, FaissNN, NearestNeighbours
 from patchcore.maths import scoring
 from patchcore.maths.embedding import average_bins
@@ -89,13 +90,16 @@ class NearestNeighbourScorer:
     def save(self, save_folder: str | Path, save_features_separately: bool = False, prepend: str = "") -> None:
         """Write `{prepend}nnscorer_search_index`, as `.safetensors` or, by FAISS, as `.faiss`.
 
-        `save_features_separately`: also write the features, as `{prepend}nnscorer_features.safetensors`. Each file
-        appears whole or not at all; an old index of the other kind is deleted. Errors: NotFittedError, StoreError.
+        Beside `.safetensors` there is a small `.faiss` file that says so (see `marker`). `save_features_separately`:
+        also write the features, as `{prepend}nnscorer_features.safetensors`. Each file appears whole or not at all; an
+        old index of the other kind is replaced or deleted. Errors: NotFittedError, StoreError.
         """
         path = self._index_file(save_folder, prepend, getattr(self.nn_method, "suffix", ".faiss"))
         self.nn_method.save(path)
-        for other in {ExactNN.suffix, FaissNN.suffix} - {path.suffix}:  # of a model that was there before
-            self._index_file(save_folder, prepend, other).unlink(missing_ok=True)
+        if path.suffix == ExactNN.suffix:
+            marker.write(self._index_file(save_folder, prepend, FaissNN.suffix), path)
+        else:  # of a model that was there before
+            self._index_file(save_folder, prepend, ExactNN.suffix).unlink(missing_ok=True)
         if save_features_separately:
             if self.detection_features is None:
                 raise UsageError("The features were not kept: this index was loaded from a file. Call fit first.")
@@ -108,18 +112,28 @@ class NearestNeighbourScorer:
         self.nn_method.reset_index()
 
     def load(self, load_folder: str | Path, prepend: str = "") -> None:
-        """Read what `save` has written, or a trusted `.faiss` file of patchcore-inspection. Errors: StoreError."""
+        """Read what `save` has written, or a trusted `.faiss` file of patchcore-inspection and its features.
+
+        The features' `.pkl` file is read without running any code in it. Errors: StoreError.
+        """
         suffixes = dict.fromkeys([getattr(self.nn_method, "suffix", ".faiss"), ExactNN.suffix, FaissNN.suffix])
         found = [self._index_file(load_folder, prepend, suffix) for suffix in suffixes]
         path = next((path for path in found if path.is_file()), None)
         if path is None:
             raise StoreError(f"{load_folder} holds no {' or '.join(path.name for path in found)}.")
         self.nn_method.load(path)
-        features = self._features_file(load_folder, prepend)
-        tensors = store.read(features)[0] if features.is_file() else None
-        if tensors is not None and "features" not in tensors:
-            raise StoreError(f"{features}: holds no features. Expected a file that `save` has written.")
-        self.detection_features = None if tensors is None else tensors["features"].numpy()
+        self.detection_features = self._features(self._features_file(load_folder, prepend))
+
+    @staticmethod
+    def _features(path: Path) -> Array | None:
+        """Features that are stored separately, in our file or in patchcore-inspection's; None if there are none."""
+        if not path.is_file():
+            pickled = path.with_suffix(".pkl")
+            return pickled_array.read(pickled) if pickled.is_file() else None
+        tensors, _ = store.read(path)
+        if "features" not in tensors:
+            raise StoreError(f"{path}: holds no features. Expected a file that `save` has written.")
+        return tensors["features"].numpy()
 
     @staticmethod
     def _index_file(folder: str | Path, prepend: str, suffix: str) -> Path:

@@ -6,6 +6,7 @@ from .components import (
     LearningType as LearningType,
     MemoryBankMixin as MemoryBankMixin,
 )
+from .conversion import detector_of as detector_of
 from .data import ImageDataModule as ImageDataModule
 from .lightning_model import Patchcore as Patchcore
 from .torch_model import PatchcoreModel as PatchcoreModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,11 @@ from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from patchcore.errors import DataError, UsageError
-from patchcore.lightning import processes
+from patchcore.errors import DataError
+from patchcore.lightning import configuration, processes
+from patchcore.lightning.batches import Batch
 from patchcore.maths import metrics
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
@@ -125,6 +128,15 @@ class AnomalyModule(LightningModule):
             self.register_buffer(name, torch.tensor(torch.nan))
         self._looked: list[Looked] = []
 
+    @classmethod
+    def from_config(cls, config_path: str | Path, **kwargs: Any) -> Self:
+        """The model of a configuration file, by `model.class_path` and `model.init_args`.
+
+        `kwargs` replace single arguments: `**{"model.pre_trained": False}`. Errors: FileNotFoundError, UsageError.
+        """
+        name, arguments = configuration.model_of(config_path, kwargs)
+        return configuration.kind_of(cls, name)(**arguments)
+
     def forward(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """The result of `model` for a batch."""
         return self.model(batch, *args, **kwargs)
@@ -154,7 +166,7 @@ class AnomalyModule(LightningModule):
     def with_predictions(self, batch: dict[str, Any], output: Mapping[str, Tensor]) -> dict[str, Any]:
         """The batch with the model's scores and maps, and with verdicts if there are thresholds."""
         scores, maps = output["pred_score"], output["anomaly_map"]
-        found = {**batch, "pred_scores": scores, "anomaly_maps": maps}
+        found = Batch(batch, pred_scores=scores, anomaly_maps=maps)
         if not self.image_threshold.isnan():
             found["pred_labels"] = scores > self.image_threshold
             found["pred_masks"] = maps > self.pixel_threshold
@@ -195,21 +207,6 @@ class AnomalyModule(LightningModule):
     def _log(self, looked: list[Looked]) -> None:
         found = {**measured(looked)}
         self.log_dict({LOGGED[name]: value for name, value in found.items() if name in LOGGED}, sync_dist=True)
-
-
-def as_batch(batch: Any) -> dict[str, Any]:
-    """A batch as a new dict. Errors: UsageError."""
-    if isinstance(batch, Mapping) and isinstance(batch.get("image"), Tensor):
-        return dict(batch)
-    if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Tensor):
-        alone = all(isinstance(one, Tensor) and one.shape == batch[0].shape for one in batch)
-        batch = torch.stack(list(batch)) if alone and batch[0].ndim == 3 else batch[0]
-    if isinstance(batch, Tensor) and batch.ndim == 4:
-        return {"image": batch}
-    what = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
-    raise UsageError(
-        f"a batch of {what}; expected a tensor (B, 3, H, W), a tuple that begins with one, or a dict with `image`."
-    )
 
 
 def looked_at(outputs: Any) -> Iterable[Looked]:

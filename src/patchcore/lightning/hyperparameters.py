@@ -31,7 +31,7 @@ class _Flat(_Network):
     seed: int | None = None
 
 
-# Further names in v0's files: for its own tools (ignored), or with a single value that is supported.
+# Further names in v0's files: for its own tools, which are not the model's, or with one value that is supported.
 _TOOLS: Any = Field(None, exclude=True)
 
 
@@ -39,12 +39,20 @@ class _Model(_Network):
     early_stopping: Any = _TOOLS
     metric: Any = _TOOLS
     name: Any = _TOOLS
+    normalize_scores: Any = _TOOLS
     threshold: Any = _TOOLS
     weight_file: Any = _TOOLS
     normalization_method: Literal["min_max"] | None = _TOOLS
 
 
-OF_TOOLS = frozenset(n for n, field in _Model.model_fields.items() if field.exclude and field.annotation is Any)
+class _Framing(BaseModel):
+    model_config = ConfigDict(title="a dict of them")  # the section's other names are for reading the data
+
+    image_size: _Sides | None = None
+    center_crop: _Sides | None = None
+    normalization: Literal["imagenet"] | None = Field(
+        None, description="Images get the mean and standard deviation that the weights were trained with."
+    )
 
 
 class _Tiling(BaseModel):
@@ -59,14 +67,21 @@ class _Tiling(BaseModel):
 
 
 def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """The stated arguments of `PatchcoreModel`, and `coreset_sampling_ratio` and `seed` if stated."""
+    """The stated arguments of `PatchcoreModel`, and `coreset_sampling_ratio`, `seed` and `image_size` if stated.
+
+    `image_size` is what images are resized to before they are cropped to `input_size`. Errors: UsageError.
+    """
+    settings: dict[str, Any]
     if "model" in hparams:
         dataset, project = hparams.get("dataset") or {}, hparams.get("project") or {}
         settings = validated(_Model, hparams["model"] or {}, "Section model").model_dump(exclude_none=True)
         tiling = validated(_Tiling, dataset.get("tiling") or {}, "Section dataset.tiling")
-        stated = {"input_size": dataset.get("image_size"), "seed": project.get("seed")}
+        framing = validated(_Framing, dataset, "Section dataset")
+        stated = {"input_size": framing.center_crop or framing.image_size, "seed": project.get("seed")}
         rest = validated(_Flat, stated, "Sections dataset and project")
         settings = {**rest.model_dump(exclude_none=True), **tiling.model_dump(exclude_none=True), **settings}
+        if framing.center_crop is not None:
+            settings["image_size"] = _uncropped(framing, settings["input_size"])
     else:
         settings = validated(_Flat, hparams, "Hyperparameters").model_dump(exclude_none=True)
     missing = [name for name in ("layers", "input_size") if name not in settings]
@@ -75,9 +90,28 @@ def settings_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
             f"The hyperparameters have no {' and no '.join(missing)}; got {', '.join(hparams) or 'none'}. Give them "
             "flat, {'layers': ['layer2', 'layer3'], 'input_size': (224, 224)}, or in a section `model`."
         )
-    if isinstance(settings["input_size"], int):
-        settings["input_size"] = (settings["input_size"],) * 2
+    settings["input_size"] = _both(settings["input_size"])
     return settings
+
+
+def _uncropped(framing: _Framing, input_size: Any) -> tuple[int, int]:
+    """(height, width) that images are resized to before a crop. Errors: UsageError."""
+    crop = sides("dataset.center_crop", _both(framing.center_crop))
+    if framing.image_size is None:
+        raise UsageError(
+            f"dataset.center_crop is {crop}, without dataset.image_size: state what images are resized to."
+        )
+    size = sides("dataset.image_size", _both(framing.image_size))
+    if crop[0] > size[0] or crop[1] > size[1]:
+        raise UsageError(f"dataset.center_crop is {crop}; expected at most dataset.image_size, {size}.")
+    if tuple(_both(input_size)) != crop:
+        raise UsageError(f"model.input_size is {input_size}, and dataset.center_crop {crop}: leave one of them out.")
+    return size
+
+
+def _both(value: Any) -> Any:
+    """A side as (height, width)."""
+    return (value, value) if isinstance(value, int) else value
 
 
 def plain(value: Any) -> Any:

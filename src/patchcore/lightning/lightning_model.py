@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,14 +16,15 @@ from typing_extensions import Self
 from patchcore.arguments import known_arguments
 from patchcore.errors import NotFittedError, UsageError
 from patchcore.lightning import processes
-from patchcore.lightning.base import AnomalyModule, LearningType, MemoryBankMixin, as_batch
+from patchcore.lightning.base import AnomalyModule, LearningType, MemoryBankMixin
+from patchcore.lightning.batches import as_batch
+from patchcore.lightning.exporting import ExportMixin
 from patchcore.lightning.sampling import check_ratio
 from patchcore.lightning.torch_model import RECIPE, PatchcoreModel, about_to_load
 from patchcore.memory.patches import PatchStore, spill_limit
-from patchcore.pipeline.learn import choose
 
 
-class Patchcore(MemoryBankMixin, AnomalyModule):
+class Patchcore(MemoryBankMixin, ExportMixin, AnomalyModule):  # type: ignore[misc] # to_onnx is theirs
     """PatchCore for a stock `lightning.Trainer`. One epoch over good images builds the memory bank.
 
     Training keeps patches in half precision. What exceeds `memory` (bytes, or a text such as "2GB"; by
@@ -141,30 +143,34 @@ class Patchcore(MemoryBankMixin, AnomalyModule):
             gathered = PatchStore(spill_limit(self.memory))
             processes.gather(seen, gathered, where, device)
             seen = gathered
-        fitted = bool(self._is_fitted)
-        recipe = RECIPE.replace(
-            backbone=self.model.backbone,
-            taps=self.model.layers,
-            ratio=self.coreset_sampling_ratio,
-            max_rows=2**62,
-            seed=self.seed,
-            reweight_neighbours=self.model.num_neighbors,
-        )
 
         def bank() -> Tensor:
-            n = len(seen.grids)
-            if n:
-                return choose(recipe, seen, list(range(n)), device, False).bank.rows
-            if fitted:
-                return self.model.memory_bank
-            raise NotFittedError(
-                "No training images have been seen. Fit with a Trainer, or call training_step for each batch first."
-            )
+            if seen.grids:
+                self._subsample(seen)
+            elif not self._is_fitted:
+                raise NotFittedError(
+                    "No training images have been seen. Fit with a Trainer, or call training_step for each batch first."
+                )
+            return self.model.memory_bank.to(device)
 
         with torch.inference_mode(False), torch.no_grad():  # the bank outlives a validation in which it is built
             self.model.memory_bank = processes.from_the_first(bank, device)
         self._seen = None
         self._is_fitted.fill_(True)
+
+    def _subsample(self, seen: PatchStore) -> None:
+        """Let the model choose its memory bank from what has been seen."""
+        model = self.model
+        rows = seen.gather(list(range(len(seen.grids))))
+        if not seen.spilled and self.device.type != "mps":  # float64 settles what is close, and MPS has none
+            rows = rows.to(self.device)
+        if getattr(model.subsample_embedding, "__func__", None) is not PatchcoreModel.subsample_embedding:
+            rows = rows.float()
+        usual, model.sampler = model.sampler, partial(model.sampler, seed=self.seed, empty=seen.empty)
+        try:
+            model.subsample_embedding(rows, self.coreset_sampling_ratio)
+        finally:
+            model.sampler = usual
 
     def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """The batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W) and, if there are thresholds,

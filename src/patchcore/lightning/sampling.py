@@ -11,6 +11,7 @@ from torch import Tensor
 from patchcore.arguments import known_arguments
 from patchcore.errors import UsageError
 from patchcore.maths import coreset
+from patchcore.maths.groups import Empty, in_memory
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.recipe.recipe import Recipe
 
@@ -25,8 +26,9 @@ class KCenterGreedy:
     """Exact greedy k-center selection (paper alg. 1) of rows of `embedding` (N, D), without scanning all of them.
 
     `sampling_ratio`: share of the rows to pick, at least one. As in anomalib, rows are compared after a
-    sparse random projection, and the first pick is random. Both use the seed of the recipe `lightning`,
-    so the same embedding gives the same rows.
+    sparse random projection, and the first pick is random. Both use `seed`, by default that of the recipe
+    `lightning`, so the same embedding gives the same rows. `empty` makes the tensors that choosing needs, from
+    their shape and type; by default in memory.
 
     Attributes: `embedding`; `coreset_size`, number of rows to pick; `n_observations`, N; `features` (N, d),
     the projected rows; `min_distances` (N, 1), the distance of each projected row to its nearest pick,
@@ -34,14 +36,18 @@ class KCenterGreedy:
     """
 
     @known_arguments
-    def __init__(self, embedding: Tensor, sampling_ratio: float) -> None:
+    def __init__(
+        self, embedding: Tensor, sampling_ratio: float, *, seed: int | None = None, empty: Empty = in_memory
+    ) -> None:
         check_ratio("sampling_ratio", sampling_ratio)
         if embedding.ndim != 2 or not len(embedding):
             raise UsageError(f"embedding has shape {tuple(embedding.shape)}; expected (patches, dimensions).")
         self.embedding = embedding
         self.n_observations = len(embedding)
         self.coreset_size = max(1, int(self.n_observations * sampling_ratio))
-        self._recipe = Recipe.named("lightning")
+        recipe = Recipe.named("lightning")
+        self._recipe = recipe if seed is None else recipe.replace(seed=seed)
+        self._empty = empty
         self._picks: Tensor | None = None
 
     @cached_property
@@ -71,6 +77,7 @@ class KCenterGreedy:
                 projection_from=recipe.projection_from,
                 start=recipe.start,
                 seed=recipe.seed,
+                empty=self._empty,
             )
         else:
             taken = torch.as_tensor(selected_idxs, device=self.embedding.device)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,26 @@ from patchcore import backbones
 from patchcore.arguments import known_arguments
 from patchcore.errors import NotFittedError, UsageError
 from patchcore.lightning.anomaly_map import AnomalyMapGenerator
+from patchcore.lightning.batches import Batch
 from patchcore.lightning.buffers import DynamicBufferMixin
 from patchcore.lightning.sampling import KCenterGreedy
-from patchcore.maths import scoring
+from patchcore.maths import pairwise, scoring
 from patchcore.maths.embedding import embed, patches_of, pool_mean
+from patchcore.maths.neighbours import squared
 from patchcore.memory.bank import Bank
 from patchcore.pipeline.workers import in_order
 from patchcore.recipe.recipe import Recipe
 
 RECIPE = Recipe.named("lightning")
 _loading = ContextVar("_loading", default=False)
+_AT_ONCE = 1024  # patches that an overridden `euclidean_dist` is given at a time
+
+
+class _Searched(NamedTuple):
+    """Rows and how they are searched, as `scoring.Rows`."""
+
+    rows: Tensor
+    nearest: Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class PatchcoreModel(DynamicBufferMixin):
@@ -60,12 +70,13 @@ class PatchcoreModel(DynamicBufferMixin):
         built = backbones.build(backbone, weights_of(pre_trained), self.layers, RECIPE.window, RECIPE.seed)
         self.feature_extractor = without_the_rest(built).train()
         self.source = built.source  # the images that the weights expect: mean, std
-        self._built = replace(built, state={})  # its tensors would not move with the module
+        self.built = replace(built, state={})  # its tensors would not move with the module
         self._engine: tuple[Any, backbones.Engine] | None = None
         self._making = threading.Lock()
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))
         self._searched: tuple[Tensor, int, Bank] | None = None
+        self.sampler: Callable[..., KCenterGreedy] = KCenterGreedy  # what chooses the coreset
 
     @torch.no_grad()
     def forward(self, input_tensor: Tensor) -> Tensor | dict[str, Tensor]:
@@ -76,10 +87,11 @@ class PatchcoreModel(DynamicBufferMixin):
             return patches
         batch, _, h, w = embedding.shape
         scores, locations = (found.reshape(batch, h * w) for found in self.nearest_neighbors(patches, 1))
-        return {
+        found = {
             "anomaly_map": self.anomaly_map_generator(scores.reshape(batch, 1, h, w), input_tensor.shape[-2:]),
             "pred_score": self.compute_anomaly_score(scores, locations, patches),
         }
+        return found if pairwise.recorded() else Batch(found)
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W), or (B, 1, H, W), -> their embedding (B, D, h, w), float32.
@@ -96,7 +108,7 @@ class PatchcoreModel(DynamicBufferMixin):
         images = images.expand(-1, 3, -1, -1)
         self.feature_extractor.eval()
         try:
-            if images.device.type != "cpu" or (len(images) == 1 and not self.training):
+            if pairwise.recorded() or images.device.type != "cpu" or (len(images) == 1 and not self.training):
                 return self._embed(images)
             autocast = torch.is_autocast_enabled("cpu")  # threads do not inherit it
             dtype = torch.get_autocast_dtype("cpu")
@@ -118,7 +130,7 @@ class PatchcoreModel(DynamicBufferMixin):
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """The layers' features, each (B, C, h, w)."""
-        return self.network(images)
+        return self.feature_extractor(images, stop=False) if pairwise.recorded() else self.network(images)
 
     @property
     def network(self) -> backbones.Engine:
@@ -130,7 +142,7 @@ class PatchcoreModel(DynamicBufferMixin):
         state = (device, [(id(t), version_of(t)) for t in tensors])
         with self._making, torch.inference_mode(False):
             if self._engine is None or self._engine[0] != state:
-                self._engine = (state, backbones.engine(self._built, "torch", "fp32", device))
+                self._engine = (state, backbones.engine(self.built, "torch", "fp32", device))
             return self._engine[1]
 
     def generate_embedding(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -144,16 +156,21 @@ class PatchcoreModel(DynamicBufferMixin):
         return patches_of(embedding)
 
     def subsample_embedding(self, embedding: Any, sampling_ratio: float) -> None:
-        """Keep a coreset of the rows of `embedding` (N, D), a tensor or array, as the memory bank."""
+        """Keep a coreset of the rows of `embedding` (N, D), a tensor or array, as the memory bank.
+
+        Training calls this with all patches. They are in half precision, mapped from a file if there are many;
+        a subclass that overrides it gets them in single precision, in memory.
+        """
         with torch.inference_mode(False):  # the bank outlives whatever it is built in
-            self.memory_bank = KCenterGreedy(torch.as_tensor(embedding), sampling_ratio).sample_coreset().float()
+            self.memory_bank = self.sampler(torch.as_tensor(embedding), sampling_ratio).sample_coreset().float()
 
     def nearest_neighbors(self, embedding: Tensor, n_neighbors: int) -> tuple[Tensor, Tensor]:
         """Patches (N, D) -> distances to the nearest bank rows, and the indices of these rows.
 
-        Both have shape (N,) for one neighbour, otherwise (N, n_neighbors), nearest first. Exact, also near 0.
+        Both have shape (N,) for one neighbour, otherwise (N, n_neighbors), nearest first. Exact, also near 0. A
+        subclass that overrides `euclidean_dist` is searched by that, pair by pair.
         """
-        bank = self._bank()
+        bank = self._rows()
         with torch.autocast(embedding.device.type, enabled=False):
             distances, rows = bank.nearest(embedding.float(), n_neighbors)
         return (distances[:, 0], rows[:, 0]) if n_neighbors == 1 else (distances, rows)
@@ -164,28 +181,54 @@ class PatchcoreModel(DynamicBufferMixin):
         `patch_scores` and `locations` (B, N): the distance of each patch to its nearest bank row, and the
         index of that row; `embedding` (B*N, D): the patches.
         """
-        bank, patches = self._bank(), embedding.float().reshape(*patch_scores.shape, -1)
+        bank, scores, count = self._rows(), patch_scores.float(), patch_scores.shape[1]
+        if self.num_neighbors == 1:
+            return scores.amax(1)
+        top = scores.argmax(1, keepdim=True)
+        patches = embedding.float().reshape(-1, count, embedding.shape[-1])
+        patch = patches.gather(1, top[..., None].expand(-1, 1, patches.shape[2]))
         with torch.autocast(embedding.device.type, enabled=False):
-            return torch.stack(
-                [
-                    scoring.reweighted_score(*of_image, bank, self.num_neighbors)
-                    for of_image in zip(patch_scores.float(), patches, locations, strict=True)
-                ]
-            )
+            around = bank.rows[scoring.neighbourhoods(bank, locations.gather(1, top)[:, 0], self.num_neighbors)]
+            distances = self.euclidean_dist(patch, around)[:, 0] if self._measures else squared(around, patch).sqrt()
+            return scoring.reweighted(scores.gather(1, top)[:, 0], distances)
 
     @staticmethod
     def euclidean_dist(x: Tensor, y: Tensor) -> Tensor:
-        """Distances (N, M) of the rows of x (N, D) and y (M, D), coordinate by coordinate: exact near 0."""
-        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+        """Distances (N, M) of the rows of x (N, D) and y (M, D), exact also near 0.
 
-    def _bank(self) -> Bank:
-        """The memory bank, prepared for search; prepared again whenever it was assigned, changed or moved."""
-        rows = self.memory_bank
-        if not rows.numel():
+        Every way out of torch takes it: `torch.onnx.export`, `torch.export`, `torch.jit.trace`, OpenVINO.
+        """
+        return pairwise.distances(x, y)
+
+    @property
+    def _measures(self) -> bool:
+        """Whether this model has an `euclidean_dist` of its own."""
+        return self.euclidean_dist is not _EUCLIDEAN
+
+    def _rows(self) -> scoring.Rows:
+        """The memory bank as it is searched here. Errors: NotFittedError."""
+        if not (self._measures or pairwise.recorded()):
+            return self._bank()
+        rows = self.filled().float()
+        return _Searched(rows, self._by_own_measure if self._measures else lambda q, k: pairwise.nearest(q, rows, k))
+
+    def _by_own_measure(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        rows, parts = self.memory_bank, [queries] if pairwise.recorded() else queries.split(_AT_ONCE)
+        found = [self.euclidean_dist(one, rows).topk(min(k, len(rows)), 1, largest=False) for one in parts]
+        return torch.cat([one.values for one in found]).float(), torch.cat([one.indices for one in found])
+
+    def filled(self) -> Tensor:
+        """The memory bank. Errors: NotFittedError if it is empty."""
+        if not self.memory_bank.numel():
             raise NotFittedError(
                 "The memory bank is empty. Fit the model, load a checkpoint, or call "
                 "subsample_embedding(embedding, sampling_ratio)."
             )
+        return self.memory_bank
+
+    def _bank(self) -> Bank:
+        """The memory bank, prepared for search; prepared again whenever it was assigned, changed or moved."""
+        rows = self.filled()
         version = version_of(rows)
         if self._searched is None or self._searched[0] is not rows or self._searched[1] != version:
             origins, scales = torch.zeros(len(rows), 3, dtype=torch.int32), torch.ones(rows.shape[1])
@@ -195,6 +238,9 @@ class PatchcoreModel(DynamicBufferMixin):
     def __reduce__(self) -> tuple[Any, ...]:
         """For copies and other processes, because the hooks that read the layers belong to this network."""
         return _restored, (type(self), self.layers, self.backbone, self.num_neighbors, self.state_dict(), self.training)
+
+
+_EUCLIDEAN = PatchcoreModel.euclidean_dist
 
 
 def _restored(

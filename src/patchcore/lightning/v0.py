@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import Compose, Normalize, Resize, Transform
+from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize, Transform
 
 from patchcore.arguments import known_arguments
 from patchcore.backbones import taps_of
@@ -238,8 +238,8 @@ class PatchcoreLightning(Patchcore):
     `hparams`, a dict, Namespace or OmegaConf object, has either the names of `PatchcoreModel`'s arguments and
     `coreset_sampling_ratio`, `seed`; or sections, as anomalib v0's files have them: `model` (`backbone`, `layers`,
     `input_size`, `coreset_sampling_ratio`, `num_neighbors`, `pre_trained`), `dataset` (`image_size`, if the model has
-    no `input_size`; `tiling` with `apply`, `tile_size`, `stride`) and `project` (`seed`). The default backbone is a
-    ResNet-18. Other sections are ignored; an unknown name in these is an error.
+    no `input_size`; `center_crop`; `tiling` with `apply`, `tile_size`, `stride`) and `project` (`seed`). The default
+    backbone is a ResNet-18. Other sections are ignored; an unknown name in `model` or `tiling` is an error.
 
     Thresholds, and the range that normalises scores, come only from validation images labelled good.
     """
@@ -252,13 +252,25 @@ class PatchcoreLightning(Patchcore):
         settings = settings_of(hparams)
         self.save_hyperparameters(hparams)
         ratio, self.seed = settings.pop("coreset_sampling_ratio", 0.1), settings.pop("seed", RECIPE.seed)
+        self.image_size = settings.pop("image_size", None)  # before a crop to the model's `input_size`
         settings.setdefault("backbone", "resnet18")
         self._prepare(PatchcoreModel(**settings), ratio)
 
     def configure_transforms(self, image_size: Sequence[int] | None = None) -> Transform:
-        """The transform from images (3, H, W) in [0, 1] to the network's input of `image_size`, without a crop."""
-        size, source = image_size or self.model.input_size, self.model.source
-        return Compose([Resize(list(size), antialias=True), Normalize(list(source.mean), list(source.std))])
+        """The transform from images (3, H, W) in [0, 1] to the network's input.
+
+        It resizes to `image_size`, by default the configuration's, and cuts the centre if that states `center_crop`.
+        """
+        source, crop = self.model.source, [] if self.image_size is None else [CenterCrop(list(self.model.input_size))]
+        size = list(image_size or self.image_size or self.model.input_size)
+        return Compose([Resize(size, antialias=True), *crop, Normalize(list(source.mean), list(source.std))])
+
+    def frame(self, size: tuple[int, int]) -> Frame:
+        """Where an image of (height, width) lies in the network's input."""
+        window = self.model.input_size
+        resized = self.image_size or window
+        top, left = (round((side - own) / 2) for side, own in zip(resized, window, strict=True))  # as CenterCrop
+        return Frame(size, resized, window, (-top, -left))
 
     def training_step(self, batch: Any, _batch_idx: int = 0) -> dict[str, Tensor]:
         """Keep the patches of a batch. Returns them, `embedding` (B*h*w, D), and a `loss` of 0."""

@@ -218,14 +218,15 @@ def select(
     seed: int,
     projection_from: int = 1,
     on_progress: Callable[[int], object] | None = None,
+    empty: Empty = in_memory,
 ) -> Tensor:
     """The indices of the rows of x (N, D) to remember, by any of the methods above.
 
     Rows of fewer than `projection_from` values are not projected.
     """
-    projected = project(x, projection, projection_dims, seed) if x.shape[1] >= projection_from else x
+    projected = project(x, projection, projection_dims, seed, empty) if x.shape[1] >= projection_from else x
     wanted = [(min(n_picks, len(x)), None)]
-    return selections(projected, wanted, method=method, start=start, seed=seed, on_progress=on_progress)[0]
+    return selections(projected, wanted, method=method, start=start, seed=seed, on_progress=on_progress, empty=empty)[0]
 
 
 def selections(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from patchcore.errors import UsageError
@@ -30,7 +29,8 @@ def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> dict[st
 
 @dataclass(frozen=True)
 class PixelCurve:
-    """Counts at every distinct value of the maps, taken as a threshold, from the highest down.
+    """Counts at falling thresholds, wherever the curve turns: just above and at each value of a defective pixel, and
+    last at the lowest value of all.
 
     `true` and `false`: pixels at or above it inside and outside the masks. `overlap`: the mean,
     over the connected regions of the masks, of the share of the region at or above it.
@@ -54,31 +54,55 @@ def pro_curve(curve: PixelCurve) -> tuple[Floats, Floats]:
     return np.append(0, curve.false / max(curve.false[-1], 1)), np.append(0, curve.overlap)
 
 
+class Pixels(NamedTuple):
+    """The pixels of one map: values of the good ones; of the defective ones the value, and the share that each has of
+    its region; and how many regions there are."""
+
+    good: Floats
+    defective: Floats
+    shares: Floats
+    regions: int
+
+
+def pixels_of(anomaly_map: Floats, mask: NDArray[np.bool_] | None) -> Pixels:
+    """The pixels of a map (H, W), by its mask (H, W); NaN is left out, and a mask of None has no defect in it."""
+    from scipy import ndimage
+
+    shown = ~np.isnan(anomaly_map)
+    values = anomaly_map[shown].astype(np.float32)
+    if mask is None or not mask.any():
+        return Pixels(values, values[:0], np.empty(0), 0)
+    # Regions are found in the whole mask: what a crop hides must not cut one in two.
+    labels = ndimage.label(mask, structure=np.ones((3, 3)))[0][shown]
+    inside, sizes = labels > 0, np.bincount(labels, minlength=1)
+    return Pixels(values[~inside], values[inside], 1 / sizes[labels[inside]], int((sizes[1:] > 0).sum()))
+
+
 def pixel_curve(maps: Iterable[Floats], masks: Iterable[NDArray[np.bool_] | None]) -> PixelCurve:
-    """All pixels of all maps (H, W) against their masks (H, W), in one sort. NaN is left out.
+    """All pixels of all maps (H, W) against their masks (H, W). NaN is left out.
 
     A mask of None has no defect in it.
 
     Regions are 8-connected. A region that a crop hides in part counts with what is left of it.
     """
-    values, weights = [], []
-    regions = 0
-    for values_2d, mask in zip(maps, masks, strict=True):
-        shown = ~np.isnan(values_2d)
-        # Regions are found in the whole mask: what a crop hides must not cut one in two.
-        labels, _ = ndimage.label(np.zeros_like(shown) if mask is None else mask, structure=np.ones((3, 3)))
-        sizes = np.bincount(labels[shown])
-        regions += int((sizes[1:] > 0).sum())
-        share = np.divide(1.0, sizes, where=sizes > 0, out=np.zeros(len(sizes)))
-        share[0] = 0  # outside every region
-        values.append(values_2d[shown].astype(np.float32))
-        weights.append(share[labels[shown]])
-    value, weight = np.concatenate(values), np.concatenate(weights)
+    return curve_of(pixels_of(*both) for both in zip(maps, masks, strict=True))
+
+
+def curve_of(images: Iterable[Pixels]) -> PixelCurve:
+    """The same, from the pixels of each map. Of the good ones only the order is needed: one plain sort."""
+    goods, defectives, shares, regions = zip(*images, strict=True)
+    good, value, share = np.concatenate(goods), np.concatenate(defectives), np.concatenate(shares)
+    good.sort()
     order = np.argsort(-value)
-    value, weight = value[order], weight[order]
-    ends = np.append(np.flatnonzero(np.diff(value)), len(value) - 1)  # the last of each run of equals
-    true = np.cumsum(weight > 0)[ends]
-    return PixelCurve(true, ends + 1 - true, np.cumsum(weight)[ends] / max(regions, 1))
+    value, share = value[order], share[order]
+    ends = np.flatnonzero(np.diff(value, append=np.nan))  # the last of each run of equals
+    true, overlap = np.append(0, ends + 1), np.append(0.0, np.cumsum(share)[ends] / max(sum(regions), 1))
+    above, at = (len(good) - np.searchsorted(good, value[ends], side) for side in ("right", "left"))
+    # Good pixels alone lead to just above each value; there the defective ones come, and good ones of the same value.
+    false = np.append(np.stack([above, at], 1), len(good))
+    true, overlap = (np.append(np.stack([some[:-1], some[1:]], 1), some[-1]) for some in (true, overlap))
+    moves = np.diff(true + false, prepend=0) > 0
+    return PixelCurve(true[moves], false[moves], overlap[moves])
 
 
 def pixel_metrics(curve: PixelCurve | None) -> dict[str, float | None]:
@@ -133,6 +157,8 @@ def precision_recall(scores: Floats, defective: Floats) -> tuple[Floats, Floats]
 
 def share_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Between what limits the true share may lie when `count` of `total` were seen: Wilson's score interval (1927)."""
+    from scipy import stats  # loads slowly
+
     interval = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 

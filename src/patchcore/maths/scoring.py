@@ -62,7 +62,7 @@ def reweighted_score(scores: Tensor, patches: Tensor, rows: Tensor, bank: Rows, 
     if neighbours <= 1:
         return scores[top]
     around = neighbourhoods(bank, rows[top][None], neighbours)[0]
-    return reweighted(scores[top], patches[top], bank.rows[around])
+    return reweighted(scores[top], squared(bank.rows[around], patches[top]).sqrt())
 
 
 def neighbourhoods(bank: Rows, rows: Tensor, count: int) -> Tensor:
@@ -71,11 +71,10 @@ def neighbourhoods(bank: Rows, rows: Tensor, count: int) -> Tensor:
     own = near == rows[:, None]
     # A twin may be listed in a row's place: then the last one is left out.
     place = torch.where(own.any(1), own.int().argmax(1), near.shape[1] - 1)
-    others = torch.arange(near.shape[1], device=near.device) != place[:, None]
-    return torch.cat([rows[:, None], near[others].unflatten(0, (len(rows), -1))], 1)
+    others = torch.arange(near.shape[1] - 1, device=near.device)
+    return torch.cat([rows[:, None], near.gather(1, others + (others >= place[:, None]).long())], 1)
 
 
-def reweighted(score: Tensor, patch: Tensor, around: Tensor) -> Tensor:
-    """Eq. 7 for p* (..., D) of score s* (...), from m* and the rows nearest to it (..., b, D)."""
-    distances = squared(around, patch[..., None, :]).sqrt()
+def reweighted(score: Tensor, distances: Tensor) -> Tensor:
+    """Eq. 7 for p* of score s* (...), from its distances (..., b) to m* and the rows nearest to that."""
     return (1 - torch.softmax(distances, -1)[..., 0]) * score

@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 
 from torch import Tensor
 
-Decision = Literal["pass", "unsure", "fail"]
-DECISIONS: tuple[Decision, ...] = ("pass", "unsure", "fail")
+Verdict = Literal["pass", "unsure", "fail"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "unsure", "fail")
 N = TypeVar("N", float, Tensor)
 
 
@@ -86,13 +86,13 @@ def p_value(score: float, scores: Sequence[float], parts: Sequence[Hashable] | N
 
 
 def verdict(score: N, threshold: float) -> N:
-    """The number of the decision in `DECISIONS`, of one score or of each in a tensor (see `decide`)."""
+    """The number of the verdict in `VERDICTS`, of one score or of each in a tensor (see `decide`)."""
     return 1 + 1 * (score > threshold) - 1 * (score <= threshold)
 
 
-def decide(score: float, threshold: float) -> Decision:
+def decide(score: float, threshold: float) -> Verdict:
     """`fail` if and only if score > threshold; `unsure` where no threshold could be set or the score is NaN."""
-    return DECISIONS[int(verdict(score, threshold))]
+    return VERDICTS[int(verdict(score, threshold))]
 
 
 def normalise(score: N, threshold: float) -> N:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from patchcore.data.masks import read_mask
@@ -12,6 +12,7 @@ from patchcore.detector import Detector
 from patchcore.errors import DataError
 from patchcore.maths import metrics
 from patchcore.maths.metrics import PixelCurve
+from patchcore.pipeline.workers import in_order
 from patchcore.result import Result
 
 _MOST_NOTES = 5
@@ -108,19 +109,26 @@ def evaluate(
     curve, doubts = None, [f"{result.name}: {warning}" for _, result in results for warning in result.warnings]
     notes = list[str]()
     if masked and any(sample.mask for sample, _ in results):
-        masks = [
-            read_mask(
-                sample.mask, result.frame.source, reading.max_pixels, notes=None if sample.kind == GOOD else notes
-            )
-            if sample.mask
-            else None
-            for sample, result in results
-        ]
-        curve = metrics.pixel_curve((result.map for _, result in results), masks)
+        curve = metrics.curve_of(_pixels(results, reading, detector.threads, notes))
     measured |= metrics.pixel_metrics(curve)
     coverage = min((r.coverage for _, r in results), default=1.0)
     notes = [*_shortened(doubts, "image"), *_shortened(notes, "mask")]
     return Evaluation(measured, results, coverage, curve and curve.thinned(), tuple(notes))
+
+
+def _pixels(
+    results: list[tuple[Sample, Result]], reading: Reading, threads: int | None, notes: list[str]
+) -> Iterator[metrics.Pixels]:
+    """Maps against masks, one image to each thread. What is doubtful about masks is appended to `notes`."""
+
+    def pixels(one: tuple[Sample, Result]) -> tuple[metrics.Pixels, list[str]]:
+        (sample, result), doubts = one, list[str]()
+        mask = read_mask(sample.mask, result.frame.source, reading.max_pixels, notes=doubts) if sample.mask else None
+        return metrics.pixels_of(result.map, mask), [] if sample.kind == GOOD else doubts
+
+    for found, doubts in in_order(pixels, results, reading.threads or threads):
+        notes += doubts
+        yield found
 
 
 def _shortened(notes: list[str], what: str) -> list[str]:

@@ -1,8 +1,7 @@
-"""Decisions: what a recipe leaves to `auto`, from good images alone."""
+"""Choices: what a recipe leaves to `auto`, from good images alone."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from patchcore.backbones.registry import Backbone
-from patchcore.data.images import Depth
+from patchcore.data.formats import Depth
 from patchcore.data.reading import Reading
 from patchcore.data.sample import Sample
 from patchcore.maths.embedding import arrangement, open_share
@@ -26,7 +25,6 @@ from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.rules import AUTO
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 _LIGHT = 32  # images that tell how light varies
 _PATCHES = 16  # of them, images whose patches tell how they are arranged; every fourth is the new one
 _MOST = 16_384  # patches of those, so that large images cost no more
@@ -39,15 +37,17 @@ def decided(
     samples: Iterable[Sample],
     reading: Reading,
     progress: bool,
-) -> tuple[Recipe, Measured, Iterable[Sample]]:
+) -> tuple[Recipe, Measured, Iterable[Sample], str]:
     """The recipe with a choice in the place of every `auto`; what was measured for it; and the samples to learn from.
+
+    Last what to say of the choices, once all images could be read.
 
     Of a list, images from all over it are looked at; of a generator the first ones, as it is gone through once. All
     members of an ensemble take the same choices.
     """
     open_fields = [name for name in AUTO if any(getattr(one, name) == "auto" for one in recipe.each)]
     if not open_fields:
-        return recipe, Measured(), samples
+        return recipe, Measured(), samples, ""
     if isinstance(samples, list):
         some = list(spread(samples, _LIGHT))
     else:
@@ -68,8 +68,8 @@ def decided(
         recipe = _chosen(recipe, "pool", "quarters" if tells else "mean")
         recipe = _chosen(recipe, "scaling", "taps" if tells else "channel")
     why = "Chosen from the good images" if (light, arranged) != (None, None) else "Taken, as one image tells nothing"
-    log.info("%s: %s.", why, ", ".join(f"{name}={getattr(recipe.each[0], name)}" for name in open_fields))
-    return recipe, Measured(light, arranged), samples
+    told = f"{why}: {', '.join(f'{name}={getattr(recipe.each[0], name)}' for name in open_fields)}."
+    return recipe, Measured(light, arranged), samples, told
 
 
 def _chosen(recipe: Recipe, name: str, value: str) -> Recipe:

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from patchcore.backbones import engines, registry
 from patchcore.backbones.engines import taps_of
 from patchcore.backbones.registry import Backbone
-from patchcore.data.formats import UnreadableError, check_shape
-from patchcore.data.images import Depth
+from patchcore.data.formats import Depth, UnreadableError, check_shape
 from patchcore.errors import ImageError, RecipeError, UsageError
 from patchcore.maths import resize
 from patchcore.maths.augmentation import Augmentation, augmented

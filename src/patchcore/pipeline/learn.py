@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from patchcore.data.images import Depth
+from patchcore.data.formats import Depth
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import relative
 from patchcore.data.sample import Sample
@@ -42,13 +42,16 @@ def learn(
     reading: Reading,
     progress: bool,
     measured: Measured,
+    told: str,
 ) -> Fitted:
     """Images -> taps -> embedding -> patches -> coreset -> banks -> thresholds.
 
-    `memory`: bytes of patches to keep, the rest goes to a file; `measured`: what decided the recipe. Errors: DataError.
+    `memory`: bytes of patches kept, others in a file; `measured`, `told`: what decided the recipe. Errors: DataError.
     """
     title = "Reading good images" if progress else None
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
+    if told:
+        log.info(told)
     share, crossed = recipe.calibration_share if calibration is None else 0.0, recipe.calibration == "folds"
     kept, held_out = hold_out(read.parts, 0.0 if crossed else share, recipe.seed)
     fold_of = folds(read.parts, share if crossed else 0.0, recipe.seed)

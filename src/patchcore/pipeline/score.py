@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -85,7 +86,8 @@ def rehearse(members: Sequence[Member], embedders: Sequence[Embedder]) -> None:
     pixels = (low + (places % 97 / 96) * (high - low)).float().numpy()
     image = Loaded(Sample("made up", pixels), pixels, (low, high))
     found = [embedder([image])[0] for embedder in embedders]
-    value, scored = score(members, found)
+    fresh = [m if m.bank.search != "exact" else replace(m, bank=replace(m.bank)) for m in members]  # see Points.grouped
+    value, scored = score(fresh, found)
     values = anomaly_map(recipe, scored.scores, found[0].frame)
     if not (math.isfinite(value) and scored.scores.isfinite().all() and (values.isnan() | values.isfinite()).all()):
         raise StoreError(f"its weights, bank and recipe give scores that are no finite numbers, such as {value}")

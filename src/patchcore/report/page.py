@@ -73,6 +73,7 @@ def render(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_unbroken,
     )
     environment.filters |= {"number": _number, "percent": _percent, "isnan": math.isnan}
     parts = _Parts(evaluation)
@@ -106,6 +107,11 @@ def render(
         recipe=[(name, json.dumps(value, ensure_ascii=False)) for name, value in detector.recipe.to_dict().items()],
     )
     return str(page)
+
+
+def _unbroken(value: object) -> object:
+    """A number stays on one line with its percent sign."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(value, str) else value
 
 
 def _missed(result: Result) -> bool:

@@ -1,1 +1,1 @@
-"""Verdict: from a score to a decision."""
+"""Verdict: from a score to pass, unsure or fail."""

@@ -11,16 +11,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # which loads its parts when they are first used
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
-from patchcore.maths.thresholds import Decision
+from patchcore.maths.thresholds import Verdict
 
 _LOW, _HIGH = 1.0, 1.6  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
 _NEAR = 0.75  # of the height of the hottest pixel: its surroundings, where nothing is over the threshold
-_BARS: dict[Decision, str] = {"pass": "#2b5d34", "unsure": "#55595e", "fail": "#9c1f16"}
+_BARS: dict[Verdict, str] = {"pass": "#2b5d34", "unsure": "#55595e", "fail": "#9c1f16"}
 
 
 def to_uint8(pixels: NDArray[Any], value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
@@ -43,10 +43,10 @@ def defect(anomaly_map: NDArray[np.float32], threshold: float, at: tuple[int, in
     base = np.nanmedian(anomaly_map)
     inside = values > threshold
     if not inside[at]:
-        labels, _ = ndimage.label(values >= base + _NEAR * (values[at] - base))
+        labels, _ = scipy.ndimage.label(values >= base + _NEAR * (values[at] - base))
         inside |= labels == labels[at]
-    labels, count = ndimage.label(inside)
-    peaks = np.append(np.float32(np.inf), ndimage.maximum(values, labels, range(1, count + 1)))
+    labels, count = scipy.ndimage.label(inside)
+    peaks = np.append(np.float32(np.inf), scipy.ndimage.maximum(values, labels, range(1, count + 1)))
     return np.asarray(values >= ((base + peaks) / 2)[labels])
 
 
@@ -57,12 +57,11 @@ def overlay(
 
     `region`: what is outlined; None: what is over the threshold.
     """
-    relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
-    calm = 0.75 * image.mean(2, keepdims=True) + 0.25 * image
-    return outlined(_heated(calm, relative), relative > 1 if region is None else region)
+    over = (anomaly_map > threshold) & (threshold > 0)
+    return outlined(np.asarray(heat(anomaly_map, threshold, image)), over if region is None else region)
 
 
-def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image:
+def captioned(image: Image.Image, verdict: Verdict, *parts: str) -> Image.Image:
     """The image, and below it a bar with the verdict and more, in letters that grow with it."""
     size = max(11, round(max(image.size) / 32))
     font, gap = ImageFont.load_default(size), size // 2
@@ -90,15 +89,15 @@ def captioned(image: Image.Image, verdict: Decision, *parts: str) -> Image.Image
 def outlined(image: NDArray[Any], region: NDArray[np.bool_]) -> Image.Image:
     """The image (H, W, 3) with a black line just inside a region (H, W) and a white one just outside."""
     width = max(1, round(min(image.shape[:2]) / 200))
-    edge = region & ~ndimage.binary_erosion(region, iterations=width)
-    halo = ndimage.binary_dilation(region, iterations=width) & ~region
+    edge = region & ~scipy.ndimage.binary_erosion(region, iterations=width)
+    halo = scipy.ndimage.binary_dilation(region, iterations=width) & ~region
     pixels = np.array(image, dtype=np.float32)
     pixels[halo], pixels[edge] = 255, 0
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
-def _heated(image: NDArray[Any], relative: NDArray[Any]) -> NDArray[Any]:
-    """An image (H, W, 3) under the colours of a map (H, W) in shares of the threshold."""
+def _heated(image: NDArray[Any] | float, relative: NDArray[Any]) -> NDArray[Any]:
+    """An image (H, W, 3), or a grey, under the colours of a map (H, W) in shares of the threshold."""
     strength = ((relative - _LOW) / (_HIGH - _LOW)).clip(0, 1)
     stops = np.linspace(0, 1, len(_COLOURS))
     colour = np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1)
@@ -106,7 +105,8 @@ def _heated(image: NDArray[Any], relative: NDArray[Any]) -> NDArray[Any]:
     return image * (1 - alpha) + colour * alpha
 
 
-def heat(anomaly_map: NDArray[Any], threshold: float) -> Image.Image:
-    """A map (H, W) alone, in the colours of `overlay` on grey."""
+def heat(anomaly_map: NDArray[Any], threshold: float, image: NDArray[Any] | None = None) -> Image.Image:
+    """A map (H, W) in its colours, on the image (H, W, 3), or on grey."""
     relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
-    return Image.fromarray(_heated(np.full((*relative.shape, 3), 150.0), relative).round().astype(np.uint8))
+    calm = 150.0 if image is None else 0.75 * image.mean(2, keepdims=True) + 0.25 * image
+    return Image.fromarray(_heated(calm, relative).round().astype(np.uint8))

@@ -23,7 +23,6 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 Pixels: TypeAlias = "NDArray[Any]"  # (H, W, 1 or 3), uint8, uint16 or float32
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 CUT_OFF = "damaged or truncated: it is cut off."
 _AT_ONCE = 2**18  # pixels
 SEVERAL = "{}; expected one image. Save the one that is to be looked at in a file of its own."
@@ -98,10 +97,36 @@ def decode(source: Path | bytes, max_pixels: int, alpha: bool = False) -> tuple[
                 file.seek(0)
                 module = cast(_Format, import_module(f"{__name__}.{name}"))
                 return module.read(file.read(), Asked(max_pixels, alpha))
-    raise UnreadableError(f"not an image that can be read. Known: {', '.join(sorted(EXTENSIONS))}.")
+    raise UnreadableError("not an image that can be read. Known: PNG, JPEG, BMP, TIFF, WebP, PGM and PPM.")
 
 
-def may_be_path(data: bytes) -> bool:
+def plain(image: Any) -> Any:
+    """An image without its wrapping: a path as str or Path, a file's contents as bytes. Errors: UnreadableError."""
+    if isinstance(image, os.PathLike) and not isinstance(image, Path):
+        image = os.fspath(image)
+    if is_open_file(image):
+        if getattr(image, "closed", False):
+            raise UnreadableError("a file that is closed; open it again, with open(path, 'rb').")
+        if (binary := not isinstance(image, io.TextIOBase)) and getattr(image, "seekable", lambda: True)():
+            image.seek(0)
+        if not binary or not isinstance(image := image.read(), bytes):
+            raise UnreadableError("a file that was opened as text; open it as binary, with open(path, 'rb').")
+    elif isinstance(image, bytearray | memoryview):
+        image = bytes(image)
+    elif isinstance(image, bytes) and 0 < len(image) <= 4096 and _may_be_path(image):
+        if not os.path.lexists(image):
+            raise UnreadableError("bytes that are neither the contents of an image that can be read nor a file's path.")
+        return os.fsdecode(image)
+    if isinstance(image, str) and not image:
+        raise UnreadableError("an empty path, where an image was expected.")
+    return image
+
+
+def is_open_file(image: object) -> bool:
+    return callable(getattr(image, "read", None)) and (hasattr(image, "seek") or hasattr(image, "readable"))
+
+
+def _may_be_path(data: bytes) -> bool:
     """Whether bytes can be a path: none has a zero in it, and every image file has some, but for PGM and PPM."""
     return b"\0" not in data and not re.match(rb"P[2356]\s+(#|\d+\s)", data)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import cache, partial
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from patchcore.backbones.engines import Engine
+from patchcore.backbones.extractor import Extractor
 from patchcore.backbones.folding import folded
 from patchcore.backbones.registry import Backbone
 
 log = logging.getLogger(__name__)
+_FOLDED: WeakKeyDictionary[Extractor, Extractor | None] = WeakKeyDictionary()  # None: it stays as it is
 _UNITS = ("avx512_bf16", "avx10_2", "amx_bf16", "bf16", "sve_bf16")  # of x86 and of ARM
 
 
@@ -26,14 +29,27 @@ def start(backbone: Backbone, precision: str, device: torch.device, threads: int
     if precision == "bf16" and (device.type != "cpu" or _multiplies_bf16()):
         return partial(_in_bfloat16, backbone.extractor)
     own = backbone.source.architecture == "module"  # the caller may want to change it, or watch it
-    return backbone.extractor if own or device.type != "cpu" else folded(backbone.extractor)
+    return backbone.extractor if own or device.type != "cpu" else _folded(backbone.extractor)
+
+
+def _folded(extractor: Extractor) -> Extractor:
+    """Folded once: a model is loaded, checked and used, or fitted and used, by embedders of their own."""
+    if extractor not in _FOLDED:
+        made = folded(extractor)
+        _FOLDED[extractor] = None if made is extractor else made
+    return _FOLDED[extractor] or extractor
+
+
+def has_bf16() -> bool:
+    """Whether the processor has units for bf16, as far as torch can tell."""
+    found: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 cannot tell
+    return not found or any(found.get(unit) for unit in _UNITS)
 
 
 @cache
 def _multiplies_bf16() -> bool:
     """Whether the processor does so itself; else bf16 takes longer than fp32, and it is said that fp32 is taken."""
-    found: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 cannot tell
-    if found and not any(found.get(unit) for unit in _UNITS):
+    if not has_bf16():
         log.warning("This processor has no units for bf16, where torch is faster in fp32: precision fp32 is taken.")
         return False
     return True

@@ -30,10 +30,6 @@ class Source:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Source:
-        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
-
 
 @dataclass(frozen=True)
 class Library:
@@ -66,6 +62,11 @@ def libraries() -> dict[str, Library]:
 def offline() -> dict[str, Library]:
     """The networks that need no connection, with their libraries."""
     return {name: library for library in libraries().values() for name in library.offline}
+
+
+def own_name(architecture: str) -> str:
+    """The name of the offline network that an architecture is; of any other, the architecture's own."""
+    return name if (name := architecture.removeprefix("timm:tf_")) in offline() else architecture
 
 
 def library_of(name: str) -> tuple[Library, str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from patchcore.backbones.libraries import Library, Source, timm_models
+from patchcore.backbones.libraries import Library, Source
+from patchcore.backbones.lite import Lite
 from patchcore.errors import MissingExtraError, WeightsError
 
 
@@ -28,7 +29,7 @@ def _source(name: str) -> Source:
 
 
 def _create(name: str, size: tuple[int, int]) -> nn.Module:
-    return timm_models.create(f"tf_{name}", size)
+    return Lite(name)
 
 
 def _pretrained(name: str, model: nn.Module) -> dict[str, Tensor]:
