@@ -22,6 +22,13 @@ DOCUMENTED = {
         "AnomalyMapGenerator": "compute_anomaly_map forward",
         "KCenterGreedy": "select_coreset_idxs sample_coreset",
         "LearningType": "",
+        "Engine": "fit validate test train predict export trainer model best_model_path",
+        "Folder": "",
+        "MVTecAD": "",
+        "PredictDataset": "",
+        "ExportType": "",
+        "TaskType": "",
+        "get_model": "",
     },
     "anomalib v0": {
         "AnomalyMapGenerator": "compute_anomaly_map compute_anomaly_score __call__",
