@@ -8,5 +8,7 @@ from .components import (
 )
 from .conversion import detector_of as detector_of
 from .data import ImageDataModule as ImageDataModule
+from .data.utils import TaskType as TaskType
+from .engine import Engine as Engine
 from .lightning_model import Patchcore as Patchcore
 from .torch_model import PatchcoreModel as PatchcoreModel

@@ -14,6 +14,7 @@ from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.transforms.v2 import Transform
 from typing_extensions import Self
 
 from patchcore.errors import DataError
@@ -33,8 +34,10 @@ LOGGED = {
     "image_auroc": "image_AUROC",
     "image_ap": "image_AP",
     "image_f1_max": "image_F1Max",
+    "image_f1": "image_F1Score",
     "pixel_auroc": "pixel_AUROC",
     "pixel_f1_max": "pixel_F1Max",
+    "pixel_f1": "pixel_F1Score",
     "aupro_30": "pixel_AUPRO",
 }
 
@@ -110,7 +113,8 @@ class AnomalyModule(LightningModule):
     known, `label` (B,), 0 for good, and `mask` (B, H, W). Subclasses implement `training_step`, and `validation_step`,
     which returns the batch with `pred_scores` (B,) and `anomaly_maps` (B, 1, H, W); testing and predicting use it too.
 
-    Validation and testing log the metrics of `LOGGED` that the labels and masks allow. Validation also sets
+    Validation and testing log the metrics of `LOGGED` that the labels and masks allow; F1Score is at the thresholds,
+    F1Max at those that are best for the images themselves. Validation also sets
     `image_threshold` and `pixel_threshold` for the recipe's false-reject rate, from images with label 0 only: do not
     validate on the test set. `map_min` and `map_max` are the extremes of the maps of these images.
     """
@@ -142,6 +146,11 @@ class AnomalyModule(LightningModule):
         return self.model(batch, *args, **kwargs)
 
     @property
+    def name(self) -> str:
+        """The name of the model: that of its class."""
+        return type(self).__name__
+
+    @property
     @abstractmethod
     def learning_type(self) -> LearningType:
         """What the model needs to see before it can find anomalies."""
@@ -150,6 +159,10 @@ class AnomalyModule(LightningModule):
     @abstractmethod
     def trainer_arguments(self) -> dict[str, Any]:
         """Arguments for the Trainer."""
+
+    def configure_transforms(self, image_size: tuple[int, int] | None = None) -> Transform:
+        """The transform from images (3, H, W) in [0, 1] to the network's input."""
+        raise NotImplementedError(f"{self.name} has no transform of its own; give one to the data.")
 
     @abstractmethod
     def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
@@ -204,8 +217,19 @@ class AnomalyModule(LightningModule):
         looked, self._looked = self._looked, []
         return processes.merged(looked, processes.places(loader, len(looked)))
 
+    def _at_thresholds(self, looked: list[Looked]) -> dict[str, float]:
+        """F1 scores of the verdicts, as far as there are thresholds and defects."""
+        if self.image_threshold.isnan():
+            return {}
+        limit, pixel_limit = float(self.image_threshold), float(self.pixel_threshold)
+        known = [one for one in looked if one.defective is not None]
+        found = {"image_f1": f1((one.score > limit, bool(one.defective)) for one in known)}
+        if masked(known):
+            found["pixel_f1"] = f1((one.map > pixel_limit, False if one.mask is None else one.mask) for one in known)
+        return {name: value for name, value in found.items() if value is not None}
+
     def _log(self, looked: list[Looked]) -> None:
-        found = {**measured(looked)}
+        found = {**measured(looked), **self._at_thresholds(looked)}
         self.log_dict({LOGGED[name]: value for name, value in found.items() if name in LOGGED}, sync_dist=True)
 
 
@@ -227,7 +251,25 @@ def measured(looked: list[Looked]) -> dict[str, float]:
     if not known:
         return {}
     found = metrics.image_metrics([one.score for one in known], [bool(one.defective) for one in known])
-    if any(one.mask is not None for one in known) and all(one.mask is not None or not one.defective for one in known):
+    if masked(known):
         curve = metrics.pixel_curve((one.map for one in known), (one.mask for one in known))
         found |= metrics.pixel_metrics(curve)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def masked(known: list[Looked]) -> bool:
+    """Whether every defective image has a mask, and there is one at all."""
+    return any(one.mask is not None for one in known) and all(
+        one.mask is not None or not one.defective for one in known
+    )
+
+
+def f1(verdicts: Iterable[tuple[Any, Any]]) -> float | None:
+    """The F1 score of verdicts against the truth, of images or of their pixels; None where nothing is defective."""
+    hits = marked = 0
+    defective = False
+    for found, true in verdicts:
+        hits += int(np.sum(np.logical_and(found, true)))
+        marked += int(np.sum(found)) + int(np.sum(true))
+        defective = defective or bool(np.any(true))
+    return 2 * hits / marked if defective else None

@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 from lightning.fabric.utilities import suggested_max_num_workers
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import Transform
+from torchvision.transforms.v2 import Identity, Transform
 
 from patchcore.arguments import known_arguments
 from patchcore.data.images import read, to_tensor
@@ -19,7 +19,9 @@ from patchcore.data.masks import read_mask
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
+from patchcore.data.sample import Dataset as Found
 from patchcore.errors import DataError, UsageError
+from patchcore.lightning.data.utils import TaskType
 from patchcore.lightning.torch_model import RECIPE
 from patchcore.pipeline.workers import distinct
 from patchcore.verdict.calibration import hold_out
@@ -27,13 +29,18 @@ from patchcore.verdict.calibration import hold_out
 
 class ImageDataset(Dataset[dict[str, Any]]):
     """Samples as dicts: `image` (3, H, W), `image_path`, `label` (0 good, 1 defective) if all are labelled
-    and, if all defective ones have masks, `mask` (H, W). `transform` is applied to image and mask."""
+    and, if all defective ones have masks, `mask` (H, W). `transform` is applied to image and mask; None: neither."""
 
-    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
+    def __init__(self, samples: Sequence[Sample], transform: Transform | None = None) -> None:
         self.samples, self.transform = list(samples), transform
         defective = [s for s in self.samples if s.kind not in (GOOD, None)]
         self.labelled = all(s.kind is not None for s in self.samples)
         self.masked = bool(defective) and all(s.mask is not None for s in defective)
+
+    @property
+    def task(self) -> TaskType:
+        """Whether there are masks."""
+        return TaskType.SEGMENTATION if self.masked else TaskType.CLASSIFICATION
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -43,6 +50,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         path = str(sample.image)
         pixels = read(sample.image, path)
         image = tv_tensors.Image(to_tensor(pixels, path).expand(3, -1, -1))
+        transform = self.transform or Identity()
         item: dict[str, Any] = {"image_path": path}
         if self.labelled:
             item["label"] = int(sample.kind != GOOD)
@@ -51,10 +59,10 @@ class ImageDataset(Dataset[dict[str, Any]]):
             mask = (
                 torch.from_numpy(read_mask(sample.mask, size)) if sample.mask else torch.zeros(size, dtype=torch.bool)
             )
-            image, mask = self.transform(image, tv_tensors.Mask(mask))
+            image, mask = transform(image, tv_tensors.Mask(mask))
             item["mask"] = mask.as_subclass(torch.Tensor)
         else:
-            image = self.transform(image)
+            image = transform(image)
         return {"image": image.as_subclass(torch.Tensor), **item}
 
 
@@ -87,12 +95,14 @@ class ImageDataModule(LightningDataModule):
         seed: int = RECIPE.seed,
     ) -> None:
         super().__init__()
-        if not 0 <= calibration_share < 1:
-            raise UsageError(f"calibration_share is {calibration_share}; it must be at least 0 and less than 1.")
         self.root = Path(root)
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
-        found = detect(self.root)
+        self._divide(detect(self.root), calibration_share, seed)
+
+    def _divide(self, found: Found, calibration_share: float, seed: int) -> None:
+        if not 0 <= calibration_share < 1:
+            raise UsageError(f"calibration_share is {calibration_share}; it must be at least 0 and less than 1.")
         self.train, self.calibration = found.train, list[Sample]()
         if calibration_share:
             train = distinct(found.train, Reading())
@@ -101,11 +111,14 @@ class ImageDataModule(LightningDataModule):
         self.test = found.test
         self.everything = found.test or [Sample(s.name, s.image) for s in found.train]
 
+    def setup(self, stage: str | None = None) -> None:
+        """Nothing: images are found when this is made, and read when they are needed."""
+
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Good images, ordered by name."""
         if not self.train:
             raise DataError(f"{self.root} has no good images to learn from.")
-        return self._loader(self.train, self.train_batch_size)
+        return self._loader(self.train, self.train_batch_size, training=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
         """Good images that are held out of the bank."""
@@ -122,13 +135,17 @@ class ImageDataModule(LightningDataModule):
         """The images for testing; without any, as in a plain folder, the good images."""
         return self._loader(self.everything, self.eval_batch_size)
 
-    def _loader(self, samples: Sequence[Sample], batch_size: int) -> DataLoader[dict[str, Any]]:
-        transform = self.transform
+    def transform_of(self, training: bool) -> Transform | None:
+        """The transform of images for training, or of all others; None if there is none, and no model yet."""
+        if self.transform is not None:
+            return self.transform
+        configure = getattr(getattr(self.trainer, "lightning_module", None), "configure_transforms", None)
+        return None if configure is None else configure(self.image_size)
+
+    def _loader(self, samples: Sequence[Sample], batch_size: int, training: bool = False) -> DataLoader[dict[str, Any]]:
+        transform = self.transform_of(training)
         if transform is None:
-            configure = getattr(getattr(self.trainer, "lightning_module", None), "configure_transforms", None)
-            if configure is None:
-                raise UsageError("There is no transform: give one, or pass the data to a Trainer with a Patchcore.")
-            transform = configure(self.image_size)
+            raise UsageError("There is no transform: give one, or pass the data to a Trainer with a Patchcore.")
         workers = self.num_workers
         if workers is None:  # a single worker would only take turns with this process
             workers = min(8, suggested_max_num_workers(self.trainer.num_devices if self.trainer else 1))
