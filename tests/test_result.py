@@ -227,3 +227,27 @@ def test_the_overlay_without_a_threshold_is_calm(hazelnut, small_recipe):
     result = detector.predict(path)
     assert result.decision == "unsure"
     assert heat(result, path).max() <= 1
+
+
+def test_regions_are_the_mask_s_and_a_passed_image_has_none(good, bad):
+    assert good.regions == ()
+    assert sum(one.area for one in bad.regions) == bad.mask.sum()
+    assert bad.regions[0].peak == bad.map[bad.mask].max()
+    assert bad.regions[0].unit == "px"
+
+
+def test_regions_are_measured_in_millimetres_and_small_ones_left_out(bad):
+    low = replace(bad, pixel_threshold=float(np.quantile(bad.map, 0.6)))
+    scaled = replace(low, recipe=low.recipe.replace(mm_per_pixel=0.5))
+    assert np.array_equal(scaled.mask, low.mask)
+    for one, other in zip(low.regions, scaled.regions, strict=True):
+        assert (other.unit, other.box, other.area) == ("mm", one.box, one.area / 4)
+        assert (other.length, other.width) == pytest.approx((one.length / 2, one.width / 2))
+    one = replace(low, recipe=low.recipe.replace(min_region=1e6))
+    assert [region.box for region in one.regions] == [low.regions[0].box]
+    assert one.mask.sum() == one.regions[0].area
+
+
+def test_a_result_without_regions_asked_for_has_computed_neither_map_nor_mask(detector, hazelnut):
+    result = detector.predict(hazelnut / "test/colour/00.jpg")
+    assert not {"map", "mask", "regions"} & set(vars(result))

@@ -36,3 +36,4 @@ from .model.version import __version__ as __version__
 from .recipe import Recipe as Recipe
 from .result import Result as Result
 from .verdict.calibration import Calibration as Calibration
+from .verdict.regions import Region as Region

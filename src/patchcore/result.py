@@ -23,6 +23,7 @@ from patchcore.pipeline.score import anomaly_map
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict import draw
+from patchcore.verdict.regions import Region, large, measured
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,12 +108,25 @@ class Result:
         """The defect (H, W), as the overlay outlines it: empty if and only if the image does not fail.
 
         What the map has over the pixel threshold, each region up to half the height of its peak; and the surroundings
-        of the worst patch, if they are not among it. What is over the threshold whatever the verdict is
-        `map > pixel_threshold`.
+        of the worst patch, if they are not among it; without regions smaller than the recipe's `min_region`. What is
+        over the threshold whatever the verdict is `map > pixel_threshold`.
         """
         if self.decision != "fail":
             return np.zeros(self.frame.source, dtype=bool)
-        return draw.defect(self.map, self.pixel_threshold, self._hottest())
+        found, (least, gap) = draw.defect(self.map, self.pixel_threshold, self._hottest()), self._limits()
+        return large(found, self.map, least, gap) if least else found
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The connected regions of `mask`, measured, that with the highest peak first; none if the image passes."""
+        if self.decision != "fail":
+            return ()
+        return measured(self.mask, self.map, self._limits()[1], self.recipe.mm_per_pixel)
+
+    def _limits(self) -> tuple[float, float]:
+        """The smallest area of a region and the gap between two, in pixels."""
+        side = self.recipe.mm_per_pixel or 1
+        return self.recipe.min_region / side**2, self.recipe.region_gap / side
 
     def _hottest(self) -> tuple[int, int]:
         """The pixel at the centre of the worst patch; the map's highest one where that shows none of the image."""
@@ -140,12 +154,13 @@ class Result:
         return draw.to_uint8(pixels, self.recipe.value_range)
 
     def overlay(self, *, caption: bool = False) -> Image.Image:
-        """The image with its heat map, on the fixed scale of the pixel threshold, and the outline of `mask`.
+        """The image with its heat map, on the fixed scale of the pixel threshold, its regions outlined and numbered.
 
         It has the image's own size; with `caption`, a bar below says the verdict, the score and the threshold.
         Errors: as for `pixels`.
         """
         image = draw.overlay(self.pixels(), self.map, self.pixel_threshold, self.mask)
+        draw.number(image, self.mask, self.regions)
         return draw.captioned(image, self.decision, *self._told()) if caption else image
 
     def _told(self) -> list[str]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from patchcore.cli import coco as entries
 from patchcore.cli.common import (
     AnyPath,
     BadImages,
+    check_output,
     command,
     console,
     detector_options,
@@ -30,10 +34,11 @@ from patchcore.cli.common import (
 )
 from patchcore.errors import DataError, ImageError, UsageError, counted
 from patchcore.files import appearing, targets
-from patchcore.files.text import shown, write_csv
+from patchcore.files.text import json_line, shown, write_csv
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
+    from patchcore.result import Result
 
 _COLUMNS = (
     "path", "score", "normalised", "p_value", "threshold", "decision", "seconds", "nearest_image", "time", "model",
@@ -58,6 +63,12 @@ _COLUMNS = (
     show_default=True,
     help="Raw maps as 16-bit TIFF (65535 is 4 times the pixel threshold) or as float32 NumPy files.",
 )
+@click.option("--regions", is_flag=True, help="List each defect region, in the JSON objects or in the table.")
+@click.option(
+    "--coco",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the defect regions of all images to this JSON file, in COCO's format for object detection.",
+)
 @click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed.")
 @max_pixels_option
 @detector_options
@@ -68,6 +79,8 @@ def predict(
     images: tuple[Path, ...],
     output: Path | None,
     map_format: Literal["tiff", "npy"],
+    regions: bool,
+    coco: Path | None,
     fail_exit: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
@@ -83,6 +96,11 @@ def predict(
     the machine is busy), nearest_image (the training image that the most unusual patch is nearest to), time, model (as
     given), warnings (what is wrong with a part of the image, such as damage in a JPEG file); or path, error for an
     image that could not be read.
+
+    With --regions also regions, those of an image that failed, the one with the highest peak first: number (as on the
+    overlay), box (left, top, width, height; pixels), polygons (outlines of points x, y; pixels), peak (the highest
+    value of the map), area, length and width (sides of the smallest rectangle around it, at any angle), unit: px, or
+    mm if the recipe has mm_per_pixel. results.csv has them, too, without polygons.
     """
     if output is None and not as_json:
         needs_output()
@@ -91,6 +109,7 @@ def predict(
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
     from patchcore.data.reading import Reading
     from patchcore.data.sample import Sample
+    from patchcore.model.version import __version__
 
     bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
     unread = dict[Path, DataError]()
@@ -101,11 +120,14 @@ def predict(
     if output is not None:
         results_in = [f"{name}_{end}" for name in names.values() for end in ("overlay.png", f"map.{map_format}")]
         targets.folder(output, ["results.csv", *results_in], [model, *images, *(path for path, _ in paths)])
+    if coco is not None:
+        check_output(coco, [model, *images, *(path for path, _ in paths)])
     detector = load(model)
     for path, why in unread.items():
         bad(ImageError(str(path), str(why).removeprefix(str(path)).lstrip(": ")))
     failed = False
     rows: list[dict[str, Any]] = []
+    seen, found = list[dict[str, Any]](), list[dict[str, Any]]()  # images and regions for COCO
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     results = detector.stream(
@@ -134,10 +156,12 @@ def predict(
                 except ImageError as error:  # it has gone since, or is another
                     bad(error)
                     continue
-            written = (
-                {} if output is None else {"files": str(names[result.name]), "warnings": "; ".join(result.warnings)}
-            )
-            rows.append({**row, **written})
+            if regions:
+                row["regions"] = [asdict(one) for one in result.regions]
+            if coco is not None:
+                seen.append(entries.image(len(seen) + 1, result))
+                found += entries.boxes(len(seen), result)
+            rows.append({**row, **({} if output is None else _cells(result, names[result.name]))})
             failed |= result.decision == "fail"
             if as_json:
                 print_json(row)
@@ -146,6 +170,10 @@ def predict(
             _write_table(output, rows, bad)
             say(f"{output}: {len(rows)} of {counted(len(paths), 'image')} done; results.csv lists them.")
         raise
+    if coco is not None:
+        with appearing(coco) as temporary:
+            temporary.write_text(json_line(entries.dataset(seen, found, __version__)), "utf-8")
+        tell(f"{coco}: {counted(len(found), 'region')} in {counted(len(seen), 'image')}.", as_json)
     if output is not None:
         _write_table(output, rows, bad)
         tell(f"Overlays, maps and results.csv are in {output}{_of_others(output, names.values())}", as_json)
@@ -158,8 +186,14 @@ def predict(
         raise SystemExit(3)
 
 
+def _cells(result: Result, name: Path) -> dict[str, str]:
+    """What results.csv has beside, or in another form than, a line of JSON."""
+    regions = [{key: value for key, value in asdict(one).items() if key != "polygons"} for one in result.regions]
+    return {"files": str(name), "warnings": "; ".join(result.warnings), "regions": json.dumps(regions)}
+
+
 def _write_table(output: Path, rows: list[dict[str, Any]], bad: BadImages) -> None:
-    head = (*_COLUMNS, "files", "error")
+    head = (*_COLUMNS, "regions", "files", "error")
     lines = [*rows, *({"path": error.name, "error": error.reason} for error in bad.errors)]
     with appearing(output / "results.csv") as temporary:
         write_csv(temporary, [head, *([line.get(name) for name in head] for line in lines)])
@@ -265,8 +299,11 @@ def _table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(Column("image", overflow="fold"), "score", "normalised", "verdict")
+    more = ["regions"] if any("regions" in row for row in rows) else []
+    table = Table(Column("image", overflow="fold"), "score", "normalised", "verdict", *more)
     for row in rows:
         normalised = "-" if math.isnan(row["normalised"]) else f"{row['normalised']:.3f}"
-        table.add_row(Text(shown(row["path"])), f"{row['score']:.4g}", normalised, row["decision"])
+        sizes = [f"{one['length']:.3g} x {one['width']:.3g} {one['unit']}" for one in row.get("regions", ())]
+        told = ["\n".join(f"{number}: {size}" for number, size in enumerate(sizes, 1))] if more else []
+        table.add_row(Text(shown(row["path"])), f"{row['score']:.4g}", normalised, row["decision"], *told)
     console().print(table)

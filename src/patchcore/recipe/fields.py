@@ -171,6 +171,16 @@ class Fields(BaseModel):
         default="symmetric", description="Reflection at the map's border: without or with the outermost pixel repeated."
     )
 
+    # Regions of a defect
+    mm_per_pixel: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
+        default=None,
+        description="Millimetres per pixel of the image as it is given, to measure regions in. None: pixels.",
+    )
+    min_region: float = Field(
+        default=0, ge=0, le=1e12, description="Area below which a region is left out, but for that of the highest peak."
+    )
+    region_gap: float = Field(default=0, ge=0, le=1e6, description="Regions that are closer than this are one.")
+
     # Verdict
     calibration: Literal["folds", "held_out"] = Field(
         default="folds",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Fields that all members share.
 OF_ALL = (
-    "members", "value_range", "calibration", "calibration_share", "false_reject_rate", "confidence", "seed"
+    "members", "value_range", "mm_per_pixel", "min_region", "region_gap",
+    "calibration", "calibration_share", "false_reject_rate", "confidence", "seed",
 )  # fmt: skip
 AUTO = ("exposure", "pool", "scaling")  # fields that fit decides where they are "auto"
 # Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused

@@ -24,6 +24,7 @@ from patchcore.verdict import draw
 
 _SIDE, _CLOSE = 320, 200  # longest sides of images and of close-ups, in pixels
 _AROUND = 11  # height and width of a close-up, in cells
+_MOST = 5  # regions whose sizes a caption tells
 _SAME = 0.05  # how far a patch may be from its bank row, as a share of its length: rounding, other engines
 
 
@@ -95,8 +96,16 @@ def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
     if result.decision == "fail":
         told = f"{_percent(float(result.mask.mean()))} outlined, {told}"
     heat = draw.overlay(pixels, result.map, result.pixel_threshold, result.mask)
-    told = f"{result.decision}, {told}"
+    draw.number(heat, result.mask, result.regions)
+    told = f"{result.decision}, {told}{_sizes(result)}"
     return _figure(f"Heat map: {told}", heat, f"Heat map of {result.name}: {told}.")
+
+
+def _sizes(result: Result) -> str:
+    """Length and width of the regions; of many, those with the highest peaks."""
+    sizes = [f"{one.number}: {one.length:.3g} x {one.width:.3g} {one.unit}" for one in result.regions[:_MOST]]
+    more = len(result.regions) - len(sizes)
+    return "".join(f"; {size}" for size in sizes) + (f"; {more} more" if more else "")
 
 
 def _percent(share: float) -> str:

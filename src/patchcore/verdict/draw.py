@@ -8,6 +8,7 @@ is outlined, so that no colour vision is needed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from patchcore.maths.thresholds import Verdict
+from patchcore.verdict.regions import Region
 
 _LOW, _HIGH = 1.0, 1.6  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
@@ -94,6 +96,26 @@ def outlined(image: NDArray[Any], region: NDArray[np.bool_]) -> Image.Image:
     pixels = np.array(image, dtype=np.float32)
     pixels[halo], pixels[edge] = 255, 0
     return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def number(image: Image.Image, mask: NDArray[np.bool_], regions: Iterable[Region]) -> None:
+    """Draw each region's number beside it, where it hides least of the mask: a plate with a rim, on any ground."""
+    size = max(11, round(max(image.size) / 40))
+    font, pen, taken = ImageFont.load_default(size), ImageDraw.Draw(image), mask.copy()
+    height, near = round(1.2 * size), 3 * max(1, round(min(image.size) / 200))  # beyond the outline's own lines
+    for region in regions:
+        text, points = str(region.number), np.concatenate(region.polygons)
+        width = round(font.getlength(text) + 0.6 * size)
+        if 4 * max(width, height) > min(image.size):
+            return  # there is no room
+        (left, top), (right, bottom) = points[points.argmin(0)], points[points.argmax(0)]
+        spots = [top - (width / 2, near + height), bottom - (width / 2, -near)]
+        spots += [left - (near + width, height / 2), right - (-near, height / 2)]
+        inside = np.clip(spots, 0, (image.width - width, image.height - height)).round().astype(int)
+        x, y = min(inside, key=lambda at: taken[at[1] : at[1] + height, at[0] : at[0] + width].sum())
+        taken[y : y + height, x : x + width] = True
+        pen.rectangle((x, y, x + width - 1, y + height - 1), "#181818", "white", max(1, size // 12))
+        pen.text((x + width / 2, y + height / 2), text, "white", font, "mm")
 
 
 def _heated(image: NDArray[Any] | float, relative: NDArray[Any]) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from torchvision.transforms.v2 import Compose, Identity, Transform
 from typing_extensions import Unpack
 
-from patchcore.data.resolve import detect
+from patchcore.data.resolve import detect, relative
 from patchcore.data.sample import GOOD, Dataset, Sample, images_in
 from patchcore.errors import DataError, UsageError, nearest_name
 from patchcore.lightning.data.module import ImageDataModule, ImageDataset
@@ -101,7 +101,7 @@ class _Folders(ImageDataModule):
             share = choices.get("test_split_ratio", share)
             if not 0 <= share < 1:
                 raise UsageError(f"test_split_ratio is {share}; it must be at least 0 and less than 1.")
-            _, moved = hold_out(len(found.train), share, seed)
+            _, moved = hold_out(relative([sample.name for sample in found.train]), share, seed)
             test = [*test, *(found.train[i] for i in moved)]
         elif "test_split_ratio" in choices:
             warnings.warn("test_split_ratio has no effect: there are good images to test on.", stacklevel=4)
