@@ -129,6 +129,7 @@ class Detector:
         calibration: Images | None = None,
         limit: int | None = None,
         memory: int | str | None = None,
+        thumbnails: bool | None = None,
         reading: Reading | None = None,
         progress: bool = False,
     ) -> Detector:
@@ -143,6 +144,7 @@ class Detector:
             limit: Use at most so many images, at random from the recipe's seed.
             memory: Bytes, or a text such as "2GB", that fitting may take beside the model. What does not fit goes to
                 a temporary file; the result is the same.
+            thumbnails: Keep a small copy of each training image, for evidence. None: if all are below 2 MB.
             reading: How images are read.
             progress: Show progress bars.
 
@@ -171,6 +173,7 @@ class Detector:
             reading=reading,
             progress=progress,
             measured=measured,
+            thumbnails=thumbnails,
         )
         if (self.engine, self.precision) != ("torch", "fp32"):
             with undisturbed():

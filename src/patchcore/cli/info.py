@@ -26,9 +26,10 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
     calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough; where known images, parts,
-    crossed, confidence), data (images, sha256, red_blue), versions, search, history, weights_included. For an
-    ensemble, members lists the backbone, bank, search and unit (divisor of the scores) of each member, and bank has
-    the rows of all members, and the images.
+    crossed, confidence, patches: median and highest patch score of each image), data (images, sha256, red_blue),
+    versions, search, history, weights_included, thumbnails (images, bytes). For an ensemble, members lists the
+    backbone, bank, search and unit (divisor of the scores) of each member, and bank has the rows of all members, and
+    the images.
     """
     from patchcore.model import file
     from patchcore.recipe.rules import OF_ALL
@@ -38,6 +39,8 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
     recipes = header["recipe"]["members"] or [header["recipe"]]
     for member, recipe in zip(members, recipes, strict=True):
         member["search"] = recipe["search"]
+    small = tensors.get("images.thumbnails")
+    header["thumbnails"] = {"images": 0 if small is None else len(small), "bytes": 0 if small is None else small.nbytes}
     header["weights_included"] = any("weights" in name.split(".") for name in tensors)
     if as_json:
         print_json(header, sort=True)
@@ -53,6 +56,7 @@ def info(model: Path, require_signature: str | None, as_json: bool) -> None:
             *_worth(calibration),
             ("pixel threshold", str(calibration.pixel_threshold) if calibration.scores else "none"),
             ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
+            ("thumbnails", _thumbnails(**header["thumbnails"])),
             *_decided(header["data"]),
             *[("changed", _changed(one)) for one in checked.history],
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
@@ -86,6 +90,10 @@ def _decided(data: dict[str, Any]) -> list[tuple[str, Any]]:
     told = {"light": "light varies {} times as much as content", "arrangement": "{} of the arrangement is left open"}
     said = [text.format(f"{data[name]:.2f}") for name, text in told.items() if data.get(name) is not None]
     return [("measured", "; ".join(said) + " (above 1: `exposure=even`; `pool=mean`)")] if said else []
+
+
+def _thumbnails(images: int, bytes: int) -> str:
+    return f"of {counted(images, 'training image')}, {bytes / 1e6:.2g} MB" if images else "none"
 
 
 def _changed(change: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from patchcore.backbones.registry import Backbone
 from patchcore.maths.augmentation import Augmentation
 from patchcore.memory.bank import Bank
+from patchcore.model.album import Album
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
 
@@ -66,6 +67,7 @@ class Fitted:
             None if they are grey, or nobody looked.
         measured: What has decided the choices that the recipe had left to `auto`.
         history: What was changed since the fit, each with the hash of the file before.
+        album: Hash, size and perhaps a thumbnail of each training image.
     """
 
     recipe: Recipe
@@ -76,6 +78,7 @@ class Fitted:
     red_blue: tuple[float, float] | None = None
     measured: Measured = field(default_factory=Measured)
     history: tuple[Mapping[str, Any], ...] = ()
+    album: Album = field(default_factory=Album, repr=False)
 
     @property
     def rows(self) -> int:

@@ -17,8 +17,8 @@ from patchcore.detector import Detector
 from patchcore.errors import ImageError
 from patchcore.maths.augmentation import augmented
 from patchcore.maths.resize import Frame, cell_box
+from patchcore.oversight.sources import Sources
 from patchcore.pipeline.workers import load
-from patchcore.report.sources import Sources
 from patchcore.result import Result
 from patchcore.verdict import draw
 
