@@ -163,7 +163,7 @@ def evidence(
 
 
 def spots(scores: Tensor, n: int, patch: int, among: NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
-    """Rows and columns of the n highest patches (h, w) that are higher than those around them and lie apart, the highest first."""
+    """Rows and columns of the n highest patches (h, w) that are peaks and lie apart, the highest first."""
     values = scores.cpu().double().numpy()
     values = values if among is None else np.where(among, values, -np.inf)
     apart = max(patch, round(_APART * max(values.shape)))
