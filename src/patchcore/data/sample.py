@@ -23,11 +23,8 @@ _OF_SYSTEMS = {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.i
 _OF_SYSTEMS |= {"system volume information", "#recycle", "#snapshot"}
 _OTHER = "file that is no image by its extension|files that are no images by their extension"
 _SEEN = "link to a folder that is searched anyway|links to folders that are searched anyway"
-# Of `patchcore predict -o`: endings, and those of which one lies beside each.
-_RESULTS = {
-    "_overlay.png": ("_map.tiff", "_map.npy"),
-    **dict.fromkeys(("_map.tiff", "_evidence.png"), ("_overlay.png",)),
-}
+_BESIDE = ("_overlay.png",)  # of `patchcore predict -o`: endings, and those of which one lies beside each
+_RESULTS = {"_overlay.png": ("_map.tiff", "_map.npy"), "_map.tiff": _BESIDE, "_evidence.png": _BESIDE}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from patchcore.inspection.backbones import NAMES
 from patchcore.inspection.patchcore import PatchCore
 from patchcore.memory.bank import Bank
 from patchcore.model.fitted import Fitted, Member
-from patchcore.pipeline.workers import distinct
+from patchcore.pipeline.copies import distinct
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
 

@@ -21,7 +21,7 @@ from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning.torch_model import RECIPE
-from patchcore.pipeline.workers import distinct
+from patchcore.pipeline.copies import distinct
 from patchcore.verdict.calibration import hold_out
 
 

@@ -160,5 +160,5 @@ def load(
                 )
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
-    seen = checked.red_blue, checked.measured, checked.history, Album.read(tensors, len(checked.images))
+    seen = checked.red_blue, checked.measured, Album.read(tensors, len(checked.images)), checked.history
     return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)

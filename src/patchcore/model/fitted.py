@@ -66,8 +66,8 @@ class Fitted:
         red_blue: The least and the most red that a training image has more than blue, as a share of all its light;
             None if they are grey, or nobody looked.
         measured: What has decided the choices that the recipe had left to `auto`.
-        history: What was changed since the fit, each with the hash of the file before.
         album: Hash, size and perhaps a thumbnail of each training image.
+        history: What was changed since the fit, each with the hash of the file before.
     """
 
     recipe: Recipe
@@ -77,8 +77,8 @@ class Fitted:
     fingerprint: str = ""
     red_blue: tuple[float, float] | None = None
     measured: Measured = field(default_factory=Measured)
-    history: tuple[Mapping[str, Any], ...] = ()
     album: Album = field(default_factory=Album, repr=False)
+    history: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def rows(self) -> int:

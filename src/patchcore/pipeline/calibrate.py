@@ -19,6 +19,7 @@ from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import in_order
 
 log = logging.getLogger(__name__)
+Tried = tuple[float, float, float, float]
 
 
 class Trial(NamedTuple):
@@ -31,20 +32,12 @@ class Trial(NamedTuple):
     frames: Sequence[Frame]
 
 
-class Tried(NamedTuple):
-    """A good image's score, the highest value of its map, and the median and the highest of its patch scores."""
-
-    score: float
-    map_maximum: float
-    patch_median: float
-    patch_maximum: float
-
-
 @undisturbed()
 def calibrate(
     members: Sequence[Member], trials: Callable[[], Iterable[Trial]], threads: int | None
 ) -> tuple[list[Member], list[Tried]]:
-    """The members with the units of their scores; and what each image has scored."""
+    """The members with the units of their scores; of each image the score, the highest value of its map, and the median
+    and the highest of its patch scores."""
 
     def alone(trial: Trial) -> list[Scored]:
         """An image against each member's bank."""
@@ -57,7 +50,7 @@ def calibrate(
         values = anomaly_map(weighed[0].recipe, found.scores, trial.frames[0])
         score = image_score(replace(weighed[0], bank=trial.banks[0]), trial.patches[0], found)
         maximum = float(values[~values.isnan()].max())
-        return Tried(score, maximum, float(found.scores.median()), float(found.scores.max()))
+        return score, maximum, float(found.scores.median()), float(found.scores.max())
 
     scored: Iterable[list[Scored]] = in_order(alone, trials(), threads)
     scored = list(scored) if len(members) > 1 else scored

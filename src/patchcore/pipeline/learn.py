@@ -76,16 +76,17 @@ def learn(
 
     album = Album.of(read.digests, [one[0].source for one in read.frames], read.stores[0].grids, read.thumbnails)
     members, tried = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads)
+    scores, maxima, *patches = zip(*tried, strict=True) if tried else [()] * 4
     names = relative(good.names)
     thresholds = Calibration.fit(
-        [one.score for one in tried],
-        [one.map_maximum for one in tried],
+        scores,
+        maxima,
         recipe.false_reject_rate,
         confidence=recipe.confidence,
         images=[names[number] for number in numbers],
         parts=[good.parts[number] for number in numbers],
         crossed=bool(fold_of),
-        patches=[(one.patch_median, one.patch_maximum) for one in tried],
+        patches=list(zip(*patches, strict=True)),
     )
     log.log(logging.INFO if thresholds.enough else logging.WARNING, thresholds.summary())
     if alone := thresholds.outlier():
@@ -94,14 +95,7 @@ def learn(
             "ones lets others pass.", alone.name, alone.threshold_without, thresholds.threshold,
         )  # fmt: skip
     fitted = Fitted(
-        recipe,
-        tuple(members),
-        thresholds,
-        tuple(relative(read.names)),
-        read.fingerprint,
-        red_blue,
-        measured,
-        album=album,
+        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured, album
     )
     if wrong := sum(map(fitted.exchanged, good.red_blue)):
         log.warning(
@@ -148,7 +142,7 @@ class Remembered:
         """
 
         def work(batch: list[Loaded]) -> list[tuple[Sample, bytes, float | None, bytes, list[list[Patches]]]]:
-            """Of each image: itself, digest, colour, thumbnail, each member's patches of it and its augmented copies."""
+            """Of each image: sample, digest, colour, thumbnail, each member's patches of it and of its copies."""
             each = [embedder(batch) for embedder in embedders]
             found = []
             for number, one in enumerate(batch):
