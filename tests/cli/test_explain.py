@@ -16,7 +16,8 @@ def test_explain_says_why_and_draws_it(run, model_file, hazelnut, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert "The image fails, and what is outlined meets the mark." in done.stdout
     assert "No advice follows from these figures." in done.stdout
-    assert Image.open(tmp_path / "why.png").width == 1000
+    with Image.open(tmp_path / "why.png") as drawn:
+        assert drawn.width == 1000
     (found,) = lines(run("explain", model_file, image, "--mask", mask, "--json").stdout)
     assert set(found) == {"path", "score", "threshold", "decision", "evidence", "defect", "facts", "advice"}
     assert found["defect"]["outcome"] == "found"

@@ -137,7 +137,7 @@ class GoodPatches:
         number = int(fitted.members[0].bank.origins[good.row_of_bank, 0])
         try:
             return np.asarray(fitted.album.thumbnail(number).convert("RGB"))
-        except OSError as error:
+        except Exception as error:  # of foreign bytes a decoder may say nearly anything
             raise StoreError(f"The thumbnail of {good.name} is damaged: {error}.") from error
 
     def _embedded(self, good: GoodPatch) -> tuple[GoodPatch, NDArray[np.uint8]] | str:
