@@ -33,6 +33,15 @@ from .model.fitted import (
 from .model.signature import check_signature as check_signature
 from .model.signing import sign as sign
 from .model.version import __version__ as __version__
+from .oversight.evidence import (
+    Evidence as Evidence,
+    evidence as evidence,
+)
+from .oversight.explanation import (
+    Explanation as Explanation,
+    explain as explain,
+)
+from .oversight.sources import Sources as Sources
 from .recipe import Recipe as Recipe
 from .result import Result as Result
 from .verdict.calibration import Calibration as Calibration

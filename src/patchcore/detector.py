@@ -128,6 +128,7 @@ class Detector:
         calibration: Images | None = None,
         limit: int | None = None,
         memory: int | str | None = None,
+        thumbnails: bool | None = None,
         reading: Reading | None = None,
         progress: bool = False,
     ) -> Detector:
@@ -142,6 +143,7 @@ class Detector:
             limit: Use at most so many images, at random from the recipe's seed.
             memory: Bytes, or a text such as "2GB", that fitting may take beside the model. What does not fit goes to
                 a temporary file; the result is the same.
+            thumbnails: Keep a small copy of each training image, for evidence. None: if all are below 2 MB.
             reading: How images are read.
             progress: Show progress bars.
 
@@ -171,6 +173,7 @@ class Detector:
             progress=progress,
             measured=measured,
             told=told,
+            thumbnails=thumbnails,
         )
         self._exchanged = False
         with undisturbed():

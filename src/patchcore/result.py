@@ -161,9 +161,9 @@ class Result:
         """
         image = draw.overlay(self.pixels(), self.map, self.pixel_threshold, self.mask)
         draw.number(image, self.mask, self.regions)
-        return draw.captioned(image, self.decision, *self._told()) if caption else image
+        return draw.captioned(image, self.decision, *self.told()) if caption else image
 
-    def _told(self) -> list[str]:
+    def told(self) -> list[str]:
         """What a caption says beside the verdict."""
         told = [f"score {self.score:#.4g}"]
         if not math.isnan(self.threshold):

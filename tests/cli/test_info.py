@@ -21,6 +21,7 @@ KEYS = {
     "versions",
     "search",
     "weights_included",
+    "thumbnails",
 }
 
 

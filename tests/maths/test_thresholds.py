@@ -13,7 +13,6 @@ from patchcore.maths.thresholds import (
     lowest_rate,
     needed_scores,
     normalise,
-    normalise_by_range,
     p_value,
     verdict,
 )
@@ -185,15 +184,6 @@ def test_normalising_keeps_the_order_and_the_verdict(threshold, a, factor):
 def test_normalising_at_a_threshold_of_zero():
     assert normalise(0.0, 0.0) == 0.5
     assert normalise(0.25, 0.0) == 0.75
-
-
-def test_normalising_by_a_range_has_its_half_at_the_threshold():
-    values = normalise_by_range(torch.tensor([1.0, 2.0, 3.0, 9.0]), 2.0, 0.5, 2.5)
-    assert values.tolist() == [0.0, 0.5, 1.0, 4.0]  # not clipped
-
-
-def test_a_range_of_nothing_keeps_the_order():
-    assert normalise_by_range(torch.tensor([1.0, 2.0, 4.0]), 2.0, 3.0, 3.0).tolist() == [-0.5, 0.5, 2.5]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, math.nan])

@@ -13,6 +13,7 @@ from patchcore.cli import streams
 _COMMANDS = {  # name: (module, one line of help)
     "fit": ("fit", "Learn from good images and write a detector."),
     "predict": ("predict", "Score images and give verdicts."),
+    "explain": ("explain", "Say why an image has its score, or why a defect was missed."),
     "evaluate": ("evaluate", "Measure a detector on labelled images."),
     "report": ("report", "Write an evaluation as one HTML page with curves and images."),
     "benchmark": ("benchmark", "Compare recipes on your parts, or on known datasets."),

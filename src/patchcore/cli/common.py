@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from patchcore.data.sample import Dataset
     from patchcore.detector import Detector
+    from patchcore.oversight.sources import Sources
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -201,6 +202,17 @@ class _DataPath(AnyPath):
 
 
 data_path = _DataPath(exists=True, path_type=Path)
+good_option = click.option(
+    "--good", type=data_path, help="The training images, to show good patches from instead of the model's thumbnails."
+)
+
+
+def sources_of(good: Path | None) -> Sources:
+    """Where to look for training images. Errors: DataError."""
+    from patchcore.data.resolve import detect
+    from patchcore.oversight.sources import Sources
+
+    return Sources.of(detect(good), good) if good else Sources()
 
 
 def command(function: F) -> F:

@@ -66,6 +66,12 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 @click.option("--part", metavar="REGEX", help="What in an image's path names its part, where several images show one.")
 @click.option("--calibration", type=existing_path, help="Good images that set the threshold, instead of some of DATA.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
+@click.option(
+    "--thumbnails/--no-thumbnails",
+    default=None,
+    help="Keep a small copy of each training image in the file, so that evidence can show it; by default if all of "
+    "them take less than 2 MB.",
+)
 @click.option("--no-weights", is_flag=True, help="Store only a hash of the backbone's weights.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with; writes FILE.sig.")
 @force_option
@@ -87,6 +93,7 @@ def fit(
     part: str | None,
     calibration: Path | None,
     skip_bad: bool,
+    thumbnails: bool | None,
     no_weights: bool,
     key: str | None,
     force: bool,
@@ -101,7 +108,7 @@ def fit(
     `patchcore datasets` lists), or a CSV table with the columns path, label, mask, split.
 
     JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
-    calibration_enough, seconds (on the clock, from the first image to the written file), sha256.
+    calibration_enough, thumbnails (bytes), seconds (on the clock, from the first image to the written file), sha256.
     """
     from patchcore.model import signature, signing
 
@@ -136,6 +143,7 @@ def fit(
             calibration=others,
             memory=memory,
             limit=limit,
+            thumbnails=thumbnails,
             reading=Reading(max_pixels, bad if skip_bad else None),
             progress=True,
         )
@@ -149,9 +157,14 @@ def fit(
     seconds = time.perf_counter() - begin
     bad.report("Left out")
     fitted = detector.fitted
+    small = 0 if fitted.album.thumbnails is None else fitted.album.thumbnails.nbytes
+    kept = f"{small / 1e6:.2g} MB of thumbnails" if small else "no thumbnails"
+    if not small and thumbnails is None:
+        kept += " (they would take more than 2 MB; --thumbnails keeps them)"
     tell(
         f"{output}: {counted(fitted.rows, 'patch', 'patches')} in the memory bank, "
-        f"{counted(len(fitted.images), 'image')} read, in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB",
+        f"{counted(len(fitted.images), 'image')} read, in {seconds:.1f} s, {output.stat().st_size / 1e6:.1f} MB, "
+        f"{kept}",
         as_json,
     )
     if len(fitted.images) <= _FEW and recipe_names == ("default",):
@@ -167,6 +180,7 @@ def fit(
                 "pixel_threshold": fitted.calibration.pixel_threshold,
                 "calibration_images": len(fitted.calibration.scores),
                 "calibration_enough": fitted.calibration.enough,
+                "thumbnails": small,
                 "seconds": round(seconds, 3),
                 "sha256": digest,
             }

@@ -42,9 +42,10 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
     calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough; where known images, parts,
-    crossed, confidence), data (images, sha256, red_blue), versions, search, history, weights_included. For an
-    ensemble, members lists the backbone, bank, search and unit (divisor of the scores) of each member, and bank has
-    the rows of all members, and the images.
+    crossed, confidence, patches: median and highest patch score of each image), data (images, sha256, red_blue),
+    versions, search, history, weights_included, thumbnails (images, bytes). For an ensemble, members lists the
+    backbone, bank, search and unit (divisor of the scores) of each member, and bank has the rows of all members, and
+    the images.
 
     With --speed, speed has timings (engine, precision; network, search and whole of one image, in seconds; difference,
     the largest change of a score as a share of it; rounds), faster (engine, precision, ratio; null where the default,
@@ -61,6 +62,8 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
     recipes = header["recipe"]["members"] or [header["recipe"]]
     for member, recipe in zip(members, recipes, strict=True):
         member["search"] = recipe["search"]
+    small = tensors.get("images.thumbnails")
+    header["thumbnails"] = {"images": 0 if small is None else len(small), "bytes": 0 if small is None else small.nbytes}
     header["weights_included"] = any("weights" in name.split(".") for name in tensors)
     measured = _speed(model, on, require_signature) if speed else None
     if as_json:
@@ -77,6 +80,7 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
             *_worth(calibration),
             ("pixel threshold", str(calibration.pixel_threshold) if calibration.scores else "none"),
             ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
+            ("thumbnails", _thumbnails(**header["thumbnails"])),
             *_decided(header["data"]),
             *[("changed", _changed(one)) for one in checked.history],
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
@@ -138,6 +142,10 @@ def _decided(data: dict[str, Any]) -> list[tuple[str, Any]]:
     told = {"light": "light varies {} times as much as content", "arrangement": "{} of the arrangement is left open"}
     said = [text.format(f"{data[name]:.2f}") for name, text in told.items() if data.get(name) is not None]
     return [("measured", "; ".join(said) + " (above 1: `exposure=even`; `pool=mean`)")] if said else []
+
+
+def _thumbnails(images: int, bytes: int) -> str:
+    return f"of {counted(images, 'training image')}, {bytes / 1e6:.2g} MB" if images else "none"
 
 
 def _changed(change: Mapping[str, Any]) -> str:

@@ -24,12 +24,14 @@ from patchcore.cli.common import (
     command,
     console,
     detector_options,
+    good_option,
     json_option,
     max_pixels_option,
     model_path,
     needs_output,
     print_json,
     say,
+    sources_of,
     tell,
 )
 from patchcore.errors import DataError, ImageError, UsageError, counted
@@ -38,6 +40,7 @@ from patchcore.files.text import json_line, shown, write_csv
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
+    from patchcore.oversight.evidence import Evidence
     from patchcore.result import Result
 
 _COLUMNS = (
@@ -69,6 +72,13 @@ _COLUMNS = (
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the defect regions of all images to this JSON file, in COCO's format for object detection.",
 )
+@click.option(
+    "--evidence",
+    is_flag=True,
+    help="For each image, its most unusual patches beside the good ones most like them: as an image beside the "
+    "overlay, and as a key of the JSON.",
+)
+@good_option
 @click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed.")
 @max_pixels_option
 @detector_options
@@ -81,6 +91,8 @@ def predict(
     map_format: Literal["tiff", "npy"],
     regions: bool,
     coco: Path | None,
+    evidence: bool,
+    good: Path | None,
     fail_exit: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
@@ -94,7 +106,8 @@ def predict(
     JSON keys per image: path (as given), score, normalised, p_value (how probable so high a score is for a good
     image), threshold, decision (the verdict), seconds (on the clock, for network, search and scores; with waiting where
     the machine is busy), nearest_image (the training image that the most unusual patch is nearest to), time, model (as
-    given), warnings (what is wrong with a part of the image, such as damage in a JPEG file); or path, error for an
+    given), warnings (what is wrong with a part of the image, such as damage in a JPEG file), evidence if
+    asked for (patches: row, column, box, distance, p_value, nearest; good_images; p_value_of); or path, error for an
     image that could not be read.
 
     With --regions also regions, those of an image that failed, the one with the highest peak first: number (as on the
@@ -107,10 +120,13 @@ def predict(
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
     if not any(map(_there, images)):
         raise UsageError(f"{images[0]} does not exist. Give images, or folders of them.")
+    if evidence and output is None and not as_json:
+        raise UsageError("--evidence writes images beside the overlays, or a key of the JSON: give -o DIR, or --json.")
     from patchcore.data.reading import Reading
     from patchcore.data.sample import Sample
     from patchcore.model.version import __version__
 
+    sources = sources_of(good)
     bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
     unread = dict[Path, DataError]()
     paths = list(_expand(images, unread))
@@ -118,11 +134,14 @@ def predict(
         raise DataError("\n".join(map(str, unread.values())))
     names = _file_names(paths)
     if output is not None:
-        results_in = [f"{name}_{end}" for name in names.values() for end in ("overlay.png", f"map.{map_format}")]
+        ends = ["overlay.png", f"map.{map_format}", *(["evidence.png"] if evidence else [])]
+        results_in = [f"{name}_{end}" for name in names.values() for end in ends]
         targets.folder(output, ["results.csv", *results_in], [model, *images, *(path for path, _ in paths)])
     if coco is not None:
         check_output(coco, [model, *images, *(path for path, _ in paths)])
     detector = load(model)
+    if evidence:
+        from patchcore.oversight.evidence import evidence as evidence_of
     for path, why in unread.items():
         bad(ImageError(str(path), str(why).removeprefix(str(path)).lstrip(": ")))
     failed = False
@@ -148,11 +167,12 @@ def predict(
                 "model": str(model),
                 "warnings": list(result.warnings),
             }
+            because = evidence_of(detector, result, sources=sources, max_pixels=max_pixels) if evidence else None
             for warning in result.warnings:
                 say(f"{result.name}: {warning}")
             if output is not None:
                 try:
-                    _write(result, output / names[result.name], map_format)
+                    _write(result, output / names[result.name], map_format, because)
                 except ImageError as error:  # it has gone since, or is another
                     bad(error)
                     continue
@@ -164,7 +184,7 @@ def predict(
             rows.append({**row, **({} if output is None else _cells(result, names[result.name]))})
             failed |= result.decision == "fail"
             if as_json:
-                print_json(row)
+                print_json(row if because is None else {**row, "evidence": because.to_dict()})
     except KeyboardInterrupt:
         if output is not None and rows:
             _write_table(output, rows, bad)
@@ -238,7 +258,7 @@ def _expand(images: tuple[Path, ...], unread: dict[Path, DataError]) -> Iterator
             yield found, found.relative_to(path) if inside else Path(found.name)
 
 
-_ENDS = 16  # bytes, more than of `_overlay.png`, `_map.tiff` and a number
+_ENDS = 17  # bytes, more than of `_evidence.png`, `_map.tiff` and a number
 _LONGEST = 255  # bytes of a name, on the file systems that there are
 
 
@@ -274,7 +294,7 @@ def _short(path: Path) -> Path:
     return path.with_name(f"{raw[: _LONGEST - _ENDS - 17].decode(errors='ignore')}-{digest}")
 
 
-def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
+def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"], why: Evidence | None) -> None:
     import numpy as np
     from PIL import Image
 
@@ -282,6 +302,10 @@ def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"]) -> None:
     overlay = result.overlay(caption=True)
     with appearing(base.with_name(f"{base.name}_overlay.png"), tidy=False) as temporary:
         overlay.save(temporary, "PNG")
+    if why is not None:
+        shown_why = why.image()
+        with appearing(base.with_name(f"{base.name}_evidence.png"), tidy=False) as temporary:
+            shown_why.save(temporary, "PNG")
     encoded = io.BytesIO()  # in memory first: NumPy and Pillow do not say what went wrong with a file
     if map_format == "npy":
         np.save(encoded, result.map)

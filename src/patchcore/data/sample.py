@@ -24,7 +24,8 @@ _OF_SYSTEMS |= {"system volume information", "#recycle", "#snapshot"}
 _OTHER = "file that is no image by its extension|files that are no images by their extension"
 _NOWHERE = "link that leads nowhere|links that lead nowhere"
 _SEEN = "link to a folder that is searched anyway|links to folders that are searched anyway"
-_RESULTS = {"_overlay.png": ("_map.tiff", "_map.npy"), "_map.tiff": ("_overlay.png",)}  # of `patchcore predict -o`
+_BESIDE = ("_overlay.png",)  # of `patchcore predict -o`: endings, and those of which one lies beside each
+_RESULTS = {"_overlay.png": ("_map.tiff", "_map.npy"), "_map.tiff": _BESIDE, "_evidence.png": _BESIDE}
 
 
 @dataclass(frozen=True)

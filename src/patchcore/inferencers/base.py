@@ -18,7 +18,7 @@ from patchcore.data.images import ImageLike, read
 from patchcore.data.reading import Colour, Reading
 from patchcore.errors import DataError, UsageError, validated
 from patchcore.inferencers.visuals import superimpose_anomaly_map
-from patchcore.maths.thresholds import normalise_by_range
+from patchcore.maths.span import normalise_by_range
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from patchcore.inspection.datasets.mvtec import MVTecDataset
 from patchcore.inspection.patchcore import PatchCore
 from patchcore.memory.bank import Bank
 from patchcore.model.fitted import Fitted, Member
-from patchcore.pipeline.workers import distinct
+from patchcore.pipeline.copies import distinct
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
 

@@ -25,7 +25,7 @@ from patchcore.lightning.data.module import ImageDataModule
 from patchcore.lightning.data.predict import PredictDataset
 from patchcore.lightning.data.utils import TaskType
 from patchcore.lightning.deploy import CompressionType, ExportType
-from patchcore.maths.thresholds import normalise_by_range
+from patchcore.maths.span import normalise_by_range
 
 _Path = str | Path
 _METRICS = {"image": ("AUROC", "AP", "F1Max", "F1Score"), "pixel": ("AUROC", "AUPRO", "F1Max", "F1Score")}

@@ -103,12 +103,3 @@ def normalise(score: N, threshold: float) -> N:
     if threshold > 0:
         return 0.5 * score / threshold
     return 0.5 + score - threshold  # a threshold of 0: every good image was in the bank already
-
-
-def normalise_by_range(values: Tensor, threshold: float, low: float, high: float) -> Tensor:
-    """Scores on a scale where 0.5 is the threshold and 1 is half the range from `low` to `high` above it.
-
-    anomalib's min-max normalisation, (x - threshold) / (high - low) + 0.5, but not clipped: strictly
-    increasing, so that extreme defects keep their order. A range of 0 counts as 1.
-    """
-    return (values - threshold) / (high - low if high > low else 1.0) + 0.5

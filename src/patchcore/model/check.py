@@ -26,7 +26,7 @@ from patchcore.verdict import calibration
 _LARGEST = 1e15  # of a value in a bank: the square of a distance stays far below float32's 3e38
 _FLOATS = ("F16", "F32")
 _MEMBER = re.compile(r"^members\.\d{1,3}\.(?=bank\.|weights\.)")
-# Of the tensors of a bank: types and numbers of axes.
+# Of the tensors of a bank and an album: types and numbers of axes.
 _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
     "bank.rows": (_FLOATS, 2),
     "bank.origins": (("I32",), 2),
@@ -35,6 +35,9 @@ _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
     "bank.codebooks": (("F32",), 3),
     "bank.list_of_row": (("I32",), 1),
     "bank.codes": (("U8",), 2),
+    "images.sha256": (("U8",), 2),
+    "images.shapes": (("I32",), 2),
+    "images.thumbnails": (("U8",), 2),
 }
 
 _Text = Annotated[str, Field(strict=True, max_length=100_000)]
@@ -98,6 +101,7 @@ class _Calibration(_Part):
     parts: tuple[InstanceOf[str], ...] = ()
     crossed: Annotated[bool, Field(strict=True)] = False
     confidence: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
+    patches: tuple[tuple[_Score, _Score], ...] = ()
 
 
 class _Data(_Part):
@@ -159,8 +163,8 @@ def header(path: object, head: Header) -> Checked:
     limits = whole.calibration
     if len(limits.scores) != len(limits.map_maxima):
         raise StoreError("its calibration has not as many scores as maxima of maps")
-    if any(len(names) not in (0, len(limits.scores)) for names in (limits.images, limits.parts)):
-        raise StoreError("its calibration has not as many names of images or parts as scores")
+    if any(len(names) not in (0, len(limits.scores)) for names in (limits.images, limits.parts, limits.patches)):
+        raise StoreError("its calibration has not as many names of images or parts, or patch scores, as scores")
     thresholds = calibration.Calibration.from_dict(limits.model_dump())
     return Checked.model_construct(
         recipe=recipe,

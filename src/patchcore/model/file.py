@@ -14,6 +14,7 @@ from patchcore.backbones import registry
 from patchcore.errors import MissingExtraError, PatchcoreError, StoreError, UsageError, WeightsError
 from patchcore.memory.bank import Bank, check_search
 from patchcore.model import check, store
+from patchcore.model.album import Album
 from patchcore.model.fitted import Fitted, Member
 from patchcore.recipe.recipe import Recipe
 
@@ -62,7 +63,7 @@ def _about(member: Member) -> dict[str, JsonValue]:
 
 def save(fitted: Fitted, path: str | Path, *, weights: bool) -> str:
     """Write a model, with the weights that its taps need or only with their hash; returns its SHA-256."""
-    tensors: dict[str, Tensor] = {}
+    tensors = fitted.album.tensors()
     stored: set[str] = set()  # members with the same weights share them
     for number, member in enumerate(fitted.members):
         own, digest = member.bank.tensors(), member.backbone.digest
@@ -88,6 +89,7 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
         checked = check.header(path, head)
         for number, (recipe, about) in enumerate(zip(checked.recipe.each, checked.abouts, strict=True)):
             check.member(about, recipe, _own(checked.recipe, number, tensors), len(checked.images))
+        Album.read(tensors, len(checked.images))
     return tensors, head, checked
 
 
@@ -158,5 +160,5 @@ def load(
                 )
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
-    seen = checked.red_blue, checked.measured, checked.history
+    seen = checked.red_blue, checked.measured, Album.read(tensors, len(checked.images)), checked.history
     return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)

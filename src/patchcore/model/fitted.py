@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from patchcore.backbones.registry import Backbone
 from patchcore.maths.augmentation import Augmentation
 from patchcore.memory.bank import Bank
+from patchcore.model.album import Album
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
 
@@ -65,6 +66,7 @@ class Fitted:
         red_blue: The least and the most red that a training image has more than blue, as a share of all its light;
             None if they are grey, or nobody looked.
         measured: What has decided the choices that the recipe had left to `auto`.
+        album: Hash, size and perhaps a thumbnail of each training image.
         history: What was changed since the fit, each with the hash of the file before.
     """
 
@@ -75,6 +77,7 @@ class Fitted:
     fingerprint: str = ""
     red_blue: tuple[float, float] | None = None
     measured: Measured = field(default_factory=Measured)
+    album: Album = field(default_factory=Album, repr=False)
     history: tuple[Mapping[str, Any], ...] = ()
 
     @property

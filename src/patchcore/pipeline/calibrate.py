@@ -19,6 +19,7 @@ from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import in_order
 
 log = logging.getLogger(__name__)
+Tried = tuple[float, float, float, float]
 
 
 class Trial(NamedTuple):
@@ -34,26 +35,27 @@ class Trial(NamedTuple):
 @undisturbed()
 def calibrate(
     members: Sequence[Member], trials: Callable[[], Iterable[Trial]], threads: int | None
-) -> tuple[list[Member], list[float], list[float]]:
-    """The members with the units of their scores; of each image the score, and the highest value of its map."""
+) -> tuple[list[Member], list[Tried]]:
+    """The members with the units of their scores; of each image the score, the highest value of its map, and the median
+    and the highest of its patch scores."""
 
     def alone(trial: Trial) -> list[Scored]:
         """An image against each member's bank."""
         own = [replace(member, bank=bank) for member, bank in zip(members, trial.banks, strict=True)]
         return [against(*one) for one in zip(own, trial.patches, trial.grids, strict=True)]
 
-    def score_and_maximum(one: tuple[Trial, list[Scored]]) -> tuple[float, float]:
+    def measured(one: tuple[Trial, list[Scored]]) -> Tried:
         trial, own = one
         found = joined(weighed, own, trial.frames)
         values = anomaly_map(weighed[0].recipe, found.scores, trial.frames[0])
         score = image_score(replace(weighed[0], bank=trial.banks[0]), trial.patches[0], found)
-        return score, float(values[~values.isnan()].max())
+        maximum = float(values[~values.isnan()].max())
+        return score, maximum, float(found.scores.median()), float(found.scores.max())
 
     scored: Iterable[list[Scored]] = in_order(alone, trials(), threads)
     scored = list(scored) if len(members) > 1 else scored
     weighed = [replace(m, unit=unit) for m, unit in zip(members, _units(members, scored), strict=True)]
-    both = list(in_order(score_and_maximum, zip(trials(), scored, strict=True), threads))
-    return weighed, [score for score, _ in both], [maximum for _, maximum in both]
+    return weighed, list(in_order(measured, zip(trials(), scored, strict=True), threads))
 
 
 def _units(members: Sequence[Member], scored: Iterable[list[Scored]]) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from patchcore.maths.embedding import channel_scales, tap_scales
 from patchcore.maths.resize import Frame
 from patchcore.memory.bank import Bank, check_search
 from patchcore.memory.patches import PatchStore
+from patchcore.model.album import MOST, Album, thumbnail
 from patchcore.model.fitted import Fitted, Measured, Member
 from patchcore.pipeline.calibrate import Trial, calibrate
 from patchcore.pipeline.decide import foretold, spread
@@ -43,13 +45,15 @@ def learn(
     progress: bool,
     measured: Measured,
     told: str,
+    thumbnails: bool | None = None,
 ) -> Fitted:
     """Images -> taps -> embedding -> patches -> coreset -> banks -> thresholds.
 
     `memory`: bytes of patches kept, others in a file; `measured`, `told`: what decided the recipe. Errors: DataError.
     """
     title = "Reading good images" if progress else None
-    read = Remembered.of(embedders, samples, memory, reading, title, augment=True)
+    room = MOST if thumbnails is None else math.inf if thumbnails else 0
+    read = Remembered.of(embedders, samples, memory, reading, title, augment=True, room=room)
     if told:
         log.info(told)
     share, crossed = recipe.calibration_share if calibration is None else 0.0, recipe.calibration == "folds"
@@ -73,7 +77,9 @@ def learn(
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
 
-    members, scores, maxima = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads)
+    album = Album.of(read.digests, [one[0].source for one in read.frames], read.stores[0].grids, read.thumbnails)
+    members, tried = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads)
+    scores, maxima, *patches = zip(*tried, strict=True) if tried else [()] * 4
     names = relative(good.names)
     thresholds = Calibration.fit(
         scores,
@@ -83,6 +89,7 @@ def learn(
         images=[names[number] for number in numbers],
         parts=[good.parts[number] for number in numbers],
         crossed=bool(fold_of),
+        patches=list(zip(*patches, strict=True)),
     )
     log.log(logging.INFO if thresholds.enough else logging.WARNING, thresholds.summary())
     if alone := thresholds.outlier():
@@ -91,7 +98,7 @@ def learn(
             "ones lets others pass.", alone.name, alone.threshold_without, thresholds.threshold,
         )  # fmt: skip
     fitted = Fitted(
-        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured
+        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured, album
     )
     if wrong := sum(map(fitted.exchanged, good.red_blue)):
         log.warning(
@@ -113,6 +120,7 @@ class Remembered:
     parts: list[str] = field(default_factory=list)  # the part that each shows, or its digest
     red_blue: list[float | None] = field(default_factory=list)
     copies: int = 0  # of others, which were left out
+    thumbnails: list[bytes] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -124,9 +132,11 @@ class Remembered:
         progress: str | None,
         *,
         augment: bool = False,
+        room: float = 0,
         learned: Container[bytes] = (),
     ) -> Remembered:
-        """Read images and keep their patches; with `augment`, those of the augmented copies that a recipe asks for.
+        """Read images and keep their patches; with `augment`, those of the augmented copies that a recipe asks for;
+        and thumbnails, if all fit into `room` bytes.
 
         Copies are left out: one in the bank and one held out would make the threshold far too low, and several held
         out would count as so many good images.
@@ -134,14 +144,15 @@ class Remembered:
         images would be far too low, since the bank holds each of them at a distance of nearly 0.
         """
 
-        def work(batch: list[Loaded]) -> list[tuple[Sample, bytes, float | None, list[list[Patches]]]]:
-            """Sample, digest and colour of each image, and each member's patches of it and of its augmented copies."""
+        def work(batch: list[Loaded]) -> list[tuple[Sample, bytes, float | None, bytes, list[list[Patches]]]]:
+            """Of each image: sample, digest, colour, thumbnail, each member's patches of it and of its copies."""
             each = [embedder(batch) for embedder in embedders]
             found = []
             for number, one in enumerate(batch):
                 copies = [[e.augmented(one, how) for how in e.recipe.augment if augment] for e in embedders]
                 patches = [[own[number], *more] for own, more in zip(each, copies, strict=True)]
-                found.append((one.sample, one.digest, one.red_blue, patches))
+                small = thumbnail(one.pixels, one.value_range) if room else b""
+                found.append((one.sample, one.digest, one.red_blue, small, patches))
             return found
 
         depth = Depth()
@@ -152,7 +163,7 @@ class Remembered:
         read, seen = cls([PatchStore(limit, kind) for _ in embedders]), set[bytes]()
         value_range = embedders[0].recipe.value_range
         results = through(work, samples, reading, value_range, check=check, progress=progress)
-        for sample, digest, red_blue, found in results:
+        for sample, digest, red_blue, small, found in results:
             if digest in learned:
                 raise DataError(
                     f"{sample.name}: this calibration image is among the training images too, so its score says "
@@ -171,6 +182,9 @@ class Remembered:
             read.digests.append(digest)
             read.parts.append(sample.part or digest.hex())
             read.red_blue.append(red_blue)
+            read.thumbnails.append(small if room else b"")
+            if len(read.thumbnails) * max(map(len, read.thumbnails)) > room:
+                room, read.thumbnails = 0, [b""] * len(read.thumbnails)
         say_copies(read.copies, read.copies + len(read.names))
         if hint := depth.hint():
             log.warning(hint)

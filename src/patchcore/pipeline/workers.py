@@ -80,29 +80,6 @@ def load(
         raise error.at(sample.image) from error.__cause__
 
 
-def digests(samples: Iterable[Sample], reading: Reading) -> Iterator[bytes | ImageError]:
-    """Of each image the digest of its pixels, which copies share, or why it cannot be used."""
-
-    def digest(sample: Sample) -> bytes | ImageError:
-        try:
-            return load(sample, reading.max_pixels, colour=reading.colour).digest
-        except ImageError as error:
-            return error
-
-    return in_order(digest, samples, reading.threads)
-
-
-def distinct(samples: Iterable[Sample], reading: Reading) -> dict[bytes, Sample]:
-    """The images by their digests, without copies of earlier ones; says how many those are. Errors: ImageError."""
-    samples, first = list(samples), dict[bytes, Sample]()
-    for sample, digest in zip(samples, digests(samples, reading), strict=True):
-        if isinstance(digest, ImageError):
-            raise digest
-        first.setdefault(digest, sample)
-    say_copies(len(samples) - len(first), len(samples))
-    return first
-
-
 def say_copies(copies: int, total: int) -> None:
     """A warning, if there are any."""
     if copies:

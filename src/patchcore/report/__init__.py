@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from patchcore.oversight.sources import Sources
 from patchcore.report.page import render, write
-from patchcore.report.sources import Sources
 
 __all__ = ["Sources", "render", "write"]

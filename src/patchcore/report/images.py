@@ -5,27 +5,25 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import MAX_PIXELS
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import ImageError
-from patchcore.maths.augmentation import augmented
-from patchcore.maths.resize import Frame, cell_box
-from patchcore.pipeline.workers import load
-from patchcore.report.sources import Sources
+from patchcore.oversight.evidence import Evidence, UnusualPatch, evidence
+from patchcore.oversight.sources import Sources
 from patchcore.result import Result
 from patchcore.verdict import draw
 
 _SIDE, _CLOSE = 320, 200  # longest sides of images and of close-ups, in pixels
-_AROUND = 11  # height and width of a close-up, in cells
 _MOST = 5  # regions whose sizes a caption tells
-_SAME = 0.05  # how far a patch may be from its bank row, as a share of its length: rounding, other engines
+_PATCHES = 3  # of an image that fails
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Card:
 
 
 def card(detector: Detector, sample: Sample, result: Result, sources: Sources, wrong: bool, max_pixels: int) -> Card:
-    """An image, its heat map, its most unusual patch and the good patch nearest to that."""
+    """An image, its heat map, its most unusual patch, or several if it fails, each with the nearest good patch."""
     return Card(
         name=result.name,
         kind=str(sample.kind),
@@ -78,14 +76,13 @@ def _figures(
     if mask is not None:
         alt = f"The image {result.name}, its labelled defect outlined, {100 * mask.mean():.1f} % of it."
         plain = _figure("Image, labelled defect outlined", draw.outlined(pixels, mask), alt)
-    grid, cell = (int(result.patch_scores.shape[0]), int(result.patch_scores.shape[1])), result.worst_patch
-    close = _close_up(pixels, cell, grid, result.frame, result.recipe.patch_size)
-    return (
-        plain,
-        _heat(pixels, result),
-        _figure("Most unusual patch, framed", close, f"Close-up of the patch with the highest score in {result.name}."),
-        nearest_good(detector, result, sources, max_pixels),
+    # Of an image that fails: what it fails for. Of others one patch says how near they are to that.
+    found = evidence(
+        detector, result, _PATCHES if result.decision == "fail" else 1, sources=sources, max_pixels=max_pixels
     )
+    numbers = [f" {n}" for n in range(1, len(found.patches) + 1)] if len(found.patches) > 1 else [""]
+    pairs = [_nearest(found, patch, number) for patch, number in zip(found.patches, numbers, strict=True)]
+    return (plain, _heat(pixels, result), *chain.from_iterable(pairs))
 
 
 def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
@@ -114,63 +111,24 @@ def _percent(share: float) -> str:
 
 
 def nearest_good(detector: Detector, result: Result, sources: Sources, max_pixels: int = MAX_PIXELS) -> Figure:
-    """The patch of a good training image that is nearest to a result's most unusual patch, if it can be shown.
-
-    The training image is embedded again and its patch compared with the bank row, so that a different image with the
-    same name is not shown.
-    """
-    caption, fitted = "Nearest good patch", detector.fitted
-    member = fitted.members[0]
-    bank, recipe = member.bank, member.recipe
-    number = int(result.nearest_rows[result.worst_patch][0])
-    origin = fitted.origin(number)
-    if origin is None:
-        return Figure(caption, missing="The memory bank does not say which image it comes from.")
-    name, row, column, changed = origin
-    path = sources.find(name)
-    if path is None:
-        return Figure(caption, missing=f"Its image, {name}, was not found. Give the training folder: --good.")
-    try:
-        loaded = load(Sample(name, path), max_pixels, recipe.value_range, damaged=True)
-        embedder = detector.embedders[0]
-        one = embedder.augmented(loaded, changed) if changed else embedder([loaded])[0]
-    except ImageError as error:
-        return Figure(caption, missing=f"Its image, {name}, can no longer be read: {error.reason}")
-    where = f"in {name}"
-    if changed:
-        where += f", augmented by {changed}"
-    inside = row < one.grid[0] and column < one.grid[1]
-    remembered = bank.rows[number]
-    if inside:
-        patch = one.values[row * one.grid[1] + column] * bank.scales
-        inside = bool((patch - remembered).norm() <= _SAME * remembered.norm())
-    if not inside:
-        return Figure(caption, missing=f"{name} is not the image that the detector was fitted on: its patch differs.")
-    pixels = augmented(loaded.pixels, changed) if changed else loaded.pixels
-    pixels = draw.to_uint8(pixels, recipe.value_range)
-    close = _close_up(pixels, (row, column), one.grid, one.frame, result.recipe.patch_size)
-    return _figure(f"{caption}, {where}", close, f"Close-up of the nearest good patch, {where}.")
+    """The patch of a good training image that is nearest to a result's most unusual patch, if it can be shown."""
+    found = evidence(detector, result, 1, sources=sources, max_pixels=max_pixels)
+    return _nearest(found, found.patches[0])[1]
 
 
-def _close_up(
-    pixels: NDArray[np.uint8], cell: tuple[int, int], grid: tuple[int, int], frame: Frame, patch: int
-) -> Image.Image:
-    """The surroundings of a patch, with a frame around the cells that are pooled into it."""
-    height, width = pixels.shape[:2]
-    top, left, bottom, right = cell_box(cell, grid, frame, max(_AROUND, patch + 2))
-    # Near a border the close-up moves inwards, to keep its size.
-    down = min(max(0.0, top), max(0.0, height - (bottom - top)))
-    across = min(max(0.0, left), max(0.0, width - (right - left)))
-    box = (across, down, min(width, across + right - left), min(height, down + bottom - top))
-    scale = _CLOSE / max(box[2] - box[0], box[3] - box[1])
-    size = (max(1, round((box[2] - box[0]) * scale)), max(1, round((box[3] - box[1]) * scale)))
-    close = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3)
-    top, left, bottom, right = cell_box(cell, grid, frame, patch)
-    edge = [(left - box[0]) * scale, (top - box[1]) * scale, (right - box[0]) * scale, (bottom - box[1]) * scale]
-    lines = ImageDraw.Draw(close)
-    for inset, colour in ((-2, "white"), (0, "black")):
-        lines.rectangle([edge[0] + inset, edge[1] + inset, edge[2] - inset, edge[3] - inset], outline=colour, width=2)
-    return close
+def _nearest(found: Evidence, patch: UnusualPatch, number: str = "") -> tuple[Figure, Figure]:
+    """A patch, and the good one that is nearest to it."""
+    own, good, remark = found.close_ups(patch, _CLOSE)
+    told = f"Most unusual patch{number}, framed: distance {patch.distance:#.4g}"
+    if patch.p_value is not None:
+        told += f", p = {patch.p_value:.2g}"
+    name = found.result.name
+    framed = _figure(told, own, f"Close-up of one of the patches with the highest scores in {name}.")
+    caption, where = f"Nearest good patch{number}", patch.nearest.where
+    if good is None:
+        return framed, Figure(caption, missing=remark)
+    more = f" ({remark})" if remark else ""
+    return framed, _figure(f"{caption}, {where}{more}", good, f"Close-up of the nearest good patch, {where}.")
 
 
 def scale() -> Figure:

@@ -19,8 +19,8 @@ from patchcore.files import appearing
 from patchcore.maths import metrics
 from patchcore.measure.evaluation import Evaluation
 from patchcore.model import file, store
+from patchcore.oversight.sources import Sources
 from patchcore.report import charts, images
-from patchcore.report.sources import Sources
 from patchcore.result import Result
 
 try:

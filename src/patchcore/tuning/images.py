@@ -16,7 +16,7 @@ from patchcore.data.reading import Reading
 from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Dataset, Sample, holds_good, images_in, uniform
 from patchcore.errors import DataError, UsageError, counted
-from patchcore.pipeline.workers import digests
+from patchcore.pipeline.copies import digests
 
 TEST = "test"  # instead of a folder of defects: the dataset's own test split
 

@@ -20,7 +20,7 @@ from patchcore.maths.thresholds import fit_threshold, lowest_rate, needed_scores
 MARGIN = 1e-4
 _MOST_FOLDS = 10
 _ALONE = 1.1  # times what the threshold would be without an image: worth a look at it
-_OPTIONAL = ("images", "parts", "crossed", "confidence")  # files of earlier versions lack these
+_OPTIONAL = ("images", "parts", "crossed", "confidence", "patches")  # files of earlier versions lack these
 
 
 class Deciding(NamedTuple):
@@ -49,6 +49,7 @@ class Calibration:
     parts: tuple[str, ...] = ()  # the part that each shows; none if each shows another
     crossed: bool = False  # whether the bank holds these images too, and each was scored against one without its fold
     confidence: float | None = None  # that the rate is kept; None: it is kept on average
+    patches: tuple[tuple[float, float], ...] = ()  # of each, if known: the median and the highest of its patch scores
 
     @classmethod
     def fit(
@@ -61,6 +62,7 @@ class Calibration:
         images: Sequence[str] = (),
         parts: Sequence[str] = (),
         crossed: bool = False,
+        patches: Sequence[tuple[float, float]] = (),
     ) -> Calibration:
         """The thresholds that good images set, `MARGIN` above the scores that `fit_threshold` names."""
         parts = parts if len(set(parts)) < len(parts) else ()
@@ -78,6 +80,7 @@ class Calibration:
             parts=tuple(parts),
             crossed=crossed,
             confidence=confidence,
+            patches=tuple(patches),
         )
 
     def at_rate(self, rate: float, confidence: float | None = None) -> Calibration:
@@ -93,6 +96,7 @@ class Calibration:
             images=self.images,
             parts=self.parts,
             crossed=self.crossed,
+            patches=self.patches,
         )
 
     @property

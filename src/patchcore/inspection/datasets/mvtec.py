@@ -22,7 +22,7 @@ from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample, folders_in
 from patchcore.errors import DataError, UsageError
 from patchcore.maths import resize as frames
-from patchcore.pipeline.workers import distinct
+from patchcore.pipeline.copies import distinct
 
 
 class DatasetSplit(Enum):

@@ -23,7 +23,7 @@ from patchcore.data.sample import Dataset as Found
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning.data.utils import TaskType
 from patchcore.lightning.torch_model import RECIPE
-from patchcore.pipeline.workers import distinct
+from patchcore.pipeline.copies import distinct
 from patchcore.verdict.calibration import hold_out
 
 

@@ -13,7 +13,9 @@ from PIL import Image
 from patchcore import Detector
 from patchcore.data.resolve import detect
 from patchcore.data.sample import Dataset
-from patchcore.report import Sources
+from patchcore.errors import StoreError
+from patchcore.model.album import Album
+from patchcore.oversight.sources import Sources
 from patchcore.report.images import nearest_good
 
 
@@ -39,6 +41,7 @@ def shown(figure):
 @pytest.mark.parametrize("place", ["train/good", "."])
 def test_it_is_found_and_is_the_surroundings_of_the_remembered_cell(detector, hazelnut, result, origin, place):
     root = hazelnut / place
+    assert nearest_good(earlier(detector), result, Sources.of(Dataset(""), root)).source
     figure = nearest_good(detector, result, Sources.of(Dataset(""), root))
     name, (row, column) = origin
     assert figure.missing == ""
@@ -56,11 +59,27 @@ def test_it_is_found_and_is_the_surroundings_of_the_remembered_cell(detector, ha
     assert lines.min(0) == pytest.approx(np.clip(edges, 0, 200), abs=5)
 
 
-def changed(detector, *, images=None, **bank):
-    """A detector with other names of training images, or with another bank."""
+def changed(detector, *, images=None, album=None, **bank):
+    """A detector with other names of training images, with another album, or with another bank."""
     fitted = detector.fitted
     member = replace(fitted.members[0], bank=replace(fitted.members[0].bank, **bank))
-    return Detector.of(replace(fitted, members=(member,), images=fitted.images if images is None else images))
+    album = fitted.album if album is None else album
+    images = fitted.images if images is None else images
+    return Detector.of(replace(fitted, members=(member,), images=images, album=album))
+
+
+def bare(detector):
+    """Without thumbnails."""
+    return changed(detector, album=replace(detector.fitted.album, thumbnails=None))
+
+
+def earlier(detector):
+    """As a file of an earlier version gives it."""
+    return changed(detector, album=Album())
+
+
+VERSIONS = {"with hashes": bare, "of an earlier version": earlier}
+both_versions = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS.keys())
 
 
 def test_a_folder_may_lie_deeper_than_the_name_says(detector, hazelnut, result):
@@ -83,10 +102,11 @@ def test_images_that_were_fitted_by_absolute_paths_are_found(hazelnut, small_rec
     assert not nearest_good(detector, result, Sources.of(found, table)).missing
 
 
-def test_another_image_of_the_same_name_is_not_shown(detector, hazelnut, result, origin, tmp_path):
+@both_versions
+def test_another_image_of_the_same_name_is_not_shown(version, detector, hazelnut, result, origin, tmp_path):
     other = "01.jpg" if origin[0] != "01.jpg" else "02.jpg"
     shutil.copy(hazelnut / "train/good" / other, tmp_path / origin[0])
-    figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
+    figure = nearest_good(version(detector), result, Sources({}, (tmp_path,)))
     assert figure.source == ""
     assert f"{origin[0]} is not the image that the detector was fitted on" in figure.missing
 
@@ -96,18 +116,36 @@ def test_a_smaller_image_of_the_same_name_is_not_shown(hazelnut, small_recipe, t
     result = detector.predict(hazelnut / "test/colour/00.jpg")
     for path in (hazelnut / "train/good").iterdir():
         Image.open(path).crop((0, 0, 512, 60)).save(tmp_path / path.name)
-    assert "is not the image" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
+    for version in VERSIONS.values():
+        assert "is not the image" in nearest_good(version(detector), result, Sources({}, (tmp_path,))).missing
 
 
-def test_an_image_that_is_not_there_is_named_with_what_to_do(detector, result, origin, tmp_path):
-    figure = nearest_good(detector, result, Sources({}, (tmp_path,)))
+@both_versions
+def test_an_image_that_is_not_there_is_named_with_what_to_do(version, detector, result, origin, tmp_path):
+    figure = nearest_good(version(detector), result, Sources({}, (tmp_path,)))
     assert figure.missing == f"Its image, {origin[0]}, was not found. Give the training folder: --good."
-    assert "was not found" in nearest_good(detector, result, Sources()).missing
+    assert "was not found" in nearest_good(version(detector), result, Sources()).missing
 
 
-def test_a_damaged_image_is_said(detector, result, origin, tmp_path):
+@both_versions
+def test_a_damaged_image_is_said(version, detector, result, origin, tmp_path):
     (tmp_path / origin[0]).write_bytes(b"no image")
-    assert "can no longer be read" in nearest_good(detector, result, Sources({}, (tmp_path,))).missing
+    assert "can no longer be read" in nearest_good(version(detector), result, Sources({}, (tmp_path,))).missing
+
+
+def test_without_a_folder_the_thumbnail_is_shown(detector, hazelnut, result, origin):
+    figure = nearest_good(detector, result, Sources())
+    assert figure.caption == f"Nearest good patch, in {origin[0]} (from its thumbnail)"
+    whole = nearest_good(detector, result, Sources.of(Dataset(""), hazelnut / "train/good"))
+    assert np.median(np.abs(shown(figure) - shown(whole))) < 8
+
+
+def test_a_thumbnail_that_cannot_be_decoded_is_an_error_of_the_model(detector, result):
+    small = detector.fitted.album.thumbnails.clone()
+    small[:, 700:] = 0
+    broken = changed(detector, album=replace(detector.fitted.album, thumbnails=small))
+    with pytest.raises(StoreError, match=r"The thumbnail of .* is damaged"):
+        nearest_good(broken, result, Sources())
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "/etc/secret.png", "C:\\secret.png",
