@@ -18,7 +18,6 @@ from patchcore.cli.common import (
     check_new,
     check_output,
     command,
-    confidence_option,
     data_path,
     device_option,
     existing_path,
@@ -26,11 +25,11 @@ from patchcore.cli.common import (
     json_option,
     max_pixels_option,
     print_json,
-    rate_option,
     say,
     tell,
     threads_option,
 )
+from patchcore.cli.promise import confidence_option, rate_option
 from patchcore.errors import DataError, ImageError, UsageError, counted
 
 if TYPE_CHECKING:

@@ -1,21 +1,19 @@
-"""`patchcore plan` and `patchcore set`."""
+"""Promises: `patchcore plan`, `patchcore set`, and the options that state a rate."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from patchcore.cli.common import (
     check_new,
     command,
-    confidence_option,
     existing_path,
     force_option,
     json_option,
     print_json,
-    rate_option,
     signature_option,
     tell,
 )
@@ -23,6 +21,33 @@ from patchcore.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from patchcore.verdict.calibration import Calibration
+
+
+class _Share(click.ParamType):  # type: ignore[type-arg]
+    """A share between 0 and 1, given as 0.01 or 1%."""
+
+    name = "SHARE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = float("nan")
+        if not 0 < share < 1:
+            self.fail(f"{text!r} is no share between 0 and 1; expected for example 0.01 or 1%.", param, ctx)
+        return share
+
+
+share = _Share()
+rate_option = click.option(
+    "--false-reject", "rate", type=share, help="Share of good parts that may fail, for example 1%."
+)
+confidence_option = click.option(
+    "--confidence",
+    type=share,
+    help="Confidence that this rate is kept, for example 95%; without it, the rate is kept on average.",
+)
 
 
 @click.command()
