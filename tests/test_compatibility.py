@@ -99,8 +99,8 @@ def test_a_row_says_what_the_code_has(text, module, difference):
     if arguments is None:
         assert inspect.isclass(there) or isinstance(there, property)
         return
-    signature = inspect.signature(there.__func__ if isinstance(there, staticmethod) else there)
-    found = [p for p in signature.parameters.values() if p.name != "self"]
+    signature = inspect.signature(there.__func__ if isinstance(there, staticmethod | classmethod) else there)
+    found = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
     # What is ours alone is given by keyword, and may be left out.
     ours = [p for p in found if p.kind is p.KEYWORD_ONLY and p.name not in [a[0] for a in arguments]]
     assert all(p.default is not p.empty for p in ours)
