@@ -31,6 +31,7 @@ TINY = Recipe(
     exposure="even",
     pool="mean",
     scaling="channel",
+    calibration="held_out",
 )
 
 

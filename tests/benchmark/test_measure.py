@@ -21,7 +21,8 @@ def test_figures_are_those_of_a_fit_and_an_evaluation(tmp_path, category, cell):
     assert {name: row[name] for name in evaluation.figures()} == evaluation.figures()
     assert row["bank_rows"] == len(detector.fitted.members[0].bank.rows)
     assert row["train_images"] == 6
-    assert row["calibration_images"] == len(detector.fitted.calibration.scores) == 1  # a fifth, rounded
+    assert row["calibration_images"] == len(detector.fitted.calibration.scores) == 6
+    assert row["held_out_images"] == 0
     assert row["images"] == 4
     assert row["skipped"] == []
     detector.save(tmp_path / "model")

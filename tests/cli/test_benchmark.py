@@ -164,7 +164,7 @@ def test_shots_are_fits_on_few_images_drawn_by_the_seed(run, hazelnut, tmp_path)
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"shots.png", "results.md", "results.csv"}
     text = (tmp_path / "out/results.md").read_text("utf-8")
     assert "](shots.png)" in text
-    said = "Shots (good images given) = images in the bank + images held out for the threshold: 1 = 1 + 0, 4 = 3 + 1"
+    said = "Shots (good images given) = images in the bank + images held out for the threshold: 1 = 1 + 0, 4 = 4 + 0"
     assert said in text
     assert said in done.stderr
     again = run("benchmark", *options, "--shots=4")

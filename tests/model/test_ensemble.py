@@ -24,7 +24,8 @@ A = {
     "image_score": "top_share",
 }
 B = {**A, "size": 64, "scaling": "none", "neighbours": 2, "distance": "squared_l2"}
-TWO = Recipe(members=(A, B), calibration_share=0.3, seed=3)
+HELD_OUT = {"calibration": "held_out", "calibration_share": 0.3, "seed": 3}
+TWO = Recipe(members=(A, B), **HELD_OUT)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,7 @@ def fitted(train):
 @pytest.fixture(scope="module")
 def alone(train):
     """Each member as a detector of its own, fitted on the same images."""
-    return [
-        Detector(Recipe(**part), threads=2).fit(train)
-        for part in ({**A, "calibration_share": 0.3, "seed": 3}, {**B, "calibration_share": 0.3, "seed": 3})
-    ]
+    return [Detector(Recipe(**part), threads=2).fit(train) for part in ({**A, **HELD_OUT}, {**B, **HELD_OUT})]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +71,7 @@ def test_every_member_remembers_what_it_would_alone(fitted, alone):
 
 
 def test_each_member_remembers_the_augmented_copies_that_it_asks_for(train):
-    images, fields = train[:3], {"calibration_share": 0.3, "seed": 3}
+    images, fields = train[:3], HELD_OUT
     parts = ({**A, "augment": ("flip_h",)}, B)
     fitted = Detector(Recipe(members=parts, **fields), threads=2).fit(images)
     for bank, part in zip([m.bank for m in fitted.fitted.members], parts, strict=True):

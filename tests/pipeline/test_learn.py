@@ -103,9 +103,9 @@ def test_a_fit_that_breaks_off_leaves_no_file_and_the_detector_as_it_was(stage, 
             raise error
 
     if stage == "choosing":
-        monkeypatch.setattr("patchcore.maths.coreset.select", breaks)
+        monkeypatch.setattr("patchcore.maths.coreset.selections", breaks)
     if stage == "calibrating":
-        monkeypatch.setattr("patchcore.pipeline.learn.against", breaks)
+        monkeypatch.setattr("patchcore.pipeline.calibrate.against", breaks)
     with pytest.raises(type(error)):
         detector.fit(images(), memory=1)
     assert stores[-1].spilled

@@ -22,10 +22,10 @@ from patchcore.recipe.recipe import Recipe
 def measure(cell: Cell) -> dict[str, Any]:
     """Fit and evaluate a cell, and return its row: `Evaluation.figures`, the machine, and the figures below.
 
-    `skipped`: names of unreadable images. `train_images`: good images read, of which `calibration_images` set the
-    threshold. `fit_seconds`: from image paths to thresholds. `milliseconds`: median time for one test image, from path
-    to verdict and map. `fit_memory_mb`, `peak_memory_mb`: peak memory of the process after the fit and at the end,
-    including interpreter and libraries. `model_mb`: size of the detector's file. 1 MB = 1e6 bytes.
+    `skipped`: names of unreadable images. `train_images`: good images read; `calibration_images` set the threshold, and
+    `held_out_images` are in no bank. `fit_seconds`: from image paths to thresholds. `milliseconds`: median time for one
+    test image, from path to verdict and map. `fit_memory_mb`, `peak_memory_mb`: peak memory of the process after the fit
+    and at the end, including interpreter and libraries. `model_mb`: size of the detector's file. 1 MB = 1e6 bytes.
     Errors: DataError, BackboneError, UsageError.
     """
     import torch
@@ -66,6 +66,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         "skipped": skipped,
         "train_images": len(fitted.images),
         "calibration_images": len(fitted.calibration.scores),
+        "held_out_images": 0 if fitted.calibration.crossed else len(fitted.calibration.scores),
         "backbone": fitted.recipe.networks,
         "bank_rows": fitted.rows,
         "fit_seconds": round(fit_seconds, 3),

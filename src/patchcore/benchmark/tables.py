@@ -129,8 +129,8 @@ def given(outcome: Outcome, dataset: str) -> list[str]:
 def split_of(rows: Iterable[Row]) -> list[str]:
     """The distinct splits of good images in these rows, as `bank + threshold`."""
     known = [row for row in rows if "calibration_images" in row]  # a results.jsonl of 0.1.0 lacks it
-    pairs = {(row["train_images"] - row["calibration_images"], row["calibration_images"]) for row in known}
-    return [f"{bank} + {held}" for bank, held in sorted(pairs)]
+    held = [(row["train_images"], row.get("held_out_images", row["calibration_images"])) for row in known]
+    return [f"{images - out} + {out}" for images, out in sorted(set(held), key=lambda one: one[0] - one[1])]
 
 
 def lines(outcome: Outcome, dataset: str, columns: Sequence[str] = (*METRICS, *COSTS)) -> list[list[str]]:

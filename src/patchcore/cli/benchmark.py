@@ -108,10 +108,10 @@ def benchmark(
     Only one run at a time can use the folder. A failed cell does not stop the others; the exit code is then 1. A
     category with fewer good images than a number of shots is not run with that number.
 
-    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_images, calibration_images (part of
-    train_images), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb, model_mb, device, engine,
-    precision, processor, cores, threads, python, patchcore, torch, timm, numpy, date, set, jobs, key; for a failed
-    cell, the first five and error.
+    JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_images, calibration_images (that set the
+    threshold), held_out_images (in no bank), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb,
+    model_mb, device, engine, precision, processor, cores, threads, python, patchcore, torch, timm, numpy, date, set,
+    jobs, key; for a failed cell, the first five and error.
     """
     from patchcore.cli.fit import COMPARED, read_recipes
 
