@@ -24,8 +24,8 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     `skipped`: names of unreadable images. `train_images`: good images read; `calibration_images` set the threshold, and
     `held_out_images` are in no bank. `fit_seconds`: from image paths to thresholds. `milliseconds`: median time for one
-    test image, from path to verdict and map. `fit_memory_mb`, `peak_memory_mb`: peak memory of the process after the fit
-    and at the end, including interpreter and libraries. `model_mb`: size of the detector's file. 1 MB = 1e6 bytes.
+    test image, from path to verdict and map. `fit_memory_mb`, `peak_memory_mb`: peak memory of the process after the
+    fit and at the end, including interpreter and libraries. `model_mb`: size of the detector's file. 1 MB = 1e6 bytes.
     Errors: DataError, BackboneError, UsageError.
     """
     import torch
