@@ -40,9 +40,10 @@ def test_the_training_folder_can_be_elsewhere(run, model_file, data, tmp_path):
     (data / "nuts.csv").write_text("path,label,split\n" + "".join(f"{p},{k},test\n" for p, k in rows), "utf-8")
     arguments = ("report", model_file, data / "nuts.csv", "-o", tmp_path / "report.html", "--limit", 1)
     assert run(*arguments).exit_code == 0
-    assert "was not found. Give the training folder: --good." in (tmp_path / "report.html").read_text("utf-8")
+    assert "(from its thumbnail)" in (tmp_path / "report.html").read_text("utf-8")
     assert run(*arguments, "--good", tmp_path / "elsewhere/good").exit_code == 0
     html = (tmp_path / "report.html").read_text("utf-8")
+    assert "from its thumbnail" not in html
     assert "was not found" not in html
     assert "Nearest good patch, in " in html
 

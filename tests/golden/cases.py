@@ -72,7 +72,7 @@ def of_recipe(name: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         detector.save(Path(folder) / "model", weights=False)
         tensors = load_file(Path(folder) / "model")
-        found = {"bank": {name: digest(tensor.numpy()) for name, tensor in sorted(tensors.items())}}
+        found = {"bank": {name: digest(tensor.numpy()) for name, tensor in sorted(tensors.items()) if "bank." in name}}
         found |= {"threshold": _thresholds(detector)}
         found |= kept(detector.predict([HAZELNUT / one for one in NEW]))
         if name in ENGINES:

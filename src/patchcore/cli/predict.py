@@ -145,7 +145,7 @@ def predict(
     for path, why in unread.items():
         bad(ImageError(str(path), str(why).removeprefix(str(path)).lstrip(": ")))
     failed = False
-    rows: list[dict[str, Any]] = []
+    rows, lines = list[dict[str, Any]](), list[dict[str, Any]]()  # of the JSON, and of results.csv
     seen, found = list[dict[str, Any]](), list[dict[str, Any]]()  # images and regions for COCO
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -181,13 +181,15 @@ def predict(
             if coco is not None:
                 seen.append(entries.image(len(seen) + 1, result))
                 found += entries.boxes(len(seen), result)
-            rows.append({**row, **({} if output is None else _cells(result, names[result.name]))})
+            rows.append(row)
+            if output is not None:
+                lines.append({**row, **_cells(result, names[result.name])})
             failed |= result.decision == "fail"
             if as_json:
                 print_json(row if because is None else {**row, "evidence": because.to_dict()})
     except KeyboardInterrupt:
         if output is not None and rows:
-            _write_table(output, rows, bad)
+            _write_table(output, lines, bad)
             say(f"{output}: {len(rows)} of {counted(len(paths), 'image')} done; results.csv lists them.")
         raise
     if coco is not None:
@@ -195,7 +197,7 @@ def predict(
             temporary.write_text(json_line(entries.dataset(seen, found, __version__)), "utf-8")
         tell(f"{coco}: {counted(len(found), 'region')} in {counted(len(seen), 'image')}.", as_json)
     if output is not None:
-        _write_table(output, rows, bad)
+        _write_table(output, lines, bad)
         tell(f"Overlays, maps and results.csv are in {output}{_of_others(output, names.values())}", as_json)
     if rows and not as_json:
         _table(rows)
