@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from patchcore.backbones.registry import Backbone
 from patchcore.maths.augmentation import Augmentation
@@ -78,7 +80,7 @@ class Fitted:
     red_blue: tuple[float, float] | None = None
     measured: Measured = field(default_factory=Measured)
     album: Album = field(default_factory=Album, repr=False)
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[Mapping[str, JsonValue], ...] = ()
 
     @property
     def rows(self) -> int:
