@@ -56,7 +56,7 @@ if "patchcore.benchmark.measure" in sys.orig_argv and os.path.exists({journal!r}
 @linux
 def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(tmp_path, category):
     path = category(tmp_path / "nuts" / "brown")
-    fields = [f"--set={field}" for field in ("size=96", "resize=stretch", "ratio=0.01", "coreset=random")]
+    fields = [f"--set={field}" for field in ("size=96", "resize=stretch", "ratio=0.01", "calibration=held_out")]
     command = [sys.executable, "-m", "patchcore", "benchmark", "--data", path, "--recipes=default", "--seeds=5,6"]
     command = [*map(str, command), *fields, "-o", str(tmp_path / "out"), "--json"]
     journal = tmp_path / "out" / "results.jsonl"

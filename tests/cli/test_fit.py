@@ -23,6 +23,7 @@ KEYS = {
     "skipped",
     "bank_rows",
     "threshold",
+    "thumbnails",
     "pixel_threshold",
     "calibration_images",
     "calibration_enough",
@@ -78,7 +79,7 @@ def test_fit_in_a_process_of_its_own_prints_json_alone(run_process, few, tmp_pat
     assert set(row) == KEYS
     assert "Reading good images" in done.stderr
     assert "Choosing patches" in done.stderr
-    assert re.search(r"Threshold \d.* held-out good images?", done.stderr)
+    assert re.search(r"Threshold \d.* good images?", done.stderr)
 
 
 def test_fit_without_json_prints_nothing_on_standard_output(run, few, tmp_path):

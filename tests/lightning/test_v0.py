@@ -362,7 +362,10 @@ def test_defaults_of_the_hyperparameters():
             "Hyperparameters: num_neighbors got 'many': Input should be a whole number",
         ),
         ({"model": "patchcore"}, "Section model: got 'patchcore'. Expected a dict"),
-        ({**nested(), "dataset": {"image_size": "big"}}, "Sections dataset and project: input_size got 'big'"),
+        (
+            {**nested(), "dataset": {"image_size": "big"}},
+            "Section dataset: image_size got 'big': Input should be a whole number",
+        ),
     ],
 )
 def test_wrong_hyperparameters_say_what_was_meant(hparams, text):

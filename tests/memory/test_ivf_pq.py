@@ -115,7 +115,7 @@ class Pairs(torch.nn.Module):
 
 RECIPE = Recipe(
     taps=("cells",), size=240, resize="stretch", crop=None, coreset="identity", patch_size=1, pool="mean",
-    search="ivf_pq", ratio=1,
+    search="ivf_pq", ratio=1, calibration="held_out",
 )  # fmt: skip
 
 

@@ -37,7 +37,10 @@ class AnyPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):
             self.fail("the path is empty. Is a variable of your script not set?", param, ctx)
-        return super().convert(value, param, ctx)
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(shown(error.message), param, ctx)
 
 
 # The kinds of device of torch, so that a slip is said before torch is loaded; whether this machine has one, torch says.
@@ -170,7 +173,8 @@ class _DataPath(AnyPath):
                 return path
         path = super().convert(value, param, ctx)
         if path.is_file() and path.suffix.lower() != ".csv":
-            self.fail(f"{path} is a file; expected a folder of images, a dataset root, or a .csv table.", param, ctx)
+            wanted = "expected a folder of images, a dataset root, or a .csv table"
+            self.fail(f"{shown(path)} is a file; {wanted}.", param, ctx)
         return path
 
 

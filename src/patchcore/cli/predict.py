@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from patchcore.result import Result
 
 _COLUMNS = (
-    "path", "score", "normalised", "p_value", "threshold", "decision", "seconds", "nearest_image", "time", "model",
+    "path", "score", "normalised", "threshold", "decision", "p_value", "seconds", "nearest_image", "time", "model",
     "warnings",
 )  # fmt: skip
 

@@ -16,7 +16,9 @@ from patchcore.backbones.folding import folded
 from patchcore.backbones.registry import Backbone
 
 log = logging.getLogger(__name__)
-_FOLDED: WeakKeyDictionary[Extractor, Extractor | None] = WeakKeyDictionary()  # None: it stays as it is
+_State = list[tuple[int, int]]
+# Of a network with these weights; None: it stays as it is.
+_FOLDED: WeakKeyDictionary[Extractor, tuple[_State, Extractor | None]] = WeakKeyDictionary()
 _UNITS = ("avx512_bf16", "avx10_2", "amx_bf16", "bf16", "sve_bf16")  # of x86 and of ARM
 
 
@@ -33,11 +35,20 @@ def start(backbone: Backbone, precision: str, device: torch.device, threads: int
 
 
 def _folded(extractor: Extractor) -> Extractor:
-    """Folded once: a model is loaded, checked and used, or fitted and used, by embedders of their own."""
-    if extractor not in _FOLDED:
+    """Folded once: a model is loaded, checked and used, or fitted and used, by embedders of their own.
+
+    Again if its weights have changed since, as by a checkpoint that is loaded into it.
+    """
+    tensors = extractor.model.state_dict().values()
+    if any(tensor.is_inference() for tensor in tensors):  # which do not tell whether they have changed
+        return folded(extractor)
+    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    known, made = _FOLDED.get(extractor, (None, None))
+    if known != state:
         made = folded(extractor)
-        _FOLDED[extractor] = None if made is extractor else made
-    return _FOLDED[extractor] or extractor
+        made = None if made is extractor else made
+        _FOLDED[extractor] = state, made
+    return made or extractor
 
 
 def has_bf16() -> bool:
