@@ -316,13 +316,10 @@ class Detector:
         place = engines.choose_device(device)
         engines.check(engine, precision, place)  # before the work
         fitted = file.load(path, device=place, network=backbone, weights=weights, key=require_signature)
-        plain: list[Embedder] = []
         if backbone is None:
             with file.of_file(path):
-                plain = [Embedder(m.recipe, m.backbone, place) for m in fitted.members]
-                rehearse(fitted.members, plain)
-        detector = cls(fitted.recipe, device=device, threads=threads, engine=engine, precision=precision)
-        return detector._with(fitted, plain)
+                rehearse(fitted.members, [Embedder(m.recipe, m.backbone, place) for m in fitted.members])
+        return cls.of(fitted, device=device, threads=threads, engine=engine, precision=precision)
 
     def _reading(self, reading: Reading | None) -> Reading:
         """Options with threads and batch as they suit this detector."""

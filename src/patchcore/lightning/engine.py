@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +133,7 @@ class Engine:
         datamodule: LightningDataModule | None = None,
     ) -> list[dict[str, float]]:
         """Set the thresholds from the images that are labelled good. Returns one dict of metrics for each loader."""
-        known = model or self.model
-        trainer = self._trainer_of(known, datamodule)
-        found = trainer.validate(known, dataloaders, _file(ckpt_path), verbose, datamodule, weights_only=True)
-        return [self._measured(one) for one in found]
+        return self._figures(Trainer.validate, model, dataloaders, ckpt_path, verbose, datamodule)
 
     def test(
         self,
@@ -147,9 +144,20 @@ class Engine:
         datamodule: LightningDataModule | None = None,
     ) -> list[dict[str, float]]:
         """Measure on labelled images. Returns one dict for each loader, such as `{"image_AUROC": 1.0}`."""
+        return self._figures(Trainer.test, model, dataloaders, ckpt_path, verbose, datamodule)
+
+    def _figures(
+        self,
+        run: Callable[..., Any],
+        model: AnomalyModule | None,
+        dataloaders: Any,
+        ckpt_path: _Path | None,
+        verbose: bool,
+        datamodule: LightningDataModule | None,
+    ) -> list[dict[str, float]]:
         known = model or self.model
         trainer = self._trainer_of(known, datamodule)
-        found = trainer.test(known, dataloaders, _file(ckpt_path), verbose, datamodule, weights_only=True)
+        found = run(trainer, known, dataloaders, _file(ckpt_path), verbose, datamodule, weights_only=True)
         return [self._measured(one) for one in found]
 
     def train(

@@ -194,9 +194,9 @@ def starting_point(x: Tensor, start: Start, seed: int, among: Tensor | None = No
     """
     if start == "mean_of_ten":
         return mean_distances(x, 10, seed, among)
-    rows = torch.arange(len(x)) if among is None else among.nonzero()[:, 0]
-    drawn = torch.randint(len(rows), (1,), generator=torch.Generator().manual_seed(seed)) if start == "random" else 0
-    return int(rows[drawn])
+    count = len(x) if among is None else int(among.sum())
+    drawn = int(torch.randint(count, (1,), generator=torch.Generator().manual_seed(seed))) if start == "random" else 0
+    return drawn if among is None else int(among.nonzero()[drawn, 0])
 
 
 def mean_distances(x: Tensor, points: int, seed: int, among: Tensor | None = None) -> Tensor:
@@ -254,14 +254,14 @@ def selections(
                     on_progress(sum(made))
 
         n_picks, among = wanted[number]
+        if greedy is not None and n_picks < (len(x) if among is None else int(among.sum())):
+            return greedy.picks(n_picks, starting_point(x, start, seed, among), among=among, on_progress=tell)
         rows = torch.arange(len(x), device=x.device) if among is None else among.nonzero()[:, 0].to(x.device)
-        if method == "identity" or n_picks == len(rows):
-            return rows
-        if method == "random":
+        if method == "random" and n_picks < len(rows):
             return rows[random_subset(len(rows), n_picks, seed).to(x.device)]
-        if greedy is None:
+        if method == "merge" and n_picks < len(rows):
             return merged(x, n_picks, tell, rows=rows)
-        return greedy.picks(n_picks, starting_point(x, start, seed, among), among=among, on_progress=tell)
+        return rows
 
     greedy = Greedy(x, empty) if method == "k_center" and any(n < len(x) for n, _ in wanted) else None
     return by_threads(one, range(len(wanted)), torch.get_num_threads() if x.device.type == "cpu" else 1)

@@ -79,9 +79,10 @@ def p_value(score: float, scores: Sequence[float], parts: Sequence[Hashable] | N
     (1 + those that are as high) / (n + 1), the conformal p-value; with `parts` each part weighs the same. For the next
     exchangeable good image it is at most p with probability p or less.
     """
-    sizes = Counter(range(len(scores)) if parts is None else parts)
-    names = range(len(scores)) if parts is None else parts
-    higher = sum(1 / sizes[name] for name, own in zip(names, scores, strict=True) if own >= score)
+    if parts is None:  # of every image that is predicted
+        return (1 + sum(own >= score for own in scores)) / (len(scores) + 1)
+    sizes = Counter(parts)
+    higher = sum(1 / sizes[name] for name, own in zip(parts, scores, strict=True) if own >= score)
     return (1 + higher) / (len(sizes) + 1)
 
 

@@ -17,6 +17,7 @@ from patchcore.backbones import libraries
 from patchcore.errors import StoreError, validated
 from patchcore.maths.embedding import pooled_channels
 from patchcore.memory.bank import LEARNED
+from patchcore.model.album import Album
 from patchcore.model.fitted import Measured
 from patchcore.model.store import Header, Spec
 from patchcore.recipe.recipe import Recipe
@@ -133,6 +134,7 @@ class Checked(_Part):
     red_blue: tuple[float, float] | None
     measured: Measured
     history: tuple[dict[str, Any], ...]
+    album: InstanceOf[Album] = Album()  # from the tensors
 
 
 def specs(found: Mapping[str, Spec]) -> None:

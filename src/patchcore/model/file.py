@@ -89,8 +89,8 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
         checked = check.header(path, head)
         for number, (recipe, about) in enumerate(zip(checked.recipe.each, checked.abouts, strict=True)):
             check.member(about, recipe, _own(checked.recipe, number, tensors), len(checked.images))
-        Album.read(tensors, len(checked.images))
-    return tensors, head, checked
+        album = Album.read(tensors, len(checked.images))
+    return tensors, head, checked.model_copy(update={"album": album})
 
 
 def _own(recipe: Recipe, number: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -160,5 +160,5 @@ def load(
                 )
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
-    seen = checked.red_blue, checked.measured, Album.read(tensors, len(checked.images)), checked.history
+    seen = checked.red_blue, checked.measured, checked.album, checked.history
     return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)
