@@ -4,7 +4,6 @@ import collections
 import contextlib
 import datetime
 import json
-import os
 import pickle
 import pickletools
 import random
@@ -14,6 +13,7 @@ import faiss
 import numpy as np
 import pytest
 import torch
+from hostile import Runs
 from inspection_golden import Stages
 
 from patchcore import Detector, StoreError, UsageError, WeightsError
@@ -171,16 +171,6 @@ def test_plain_values_come_as_they_went(tmp_path):
     value = {"a": [1, -5, 2**70, 1.5, True, False, None, "grün", {}], "b": (1, (), ("x", "y", "z", "w")), 3: {"c": []}}
     (tmp_path / "p").write_bytes(pickle.dumps(value))
     assert load(tmp_path / "p") == value
-
-
-class Runs:
-    """Runs a program when it is unpickled."""
-
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.target}",)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import mmap
 import pickle
-import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from patchcore.errors import StoreError
 from patchcore.files import opened
+from patchcore.inspection.plain_pickle import check_is_there, instructions
 
 _MOST_STEPS = 200  # instructions; such a file has about 50
 _ALONE = (
@@ -76,8 +76,7 @@ def read(path: Path) -> NDArray[np.float32]:
     """The array (N, D) in a file. Errors: StoreError if it contains anything else, or is damaged."""
     try:
         with opened(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data[:23] == b"version https://git-lfs":
-                raise StoreError(f"{path}: a Git LFS pointer, not the file itself. Fetch it with: git lfs pull")
+            check_is_there(path, data[:100])
             return np.require(_followed(data).made(), np.float32, ["C", "W"])
     except StoreError:
         raise
@@ -92,10 +91,7 @@ def read(path: Path) -> NDArray[np.float32]:
 def _followed(data: Any) -> _Array:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    for number, (code, argument, _) in enumerate(pickletools.genops(data)):
-        name = code.name
-        if number >= _MOST_STEPS:
-            raise pickle.UnpicklingError(f"it has more than {_MOST_STEPS} instructions")
+    for name, argument in instructions(data, _MOST_STEPS):
         if name in _ALONE.split():
             stack.append(argument if argument is not None else {"NEWTRUE": True, "NEWFALSE": False}.get(name))
         elif name == "MARK":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,7 @@ def load(path: Path) -> Any:
         data = contents(path, _LARGEST)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: {getattr(error, 'strerror', '') or error}.") from None
-    if data.startswith(b"version https://git-lfs"):
-        raise StoreError(f"{path}: a Git LFS pointer, not the file itself. Fetch it with: git lfs pull")
+    check_is_there(path, data)
     try:
         _check(data)
         return _Unpickler(io.BytesIO(data)).load()
@@ -164,9 +164,21 @@ def _single(argument: object) -> _Value:
 
 def _check(data: bytes) -> None:
     follower = _Follower()
+    for name, argument in instructions(data, _MOST_STEPS):
+        if name.endswith("PUT") and int(argument or 0) > len(data):  # would reserve memory for so many
+            raise pickle.UnpicklingError(f"it has the instruction {name} {argument}")
+        follower.step(name, argument)
+
+
+def instructions(data: Any, most: int) -> Iterator[tuple[str, Any]]:
+    """Name and argument of each instruction of a pickle. Errors: UnpicklingError for more than so many."""
     for number, (code, argument, _) in enumerate(pickletools.genops(data)):
-        if number >= _MOST_STEPS:
-            raise pickle.UnpicklingError(f"it has more than {_MOST_STEPS} instructions")
-        if code.name.endswith("PUT") and int(argument or 0) > len(data):  # would reserve memory for so many
-            raise pickle.UnpicklingError(f"it has the instruction {code.name} {argument}")
-        follower.step(code.name, argument)
+        if number >= most:
+            raise pickle.UnpicklingError(f"it has more than {most} instructions")
+        yield code.name, argument
+
+
+def check_is_there(path: Path, begin: bytes) -> None:
+    """Errors: StoreError for what Git LFS leaves in a file's place."""
+    if begin.startswith(b"version https://git-lfs"):
+        raise StoreError(f"{path}: a Git LFS pointer, not the file itself. Fetch it with: git lfs pull")
