@@ -79,7 +79,7 @@ def real(hazelnut) -> list[Path]:
 @pytest.fixture(scope="module")
 def fitted(hazelnut, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("engines") / "nuts.patchcore"
-    Detector(Recipe(min_rows=1)).fit(hazelnut / "train" / "good").save(path)
+    Detector(Recipe(min_rows=1, calibration="held_out")).fit(hazelnut / "train" / "good").save(path)
     return path
 
 

@@ -122,8 +122,9 @@ def test_rows_of_unknown_origin_have_no_nearest_patch(detector, result):
     assert found.image().width == 1000
 
 
-@pytest.mark.parametrize("size", [(200, 200), (60, 900), (4000, 3000), (900, 60)])
-@pytest.mark.parametrize("level", [5, 250])
+@pytest.mark.parametrize(
+    ("size", "level"), [((200, 200), 250), ((60, 900), 5), ((4000, 3000), 5), ((900, 60), 250)], ids=str
+)
 def test_the_image_of_it_is_as_wide_for_every_part(size, level, detector, tmp_path):
     noise = np.random.default_rng(0).integers(0, 5, (*size, 3)) + level
     Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(tmp_path / "a.png")

@@ -21,6 +21,7 @@ from patchcore.verdict.regions import Region
 
 _LOW, _HIGH = 1.0, 1.6  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
+_STEPS = 4096  # of colour, from _LOW to _HIGH
 _NEAR = 0.75  # of the height of the hottest pixel: its surroundings, where nothing is over the threshold
 _BARS: dict[Verdict, str] = {"pass": "#2b5d34", "unsure": "#55595e", "fail": "#9c1f16"}
 
@@ -47,8 +48,9 @@ def defect(anomaly_map: NDArray[np.float32], threshold: float, at: tuple[int, in
     if not inside[at]:
         labels, _ = scipy.ndimage.label(values >= base + _NEAR * (values[at] - base))
         inside |= labels == labels[at]
-    labels, count = scipy.ndimage.label(inside)
-    peaks = np.append(np.float32(np.inf), scipy.ndimage.maximum(values, labels, range(1, count + 1)))
+    labels, _ = scipy.ndimage.label(inside)
+    places = enumerate(scipy.ndimage.find_objects(labels), 1)
+    peaks = np.array([np.inf, *(values[at][labels[at] == label].max() for label, at in places)], np.float32)
     return np.asarray(values >= ((base + peaks) / 2)[labels])
 
 
@@ -118,17 +120,23 @@ def number(image: Image.Image, mask: NDArray[np.bool_], regions: Iterable[Region
         pen.text((x + width / 2, y + height / 2), text, "white", font, "mm")
 
 
-def _heated(image: NDArray[Any] | float, relative: NDArray[Any]) -> NDArray[Any]:
-    """An image (H, W, 3), or a grey, under the colours of a map (H, W) in shares of the threshold."""
-    strength = ((relative - _LOW) / (_HIGH - _LOW)).clip(0, 1)
+def _heated(image: NDArray[np.float32], relative: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels (N, 3) under the colours of a map (N,) in shares of the threshold; exact to half a level."""
+    strength = np.linspace(0, 1, _STEPS, dtype=np.float32)
     stops = np.linspace(0, 1, len(_COLOURS))
-    colour = np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1)
-    alpha = (0.75 * np.sqrt(strength))[..., None]
-    return image * (1 - alpha) + colour * alpha
+    alpha = (0.75 * np.sqrt(strength))[:, None]
+    colour = alpha * np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1, dtype=np.float32)
+    step = ((relative - _LOW) * ((_STEPS - 1) / (_HIGH - _LOW)) + 0.5).clip(0, _STEPS - 1).astype(np.int32)
+    return image * (1 - alpha)[step] + colour[step]
 
 
 def heat(anomaly_map: NDArray[Any], threshold: float, image: NDArray[Any] | None = None) -> Image.Image:
     """A map (H, W) in its colours, on the image (H, W, 3), or on grey."""
-    relative = np.nan_to_num(anomaly_map / threshold if threshold > 0 else anomaly_map * 0)
-    calm = 150.0 if image is None else 0.75 * image.mean(2, keepdims=True) + 0.25 * image
-    return Image.fromarray(_heated(calm, relative).round().astype(np.uint8))
+    relative = np.nan_to_num(anomaly_map / np.float32(threshold) if threshold > 0 else anomaly_map * 0)
+    pixels = np.full((*relative.shape, 3), 150, np.float32)
+    if image is not None:
+        pixels[:] = 0.75 * image.mean(2, dtype=np.float32)[..., None]
+        pixels += np.float32(0.25) * image
+    hot = relative > _LOW
+    pixels[hot] = _heated(pixels[hot], relative[hot])
+    return Image.fromarray(pixels.round().astype(np.uint8))
