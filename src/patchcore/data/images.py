@@ -134,8 +134,7 @@ def _damage(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except FileNotFoundError as error:
-        target = os.readlink(error.filename) if error.filename and os.path.islink(error.filename) else None
-        raise ImageError(name, f"a link to {target}, where nothing is." if target else "no such file.") from None
+        raise ImageError(name, formats.absent(os.fsdecode(error.filename or name))) from None
     except PermissionError:
         raise ImageError(name, "permission to read it is denied.") from None
     except formats.UnreadableError as error:
@@ -153,13 +152,17 @@ def _check_array(array: NDArray[Any], name: str, kind: Literal["an array", "a te
     if array.size == 0:
         raise ImageError(name, f"{kind} of shape {given}, which has no pixels.")
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        layout = "(H, W, C)" if kind == "an array" else "channels first, (C, H, W),"
-        raise ImageError(name, f"{kind} of shape {given}; expected (H, W), or {layout} with C = 1, 3 or 4.")
+        order, hint = ("(H, W, C)", formats.layout(given)) if kind == "an array" else ("channels first, (C, H, W),", "")
+        raise ImageError(name, f"{kind} of shape {given}; expected (H, W), or {order} with C = 1, 3 or 4.{hint}")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     if array.dtype not in (np.uint8, np.uint16):
         if not np.issubdtype(array.dtype, np.floating):
-            raise ImageError(name, f"an array of {array.dtype}; expected uint8, uint16 or float.")
+            raise ImageError(
+                name,
+                f"an array of {array.dtype}; expected uint8, uint16 or float. Convert it: array.astype('uint8') keeps "
+                "values of 0 to 255, and uint16 those up to 65535.",
+            )
         array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise ImageError(name, "a float image with NaN or infinite values.")

@@ -245,3 +245,29 @@ def check_shape(source: tuple[int, ...], resize: str, size: tuple[int, int], til
             f"an image of the limit of {max_pixels} pixels. Cut it into pieces that are less long and narrow, or raise "
             "the limit (--max-pixels, or max_pixels=)."
         )
+
+
+def absent(path: str) -> str:
+    """A sentence on a path where nothing is."""
+    if os.path.islink(path):
+        return f"a link to {os.readlink(path)}, where nothing is."
+    if (bare := path.strip(" \t\r\n'\"")) != path and os.path.exists(bare):
+        return "no such file, but there is one without the spaces, line breaks or quotes around the name."
+    if os.path.exists(slashes := path.replace("\\", "/")):
+        return f"no such file, but there is {slashes}."
+    if path.startswith("~"):
+        return "no such file. `~` is for shells: give Path(...).expanduser()."
+    if re.match(r"[a-zA-Z][\w+.-]+://", path):
+        return "no such file. It is a URL: give the path of a file, or the bytes of one."
+    if re.search(r"[*?\[]", path):
+        return "no such file. It looks like a pattern: give the paths that match it, as glob.glob(...) has them."
+    return "no such file."
+
+
+def layout(shape: tuple[int, ...]) -> str:
+    """What to add for an array of a shape that is not (H, W, C)."""
+    if len(shape) == 3 and shape[0] in (1, 3, 4):
+        return " Channels come last: array.transpose(1, 2, 0)."
+    if len(shape) == 3:
+        return " Several grey images have the shape (N, H, W, 1): array[..., None]."
+    return ""

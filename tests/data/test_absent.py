@@ -1,0 +1,56 @@
+"""An image that is none: the error says what most likely went wrong."""
+
+import numpy as np
+import pytest
+
+from patchcore import ImageError
+from patchcore.data.formats import absent
+from patchcore.data.images import read
+
+
+def said(image: object) -> str:
+    with pytest.raises(ImageError) as caught:
+        read(image, "a", 10**6)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("{}/a.png ", "without the spaces, line breaks or quotes"),
+        ("'{}/a.png'", "without the spaces, line breaks or quotes"),
+        ("{}/a.png\n", "without the spaces, line breaks or quotes"),
+        ("{}/*.png", "looks like a pattern"),
+        ("~/a.png", "expanduser"),
+        ("file://{}/a.png", "is a URL"),
+        ("https://example.com/a.png", "is a URL"),
+        ("{}/b.png", "no such file."),
+    ],
+)
+def test_a_path_where_nothing_is(path, expected, tmp_path):
+    (tmp_path / "a.png").touch()
+    assert expected in absent(path.format(tmp_path))
+
+
+def test_backslashes_of_another_system(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    assert said("sub\\a.png") == "no such file, but there is sub/a.png."
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((3, 20, 30), r"transpose\(1, 2, 0\)"),
+        ((7, 20, 30), r"array\[\.\.\., None\]"),
+        ((2, 2, 2, 2), "C = 1, 3 or 4.$"),
+    ],
+)
+def test_an_array_of_another_layout(shape, expected):
+    with pytest.raises(ImageError, match=expected):
+        read(np.zeros(shape, np.uint8), "a", 10**6)
+
+
+def test_an_array_of_whole_numbers_that_are_too_wide():
+    assert "array.astype('uint8')" in said(np.zeros((4, 4, 3), np.int32))
