@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,7 @@ def save(
     max_threshold_shift: float | None = None,
     sign: str | Path | None = None,
     on_bad: OnBad | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> Saved:
     """Write a detector as one graph, from raw pixels to scores and maps. The folder appears whole or not at all.
 
@@ -82,6 +83,7 @@ def save(
         max_threshold_shift: For int8, largest move of the threshold set from good images, as a share of it (0.05).
         sign: File of the private key to sign the folder with.
         on_bad: Called with the error of an image that cannot be used; the others go on. None raises it.
+        beside: Further text files of the folder, by name.
     """
     formats.check(format, precision, opset)
     folders.check(folder)
@@ -140,6 +142,8 @@ def save(
         origins = fitted.members[0].bank.origins
         np.save(place / "origins.npy", origins.cpu().numpy().astype(np.int32))
         parity.write_vectors(place / "vectors", made_up, wanted)
+        for name, text in (beside or {}).items():
+            (place / name).write_text(text, "utf-8")
         _write_manifest(place, manifest)
         if sign:
             sign_folder(place, sign)

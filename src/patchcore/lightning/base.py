@@ -124,6 +124,7 @@ class AnomalyModule(LightningModule):
     pixel_threshold: Tensor
     map_min: Tensor
     map_max: Tensor
+    seed: int  # for choosing the bank
     false_reject_rate: float = Recipe.named("lightning").false_reject_rate
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, Trainer
+from lightning import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -19,12 +19,13 @@ from torchvision.transforms.v2 import Transform
 
 from patchcore.arguments import known_arguments
 from patchcore.errors import UsageError, nearest_name
+from patchcore.lightning import configuration
 from patchcore.lightning.base import AnomalyModule
 from patchcore.lightning.batches import Batch
 from patchcore.lightning.data.module import ImageDataModule
 from patchcore.lightning.data.predict import PredictDataset
 from patchcore.lightning.data.utils import TaskType
-from patchcore.lightning.deploy import CompressionType, ExportType
+from patchcore.lightning.deploy.export import CompressionType, ExportType
 from patchcore.maths.span import normalise_by_range
 
 _Path = str | Path
@@ -85,6 +86,23 @@ class Engine:
         self._arguments = {**trainer_arguments, "logger": False if logger is None else logger}
         self._trainer: Trainer | None = None
         self._data: LightningDataModule | None = None  # of the last fit
+
+    @classmethod
+    def from_config(cls, config_path: _Path, **kwargs: Any) -> tuple[Engine, AnomalyModule, ImageDataModule]:
+        """The engine, model and data of a configuration file of `anomalib train`.
+
+        `kwargs` replace single values: `**{"data.train_batch_size": 8, "task": "classification"}`. A number as
+        `seed_everything` is also the model's seed. Errors: FileNotFoundError, UsageError.
+        """
+        whole = configuration.all_of(config_path, kwargs)
+        if whole.seed is not None:
+            seed_everything(whole.seed, workers=True, verbose=False)
+        engine = cls(**whole.engine)
+        model = configuration.kind_of(AnomalyModule, whole.model[0])(**whole.model[1])
+        if whole.seed is not None:
+            model.seed = whole.seed
+        data = configuration.kind_of(ImageDataModule, whole.data[0], "data")(**whole.data[1])
+        return engine, model, data
 
     @property
     def trainer(self) -> Trainer:

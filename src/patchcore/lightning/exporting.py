@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from patchcore.lightning.data import ImageDataModule
 if TYPE_CHECKING:
     from patchcore.lightning.lightning_model import Patchcore
 
+METADATA = "metadata.json"  # beside the graph, as version 1 has it
 _GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 
 
@@ -21,8 +23,9 @@ class ExportMixin:
     """Writes a fitted model as one graph from raw pixels to scores, maps and verdict.
 
     The graph is `EXPORT_ROOT/weights/FORMAT/model.*`, and everything in that folder belongs to it: a manifest,
-    checksums and test vectors. It is compared with the model first, and not kept if it differs.
-    `patchcore_runtime.load(folder)` runs it. `task` has no effect.
+    checksums, test vectors and, with thresholds, `metadata.json`, their scale. It is compared with the model first, and
+    not kept if it differs. `patchcore_runtime.load(folder)` and the inferencers of `patchcore.lightning.deploy` run it.
+    `task` has no effect.
     Errors: NotFittedError, UsageError, MissingExtraError, ExportError.
     """
 
@@ -101,5 +104,15 @@ class ExportMixin:
         folder = Path(root) / "weights" / format
         folder.parent.mkdir(parents=True, exist_ok=True)
         static = None if size is None else (int(size[0]), int(size[1]))
-        export.save(detector, folder, format=format, precision=precision, static=static, images=images)
+        beside = {METADATA: text} if (text := self._metadata()) else None
+        export.save(detector, folder, format=format, precision=precision, static=static, images=images, beside=beside)
         return folder / _GRAPHS[format]
+
+    def _metadata(self) -> str:
+        """Thresholds and scale of `Engine.predict` as JSON, for the inferencers; empty without thresholds."""
+        model = cast("Patchcore", self)
+        limits = {"image_threshold": model.image_threshold, "pixel_threshold": model.pixel_threshold}
+        if any(value.isnan() for value in limits.values()):
+            return ""
+        extremes = {"min": model.map_min.nan_to_num(), "max": model.map_max.nan_to_num()}
+        return json.dumps({name: float(value) for name, value in {**limits, **extremes}.items()}, indent=1)

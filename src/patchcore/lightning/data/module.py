@@ -12,6 +12,7 @@ from lightning.fabric.utilities import suggested_max_num_workers
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Identity, Transform
+from typing_extensions import Self
 
 from patchcore.arguments import known_arguments
 from patchcore.data.images import read, to_tensor
@@ -21,6 +22,7 @@ from patchcore.data.resolve import detect
 from patchcore.data.sample import GOOD, Sample
 from patchcore.data.sample import Dataset as Found
 from patchcore.errors import DataError, UsageError
+from patchcore.lightning import configuration
 from patchcore.lightning.data.utils import TaskType
 from patchcore.lightning.torch_model import RECIPE
 from patchcore.pipeline.copies import distinct
@@ -99,6 +101,15 @@ class ImageDataModule(LightningDataModule):
         self.train_batch_size, self.eval_batch_size, self.num_workers = train_batch_size, eval_batch_size, num_workers
         self.image_size, self.transform = image_size, transform
         self._divide(detect(self.root), calibration_share, seed)
+
+    @classmethod
+    def from_config(cls, config_path: str | Path, **kwargs: Any) -> Self:
+        """The data module of a configuration file, by `class_path` and `init_args`, also in a section `data`.
+
+        `kwargs` replace single arguments: `**{"data.train_batch_size": 8}`. Errors: FileNotFoundError, UsageError.
+        """
+        name, arguments = configuration.data_of(config_path, kwargs)
+        return configuration.kind_of(cls, name, "data")(**arguments)
 
     def _divide(self, found: Found, calibration_share: float, seed: int) -> None:
         if not 0 <= calibration_share < 1:

@@ -48,3 +48,10 @@ class ValSplitMode(_Word):
     FROM_TEST = "from_test"
     SYNTHETIC = "synthetic"  # not supported
     FROM_DIR = "from_dir"
+
+
+class LabelName(int, Enum):
+    """The verdict for an image."""
+
+    NORMAL = 0
+    ABNORMAL = 1

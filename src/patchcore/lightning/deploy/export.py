@@ -1,4 +1,4 @@
-"""Deploy: the formats and precisions of exported models, as `anomalib.deploy` names them."""
+"""The formats and precisions of exported models, as `anomalib.deploy` names them."""
 
 from __future__ import annotations
 
