@@ -76,7 +76,7 @@ def test_train_returns_their_metrics_by_their_names(fitted, data):
 def test_a_checkpoint_lies_where_theirs_lies_and_gives_the_same_results(fitted, data):
     model, engine, (before,) = fitted
     path = Path(engine.best_model_path)
-    assert path.parts[-7:] == ("Patchcore", "MVTecAD", "hazelnut", "v0", "weights", "lightning", "model.ckpt")
+    assert path.parts[-7:] == ("Patchcore", "MVTec", "hazelnut", "v0", "weights", "lightning", "model.ckpt")
     assert path.samefile(path.parents[3] / "latest" / "weights" / "lightning" / "model.ckpt")
     assert engine.model is model
     assert engine.trainer.lightning_module is model

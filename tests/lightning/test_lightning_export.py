@@ -224,60 +224,6 @@ def test_a_subclass_that_drops_patches_first_keeps_the_model_s_seed():
     assert not torch.equal(banks[0], banks[2])
 
 
-# Configurations, paths
-
-
-CONFIG = """
-model:
-  class_path: anomalib.models.Patchcore
-  init_args:
-    backbone: efficientnet_lite0
-    layers: [blocks.2, blocks.4]
-    pre_trained: true
-    coreset_sampling_ratio: 0.2
-    num_neighbors: 9
-"""
-
-
-def test_a_model_comes_from_a_configuration(tmp_path):
-    from patchcore.lightning.components import AnomalyModule
-
-    path = tmp_path / "patchcore.yaml"
-    path.write_text(CONFIG)
-    for kind in (AnomalyModule, Patchcore):
-        model = kind.from_config(path, **{"model.num_neighbors": 3, "model.init_args.pre_trained": False})
-        assert type(model) is Patchcore
-        assert (model.coreset_sampling_ratio, model.model.num_neighbors, model.model.layers) == (0.2, 3, LAYERS)
-    path.write_text(CONFIG + "trainer: {max_epochs: 1}\n")
-    with pytest.warns(UserWarning, match="trainer has no effect"):
-        Patchcore.from_config(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "more", "message"),
-    [
-        ("model: {class_path: anomalib.models.Padim}", {}, r"class_path is 'anomalib.models.Padim'.*Known: Patchcore"),
-        ("model: {class_path: os.Patchcore}", {}, "class_path is 'os.Patchcore'"),
-        ("data: {}", {}, "has no model"),
-        ("[]", {}, "has no model"),
-        ("a: [", {}, "cannot be read"),
-        (CONFIG.replace("layers", "layer"), {}, "no argument 'layer'. Did you mean 'layers'"),
-        (CONFIG, {"model__backbone": "resnet18"}, "expected model.NAME"),
-        ("model: {class_path: Patchcore, dict_kwargs: {}}", {}, "model has 'dict_kwargs'"),
-    ],
-)
-def test_a_configuration_that_is_wrong_says_so(tmp_path, text, more, message):
-    path = tmp_path / "model.yaml"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=message):
-        Patchcore.from_config(path, **more)
-
-
-def test_a_configuration_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no configuration file"):
-        Patchcore.from_config(tmp_path / "none.yaml")
-
-
 IMPORTS = """
 from patchcore.lightning.lightning_model import Patchcore
 from patchcore.lightning.torch_model import PatchcoreModel

@@ -49,7 +49,7 @@ def all_of(path: str | Path, replaced: Mapping[str, Any]) -> Whole:
     found = _with(_read(path), replaced, tuple(_HERE))
     model, data = (_made(path, found.pop(name, None), name) for name in _HERE)
     if "task" in found:  # of the data too
-        data[1].setdefault("task", found["task"])
+        data[1]["task"] = found["task"]
     trainer, metrics = _section(path, found, "trainer"), _section(path, found, "metrics")
     scale, seed = found.pop("normalization", None), found.pop("seed_everything", None)
     engine = {name: value for name, value in trainer.items() if not _is_object(value)}

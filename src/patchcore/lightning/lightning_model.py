@@ -19,6 +19,7 @@ from patchcore.lightning import processes
 from patchcore.lightning.base import AnomalyModule, LearningType, MemoryBankMixin
 from patchcore.lightning.batches import as_batch
 from patchcore.lightning.exporting import ExportMixin
+from patchcore.lightning.pre_processing import PreProcessor, given, kept, usual
 from patchcore.lightning.sampling import check_ratio
 from patchcore.lightning.torch_model import RECIPE, PatchcoreModel, about_to_load
 from patchcore.memory.patches import PatchStore, spill_limit
@@ -33,10 +34,14 @@ class Patchcore(MemoryBankMixin, ExportMixin, AnomalyModule):  # type: ignore[mi
     Args:
         backbone, layers, pre_trained, num_neighbors: As for `PatchcoreModel`.
         coreset_sampling_ratio: Share of all patches that the bank keeps, at least one.
+        pre_processor: A `PreProcessor`, whose transform is then the model's; True: `configure_transforms`.
+        precision, post_processor, evaluator, visualizer: Version 2's; only what happens anyway, and others are an error
+            or, where nothing depends on them, a warning.
     """
 
     memory: int | str | None = None
     seed: int = RECIPE.seed  # for choosing the bank
+    _transform: PreProcessor | None = None
 
     @known_arguments
     def __init__(
@@ -46,10 +51,18 @@ class Patchcore(MemoryBankMixin, ExportMixin, AnomalyModule):  # type: ignore[mi
         pre_trained: bool | str = True,
         coreset_sampling_ratio: float = 0.1,
         num_neighbors: int = 9,
+        precision: str = "float32",
+        pre_processor: Any = True,
+        post_processor: Any = True,
+        evaluator: Any = True,
+        visualizer: Any = False,
     ) -> None:
         super().__init__()
         layers = (layers,) if isinstance(layers, str) else tuple(layers)
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["precision", "pre_processor", "post_processor", "evaluator", "visualizer"])
+        _check_version_2(precision, post_processor, evaluator, visualizer)
+        own = given(pre_processor)
+        self._transform = None if own is None else PreProcessor(own)
         self._prepare(PatchcoreModel(layers, backbone, pre_trained, num_neighbors), coreset_sampling_ratio)
 
     def _prepare(self, model: PatchcoreModel, coreset_sampling_ratio: float) -> None:
@@ -84,8 +97,12 @@ class Patchcore(MemoryBankMixin, ExportMixin, AnomalyModule):  # type: ignore[mi
         """The transform from images (3, H, W) in [0, 1] to the network's input.
 
         It resizes to `image_size` (height, width), by default 256 x 256, crops the central 7/8 of each side,
-        224 x 224, and normalises with the mean and standard deviation that the weights were trained with.
+        224 x 224, and normalises with the mean and standard deviation that the weights were trained with. A model with
+        a `PreProcessor` has its transform instead, after a resize if `image_size` is given.
         """
+        if self._transform is not None:
+            own = self._transform.transform
+            return own if image_size is None else Compose([Resize(tuple(image_size), antialias=True), own])
         assert isinstance(RECIPE.size, int)
         height, width = image_size or (RECIPE.size, RECIPE.size)
         share = RECIPE.window[0] / RECIPE.size
@@ -97,6 +114,26 @@ class Patchcore(MemoryBankMixin, ExportMixin, AnomalyModule):  # type: ignore[mi
                 Normalize(list(source.mean), list(source.std)),
             ]
         )
+
+    @property
+    def pre_processor(self) -> PreProcessor:
+        """The model's transform, as version 2 has it."""
+        return PreProcessor(self.configure_transforms())
+
+    @staticmethod
+    def configure_pre_processor(
+        image_size: tuple[int, int] | None = None, center_crop_size: tuple[int, int] | None = None
+    ) -> PreProcessor:
+        """Version 2's transform, for `pre_processor`: a resize to `image_size` (height, width), by default 256 x 256, a
+        crop of the centre if one is asked for, and ImageNet's mean and deviation, whatever the network.
+        """
+        return usual(image_size, center_crop_size)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the transform of a `PreProcessor` among the hyperparameters."""
+        if self._transform is not None:
+            known = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+            checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {**known, "pre_processor": kept(self._transform.transform)}
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -186,3 +223,27 @@ class Patchcore(MemoryBankMixin, ExportMixin, AnomalyModule):  # type: ignore[mi
         """As Lightning's. All weights come from the checkpoint, so no pretrained weights are fetched."""
         with about_to_load():
             return super().load_from_checkpoint(*args, **{"weights_only": True, **kwargs})
+
+
+def _check_version_2(precision: Any, post_processor: Any, evaluator: Any, visualizer: Any) -> None:
+    """Errors: UsageError for what would change scores."""
+    if str(getattr(precision, "value", precision)) != "float32":
+        raise UsageError(
+            f"precision is {precision!r}; a model computes in float32, and keeps patches in half precision anyway. The "
+            "Trainer's own precision, Engine(precision='bf16-mixed'), is for the network."
+        )
+    if post_processor not in (True, None):
+        raise UsageError(
+            "post_processor is not supported: thresholds come from held-out good images (false_reject_rate). "
+            "Engine(normalization='none') gives distances."
+        )
+    if evaluator not in (True, None):
+        warnings.warn(
+            "evaluator has no effect: Engine(image_metrics=, pixel_metrics=) chooses what is measured.", stacklevel=4
+        )
+    if visualizer not in (False, None):
+        warnings.warn(
+            "visualizer has no effect: testing and predicting draw nothing. ImageVisualizer of "
+            "patchcore.lightning.utils.visualization draws what an inferencer returns, patchcore.Result.overlay more.",
+            stacklevel=4,
+        )

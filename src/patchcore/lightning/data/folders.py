@@ -171,7 +171,10 @@ class MVTecAD(_Folders):
         self._choose(detect(self.root / category), (train_batch_size, eval_batch_size, num_workers), choices)
 
 
-MVTec = MVTecAD  # version 1's name
+class MVTec(MVTecAD):
+    """As `MVTecAD`, by version 1's name, which is also that of its folder in `results`."""
+
+    name = "MVTec"
 
 
 class Folder(_Folders):

@@ -13,6 +13,8 @@ from patchcore.lightning.data.predictions import ImageResult, NumpyImageBatch
 from patchcore.lightning.data.utils import TaskType
 from patchcore.lightning.deploy.inferencers.exported import Exported, Given, on_the_cpu
 
+_DEVICES = ("AUTO", "CPU", "GPU", "NPU", "VPU", "HETERO", "MULTI")
+
 
 class OpenVINOInferencer:
     """Looks at images with an exported graph of OpenVINO, or of ONNX in ONNX Runtime.
@@ -32,11 +34,13 @@ class OpenVINOInferencer:
         task: TaskType | str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
+        if isinstance(metadata, str) and metadata.upper() in _DEVICES:  # version 2's second argument
+            device, metadata = metadata, None
         if not isinstance(path, str | Path):
             raise UsageError(f"path is a {type(path).__name__}; expected the path of a graph in an exported folder.")
         if Path(path).suffix not in ("", ".bin", ".onnx", ".xml"):
             raise UsageError(f"{path}: expected a .xml, .bin or .onnx file, or the folder that it is in.")
-        self.device = on_the_cpu(device, ("AUTO", "CPU", "GPU", "NPU", "VPU", "HETERO", "MULTI"))
+        self.device = on_the_cpu(device, _DEVICES)
         if config:
             warnings.warn("config has no effect: the graph runs with OpenVINO's own settings, in fp32.", stacklevel=2)
         if task is not None and TaskType.of("task", task) is TaskType.DETECTION:
