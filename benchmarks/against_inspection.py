@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 import torchvision
 from PIL import Image
@@ -106,13 +107,19 @@ def programs(checkout: Path, work: Path) -> None:
     assert tables[0] == tables[1]
 
 
+def lite() -> torch.nn.Module:
+    """Our weights in timm's network, which both sides can load from a file."""
+    weights = build("efficientnet_lite0", "pretrained", (8, 16), (224, 224)).extractor.model.state_dict()
+    made = timm.create_model("tf_efficientnet_lite0")
+    kept = made.load_state_dict(weights, strict=False)
+    assert not kept.unexpected_keys
+    return made
+
+
 def main(checkout: Path, images: Path) -> int:
     torch.manual_seed(0)
     networks = {
-        "EfficientNet-Lite0": (
-            build("efficientnet_lite0", "pretrained", (8, 16), (224, 224)).extractor.model,
-            "blocks.2,blocks.4",
-        ),
+        "EfficientNet-Lite0": (lite(), "blocks.2,blocks.4"),
         "ResNet-50, random weights": (torchvision.models.resnet50(), "layer2,layer3"),
     }
     print(f"{'largest difference':26} {'scores':>10} {'maps':>10} {'scores without':>15}")

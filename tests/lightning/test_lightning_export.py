@@ -1,17 +1,34 @@
 """Out of Lightning: graphs of the torch model, exported folders, detectors."""
 
+import json
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import openvino
+import patchcore_runtime
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, RandomCrop, Resize
 
-from patchcore import Detector, NotFittedError, UsageError
-from patchcore.lightning import Patchcore, PatchcoreModel, detector_of
+from patchcore import DataError, Detector, ExportError, ImageError, NotFittedError, UsageError
+from patchcore.lightning import Engine, Patchcore, PatchcoreModel, detector_of
+from patchcore.lightning.data import MVTecAD
+from patchcore.lightning.data.utils import (
+    LabelName,
+    generate_output_image_filename,
+    get_image_filenames,
+    read_image,
+    save_image,
+    show_image,
+)  # fmt: skip
+from patchcore.lightning.deploy import CompressionType, ExportType, OpenVINOInferencer, TorchInferencer
+from patchcore.lightning.pre_processing import PreProcessor
+from patchcore.lightning.utils.visualization import ImageResult, ImageVisualizer
 from patchcore.lightning.v0 import PatchcoreLightning
 
 LAYERS, HALF = ("blocks.2", "blocks.4"), ([0.5] * 3, [0.5] * 3)
@@ -22,7 +39,8 @@ PIXELS = torch.rand(5, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 
 @pytest.fixture(scope="module")
 def fitted() -> Patchcore:
-    model = Patchcore("efficientnet_lite0", LAYERS, coreset_sampling_ratio=0.5)
+    own = PreProcessor(transform=TRANSFORM)
+    model = Patchcore("efficientnet_lite0", LAYERS, coreset_sampling_ratio=0.5, pre_processor=own)
     model.training_step(TRANSFORM(torch.rand(6, 3, 40, 56, generator=torch.Generator().manual_seed(1))))
     model.fit()
     model.image_threshold.fill_(1.0)
@@ -93,7 +111,7 @@ def test_a_detector_has_the_model_s_scores_and_thresholds(fitted, tmp_path):
 
 
 def test_the_usual_transform_is_that_of_the_recipe_lightning(fitted):
-    recipe = detector_of(fitted).fitted.recipe
+    recipe = detector_of(fitted, Patchcore("efficientnet_lite0", LAYERS).configure_transforms()).fitted.recipe
     assert (recipe.resize, recipe.size, recipe.crop) == ("short_side", 256, 224)
 
 
@@ -113,28 +131,47 @@ def test_what_a_detector_cannot_do_is_an_error(fitted):
         detector_of(Patchcore("efficientnet_lite0", LAYERS))
 
 
-def test_to_torch_and_to_onnx_write_an_exported_folder(fitted, tmp_path):
-    import patchcore_runtime
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return Engine(default_root_dir=tmp_path_factory.mktemp("exported"), accelerator="cpu", logger=False)
 
+
+@pytest.fixture(scope="module")
+def exported(fitted, engine):
+    """The path of a real export of a format, by Engine.export."""
+    options = {"onnx": {"input_size": (40, 56)}, "openvino": {"compression_type": CompressionType.FP16}, "torch": {}}
+    return cache(lambda format: engine.export(fitted, ExportType(format), **options[format]))
+
+
+IMAGE = PIXELS[0].permute(1, 2, 0).numpy()
+
+
+def test_to_torch_and_to_onnx_write_an_exported_folder(fitted, exported, engine):
     wanted = fitted.validation_step(TRANSFORM(PIXELS[:1]))
-    for path in (
-        fitted.to_torch(tmp_path, transform=TRANSFORM),
-        fitted.to_onnx(tmp_path, (40, 56), TRANSFORM),
-    ):
-        assert path.is_file()
-        result = patchcore_runtime.load(path.parent).predict(PIXELS[0].permute(1, 2, 0).numpy())
+    for format, name in (("torch", "model.pt2"), ("onnx", "model.onnx")):
+        path = exported(format)
+        assert path.relative_to(engine._root).as_posix() == f"weights/{format}/{name}"
+        result = patchcore_runtime.load(path.parent).predict(IMAGE)
         assert result.score == pytest.approx(float(wanted.pred_score), rel=1e-4)
         assert (result.decision == "fail") == bool(wanted.pred_label)
-    assert path.relative_to(tmp_path).as_posix() == "weights/onnx/model.onnx"
 
 
-def test_to_openvino_takes_half_precision(fitted, tmp_path):
-    import patchcore_runtime
-
-    path = fitted.to_openvino(tmp_path, transform=TRANSFORM, compression_type="fp16")
-    assert path.relative_to(tmp_path).as_posix() == "weights/openvino/model.xml"
-    score = patchcore_runtime.load(path.parent).predict(PIXELS[0].permute(1, 2, 0).numpy()).score
+def test_to_openvino_takes_half_precision(fitted, exported):
+    path = exported("openvino")
+    assert path.parts[-3:] == ("weights", "openvino", "model.xml")
+    assert json.loads((path.parent / "manifest.json").read_text())["precision"] == "fp16"
+    score = patchcore_runtime.load(path.parent).predict(IMAGE).score
     assert score == pytest.approx(float(fitted.validation_step(TRANSFORM(PIXELS[:1])).pred_score), rel=1e-2)
+
+
+def test_int8_is_quantised_on_the_good_images_of_the_data(engine, fitted, hazelnut, tmp_path):
+    data = MVTecAD(hazelnut.parent, "hazelnut", num_workers=0)
+    path = engine.export(fitted, "openvino", tmp_path, compression_type="int8_ptq", datamodule=data)
+    manifest = json.loads((path.parent / "manifest.json").read_text())
+    counts = manifest["quantised"]["calibrated_on"], manifest["quantised"]["good"]
+    assert (manifest["precision"], *counts) == ("int8", len(data.train), len(data.calibration))
+    score = OpenVINOInferencer(path).predict(IMAGE).pred_score
+    assert score == pytest.approx(OpenVINOInferencer(path, task="segmentation").predict(IMAGE).pred_score)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +189,145 @@ def test_arguments_of_an_export_that_cannot_be_honoured_are_errors(fitted, tmp_p
     with pytest.raises(UsageError, match=message):
         fitted.to_openvino(tmp_path, transform=TRANSFORM, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+# What runs an export
+
+
+def test_inferencers_give_what_the_engine_predicts(fitted, exported, engine, tmp_path):
+    path = tmp_path / "new" / "part.png"
+    path.parent.mkdir()
+    Image.fromarray((IMAGE * 255).astype(np.uint8)).save(path)
+    (wanted,) = engine.predict(fitted, data_path=path)
+    for format, kind, tolerance in (
+        ("torch", TorchInferencer, 1e-4),
+        ("onnx", OpenVINOInferencer, 1e-4),
+        ("openvino", OpenVINOInferencer, 1e-2),  # in half precision
+    ):
+        inferencer = kind(path=exported(format))
+        batch = inferencer.predict(str(path))
+        assert float(batch.pred_score[0]) == pytest.approx(float(wanted.pred_score), rel=tolerance)
+        assert bool(batch.pred_label[0]) == bool(wanted.pred_label)
+        assert batch.anomaly_map.shape == batch.pred_mask.shape == (1, 40, 56)
+        assert ((np.asarray(batch.anomaly_map) > 0.5) == np.asarray(batch.pred_mask)).all()
+        assert (batch.image_path, batch.batch_size, len(batch.items)) == ([str(path)], 1, 1)
+        (item,) = batch
+        assert float(item.pred_score) == float(batch.pred_score[0])
+        assert item.anomaly_map.shape == (40, 56)
+        for same in (Image.open(path), np.asarray(Image.open(path)), Path(path)):
+            assert float(inferencer(same).pred_score[0]) == float(batch.pred_score[0])
+
+
+def test_inferencers_take_arrays_tensors_and_batches(exported):
+    whole = TorchInferencer(exported("torch"), device="cpu").predict(PIXELS)
+    assert whole.image.shape == (5, 3, 40, 56)
+    assert whole.pred_score.shape == (5,)
+    one = OpenVINOInferencer(exported("onnx"))
+    for same in (PIXELS[0], IMAGE, IMAGE * 255, IMAGE.transpose(2, 0, 1)):
+        found = one.predict(same)
+        np.testing.assert_allclose(found.pred_score, whole.pred_score[:1], rtol=1e-4)
+        assert found.image.shape == (1, 40, 56, 3)
+    with pytest.raises(ImageError, match="a float image with values from"):
+        TorchInferencer(exported("torch")).predict(PIXELS[0] * 255)
+
+
+def test_version_1_has_one_result_with_drawings(exported):
+    path = exported("onnx").with_name("model.bin")  # as their notebook has it; the graph is the same
+    inferencer = OpenVINOInferencer(path=path, metadata=path.parent / "metadata.json", device="CPU")
+    (item,) = OpenVINOInferencer(path).predict(IMAGE)
+    drawn = TorchInferencer(exported("torch")).predict(PIXELS[0])
+    for result in (inferencer.predict(IMAGE), ImageResult.from_dataset_item(drawn)):
+        assert isinstance(result, ImageResult)
+        assert result.pred_score == pytest.approx(float(item.pred_score), rel=1e-4)
+        assert result.pred_label is LabelName(int(item.pred_label))
+        assert result.image.shape == result.heat_map.shape == result.segmentations.shape == (40, 56, 3)
+        assert result.image.dtype == result.heat_map.dtype == result.segmentations.dtype == np.uint8
+        assert ((result.pred_mask == 255) == (result.anomaly_map > 0.5)).all()
+        assert result.pred_boxes is None
+        for mode, task, width in (("simple", "classification", 56), ("full", "segmentation", 4 * 56)):
+            page = ImageVisualizer(mode=mode, task=task).visualize_image(result)
+            assert page.shape[0] > 40
+            assert page.shape[1] >= width
+    limits = {"image_threshold": 1e9, "pixel_threshold": 1e9, "min": 0, "max": 2e9, "task": "segmentation"}
+    high = OpenVINOInferencer(path, limits).predict(IMAGE)
+    assert (high.pred_label, round(high.pred_score, 3)) == (LabelName.NORMAL, 0.0)
+    with pytest.raises(AttributeError, match=r"heat_map is version 1's: ImageResult.from_dataset_item\(batch.items"):
+        _ = drawn.heat_map
+    with pytest.raises(AttributeError, match="ImageBatch has no 'pred_scores'; it has image, anomaly_map"):
+        _ = drawn.pred_scores
+
+
+def test_what_an_inferencer_cannot_have_is_said(exported, tmp_path):
+    onnx, torch_path = exported("onnx"), exported("torch")
+    assert float(TorchInferencer(torch_path.with_suffix(".pt")).predict(PIXELS[0]).pred_score) > 0  # anomalib's name
+    (tmp_path / "model.pt").write_bytes(b"pickle")
+    for path in (tmp_path / "model.pt", tmp_path / "model.ckpt", tmp_path / "none.pt"):
+        with pytest.raises(UsageError, match=r"expected a program that Patchcore.to_torch .*which is not read"):
+            TorchInferencer(path)
+    with pytest.raises(ExportError, match=r"no manifest.json in it; expected a folder that `patchcore export`"):
+        OpenVINOInferencer(tmp_path / "model.xml")
+    with pytest.raises(UsageError, match="exported for onnx; this inferencer runs torch"):
+        TorchInferencer(onnx.parent)
+    with pytest.raises(UsageError, match=r"expected a .xml, .bin or .onnx file"):
+        OpenVINOInferencer(torch_path)
+    with pytest.raises(UsageError, match="path is a tuple; expected the path of a graph"):
+        OpenVINOInferencer((b"", b""))
+    with pytest.raises(UsageError, match="device is 'gpu0'; it must be one of AUTO, CPU, CUDA"):
+        TorchInferencer(torch_path, "gpu0")
+    with pytest.raises(DataError, match=r"none.json: cannot be read .*An export writes metadata.json beside"):
+        OpenVINOInferencer(onnx, tmp_path / "none.json")
+    with pytest.raises(UsageError, match="metadata"):
+        OpenVINOInferencer(onnx, {"image_threshold": 1})
+    for given, message in (
+        ({"device": "GPU"}, "device='GPU' has no effect: an exported graph runs on the CPU"),
+        ({"metadata": "NPU"}, "device='NPU' has no effect"),  # version 2's second argument
+        ({"config": {"NUM_STREAMS": 2}}, "config has no effect"),
+        ({"task": "detection"}, "task is detection: there are no boxes"),
+    ):
+        with pytest.warns(UserWarning, match=message):
+            OpenVINOInferencer(onnx, **given)
+
+
+def test_an_export_without_thresholds_has_scores_and_no_verdicts(fitted, tmp_path):
+    model = Patchcore("efficientnet_lite0", LAYERS, pre_processor=PreProcessor(TRANSFORM))
+    model.model.memory_bank = fitted.model.memory_bank
+    path = model.to_onnx(tmp_path)
+    with pytest.warns(UserWarning, match="no threshold has been set, so scores are distances"):
+        inferencer = OpenVINOInferencer(path)
+    batch = inferencer.predict(IMAGE)
+    assert batch.pred_score == pytest.approx(float(fitted.validation_step(TRANSFORM(PIXELS[:1])).pred_score), rel=1e-4)
+    assert (batch.pred_label, batch.pred_mask) == (None, None)
+    with pytest.raises(UsageError, match="There are no thresholds, so there is no verdict to draw"):
+        ImageVisualizer().visualize_image(batch)
+
+
+def test_their_inference_script_reads_draws_and_writes(exported, tmp_path):
+    (tmp_path / "in" / "scratch").mkdir(parents=True)
+    for name in ("b.png", "a.png"):
+        Image.fromarray((IMAGE * 255).astype(np.uint8)).save(tmp_path / "in" / "scratch" / name)
+    inferencer, visualizer = TorchInferencer(exported("torch")), ImageVisualizer(mode="simple", task="segmentation")
+    for _ in range(2):
+        for filename in get_image_filenames(tmp_path / "in"):
+            image = read_image(filename, as_tensor=True)
+            assert image.shape == (3, 40, 56)
+            assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(read_image(filename)))
+            page = visualizer.visualize_image(inferencer.predict(image=image))
+            save_image(filename=generate_output_image_filename(filename, tmp_path / "out"), image=page)
+    written = sorted(path.name for path in (tmp_path / "out" / "scratch").iterdir())
+    assert written == ["a.png", "a_1.png", "b.png", "b_1.png"]
+    assert Image.open(tmp_path / "out" / "scratch" / "a.png").size[0] == page.shape[1]
+    with pytest.raises(UsageError, match="no window is opened here"):
+        show_image(page, "Output Image")
+    with pytest.raises(UsageError, match="is the image itself; give another path"):
+        generate_output_image_filename(filename, filename)
+    with pytest.raises(DataError, match=r"There is no .*none"):
+        get_image_filenames(tmp_path / "none")
+    with pytest.raises(UsageError, match="is not in base_dir"):
+        get_image_filenames(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(UsageError, match="normalize=True would stretch"):
+        ImageVisualizer(normalize=True)
+    with pytest.raises(UsageError, match="mode is 'half'; it must be full or simple"):
+        ImageVisualizer(mode="half")
 
 
 # What a subclass overrides
@@ -236,6 +412,10 @@ from patchcore.lightning.components.base.export_mixin import ExportMixin
 from patchcore.lightning.components.base.memory_bank_module import MemoryBankMixin
 from patchcore.lightning.components.sampling import KCenterGreedy
 from patchcore.lightning.components.sampling.k_center_greedy import KCenterGreedy
+from patchcore.lightning.data.utils.image import save_image
+from patchcore.lightning.deploy.inferencers.openvino_inferencer import OpenVINOInferencer
+from patchcore.lightning.deploy.inferencers.torch_inferencer import TorchInferencer
+from patchcore.lightning.pre_processing import PreProcessor
 """
 
 

@@ -44,6 +44,11 @@ def test_mvtec_is_a_category_of_the_folder(hazelnut):
     item = data.train_data[0]
     assert item["image"].shape == (3, 512, 512) == data.test_data[0]["image"].shape
     assert data.train_transform is None
+    batch = next(iter(data.test_dataloader()))  # without a model, as their pages look at data
+    assert batch.image.shape == batch["image"].shape == (len(data.test), 3, 512, 512)
+    assert (batch.gt_label.tolist(), batch.gt_mask.shape) == ([1] * 4 + [0] * 3, (7, 512, 512))
+    with pytest.raises(AttributeError, match="gt_mask: the batch has image, image_path, label"):
+        _ = next(iter(data.val_dataloader())).gt_mask
     with pytest.raises(DataError, match=r"There is no .*bottle. Give the folder of MVTec AD as root.*nothing is down"):
         MVTecAD(root=hazelnut.parent)
 

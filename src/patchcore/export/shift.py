@@ -215,7 +215,8 @@ def split(
     remembered: set[str] = set()
     for member in fitted.members:
         numbers = member.bank.origins[:, 0].unique().tolist()
-        remembered.update(fitted.images[i] for i in numbers if 0 <= i < len(fitted.images))
+        of_rows = [fitted.images[i] for i in numbers if 0 <= i < len(fitted.images)]
+        remembered.update(fitted.images if numbers == [-1] else of_rows)  # -1: which one is not known
     ends = {end for name in remembered for end in _ends(name)}
     seen, new = list[Sample](), list[Sample]()
     for one in found:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from torchvision.transforms.v2 import Transform
 
+from patchcore.detector import Detector
 from patchcore.errors import UsageError
 from patchcore.lightning.conversion import detector_of
 from patchcore.lightning.data import ImageDataModule
@@ -72,7 +74,7 @@ class ExportMixin:
         if metric is not None or ov_args:
             given = "metric" if metric is not None else "ov_args"
             raise UsageError(f"to_openvino got {given}, which is not supported. Leave it out.")
-        precision, images = "fp32", None
+        precision, images, known = "fp32", None, list[str]()
         if compression_type is not None:
             kind = str(getattr(compression_type, "value", compression_type)).lower()
             if kind not in ("fp16", "int8_ptq"):
@@ -84,7 +86,8 @@ class ExportMixin:
                     "compression_type='int8_ptq' needs the good images of an ImageDataModule: datamodule=."
                 )
             images = [*datamodule.train, *datamodule.calibration]
-        return self._export(export_root, "openvino", model_file_name, transform, input_size, precision, images)
+            known = [one.name for one in datamodule.train] if datamodule.calibration else []
+        return self._export(export_root, "openvino", model_file_name, transform, input_size, precision, images, known)
 
     def _export(
         self,
@@ -95,12 +98,15 @@ class ExportMixin:
         size: tuple[int, int] | None = None,
         precision: str = "fp32",
         images: list[Any] | None = None,
+        known: list[str] | None = None,  # the images in the bank, so that int8 is measured on others
     ) -> Path:
         from patchcore import export
 
         if isinstance(transform, str) or isinstance(size, str) or name != "model":
             raise UsageError("The graph in an exported folder is always called `model`. Give another export_root.")
         detector = detector_of(cast("Patchcore", self), transform)
+        if known:
+            detector = Detector.of(replace(detector.fitted, images=tuple(known)), device="cpu")
         folder = Path(root) / "weights" / format
         folder.parent.mkdir(parents=True, exist_ok=True)
         static = None if size is None else (int(size[0]), int(size[1]))

@@ -23,15 +23,17 @@ from patchcore.data.sample import GOOD, Sample
 from patchcore.data.sample import Dataset as Found
 from patchcore.errors import DataError, UsageError
 from patchcore.lightning import configuration
+from patchcore.lightning.batches import Batch
 from patchcore.lightning.data.utils import TaskType
 from patchcore.lightning.torch_model import RECIPE
 from patchcore.pipeline.copies import distinct
 from patchcore.verdict.calibration import hold_out
 
 
-class ImageDataset(Dataset[dict[str, Any]]):
-    """Samples as dicts: `image` (3, H, W), `image_path`, `label` (0 good, 1 defective) if all are labelled
-    and, if all defective ones have masks, `mask` (H, W). `transform` is applied to image and mask; None: neither."""
+class ImageDataset(Dataset[Batch]):
+    """Samples as dicts by anomalib's names: `image` (3, H, W), `image_path`, `label` (0 good, 1 defective) if all are
+    labelled and, if all defective ones have masks, `mask` (H, W). `transform` is applied to image and mask; None:
+    neither."""
 
     def __init__(self, samples: Sequence[Sample], transform: Transform | None = None) -> None:
         self.samples, self.transform = list(samples), transform
@@ -47,7 +49,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Batch:
         sample = self.samples[index]
         path = str(sample.image)
         pixels = read(sample.image, path)
@@ -65,7 +67,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
             item["mask"] = mask.as_subclass(torch.Tensor)
         else:
             image = transform(image)
-        return {"image": image.as_subclass(torch.Tensor), **item}
+        return Batch(image=image.as_subclass(torch.Tensor), **item)
 
 
 class ImageDataModule(LightningDataModule):
@@ -125,24 +127,24 @@ class ImageDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Nothing: images are found when this is made, and read when they are needed."""
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Good images, ordered by name."""
         if not self.train:
             raise DataError(f"{self.root} has no good images to learn from.")
         return self._loader(self.train, self.train_batch_size, training=True)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Good images that are held out of the bank."""
         return self._loader(self.calibration, self.eval_batch_size) if self.calibration else []
 
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """Labelled images."""
         if not self.test:
             raise DataError(f"{self.root} has no labelled images to test on; expected test/<kind> folders, or a "
                             "CSV table with a label column.")  # fmt: skip
         return self._loader(self.test, self.eval_batch_size)
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def predict_dataloader(self) -> DataLoader[Batch]:
         """The images for testing; without any, as in a plain folder, the good images."""
         return self._loader(self.everything, self.eval_batch_size)
 
@@ -153,7 +155,7 @@ class ImageDataModule(LightningDataModule):
         configure = getattr(getattr(self.trainer, "lightning_module", None), "configure_transforms", None)
         return None if configure is None else configure(self.image_size)
 
-    def _loader(self, samples: Sequence[Sample], batch_size: int, training: bool = False) -> DataLoader[dict[str, Any]]:
+    def _loader(self, samples: Sequence[Sample], batch_size: int, training: bool = False) -> DataLoader[Batch]:
         transform = self.transform_of(training)
         if transform is None:
             raise UsageError("There is no transform: give one, or pass the data to a Trainer with a Patchcore.")
