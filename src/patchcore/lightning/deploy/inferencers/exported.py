@@ -59,7 +59,7 @@ class Seen(NamedTuple):
 
 
 class Exported:
-    """An exported folder, by the path of its graph. Errors: ExportError, DataError, UsageError."""
+    """An exported folder, by the path of its graph. Errors: patchcore_runtime.ExportError, DataError, UsageError."""
 
     def __init__(
         self, path: str | Path, engines: tuple[str, ...], metadata: str | Path | Mapping[str, Any] | None
@@ -100,8 +100,9 @@ class Exported:
         pixels = read(image, name, warnings=told)
         for one in told:
             warnings.warn(f"{name}: {one}", stacklevel=4)
+        seen = to_tensor(pixels, name).expand(3, -1, -1)
         found = self.model.predict(pixels)
-        seen, values = to_tensor(pixels, name).expand(3, -1, -1), torch.from_numpy(found.map)
+        values = torch.from_numpy(found.map)
         if self.metadata is None:
             return Seen(seen, found.score, values, None, None)
         limit, pixel_limit, low, high = self.metadata.model_dump().values()

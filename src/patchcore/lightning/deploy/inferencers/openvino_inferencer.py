@@ -22,7 +22,7 @@ class OpenVINOInferencer:
     `path`: `model.xml`, `model.bin` or `model.onnx` in an exported folder, or the folder. `metadata` and `task` are
     version 1's: with either, `predict` gives its `ImageResult`. `metadata`: a file such as the export's own
     `metadata.json`, or a dict, with the thresholds to use; None: the export's own. `device`: `AUTO` or `CPU`; others
-    warn, and so does `config`. Errors: ExportError, DataError, UsageError.
+    warn, and so does `config`. Errors: patchcore_runtime.ExportError, DataError, UsageError.
     """
 
     @known_arguments

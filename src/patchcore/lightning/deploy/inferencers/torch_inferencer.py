@@ -19,7 +19,7 @@ class TorchInferencer:
 
     `path`: `weights/torch/model.pt2`, as `to_torch` returns it, or its folder; `model.pt`, its name in anomalib, means
     the same where there is no such file: a pickle is never read. `device`: `auto` or `cpu`; others warn.
-    Errors: ExportError, UsageError.
+    Errors: patchcore_runtime.ExportError, UsageError.
     """
 
     @known_arguments
