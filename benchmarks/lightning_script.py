@@ -5,8 +5,9 @@
 The script trains, tests, predicts, exports and runs the export of a Patchcore; for our side only the prefix of its
 imports changes. DATA is a category in the MVTec AD layout with one kind of defects, by default that of the tests. Both
 have the weights of EfficientNet-Lite0 from a file: the peer's timm is told to take them for pretrained ones. It runs
-twice: as a user has it, where the sides choose thresholds from other images, and with all good images as the bank and no
-thresholds, where scores can be compared. Prints what is on one side alone, and the largest relative difference.
+twice: with all good images, and all their patches, as the bank, where raw scores can be compared (there, thresholds then
+come from the test images; here, there are none), and as a user has it. Prints what one side alone has printed, and the
+largest relative difference.
 
 `--peer` is the interpreter of a separate environment, as for lightning_against_anomalib.py, with openvino, onnx and
 onnxscript; the script installs nothing.
@@ -76,13 +77,16 @@ def shown(title, batch):
 predictions = engine.predict(model=model, datamodule=datamodule)
 print("predictions", type(predictions).__name__, len(predictions))
 shown("batch", predictions[0])
-scores = {Path(p).name + Path(p).parent.name: float(s)
-          for batch in predictions for p, s in zip(batch.image_path, batch.pred_score)}
-maps = {Path(p).name + Path(p).parent.name: m.numpy()
-        for batch in predictions for p, m in zip(batch.image_path, batch.anomaly_map)}
+scores, maps = {}, {}
+for batch in predictions:
+    raw = model.model.eval()(batch.image)  # before thresholds scale and, there, clip it
+    for path, score, values in zip(batch.image_path, raw.pred_score, raw.anomaly_map):
+        key = Path(path).parent.name + Path(path).stem
+        scores[key], maps[key] = float(score), values.squeeze().numpy()
 image = sorted((root / "test" / kind).iterdir())[0]
 for prediction in engine.predict(model=model, dataset=PredictDataset(path=image, image_size=(224, 224))):
     print("image", Path(prediction.image_path[0]).name, tuple(prediction.anomaly_map.shape))
+    alone = float(prediction.pred_score[0])
 inferred, pixels = {}, np.asarray(Image.open(image).convert("RGB"))
 kinds = ((ExportType.TORCH, TorchInferencer), (ExportType.OPENVINO, OpenVINOInferencer)) if ratio < 1 else ()
 for export_type, inferencer in kinds:
@@ -93,8 +97,7 @@ for export_type, inferencer in kinds:
     prediction = run.predict(np.stack([pixels / np.float32(255)] * 2) if size else image)  # theirs takes two, no others
     shown(export_type.value, prediction)
     inferred[export_type.value] = float(prediction.pred_score.ravel()[0])
-key = image.name + image.parent.name
-print("RESULT", json.dumps({"scores": scores, "inferred": inferred, "key": key}))
+print("RESULT", json.dumps({"scores": scores, "inferred": {"engine": alone, **inferred}}))
 np.savez("maps.npz", **maps)
 """
 # The peer's timm takes the same file for pretrained weights.
@@ -135,24 +138,20 @@ def main() -> None:
         work = Path(folder)
         weights = str(work / "weights.pt")
         torch.save(build("efficientnet_lite0", "pretrained", LAYERS, (224, 224)).extractor.model.state_dict(), weights)
-        for title, ratio, choices in (
-            ("as a user has it", "0.1", {}),
-            ("same bank", "1.0", {"val_split_mode": "none"}),
-        ):
-            arguments = [str(options.data.resolve()), kind, ratio, json.dumps(choices)]
+        for title, ratio, splits in (("same bank", "1.0", ("same_as_test", "none")), ("as a user has it", "0.1", ())):
+            arguments = [str(options.data.resolve()), kind, ratio]
+            of_each = [[*arguments, json.dumps({"val_split_mode": one})] for one in splits] or [[*arguments, "{}"]] * 2
             place = work / title.replace(" ", "-")
             place.mkdir()
             theirs = PEER % weights + SCRIPT.replace("WEIGHTS", "True")
             ours = SCRIPT.replace("from anomalib.", "from patchcore.lightning.").replace("WEIGHTS", repr(weights))
-            there, peer = run(options.peer, theirs, place / "theirs", arguments)
-            found, own = run(sys.executable, ours, place / "ours", arguments)
+            there, peer = run(options.peer, theirs, place / "theirs", of_each[0])
+            found, own = run(sys.executable, ours, place / "ours", of_each[1])
             print(f"\n{title}: {len(set(found) & set(there))} lines are the same")
             for name, lines, others in (("there", there, found), ("here", found, there)):
                 print(*(f"  {name:5} alone: {line}" for line in lines if line not in others), sep="\n")
-            key = own["key"]
             for side, result in (("there", peer), ("here", own)):
-                inferred = {name: f"{value:.6f}" for name, value in result["inferred"].items()}
-                print(f"  {side}: engine {result['scores'][key]:.6f}, inferencers {inferred}")
+                print(f"  {side}: one image by", {name: round(value, 6) for name, value in result["inferred"].items()})
             if ratio == "1.0":
                 names = sorted(own["scores"])
                 scores = apart([own["scores"][n] for n in names], [peer["scores"][n] for n in names])

@@ -98,7 +98,7 @@ class Engine:
         if whole.seed is not None:
             seed_everything(whole.seed, workers=True, verbose=False)
         engine = cls(**whole.engine)
-        model = configuration.kind_of(AnomalyModule, whole.model[0])(**whole.model[1])
+        model = configuration.kind_of(AnomalyModule, whole.model[0])(**whole.model[1])  # type: ignore[type-abstract]
         if whole.seed is not None:
             model.seed = whole.seed
         data = configuration.kind_of(ImageDataModule, whole.data[0], "data")(**whole.data[1])

@@ -12,6 +12,7 @@ from patchcore.arguments import known_arguments
 from patchcore.errors import UsageError
 from patchcore.lightning.data.predictions import HALF, ImageResult
 from patchcore.lightning.data.utils import TaskType
+from patchcore.maths.thresholds import Verdict
 from patchcore.verdict import draw
 
 __all__ = ["ImageResult", "ImageVisualizer"]
@@ -46,5 +47,5 @@ class ImageVisualizer:
         if self.mode == "full":
             parts = [one.image, one.heat_map] if images else [one.image, one.heat_map, mask, one.segmentations]
         page = Image.fromarray(np.concatenate([part for part in parts if part is not None], 1))
-        verdict = "fail" if one.pred_label else "pass"
+        verdict: Verdict = "fail" if one.pred_label else "pass"
         return np.asarray(draw.captioned(page, verdict, f"score {one.pred_score:.3f}", f"threshold {HALF}"))

@@ -86,8 +86,8 @@ class Exported:
 
     def see(self, image: Given, *, up_to_255: bool = False) -> list[Seen]:
         """An image, or a batch of them. `up_to_255`: floats beyond 1 are of that range. Errors: ImageError."""
-        several = isinstance(image, Tensor | np.ndarray) and image.ndim == 4
-        return [self._one(one, up_to_255) for one in (image if several else [image])]
+        images = list(image) if isinstance(image, Tensor | np.ndarray) and image.ndim == 4 else [image]
+        return [self._one(one, up_to_255) for one in images]
 
     def _one(self, image: Any, up_to_255: bool) -> Seen:
         name = str(image) if isinstance(image, str | Path) else "an image"
