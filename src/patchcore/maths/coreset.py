@@ -122,7 +122,7 @@ def _by_groups(
     rows = numbers.numpy()
 
     def update(which: NDArray[np.int64]) -> None:
-        own = groups.forms, groups.centres, groups.radii, slack
+        own = groups.forms, groups.lows, groups.highs, slack
         bring_up(which, rows, order, picked, forms, *own, made, bounds, highest, seen)
 
     by_threads(update, np.array_split(np.arange(count), 16 * threads), threads)

@@ -97,14 +97,16 @@ class Groups:
         for g in range(count):
             rows = own[self.order[g * GROUP : (g + 1) * GROUP]].reshape(-1, stages, AXES + 1)
             self.forms[:, g, :, : len(rows)] = rows.transpose(1, 2, 0)
-        # The last row stands for what fills its group up, and the last centre for what fills theirs.
+        # The last row stands for what fills its group up.
         firsts = self.forms[0].transpose(0, 2, 1).copy()
         firsts[-1, (n - 1) % GROUP :] = firsts[-1, (n - 1) % GROUP]
+        self.lows, self.highs = firsts.min(1), firsts.max(1)
+        boxes = np.stack([self.lows, self.highs])
+        boxes = np.pad(boxes, ((0, 0), (0, -count % GROUP), (0, 0)), "edge").reshape(2, -1, GROUP, AXES + 1)
+        self.boxes = boxes.transpose(0, 1, 3, 2).copy()
         self.centres = firsts.mean(1)
         spread = np.square(firsts - self.centres[:, None]).sum(2).max(1)
         self.radii = np.sqrt(spread) * np.float32(1.0001) + self._blur() ** np.float32(0.5)
-        filled = np.pad(self.centres, ((0, -count % GROUP), (0, 0)), "edge")
-        self.grouped_centres = filled.reshape(1, -1, GROUP, AXES + 1).transpose(0, 1, 3, 2).copy()
 
     def of(self, rows: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The forms (n, stages, AXES + 1) of points (n, D), and their squared lengths (n,) about the centre."""

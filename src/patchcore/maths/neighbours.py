@@ -100,7 +100,7 @@ def _grouped(queries: Tensor, points: Points, k: int) -> tuple[Tensor, Tensor]:
 
     def search(part: slice) -> None:
         candidates(
-            own[part], forms[part], groups.forms, groups.grouped_centres, groups.radii, rows, slack[part], direct, k,
+            own[part], forms[part], groups.forms, groups.boxes, rows, slack[part], direct, k,
             found[part], counts[part],
         )  # fmt: skip
 
