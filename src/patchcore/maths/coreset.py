@@ -104,12 +104,14 @@ def _scanned(x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callabl
 def _by_groups(
     x: Tensor, groups: Groups, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object]
 ) -> Tensor:
-    from patchcore.maths.kernels import GROUP, bring_up, farthest  # compiled when they are first used
+    from patchcore.maths.picks import bring_up, farthest, first_rows, pick  # compiled when they are first used
+    from patchcore.maths.vectors import GROUP
 
     n, threads = len(x), torch.get_num_threads()
     count = groups.forms.shape[1]  # of groups
-    order, slack = np.full(count * GROUP, n), np.zeros(count * GROUP, np.float32)
+    order, slack = np.full(count * GROUP, n), np.zeros(count * GROUP + 1, np.float32)
     order[:n], slack[:n] = groups.order, groups.slack(groups.lengths)
+    slack[-1] = slack.max()
     bounds, highest, seen = np.full(count * GROUP, -1.0), np.full(count, np.inf), np.zeros(count, np.int64)
     bounds[:n] = squares.numpy()[groups.order]
     picks, forms = np.empty(n_picks, np.int64), np.empty((n_picks, *groups.of(x[:1])[0].shape[1:]), np.float32)
@@ -119,11 +121,10 @@ def _by_groups(
     picked[0] = x[first].double().numpy()
 
     numbers = x.view(torch.uint16) if x.dtype == torch.float16 else x.float() if x.dtype == torch.bfloat16 else x
-    rows = numbers.numpy()
+    own = numbers.numpy(), order, picked, forms, groups.forms, groups.lows, groups.highs, slack, bounds, highest, seen
 
     def update(which: NDArray[np.int64]) -> None:
-        own = groups.forms, groups.lows, groups.highs, slack
-        bring_up(which, rows, order, picked, forms, *own, made, bounds, highest, seen)
+        bring_up(which, made, *own)
 
     by_threads(update, np.array_split(np.arange(count), 16 * threads), threads)
     while made < n_picks:
@@ -133,23 +134,16 @@ def _by_groups(
             # the highest that is not.
             edge = np.partition(highest, count - _AT_ONCE - 1)[count - _AT_ONCE - 1]
             some = np.flatnonzero(highest >= edge)
-            firsts = np.array([farthest(some[n : n + 1], order, bounds, highest)[1] for n in range(len(some))])
-            some = some[np.lexsort((firsts, -highest[some]))]
+            some = some[np.lexsort((first_rows(some, order, bounds, highest), -highest[some]))]
             some, outside = some[:_AT_ONCE], some[_AT_ONCE : _AT_ONCE + 1]
         by_threads(update, np.array_split(some, 4 * threads), threads)
         limit, first, _ = farthest(outside, order, bounds, highest)
-        while made < n_picks:
-            value, row, at = farthest(some, order, bounds, highest)
-            if value < limit or (value == limit and row > first):
-                break
-            if value == 0:  # all that are left equal a pick: they follow as they come, the lowest index first
-                picks[made:] = np.sort(order[bounds == 0])[: n_picks - made]
-                made = n_picks
-                break
-            picks[made], bounds[at] = row, -1.0
-            forms[made], picked[made] = groups.forms[:, at // GROUP, :, at % GROUP], x[row].double().numpy()
-            made += 1
-            update(some)
+        made = pick(some, limit, first, made, picks, *own)
+        value, row, _ = farthest(some, order, bounds, highest)
+        if value == 0 and (limit < 0 or (limit == 0 and row < first)):
+            # All that are left equal a pick: they follow as they come, the lowest index first.
+            picks[made:] = np.sort(order[bounds == 0])[: n_picks - made]
+            made = n_picks
         told(made)
     return torch.from_numpy(picks)
 

@@ -66,15 +66,15 @@ class Groups:
 
     Attributes:
         order: (N,), the rows as they lie in the groups.
-        forms: (stages, groups, AXES + 1, GROUP), see `patchcore.maths.kernels`.
-        centres: (groups, AXES + 1), the mean of each group's first forms; radii: (groups,), around them.
-        grouped_centres: (1, groups / GROUP, AXES + 1, GROUP), the centres in groups of their own.
+        forms: (stages, groups, AXES + 1, GROUP), see `patchcore.maths.vectors`.
+        lows, highs: (groups, AXES + 1), the least and largest values of each group's first forms: a box around them.
+        boxes: (2, groups / GROUP, AXES + 1, GROUP), both, in groups of their own.
         lengths: (N,), squared lengths of the rows about their centre, in the groups' order.
         longest: The largest of these.
     """
 
     def __init__(self, x: Tensor, empty: Empty = in_memory) -> None:
-        from patchcore.maths.kernels import AXES, GROUP  # compiled, and so imported, where they are used
+        from patchcore.maths.vectors import AXES, GROUP  # compiled, and so imported, where they are used
 
         n, self.width = x.shape
         self._axes, wide = AXES, torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -104,9 +104,6 @@ class Groups:
         boxes = np.stack([self.lows, self.highs])
         boxes = np.pad(boxes, ((0, 0), (0, -count % GROUP), (0, 0)), "edge").reshape(2, -1, GROUP, AXES + 1)
         self.boxes = boxes.transpose(0, 1, 3, 2).copy()
-        self.centres = firsts.mean(1)
-        spread = np.square(firsts - self.centres[:, None]).sum(2).max(1)
-        self.radii = np.sqrt(spread) * np.float32(1.0001) + self._blur() ** np.float32(0.5)
 
     def of(self, rows: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The forms (n, stages, AXES + 1) of points (n, D), and their squared lengths (n,) about the centre."""
