@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from patchcore.maths.threads import by_threads, is_ours
+from patchcore.maths.threads import _mkl, by_threads, cores, is_ours
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -55,3 +55,23 @@ def test_one_that_shares_its_work_with_all_of_them_does_it_itself():
 
     for parts, ident in by_threads(outer, range(8), 2):
         assert {where for _, _, where in parts} == {ident}
+
+
+def mkl_cores(_=None):
+    """How many cores MKL uses in this thread; 0: as many as OpenMP. (It is told when it is set.)"""
+    found = _mkl()(1)
+    _mkl()(found)
+    return found
+
+
+def test_each_computes_on_one_core_whatever_torch_has_been_told():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(7)  # a number of which no test has made threads before
+        others = mkl_cores()
+        assert set(by_threads(mkl_cores, range(20), 7)) <= {min(1, others)}  # none at all without MKL
+        with cores(2):
+            assert mkl_cores() == min(2, others)
+        assert mkl_cores() == others
+    finally:
+        torch.set_num_threads(before)

@@ -67,11 +67,13 @@ def test_by_default_they_are_kept_only_while_all_are_small(hazelnut, small_recip
 
 
 def test_equal_fits_give_equal_files_whatever_the_threads(hazelnut, tmp_path):
-    # In a process of their own: where torch.set_num_threads was called before, last bits may follow from it.
+    # In a process of their own, whose threads are made after others have told torch a number, each another one.
     code = (
+        "import torch\n"
         "from patchcore import Detector, Recipe\n"
         "recipe = Recipe(size=128, resize='stretch', ratio=0.05, min_rows=1)\n"
         "for threads in (1, 3):\n"
+        "    torch.set_num_threads(5 - threads)\n"
         f"    detector = Detector(recipe, threads=threads).fit({str(hazelnut / 'train/good')!r}, limit=4)\n"
         f"    print(detector.save({str(tmp_path)!r} + f'/{{threads}}'))\n"
     )

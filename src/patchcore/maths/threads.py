@@ -7,10 +7,13 @@ for ever. So no thread of ours ends, and a fork waits for what they are doing.
 
 from __future__ import annotations
 
+import ctypes
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -41,10 +44,40 @@ def is_ours() -> bool:
     return getattr(WORK.own, "is_ours", False)
 
 
+@contextmanager
+def cores(number: int | None) -> Iterator[None]:
+    """The calling thread computes on so many cores, until the end; None: on as many as before."""
+    if number is None:
+        yield
+        return
+    with _openmp().limit(limits=number):
+        before = _mkl()(number)
+        try:
+            yield
+        finally:
+            _mkl()(before)
+
+
 @cache
-def openmp() -> ThreadpoolController:
+def _openmp() -> ThreadpoolController:
     """Sets the calling thread's number of OpenMP threads, and nobody else's."""
     return ThreadpoolController().select(user_api="openmp")
+
+
+@cache
+def _mkl() -> Callable[[int], int]:
+    """Sets the calling thread's number of MKL threads, and returns the one before; 0: as OpenMP has.
+
+    Once somebody has called torch.set_num_threads, torch gives MKL that number in every thread, and MKL no longer asks
+    OpenMP.
+    """
+    for library in (Path(torch.__file__).parent / "lib").glob("*torch_cpu.*"):
+        try:
+            number: Callable[[int], int] = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+            return number
+        except (OSError, AttributeError):  # no library; built without MKL
+            continue
+    return lambda _: 0
 
 
 @cache
@@ -55,7 +88,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def _begin() -> None:
     WORK.own.is_ours = True
     torch.get_num_threads()  # torch sets the number in every new thread, once, when it is first asked to do something
-    openmp().limit(limits=1)
+    _openmp().limit(limits=1)
+    _mkl()(1)
 
 
 class _Work:

@@ -24,7 +24,7 @@ from patchcore.data.images import Pixels, read, to_tensor
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError, UsageError
-from patchcore.maths.threads import WORK, is_ours, openmp, submit
+from patchcore.maths.threads import WORK, cores, is_ours, submit
 from patchcore.pipeline.surroundings import PLAIN, undisturbed
 
 A = TypeVar("A")
@@ -168,7 +168,7 @@ def in_order(work: Callable[[A], B], items: Iterable[A], threads: int | None, *,
     ahead, threads = (False, 1) if is_ours() else (ahead, threads)  # one that waited for ours might wait for itself
     if not ahead:
         for item in items:
-            with openmp().limit(limits=threads):
+            with cores(threads):
                 result = _alone(work, item)
             yield result
         return
