@@ -21,7 +21,10 @@ def _those_within(near: Floats, found: Ints, counts: Ints, i: int, limit: float)
 
 
 @part
-def _share(own: int, other: int, i: int, queries: Floats, rows: Floats, direct: float, best: Floats, which: Ints, limits: Floats) -> None:  # fmt: skip
+def _share(
+    own: int, other: int, i: int, queries: Floats, rows: Floats, direct: float, best: Floats, which: Ints,
+    limits: Floats,
+) -> None:  # fmt: skip
     """What another query has found nearest is near this one too, most likely, and limits what can be nearest."""
     k = best.shape[1]
     if best[other, k - 1] < np.inf:
@@ -53,7 +56,8 @@ def candidates(
     rows.
     """
     n, m, count, cap, boxed = queries.shape[0], rows.shape[0], groups.shape[1], found.shape[1], boxes.shape[1]
-    near, bounds, within = np.empty((n, cap), np.float32), np.empty(GROUP, np.float32), np.zeros((_BLOCK, GROUP), np.float32)
+    near, bounds = np.empty((n, cap), np.float32), np.empty(GROUP, np.float32)
+    within = np.zeros((_BLOCK, GROUP), np.float32)  # of each query its limit, as often as a group has points
     best, which = np.full((_BLOCK + 1, k), np.inf, np.float32), np.empty((_BLOCK + 1, k), np.int64)
     limits, tried, most = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.int64), max(256, m // 16)
     gaps, size = np.empty((_BLOCK, boxed * GROUP), np.float32), (AXES + 1) * GROUP

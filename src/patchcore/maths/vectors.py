@@ -69,7 +69,8 @@ class _Writer:
         return first if place is None else self.to.gep(first, [self._given[place]])
 
     def _eight(self, place: Any, more: Any) -> Any:
-        return self.to.bitcast(self.to.gep(place, [_INT(more) if isinstance(more, int) else more]), self.vector.as_pointer())
+        first = self.to.gep(place, [_INT(more) if isinstance(more, int) else more])
+        return self.to.bitcast(first, self.vector.as_pointer())
 
     def load(self, place: Any, more: Any) -> Any:
         return self.to.load(self._eight(place, more), align=4)
@@ -189,7 +190,7 @@ def hits_of(forms: Floats, i: int, groups: Floats, g: int, bounds: Floats, limit
     wide, stages = AXES + 1, forms.shape[1]
     at, begin, step = i * stages * wide, g * wide * GROUP, groups.shape[1] * wide * GROUP
     hits = _first_stage(forms, at, groups, begin, 0, bounds, limits, own * GROUP)
-    for t in range(1, stages):
+    for _ in range(1, stages):
         if hits == 0:
             break
         at, begin, rest = at + wide, begin + step, begin + AXES * GROUP
