@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, overload
 
@@ -320,6 +321,25 @@ class Detector:
             with file.of_file(path):
                 rehearse(fitted.members, [Embedder(m.recipe, m.backbone, place) for m in fitted.members])
         return cls.of(fitted, device=device, threads=threads, engine=engine, precision=precision)
+
+    def teach(
+        self, images: Images, *, who: str = "", why: str = "", rows: int | None = None, reading: Reading | None = None
+    ) -> Detector:
+        """A detector that knows these good images too, without a fit. See `changes.teaching.taught`."""
+        taught = import_module("patchcore.changes.teaching").taught
+        return self._next(taught(self, images, who=who, why=why, rows=rows, reading=reading))
+
+    def forget(self, image: str, *, who: str = "", why: str = "") -> Detector:
+        """A detector without the rows of a training image. See `changes.teaching.forgotten`."""
+        return self._next(import_module("patchcore.changes.teaching").forgotten(self, image, who=who, why=why))
+
+    def undo(self, to: int | None = None, *, who: str = "", why: str = "") -> Detector:
+        """The detector as it was at an earlier version; before its last change if `to` is None."""
+        return self._next(import_module("patchcore.changes.history").undone(self.fitted, to, who=who, why=why))
+
+    def _next(self, fitted: Fitted) -> Detector:
+        own = {"threads": self.threads, "engine": self.engine, "precision": self.precision}
+        return Detector.of(fitted, device=str(self.device), **own)
 
     def _reading(self, reading: Reading | None) -> Reading:
         """Options with threads and batch as they suit this detector."""

@@ -58,10 +58,15 @@ class Bank:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps: half the size wherever that loses nothing, as for all banks that `fit` makes."""
-        half = self.rows.to(torch.float16)
-        rows = half if torch.equal(half.float(), self.rows) else self.rows
+        rows = halved(self.rows)
         learned = {} if self.search == "exact" else self.index.tensors()
         return {"bank.rows": rows, "bank.origins": self.origins, "bank.scales": self.scales, **learned}
+
+
+def halved(values: Tensor) -> Tensor:
+    """In half precision wherever that loses nothing."""
+    half = values.to(torch.float16) if values.dtype == torch.float32 else values
+    return half if torch.equal(half.to(values.dtype), values) else values
 
 
 class Index(Protocol):

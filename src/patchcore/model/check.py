@@ -18,6 +18,7 @@ from patchcore.errors import StoreError, validated
 from patchcore.maths.embedding import pooled_channels
 from patchcore.memory.bank import LEARNED
 from patchcore.model.album import Album
+from patchcore.model.chain import broken
 from patchcore.model.fitted import Measured
 from patchcore.model.store import Header, Spec
 from patchcore.recipe.recipe import Recipe
@@ -26,6 +27,7 @@ from patchcore.verdict import calibration
 
 _LARGEST = 1e15  # of a value in a bank: the square of a distance stays far below float32's 3e38
 _FLOATS = ("F16", "F32")
+_PAST = re.compile(r"^past\.\d{1,6}\.(?=members\.|bank\.|images\.)")
 _MEMBER = re.compile(r"^members\.\d{1,3}\.(?=bank\.|weights\.)")
 # Of the tensors of a bank and an album: types and numbers of axes.
 _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
@@ -36,6 +38,8 @@ _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
     "bank.codebooks": (("F32",), 3),
     "bank.list_of_row": (("I32",), 1),
     "bank.codes": (("U8",), 2),
+    "bank.order": (("I32",), 1),  # this and the next one only of earlier versions
+    "images.order": (("I32",), 1),
     "images.sha256": (("U8",), 2),
     "images.shapes": (("I32",), 2),
     "images.thumbnails": (("U8",), 2),
@@ -140,10 +144,10 @@ class Checked(_Part):
 def specs(found: Mapping[str, Spec]) -> None:
     """Names, types and shapes of all tensors, before they are read. Errors: ValueError."""
     for name, (kind, shape) in found.items():
-        own = _MEMBER.sub("", name)
+        own = _MEMBER.sub("", _PAST.sub("", name))
         if own.startswith("weights."):
             continue
-        if own not in _TENSORS:
+        if own not in _TENSORS or (own.endswith(".order") and not name.startswith("past.")):
             raise ValueError(f"it holds a tensor {name[:100]!r}, which no detector has")
         kinds, axes = _TENSORS[own]
         if kind not in kinds or len(shape) != axes or 0 in shape:
@@ -155,6 +159,8 @@ def header(path: object, head: Header) -> Checked:
     whole = validated(_Whole, head, path, StoreError)
     # Beside members, files keep the defaults that the other fields had when they were written.
     own = set(Recipe.model_fields) - set(OF_ALL) if whole.recipe.get("members") else set[str]()
+    if (wrong := broken(whole.history)) is not None:
+        raise StoreError(f"entry {wrong + 1} of its history is not what it was when it was written")
     recipe = Recipe(**_complete({name: value for name, value in whole.recipe.items() if name not in own}))
     if undecided := [name for one in recipe.each for name in AUTO if getattr(one, name) == "auto"]:
         raise StoreError(f"its recipe leaves {undecided[0]} to be decided, which is done before a model is written")

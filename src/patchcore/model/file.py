@@ -63,18 +63,26 @@ def _about(member: Member) -> dict[str, JsonValue]:
 
 def save(fitted: Fitted, path: str | Path, *, weights: bool) -> str:
     """Write a model, with the weights that its taps need or only with their hash; returns its SHA-256."""
-    tensors = fitted.album.tensors()
+    tensors = learned(fitted) | fitted.past
     stored: set[str] = set()  # members with the same weights share them
     for number, member in enumerate(fitted.members):
-        own, digest = member.bank.tensors(), member.backbone.digest
+        digest = member.backbone.digest
         if weights and member.backbone.source.architecture != "module" and digest not in stored:
-            own |= {f"weights.{name}": tensor for name, tensor in member.backbone.state.items()}
+            begin = f"{prefix(fitted.recipe, number)}weights."
+            tensors |= {begin + name: tensor for name, tensor in member.backbone.state.items()}
             stored.add(digest)
-        tensors |= {_prefix(fitted.recipe, number) + name: tensor for name, tensor in own.items()}
     return store.write(path, tensors, header(fitted))
 
 
-def _prefix(recipe: Recipe, number: int) -> str:
+def learned(fitted: Fitted) -> dict[str, Tensor]:
+    """The tensors of a file but for weights and what belongs to earlier versions."""
+    tensors = fitted.album.tensors()
+    for number, member in enumerate(fitted.members):
+        tensors |= {prefix(fitted.recipe, number) + name: tensor for name, tensor in member.bank.tensors().items()}
+    return tensors
+
+
+def prefix(recipe: Recipe, number: int) -> str:
     """What the names of a member's tensors begin with."""
     return f"members.{number}." if recipe.members else ""
 
@@ -95,7 +103,7 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
 
 def _own(recipe: Recipe, number: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a member, by the names that they have in a file of one."""
-    begin = _prefix(recipe, number)
+    begin = prefix(recipe, number)
     return {name.removeprefix(begin): tensor for name, tensor in tensors.items() if name.startswith(begin)}
 
 
@@ -160,5 +168,6 @@ def load(
                 )
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
-    seen = checked.red_blue, checked.measured, checked.album, checked.history
+    past = {name: tensor for name, tensor in tensors.items() if name.startswith("past.")}
+    seen = checked.red_blue, checked.measured, checked.album, checked.history, past
     return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)

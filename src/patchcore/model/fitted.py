@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pydantic import JsonValue
+from torch import Tensor
 
 from patchcore.backbones.registry import Backbone
 from patchcore.maths.augmentation import Augmentation
@@ -69,7 +70,8 @@ class Fitted:
             None if they are grey, or nobody looked.
         measured: What has decided the choices that the recipe had left to `auto`.
         album: Hash, size and perhaps a thumbnail of each training image.
-        history: What was changed since the fit, each with the hash of the file before.
+        history: What was changed since the fit, one entry for each change (`changes.history`).
+        past: Tensors that bring earlier versions back.
     """
 
     recipe: Recipe
@@ -81,6 +83,7 @@ class Fitted:
     measured: Measured = field(default_factory=Measured)
     album: Album = field(default_factory=Album, repr=False)
     history: tuple[Mapping[str, JsonValue], ...] = ()
+    past: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> int:

@@ -50,7 +50,7 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     full = {**header, "format": FORMAT}
     full["sha256"] = _digest(stored, full)
     with appearing(path, needed=sum(tensor.nbytes for tensor in stored.values())) as temporary:
-        save_file(stored, temporary, metadata={_KEY: _canonical(full)})
+        save_file(stored, temporary, metadata={_KEY: canonical(full)})
     return str(full["sha256"])
 
 
@@ -148,7 +148,7 @@ def _header(path: Path, text: str) -> Header:
         version = header["format"]
         if type(version) is not int or version < 1:
             raise ValueError(f"format {version!r:.40}")
-        _canonical(header)  # refuses NaN and infinity
+        canonical(header)  # refuses NaN and infinity
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(f"{path}: its header is damaged ({error}). Copy the file again, or fit again.") from error
     if version > FORMAT:
@@ -161,9 +161,9 @@ def _header(path: Path, text: str) -> Header:
     return dict(header)
 
 
-def _canonical(header: Mapping[str, Any]) -> str:
+def canonical(header: Mapping[str, Any]) -> str:
     return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    return digest_of(tensors, _canonical({k: v for k, v in header.items() if k != "sha256"}).encode())
+    return digest_of(tensors, canonical({k: v for k, v in header.items() if k != "sha256"}).encode())

@@ -1,0 +1,1 @@
+"""Changes: what a fitted detector learns and forgets afterwards, version by version."""

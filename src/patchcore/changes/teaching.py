@@ -1,0 +1,280 @@
+"""Teaching: good images that are learned, or forgotten, without the others.
+
+The bank covers the patches of the images that it was chosen from: none is farther from it than its covering radius. A
+new good image is learned in the same way. Those of its patches that are farther are chosen by the same greedy rule,
+against the rows that are there (Roth et al. 2022, alg. 1), until none is left; then nearer ones, until it passes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import JsonValue
+from torch import Tensor
+
+from patchcore.changes.edit import Edit
+from patchcore.changes.history import changed
+from patchcore.data.reading import Reading
+from patchcore.data.resolve import Images, relative, resolve
+from patchcore.detector import Detector
+from patchcore.errors import DataError, UsageError, counted, nearest_name
+from patchcore.maths.coreset import k_center_greedy
+from patchcore.maths.neighbours import Points, nearest
+from patchcore.maths.resize import Frame
+from patchcore.memory.bank import Bank
+from patchcore.model.album import Album
+from patchcore.model.fitted import Fitted, Member
+from patchcore.pipeline.embed import Embedder, Grid
+from patchcore.pipeline.learn import Remembered
+from patchcore.pipeline.score import against, image_score, joined
+from patchcore.pipeline.surroundings import undisturbed
+from patchcore.verdict.calibration import MARGIN, Calibration
+
+log = logging.getLogger(__name__)
+_HALVINGS = 8  # of the radius that is left uncovered, before all patches of an image are kept
+
+
+def covering_radius(member: Member) -> float:
+    """How far from the bank a patch that it was chosen from may be, in the bank's scale.
+
+    The greedy selection picks the patch that is farthest from all picks so far, so the least distance between two
+    picks is that of the last one, and no other patch is farther. With `projection` this holds only about; where rows
+    were drawn at random their usual distance stands for it; a bank that keeps all patches leaves none uncovered.
+    """
+    rows, kind = member.bank.rows, member.recipe.coreset
+    if kind == "identity" or len(rows) < 2:
+        return 0.0
+    distances = nearest(rows, Points(rows), 2)[0][:, 1]
+    return float(distances.median() if kind == "random" else distances.min())
+
+
+@undisturbed()
+def taught(
+    detector: Detector,
+    images: Images,
+    *,
+    who: str = "",
+    why: str = "",
+    rows: int | None = None,
+    reading: Reading | None = None,
+) -> Fitted:
+    """Good images, learned beside those that the detector knows, as its next version. `detector` stays as it is.
+
+    The thresholds stay. Where a score is a distance to one row (`neighbours=1`, and not `reweighted`), rows that are
+    added can only lower it, so that good images are rejected no more often than before.
+
+    Args:
+        detector: A fitted detector.
+        images: As `Detector.predict` takes them.
+        who, why: For the history.
+        rows: The most rows that each bank may get; None: as many as it takes for every image to pass.
+        reading: How images are read.
+
+    Raises:
+        DataError: There are no images, or an image does not pass with all its patches in the bank.
+        ImageError, NotFittedError, UsageError
+    """
+    if rows is not None and rows < 0:
+        raise UsageError(f"rows is {rows}; it must be at least 0.")
+    fitted = detector.fitted
+    embedders = [Embedder(m.recipe, m.backbone, detector.device) for m in fitted.members]
+    threads = detector.threads or torch.get_num_threads()
+    reading = replace(Reading.of(reading), threads=threads, batch=1)
+    room = math.inf if fitted.album.thumbnails is not None else 0
+    good = Remembered.of(embedders, resolve(images).samples, None, reading, None, room=room)
+    if not good.names:
+        raise DataError("There are no images to learn from. Give at least one good image.")
+    members, version = list(fitted.members), len(fitted.history) + 2
+    known = set(fitted.images)  # another image may have the same name, in another folder
+    names = [f"{name} (version {version})" if name in known else name for name in relative(good.names)]
+    limit, radii = fitted.calibration.threshold * (1 - MARGIN), [covering_radius(one) for one in members]
+    images_told, uncovered = list[JsonValue](), (radii[0], radii[0])
+    for number, name in enumerate(names):
+        views = [_View(store.of(number), store.grids[number], len(fitted.images) + number) for store in good.stores]
+        seen = [
+            (view.patches.to(m.bank.rows) * m.bank.scales).half().float()
+            for m, view in zip(members, views, strict=True)
+        ]
+        before = _score(members, seen, views, good.frames[number])
+        for share in (*(0.5**n for n in range(_HALVINGS)), 0.0):
+            wider = []
+            for one, was, own, view, radius in zip(members, fitted.members, seen, views, radii, strict=True):
+                most = len(own) if rows is None else rows - len(one.bank.rows) + len(was.bank.rows)
+                wider.append(_with(one, own, view, _uncovered(one.bank, own, radius * share, most)))
+            after = _score(wider, seen, views, good.frames[number])
+            if not after > limit or rows is not None:
+                break
+        if after > limit and rows is None:
+            raise DataError(
+                f"{name}: it still fails with all of its patches in the bank, as its score is a mean of several "
+                "distances (`neighbours`). Fit again with it among the good images."
+            )
+        uncovered = tuple(
+            max(a, _farthest(m[0].bank, seen[0])) for a, m in zip(uncovered, (members, wider), strict=True)
+        )
+        members = wider
+        images_told.append({"name": name, "score": [before, after]})
+        if after > limit:
+            log.warning("%s: it still fails (%.6g) with %d more rows at most; give it more.", name, after, rows)
+    new = Album.of(good.digests, [own[0].source for own in good.frames], good.stores[0].grids, good.thumbnails)
+    columns = {
+        name: column
+        for name, column in vars(new).items()
+        if column is not None and getattr(fitted.album, name) is not None
+    }
+    edits = [
+        Edit.append(len(was.bank.rows), len(now.bank.rows) - len(was.bank.rows), _behind(now, len(was.bank.rows)))
+        for was, now in zip(fitted.members, members, strict=True)
+    ]
+    digests = "".join(one.hex() for one in good.digests)
+    told: dict[str, JsonValue] = {
+        "taught": images_told,
+        "radius": list(uncovered),
+        "promise": _KEPT if all(map(_falls, members)) else _STALE,
+    }
+    return changed(
+        fitted,
+        "teach",
+        [*edits, Edit.append(len(fitted.images), len(names), columns, names)],
+        who=who,
+        why=why,
+        told=told,
+        fingerprint=hashlib.sha256((fitted.fingerprint + digests).encode()).hexdigest(),
+    )
+
+
+class _View(NamedTuple):
+    """An image as a member sees it: patches (h*w, D) before they are scaled, their grid, and its number."""
+
+    patches: Tensor
+    grid: Grid
+    image: int
+
+
+def _score(members: Sequence[Member], seen: Sequence[Tensor], views: Sequence[_View], frames: Sequence[Frame]) -> float:
+    each = [against(member, own, view.grid) for member, own, view in zip(members, seen, views, strict=True)]
+    return image_score(members[0], seen[0], joined(members, each, frames))
+
+
+def _farthest(bank: Bank, patches: Tensor) -> float:
+    return float(nearest(patches, bank.points)[0].max())
+
+
+def _uncovered(bank: Bank, patches: Tensor, radius: float, most: int) -> Tensor:
+    """The greedy selection of patches (N, D), at most so many, until none is farther than `radius` from the bank."""
+    distances = nearest(patches, bank.points)[0][:, 0].double()
+    count = min(int((distances > radius).sum()), most)
+    if count <= 0:
+        return torch.arange(0)
+    picks = k_center_greedy(patches, count, start=distances)
+    apart = torch.cdist(patches[picks].double(), patches[picks].double()).tril(-1)
+    apart[torch.ones_like(apart, dtype=torch.bool).triu()] = math.inf
+    farther = torch.minimum(apart.amin(1), distances[picks]) > radius  # of what was picked before
+    return picks[: int(farther.long().cumprod(0).sum())]
+
+
+def _with(member: Member, patches: Tensor, view: _View, picks: Tensor) -> Member:
+    """With these patches as rows behind those of its bank."""
+    if not len(picks):
+        return member
+    place = torch.stack([torch.full_like(picks, view.image), picks // view.grid[1], picks % view.grid[1]], 1)
+    origins = F.pad(place, (0, member.bank.origins.shape[1] - 3)).to(member.bank.origins)
+    rows = torch.cat([member.bank.rows, patches[picks].to(member.bank.rows)])
+    bank = replace(member.bank, rows=rows, origins=torch.cat([member.bank.origins, origins]), prepared={})
+    return replace(member, bank=bank)
+
+
+def _behind(member: Member, rows: int) -> dict[str, Tensor]:
+    return {"rows": member.bank.rows[rows:], "origins": member.bank.origins[rows:]}
+
+
+_KEPT = "No score has risen: good images are rejected no more often than before."
+_STALE = "The threshold was set before this change, and scores may have risen: set it again with good images."
+
+
+def _falls(member: Member) -> bool:
+    """Whether more rows can only lower a score."""
+    recipe = member.recipe
+    return recipe.neighbours == 1 and recipe.search == "exact" and recipe.image_score != "reweighted"
+
+
+@undisturbed()
+def forgotten(detector: Detector, image: str, *, who: str = "", why: str = "") -> Fitted:
+    """The detector without the rows of one of its training images, as its next version. `detector` stays as it is.
+
+    The image stays in the list of images. If it has set the threshold with others, these set it now.
+
+    Args:
+        detector: A fitted detector.
+        image: Its name as `fitted.images` has it, or the end of its path.
+        who, why: For the history.
+
+    Raises:
+        UsageError: There is no such image, or several, or its rows are the only ones.
+    """
+    fitted = detector.fitted
+    number, edits, removed, lost = number_of(fitted, image), list[Edit](), 0, 0.0
+    images: dict[str, int] = {}
+    for member in fitted.members:
+        bank, own = member.bank, member.bank.origins[:, 0] == number
+        if own.all():
+            raise UsageError(f"{fitted.images[number]}: the bank has no other rows. Fit again on other images.")
+        edits.append(Edit.keep(len(bank.rows), own.cpu()))
+        if own.any() and member is fitted.members[0]:
+            distances, near = nearest(bank.rows[own], Points(bank.rows[~own]))
+            lost = float(distances.max())
+            for other in bank.origins[~own][near[:, 0].cpu(), 0].tolist():
+                images[fitted.images[other]] = images.get(fitted.images[other], 0) + 1
+        removed += int(own.sum())
+    if not removed:
+        raise UsageError(f"{fitted.images[number]}: no row of the bank comes from it, so there is nothing to forget.")
+    calibration = _without(fitted.calibration, fitted.images[number])
+    told: dict[str, JsonValue] = {
+        "forgotten": fitted.images[number],
+        "lost": removed,
+        "radius": [covering_radius(fitted.members[0]), max(covering_radius(fitted.members[0]), lost)],
+        "now nearest": dict(sorted(images.items(), key=lambda one: -one[1])[:5]),
+        "promise": _STALE,
+    }
+    album = Edit.keep(len(fitted.images))
+    return changed(fitted, "forget", [*edits, album], who=who, why=why, told=told, calibration=calibration)
+
+
+def number_of(fitted: Fitted, image: str) -> int:
+    """The number of the training image that a name, or the end of a path, means. Errors: UsageError."""
+    exact = [number for number, name in enumerate(fitted.images) if name == image]
+    found = exact or [
+        n
+        for n, name in enumerate(fitted.images)
+        if PurePath(name).parts[-len(PurePath(image).parts) :] == PurePath(image).parts
+    ]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"{image}: no training image is called so.{nearest_name(image, fitted.images)}")
+    raise UsageError(f"{image}: {counted(len(found), 'training image')} are called so; give more of the path.")
+
+
+def _without(calibration: Calibration, image: str) -> Calibration:
+    """The thresholds without an image's score."""
+    kept = [number for number, name in enumerate(calibration.images) if name != image]
+    if len(kept) in (0, len(calibration.images)):
+        return calibration
+    return Calibration.fit(
+        [calibration.scores[n] for n in kept],
+        [calibration.map_maxima[n] for n in kept],
+        calibration.false_reject_rate,
+        confidence=calibration.confidence,
+        images=[calibration.images[n] for n in kept],
+        parts=[calibration.parts[n] for n in kept] if calibration.parts else (),
+        crossed=calibration.crossed,
+        patches=[calibration.patches[n] for n in kept] if calibration.patches else (),
+    )
