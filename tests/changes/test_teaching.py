@@ -119,6 +119,23 @@ def test_an_image_without_rows_cannot_be_forgotten_twice(detector):
         detector.forget("#2").forget("#2")
 
 
-def test_nothing_to_learn_from(detector, tmp_path):
-    with pytest.raises(DataError):
+def test_what_is_known_is_not_learned_twice(detector, images):
+    learned = sorted(set(detector.fitted.members[0].bank.origins[:, 0].tolist()))
+    with pytest.raises(DataError, match="known, and pass: there is nothing to learn"):
+        detector.teach([images[number] for number in learned])
+    new = some(1, seed=11)[0]
+    now = detector.teach([images[learned[0]], new])
+    assert [one["name"] for one in now.fitted.history[-1]["taught"]] == ["#1 (version 2)"]
+    assert len(now.fitted.images) == len(detector.fitted.images) + 1
+
+
+def test_a_held_out_image_that_is_learned_no_longer_sets_the_threshold(detector, images):
+    held = detector.fitted.calibration.images
+    now = detector.teach([images[int(held[0].removeprefix("#"))]])
+    assert now.fitted.calibration.images == held[1:]
+    assert detector.fitted.calibration.images == held
+
+
+def test_nothing_to_learn_from(detector):
+    with pytest.raises(DataError, match="no images to learn from"):
         detector.teach([])

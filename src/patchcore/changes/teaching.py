@@ -11,9 +11,8 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +67,9 @@ def taught(
 ) -> Fitted:
     """Good images, learned beside those that the detector knows, as its next version. `detector` stays as it is.
 
-    The thresholds stay. Where a score is a distance to one row (`neighbours=1`, and not `reweighted`), rows that are
-    added can only lower it, so that good images are rejected no more often than before.
+    The thresholds stay, but for the part that an image had in them which was held out until now. Where a score is a
+    distance to one row (`neighbours=1`, and not `reweighted`), rows that are added can only lower it, so that good
+    images are rejected no more often than before.
 
     Args:
         detector: A fitted detector.
@@ -93,79 +93,110 @@ def taught(
     if not good.names:
         raise DataError("There are no images to learn from. Give at least one good image.")
     members, version = list(fitted.members), len(fitted.history) + 2
-    known = set(fitted.images)  # another image may have the same name, in another folder
-    names = [f"{name} (version {version})" if name in known else name for name in relative(good.names)]
-    limit, radii = fitted.calibration.threshold * (1 - MARGIN), [covering_radius(one) for one in members]
-    images_told, uncovered = list[JsonValue](), (radii[0], radii[0])
+    calibration, known, radii = fitted.calibration, _digests(fitted), [covering_radius(member) for member in members]
+    kept, images_told, radius = list[int](), list[JsonValue](), (radii[0], radii[0])
+    names = [f"{name} (version {version})" if name in fitted.images else name for name in relative(good.names)]
     for number, name in enumerate(names):
-        views = [_View(store.of(number), store.grids[number], len(fitted.images) + number) for store in good.stores]
-        seen = [
-            (view.patches.to(m.bank.rows) * m.bank.scales).half().float()
-            for m, view in zip(members, views, strict=True)
-        ]
-        before = _score(members, seen, views, good.frames[number])
-        for share in (*(0.5**n for n in range(_HALVINGS)), 0.0):
-            wider = []
-            for one, was, own, view, radius in zip(members, fitted.members, seen, views, radii, strict=True):
-                most = len(own) if rows is None else rows - len(one.bank.rows) + len(was.bank.rows)
-                wider.append(_with(one, own, view, _uncovered(one.bank, own, radius * share, most)))
-            after = _score(wider, seen, views, good.frames[number])
-            if not after > limit or rows is not None:
-                break
-        if after > limit and rows is None:
-            raise DataError(
-                f"{name}: it still fails with all of its patches in the bank, as its score is a mean of several "
-                "distances (`neighbours`). Fit again with it among the good images."
-            )
-        uncovered = tuple(
-            max(a, _farthest(m[0].bank, seen[0])) for a, m in zip(uncovered, (members, wider), strict=True)
-        )
+        lesson = _Lesson.of(members, good, number, len(fitted.images) + len(kept))
+        before, wider = lesson.score(members), lesson.learned(members, fitted, radii, rows)
+        same = all(now is was for now, was in zip(wider, members, strict=True))
+        if same and good.digests[number] in known:
+            continue  # there is nothing new in it
+        after = lesson.score(wider)
+        if after > fitted.calibration.threshold:
+            if rows is None:
+                raise DataError(
+                    f"{name}: it still fails with all of its patches in the bank, as its score is a mean of several "
+                    "distances (`neighbours`). Fit again with it among the good images."
+                )
+            log.warning("%s: it still fails (%.6g) with at most %d rows more; give it more.", name, after, rows)
+        radius = max(radius[0], lesson.farthest(members)), max(radius[1], lesson.farthest(wider))
         members = wider
+        if not calibration.crossed and not same:  # the bank has now seen an image that was held out
+            calibration = _without(calibration, known.get(good.digests[number]))
+        kept.append(number)
         images_told.append({"name": name, "score": [before, after]})
-        if after > limit:
-            log.warning("%s: it still fails (%.6g) with %d more rows at most; give it more.", name, after, rows)
-    new = Album.of(good.digests, [own[0].source for own in good.frames], good.stores[0].grids, good.thumbnails)
-    columns = {
-        name: column
-        for name, column in vars(new).items()
-        if column is not None and getattr(fitted.album, name) is not None
-    }
-    edits = [
-        Edit.append(len(was.bank.rows), len(now.bank.rows) - len(was.bank.rows), _behind(now, len(was.bank.rows)))
-        for was, now in zip(fitted.members, members, strict=True)
-    ]
-    digests = "".join(one.hex() for one in good.digests)
+    if not kept:
+        raise DataError("All of these images are known, and pass: there is nothing to learn.")
     told: dict[str, JsonValue] = {
         "taught": images_told,
-        "radius": list(uncovered),
+        "radius": list(radius),
         "promise": _KEPT if all(map(_falls, members)) else _STALE,
     }
-    return changed(
-        fitted,
-        "teach",
-        [*edits, Edit.append(len(fitted.images), len(names), columns, names)],
-        who=who,
-        why=why,
-        told=told,
-        fingerprint=hashlib.sha256((fitted.fingerprint + digests).encode()).hexdigest(),
-    )
+    edits = [_appended(was, now) for was, now in zip(fitted.members, members, strict=True)]
+    images = Edit.append(len(fitted.images), len(kept), _album(fitted, good, kept), [names[number] for number in kept])
+    digests = "".join(good.digests[number].hex() for number in kept)
+    fingerprint = hashlib.sha256((fitted.fingerprint + digests).encode()).hexdigest()
+    stated = {"fingerprint": fingerprint, "calibration": calibration}
+    return changed(fitted, "teach", [*edits, images], who=who, why=why, told=told, **stated)
 
 
-class _View(NamedTuple):
-    """An image as a member sees it: patches (h*w, D) before they are scaled, their grid, and its number."""
+def _digests(fitted: Fitted) -> dict[bytes, str]:
+    """The names of the training images by their digests, if these are known."""
+    known = () if fitted.album.sha256 is None else fitted.album.sha256.numpy()
+    return {bytes(one): name for one, name in zip(known, fitted.images, strict=False)}
 
-    patches: Tensor
-    grid: Grid
+
+def _album(fitted: Fitted, good: Remembered, kept: Sequence[int]) -> dict[str, Tensor]:
+    """What the album keeps of new images, if it keeps that of the others."""
+    new = Album.of(good.digests, [own[0].source for own in good.frames], good.stores[0].grids, good.thumbnails)
+    own = {name: column for name, column in vars(new).items() if getattr(fitted.album, name) is not None}
+    return {name: column[list(kept)] for name, column in own.items()}
+
+
+def _appended(was: Member, now: Member) -> Edit:
+    rows = len(was.bank.rows)
+    new = {"rows": now.bank.rows[rows:], "origins": now.bank.origins[rows:]}
+    return Edit.append(rows, len(now.bank.rows) - rows, new)
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """An image that is to be learned: its number, and as each member has them its patches (h*w, D), in the bank's scale
+    and precision, their grid, and where it lies in the network's input."""
+
     image: int
+    patches: list[Tensor]
+    grids: list[Grid]
+    frames: list[Frame]
 
+    @classmethod
+    def of(cls, members: Sequence[Member], good: Remembered, number: int, image: int) -> _Lesson:
+        scaled = [
+            store.of(number).to(m.bank.rows) * m.bank.scales for m, store in zip(members, good.stores, strict=True)
+        ]
+        grids = [store.grids[number] for store in good.stores]
+        return cls(image, [one.half().float() for one in scaled], grids, good.frames[number])
 
-def _score(members: Sequence[Member], seen: Sequence[Tensor], views: Sequence[_View], frames: Sequence[Frame]) -> float:
-    each = [against(member, own, view.grid) for member, own, view in zip(members, seen, views, strict=True)]
-    return image_score(members[0], seen[0], joined(members, each, frames))
+    def score(self, members: Sequence[Member]) -> float:
+        each = [against(*one) for one in zip(members, self.patches, self.grids, strict=True)]
+        return image_score(members[0], self.patches[0], joined(members, each, self.frames))
 
+    def farthest(self, members: Sequence[Member]) -> float:
+        """How far from the first member's bank its patches are at most."""
+        return float(nearest(self.patches[0], members[0].bank.points)[0].max())
 
-def _farthest(bank: Bank, patches: Tensor) -> float:
-    return float(nearest(patches, bank.points)[0].max())
+    def learned(self, members: list[Member], fitted: Fitted, radii: Sequence[float], most: int | None) -> list[Member]:
+        """The members with the patches that it takes: beyond their radii, and nearer ones until the image passes."""
+        wider = members
+        for share in (*(0.5**n for n in range(_HALVINGS)), 0.0):
+            wider = []
+            for number, (member, first) in enumerate(zip(members, fitted.members, strict=True)):
+                own = self.patches[number]
+                room = len(own) if most is None else most + len(first.bank.rows) - len(member.bank.rows)
+                picks = _uncovered(member.bank, own, radii[number] * share, room)
+                wider.append(self._with(member, number, picks) if len(picks) else member)
+            if most is not None or not self.score(wider) > fitted.calibration.threshold * (1 - MARGIN):
+                break
+        return wider
+
+    def _with(self, member: Member, number: int, picks: Tensor) -> Member:
+        """The member that has this number, with some patches as rows behind those of its bank."""
+        bank, columns = member.bank, self.grids[number][1]
+        place = torch.stack([torch.full_like(picks, self.image), picks // columns, picks % columns], 1)
+        origins = torch.cat([bank.origins, F.pad(place, (0, bank.origins.shape[1] - 3)).to(bank.origins)])
+        rows = torch.cat([bank.rows, self.patches[number][picks]])
+        return replace(member, bank=replace(bank, rows=rows, origins=origins, prepared={}))
 
 
 def _uncovered(bank: Bank, patches: Tensor, radius: float, most: int) -> Tensor:
@@ -179,21 +210,6 @@ def _uncovered(bank: Bank, patches: Tensor, radius: float, most: int) -> Tensor:
     apart[torch.ones_like(apart, dtype=torch.bool).triu()] = math.inf
     farther = torch.minimum(apart.amin(1), distances[picks]) > radius  # of what was picked before
     return picks[: int(farther.long().cumprod(0).sum())]
-
-
-def _with(member: Member, patches: Tensor, view: _View, picks: Tensor) -> Member:
-    """With these patches as rows behind those of its bank."""
-    if not len(picks):
-        return member
-    place = torch.stack([torch.full_like(picks, view.image), picks // view.grid[1], picks % view.grid[1]], 1)
-    origins = F.pad(place, (0, member.bank.origins.shape[1] - 3)).to(member.bank.origins)
-    rows = torch.cat([member.bank.rows, patches[picks].to(member.bank.rows)])
-    bank = replace(member.bank, rows=rows, origins=torch.cat([member.bank.origins, origins]), prepared={})
-    return replace(member, bank=bank)
-
-
-def _behind(member: Member, rows: int) -> dict[str, Tensor]:
-    return {"rows": member.bank.rows[rows:], "origins": member.bank.origins[rows:]}
 
 
 _KEPT = "No score has risen: good images are rejected no more often than before."
@@ -263,7 +279,7 @@ def number_of(fitted: Fitted, image: str) -> int:
     raise UsageError(f"{image}: {counted(len(found), 'training image')} are called so; give more of the path.")
 
 
-def _without(calibration: Calibration, image: str) -> Calibration:
+def _without(calibration: Calibration, image: str | None) -> Calibration:
     """The thresholds without an image's score."""
     kept = [number for number, name in enumerate(calibration.images) if name != image]
     if len(kept) in (0, len(calibration.images)):

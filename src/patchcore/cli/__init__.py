@@ -27,6 +27,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "forget": ("changes", "Take the rows of a training image out of a detector."),
     "undo": ("changes", "Go back to an earlier version of a detector."),
     "history": ("changes", "List the versions of a detector."),
+    "diff": ("diff", "Compare two detectors: what they have learned, and which verdicts change."),
     "compact": ("changes", "Drop from a detector what only earlier versions need."),
     "sign": ("sign", "Sign a detector file, or an exported folder."),
     "recipes": ("info", "List the named recipes."),

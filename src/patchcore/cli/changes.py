@@ -122,7 +122,7 @@ def teach(
     from patchcore.detector import Detector
 
     detector = Detector.load(model, device=device, threads=threads, require_signature=require_signature)
-    samples = [sample for path in images for sample in resolve(path).samples]
+    samples = [sample for path in images for sample in resolve(path, learning=True).samples]
     now = detector.teach(samples, who=who, why=why, rows=rows, reading=Reading(max_pixels))
     entry: Any = now.fitted.history[-1]
     for one in entry["taught"]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from patchcore.cli.changes import teach
 from patchcore.cli.common import (
     AnyPath,
     BadImages,
@@ -24,6 +25,7 @@ from patchcore.cli.common import (
     force_option,
     json_option,
     max_pixels_option,
+    model_path,
     print_json,
     say,
     tell,
@@ -41,7 +43,13 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 
 @click.command()
 @click.argument("data", type=data_path)
-@click.option("-o", "--output", type=AnyPath(path_type=Path, dir_okay=False), required=True, help="File to write.")
+@click.option("-o", "--output", type=AnyPath(path_type=Path, dir_okay=False), help="File to write.")
+@click.option(
+    "--update",
+    type=model_path,
+    metavar="MODEL",
+    help="Teach this detector the images of DATA that are new to it, instead of fitting; see `patchcore teach`.",
+)
 @click.option(
     "--recipe",
     "recipe_names",
@@ -81,7 +89,8 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 @command
 def fit(
     data: Path,
-    output: Path,
+    output: Path | None,
+    update: Path | None,
     recipe_names: tuple[str, ...],
     assignments: tuple[str, ...],
     seed: int | None,
@@ -109,6 +118,15 @@ def fit(
     JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
     calibration_enough, thumbnails (bytes), seconds (on the clock, from the first image to the written file), sha256.
     """
+    if update:
+        given = click.get_current_context().get_parameter_source
+        _check_update([name for name in _OF_A_FIT if given(name) == click.core.ParameterSource.COMMANDLINE])
+        context = {"rows": None, "max_pixels": max_pixels, "device": device, "threads": threads, "as_json": as_json}
+        own = {"output": output, "who": None, "why": "fit --update", "key": key, "require_signature": None}
+        click.get_current_context().invoke(teach, model=update, images=(data,), **context, **own)
+        return
+    if output is None:
+        raise UsageError("Give the file to write: -o FILE. To teach a detector new images: --update MODEL.")
     from patchcore.model import signature, signing
 
     if key:
@@ -183,6 +201,22 @@ def fit(
                 "seconds": round(seconds, 3),
                 "sha256": digest,
             }
+        )
+
+
+# Options that a detector which is taught has no use for, as it keeps its recipe and thresholds.
+_OF_A_FIT = (
+    "recipe_names", "assignments", "seed", "limit", "memory", "rate", "confidence", "part", "calibration", "skip_bad",
+    "thumbnails", "no_weights", "force",
+)  # fmt: skip
+
+
+def _check_update(names: list[str]) -> None:
+    """Errors: UsageError."""
+    if names:
+        raise UsageError(
+            f"--update keeps the recipe and the thresholds of the detector, so {names[0].replace('_', ' ')} cannot be "
+            "given with it. Leave it out, or fit again without --update."
         )
 
 
