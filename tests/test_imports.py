@@ -16,7 +16,7 @@ ROOT = Path(patchcore.__file__).parent
 
 # From the bottom up. A module may import from its own room and from those below it; every other folder is a face.
 ROOMS = ("errors", "arguments", "silence", "files", "maths", "recipe", "data", "backbones", "memory", "verdict",
-         "model", "pipeline", "result", "detector", "measure", "oversight")  # fmt: skip
+         "model", "pipeline", "result", "changes", "detector", "measure", "oversight")  # fmt: skip
 FACES = len(ROOMS)
 # Rooms that know nothing of each other, though one stands above the other.
 STRANGERS = {("backbones", "data"), ("backbones", "recipe"), ("memory", "data"), ("memory", "backbones"),

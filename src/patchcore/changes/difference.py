@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from patchcore.data.reading import Reading
 from patchcore.data.sample import Sample
-from patchcore.detector import Detector
 from patchcore.maths.thresholds import Verdict
 from patchcore.model.fitted import Fitted
-from patchcore.result import Result
+
+if TYPE_CHECKING:
+    from patchcore.detector import Detector
+    from patchcore.result import Result
 
 
 @dataclass(frozen=True)

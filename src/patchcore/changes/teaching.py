@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,6 @@ from patchcore.changes.edit import Edit
 from patchcore.changes.history import changed
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import Images, relative, resolve
-from patchcore.detector import Detector
 from patchcore.errors import DataError, UsageError, counted, nearest_name
 from patchcore.maths.coreset import k_center_greedy
 from patchcore.maths.neighbours import Points, nearest
@@ -36,6 +36,9 @@ from patchcore.pipeline.learn import Remembered
 from patchcore.pipeline.score import against, image_score, joined
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.verdict.calibration import MARGIN, Calibration
+
+if TYPE_CHECKING:
+    from patchcore.detector import Detector
 
 log = logging.getLogger(__name__)
 _HALVINGS = 8  # of the radius that is left uncovered, before all patches of an image are kept
