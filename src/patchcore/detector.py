@@ -338,8 +338,8 @@ class Detector:
         return self._next(import_module("patchcore.changes.history").undone(self.fitted, to, who=who, why=why))
 
     def _next(self, fitted: Fitted) -> Detector:
-        own = {"threads": self.threads, "engine": self.engine, "precision": self.precision}
-        return Detector.of(fitted, device=str(self.device), **own)
+        place, engine, precision = str(self.device), self.engine, self.precision
+        return Detector.of(fitted, device=place, threads=self.threads, engine=engine, precision=precision)
 
     def _reading(self, reading: Reading | None) -> Reading:
         """Options with threads and batch as they suit this detector."""

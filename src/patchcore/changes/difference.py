@@ -46,7 +46,7 @@ def stated(before: Fitted, after: Fitted) -> dict[str, JsonValue]:
     known, now = set(before.images), set(after.images)
     found: dict[str, JsonValue] = {
         "recipe": recipe,
-        "images": {"added": sorted(now - known), "removed": sorted(known - now)},
+        "images": {"added": list[JsonValue](sorted(now - known)), "removed": list[JsonValue](sorted(known - now))},
         "version": [len(one.history) + 1 for one in (before, after)],
         "rows": [one.rows for one in (before, after)],
     }

@@ -50,7 +50,9 @@ def edited(fitted: Fitted, edits: Sequence[Edit], **stated: Any) -> Fitted:
     """With each of its tables edited, and other fields as `stated`."""
     found = [edit(table) for edit, table in zip(edits, tables(fitted), strict=True)]
     members = tuple(
-        replace(member, bank=replace(member.bank, prepared={}, **now.columns))
+        replace(
+            member, bank=replace(member.bank, prepared={}, rows=now.columns["rows"], origins=now.columns["origins"])
+        )
         if edit.changes(len(member.bank.rows))
         else member
         for member, edit, now in zip(fitted.members, edits, found, strict=False)
@@ -104,10 +106,13 @@ def changed(
 
 def _stated(fitted: Fitted, other: Fitted) -> dict[str, JsonValue]:
     """What a version states and another one states otherwise."""
-    before, after = (
-        {"recipe": one.recipe.to_dict(), "calibration": one.calibration.to_dict(), "fingerprint": one.fingerprint}
-        for one in (fitted, other)
-    )
+    found = [fitted, other]
+    before, after = [
+        dict[str, JsonValue](
+            recipe=one.recipe.to_dict(), calibration=one.calibration.to_dict(), fingerprint=one.fingerprint
+        )
+        for one in found
+    ]
     return {name: value for name, value in before.items() if value != after[name]}
 
 
@@ -149,7 +154,8 @@ def _way(fitted: Fitted, version: int, found: Sequence[Table]) -> list[Edit]:
         begin = f"past.{version}.{table.prefix}"
         new = {name.removeprefix(begin): own for name, own in fitted.past.items() if name.startswith(begin)}
         order: Tensor | None = new.pop("order", None)
-        names = back.get("names", []) if table.prefix == "images." else []
+        given = back.get("names") if table.prefix == "images." else None
+        names = given if isinstance(given, list) else []
         more = max([len(names), *map(len, new.values())])
         if order is not None and len(order) and not 0 <= int(order.min()) <= int(order.max()) < table.rows + more:
             raise StoreError(f"Version {version - 1} cannot be brought back: what the file keeps of it is damaged.")

@@ -127,11 +127,11 @@ def taught(
         "promise": _KEPT if all(map(_falls, members)) else _STALE,
     }
     edits = [_appended(was, now) for was, now in zip(fitted.members, members, strict=True)]
-    images = Edit.append(len(fitted.images), len(kept), _album(fitted, good, kept), [names[number] for number in kept])
+    album = Edit.append(len(fitted.images), len(kept), _album(fitted, good, kept), [names[number] for number in kept])
     digests = "".join(good.digests[number].hex() for number in kept)
     fingerprint = hashlib.sha256((fitted.fingerprint + digests).encode()).hexdigest()
     stated = {"fingerprint": fingerprint, "calibration": calibration}
-    return changed(fitted, "teach", [*edits, images], who=who, why=why, told=told, **stated)
+    return changed(fitted, "teach", [*edits, album], who=who, why=why, told=told, **stated)
 
 
 def _digests(fitted: Fitted) -> dict[bytes, str]:

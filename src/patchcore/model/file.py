@@ -63,7 +63,7 @@ def _about(member: Member) -> dict[str, JsonValue]:
 
 def save(fitted: Fitted, path: str | Path, *, weights: bool) -> str:
     """Write a model, with the weights that its taps need or only with their hash; returns its SHA-256."""
-    tensors = learned(fitted) | fitted.past
+    tensors = {**learned(fitted), **fitted.past}
     stored: set[str] = set()  # members with the same weights share them
     for number, member in enumerate(fitted.members):
         digest = member.backbone.digest

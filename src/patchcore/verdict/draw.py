@@ -127,12 +127,13 @@ def _heated(image: NDArray[np.float32], relative: NDArray[np.float32]) -> NDArra
     alpha = (0.75 * np.sqrt(strength))[:, None]
     colour = alpha * np.stack([np.interp(strength, stops, channel) for channel in _COLOURS.T], -1, dtype=np.float32)
     step = ((relative - _LOW) * ((_STEPS - 1) / (_HIGH - _LOW)) + 0.5).clip(0, _STEPS - 1).astype(np.int32)
-    return image * (1 - alpha)[step] + colour[step]
+    return np.asarray(image * (1 - alpha)[step] + colour[step], np.float32)
 
 
 def heat(anomaly_map: NDArray[Any], threshold: float, image: NDArray[Any] | None = None) -> Image.Image:
     """A map (H, W) in its colours, on the image (H, W, 3), or on grey."""
-    relative = np.nan_to_num(anomaly_map / np.float32(threshold) if threshold > 0 else anomaly_map * 0)
+    share = anomaly_map / threshold if threshold > 0 else anomaly_map * 0
+    relative = np.nan_to_num(np.asarray(share, np.float32))
     pixels = np.full((*relative.shape, 3), 150, np.float32)
     if image is not None:
         pixels[:] = 0.75 * image.mean(2, dtype=np.float32)[..., None]
