@@ -26,12 +26,14 @@ from patchcore.data.reading import Colour, Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
 from patchcore.errors import NotFittedError, UsageError
+from patchcore.maths.scoring import worst
 from patchcore.memory.patches import spill_limit
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
 from patchcore.pipeline.decide import decided
 from patchcore.pipeline.embed import Embedder, backbone_for, check_by
 from patchcore.pipeline.learn import learn
+from patchcore.pipeline.place import Placer, placed
 from patchcore.pipeline.score import rehearse, score
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
@@ -161,7 +163,8 @@ class Detector:
                 backbone_for(one, self._network) for one in self.recipe.each
             ]
         samples = limited(resolve(images, learning=True).samples, limit, self.recipe.seed)
-        recipe, measured, samples, told = decided(self.recipe, backbones, self.device, samples, reading, progress)
+        recipe, place, samples = placed(self.recipe, samples, reading)
+        recipe, measured, samples, told = decided(recipe, backbones, self.device, samples, reading, progress, place)
         with undisturbed():
             embedders = [Embedder(one, own, self.device) for one, own in zip(recipe.each, backbones, strict=True)]
         fitted = learn(
@@ -175,6 +178,7 @@ class Detector:
             measured=measured,
             told=told,
             thumbnails=thumbnails,
+            place=place,
         )
         self._exchanged = False
         with undisturbed():
@@ -220,15 +224,17 @@ class Detector:
     def _stream(self, samples: Iterable[Sample], reading: Reading, progress: bool) -> Iterator[Result]:
         fitted, embedders = self._learned()
         calibration, recipe = fitted.calibration, fitted.members[0].recipe
+        place = Placer.of(recipe, fitted.reference)
 
         def look(batch: Sequence[Loaded]) -> list[Result]:
             """Decoded images -> patches of each member -> scores."""
-            each = zip(*(embedder(batch) for embedder in embedders), strict=True)
+            seen = place(batch)
+            each = zip(*(embedder(seen) for embedder in embedders), strict=True)
             results = []
             for loaded, patches in zip(batch, each, strict=True):
                 self._check_colours(fitted, loaded, reading.colour)
                 begin = time.perf_counter()
-                value, scored = score(fitted.members, patches)
+                value, scored = score(fitted.members, patches, fitted.units)
                 results.append(
                     Result(
                         sample=loaded.sample,
@@ -238,8 +244,10 @@ class Detector:
                         pixel_threshold=calibration.pixel_threshold,
                         patch_scores=scored.scores,
                         nearest_rows=scored.rows,
-                        nearest_image=fitted.origin(int(scored.rows[..., 0].flatten()[scored.scores.argmax()])),
+                        nearest_image=fitted.origin(int(scored.rows[..., 0].flatten()[worst(scored.scores)])),
                         frame=patches[0].frame,
+                        area_scores=scored.areas or (value,),
+                        units=fitted.units or (1.0,),
                         recipe=recipe,
                         max_pixels=reading.max_pixels,
                         warnings=loaded.warnings,

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,26 @@ from patchcore.data.images import mark, read
 from patchcore.data.reading import MAX_PIXELS, Colour
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
+from patchcore.maths.registration import Motion
 from patchcore.maths.resize import Frame, cell_box
+from patchcore.maths.scoring import worst
 from patchcore.maths.thresholds import Verdict, decide, normalise
 from patchcore.model.fitted import NearestImage
 from patchcore.pipeline.score import anomaly_map
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.recipe.recipe import Recipe
+from patchcore.recipe.roi import Roi
 from patchcore.verdict import draw
 from patchcore.verdict.regions import Region, large, measured
+
+
+class AreaResult(NamedTuple):
+    """An area of the region of interest: it fails if and only if its score is greater than its threshold."""
+
+    name: str
+    score: float
+    threshold: float
+    decision: Verdict
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +59,7 @@ class Result:
         p_value: How probable so high a score is for a good image (`Calibration.p_value`); NaN without good scores.
         mark: Tells whether the image has changed when it is read again.
         seconds: Time on the clock of network, search and scores, with waiting for a core; its share of a batch's.
+        area_scores, units: Score of each area of the region of interest, and what its patch scores were divided by.
         nearest_image: Where in the training images the row nearest to the patch with the highest score comes from;
             None where the bank does not say.
     """
@@ -65,6 +79,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     p_value: float = math.nan
     mark: int | None = None
+    area_scores: tuple[float, ...] = ()
+    units: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         height, width = self.frame.source
@@ -78,7 +94,31 @@ class Result:
     @property
     def decision(self) -> Verdict:
         """The verdict: `fail` if and only if score > threshold; `unsure` without a threshold or if it is NaN."""
-        return decide(self.score, self.threshold)
+        return "unsure" if self.reason else decide(self.score, self.threshold)
+
+    @property
+    def reason(self) -> str | None:
+        """Why the verdict is `unsure` though there is a threshold: the part was not found, or not an area of it."""
+        if self.frame.motion is not None and not self.frame.motion.found:
+            return "part not found"
+        missing = [one.name or "region of interest" for one in self.areas if math.isnan(one.score)]
+        return f"not in the image: {', '.join(missing)}" if missing else None
+
+    @property
+    def registration(self) -> Motion | None:
+        """How the part lies in the image, and whether it was found; None if the recipe has no registration."""
+        return self.frame.motion
+
+    @property
+    def areas(self) -> tuple[AreaResult, ...]:
+        """What is said about each area of the region of interest, in its own unit; none without a region."""
+        if not isinstance(self.recipe.roi, Roi):
+            return ()
+        each = zip(self.recipe.roi.names, self.area_scores, self.units, strict=True)
+        return tuple(
+            AreaResult(name, score * unit, self.threshold * unit, decide(score, self.threshold))
+            for name, score, unit in each
+        )
 
     @property
     def normalised(self) -> float:
@@ -87,13 +127,15 @@ class Result:
 
     @property
     def coverage(self) -> float:
-        """The share of the image that was looked at: less than 1 only where the recipe crops."""
-        return self.frame.coverage
+        """The share of the image that was looked at: 1 unless the recipe crops, or has a region or registration."""
+        if self.recipe.roi is None and self.frame.motion is None:
+            return self.frame.coverage
+        return float(1 - np.isnan(self.map).mean())
 
     @property
     def worst_patch(self) -> tuple[int, int]:
         """Row and column, on the network's grid, of the patch with the highest score."""
-        row, column = divmod(int(self.patch_scores.argmax()), self.patch_scores.shape[1])
+        row, column = divmod(worst(self.patch_scores), self.patch_scores.shape[1])
         return row, column
 
     @cached_property
@@ -165,7 +207,7 @@ class Result:
 
     def told(self) -> list[str]:
         """What a caption says beside the verdict."""
-        told = [f"score {self.score:#.4g}"]
+        told = [*([self.reason] if self.reason else []), f"score {self.score:#.4g}"]
         if not math.isnan(self.threshold):
             told.append(f"threshold {self.threshold:#.4g}")
         if self.decision == "fail" and not (self.map > self.pixel_threshold).any():

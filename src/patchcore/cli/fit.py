@@ -66,6 +66,12 @@ _FEW = 2  # good images; docs/recipes.md has the figures
     help="Change a field of the recipe, or of every member; may be repeated.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
+@click.option(
+    "--roi",
+    metavar="FILE|auto",
+    help="Region of interest: a JSON file of polygons, a mask image (look where it is not black), or `auto`, the "
+    "foreground that all good images share.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Use at most this many training images, drawn by seed.")
 @click.option("--memory", metavar="SIZE", help="Memory for fitting, in addition to the model, for example 2GB.")
 @rate_option
@@ -94,6 +100,7 @@ def fit(
     recipe_names: tuple[str, ...],
     assignments: tuple[str, ...],
     seed: int | None,
+    roi: str | None,
     limit: int | None,
     memory: str | None,
     rate: float | None,
@@ -134,8 +141,19 @@ def fit(
     recipe = read_recipe(recipe_names, assignments, seed)
     promised = {"false_reject_rate": rate, "confidence": confidence}
     recipe = recipe.replace(**{name: value for name, value in promised.items() if value is not None})
+    if roi is not None:
+        from patchcore.oversight.region_file import read_region
+
+        recipe = recipe.replace(roi=roi if roi == "auto" else read_region(roi))
     pattern = _pattern(part)
-    inputs = [data, calibration, key, *recipe_names, *(one.weights for one in recipe.each)]
+    inputs = [
+        data,
+        calibration,
+        key,
+        *([roi] if roi and roi != "auto" else []),
+        *recipe_names,
+        *(one.weights for one in recipe.each),
+    ]
     check_new(output, force, inputs)
     if key:
         check_output(signature.signature_of(output), inputs)

@@ -101,14 +101,16 @@ def predict(
     """Score images and give verdicts. IMAGES are files or folders.
 
     A verdict is pass, fail (the score is greater than the threshold) or unsure (the model has no threshold, as no good
-    image was left to set it with).
+    image was left to set it with; or the part was not found, which reason says).
 
     JSON keys per image: path (as given), score, normalised, p_value (how probable so high a score is for a good
     image), threshold, decision (the verdict), seconds (on the clock, for network, search and scores; with waiting where
     the machine is busy), nearest_image (the training image that the most unusual patch is nearest to), time, model (as
-    given), warnings (what is wrong with a part of the image, such as damage in a JPEG file), evidence if
-    asked for (patches: row, column, box, distance, p_value, nearest; good_images; p_value_of); or path, error for an
-    image that could not be read.
+    given), warnings (what is wrong with a part of the image, such as damage in a JPEG file), reason (why
+    a verdict is unsure, or null), areas (name, score, threshold, decision of each) if the model has a region of
+    interest, registration (shift in pixels, angle in degrees, residual, found) if it has one, evidence if asked for
+    (patches: row, column, box, distance, p_value, nearest; good_images; p_value_of); or path, error for an image that
+    could not be read.
 
     With --regions also regions, those of an image that failed, the one with the highest peak first: number (as on the
     overlay), box (left, top, width, height; pixels), polygons (outlines of points x, y; pixels), peak (the highest
@@ -166,6 +168,8 @@ def predict(
                 "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
                 "model": str(model),
                 "warnings": list(result.warnings),
+                "reason": result.reason,
+                **_where(result),
             }
             because = evidence_of(detector, result, sources=sources, max_pixels=max_pixels) if evidence else None
             for warning in result.warnings:
@@ -206,6 +210,14 @@ def predict(
         raise SystemExit(1)
     if failed and fail_exit:
         raise SystemExit(3)
+
+
+def _where(result: Result) -> dict[str, Any]:
+    """Areas and registration, if the model has any."""
+    areas = [{**one._asdict(), "score": None if math.isnan(one.score) else one.score} for one in result.areas]
+    moved = result.registration
+    found = {} if moved is None else {name: getattr(moved, name) for name in ("shift", "angle", "residual", "found")}
+    return {**({"areas": areas} if areas else {}), **({"registration": found} if moved else {})}
 
 
 def _cells(result: Result, name: Path) -> dict[str, str]:

@@ -24,3 +24,16 @@ def augmented(pixels: NDArray[Any], how: Augmentation) -> NDArray[Any]:
     if how in ("flip_h", "rotate_180", "rotate_270", "transverse"):
         pixels = pixels[:, ::-1]
     return pixels.copy()
+
+
+def augmented_points(
+    points: tuple[tuple[float, float], ...], how: Augmentation | None
+) -> tuple[tuple[float, float], ...]:
+    """Where points (x, y), as shares of width and height, are on the augmented copy; None: the image itself."""
+    if how in ("rotate_90", "rotate_270", "transpose", "transverse"):
+        points = tuple((y, x) for x, y in points)
+    if how in ("flip_v", "rotate_90", "rotate_180", "transverse"):
+        points = tuple((x, 1 - y) for x, y in points)
+    if how in ("flip_h", "rotate_180", "rotate_270", "transverse"):
+        points = tuple((1 - x, y) for x, y in points)
+    return points

@@ -34,6 +34,15 @@ def joined(scores: Sequence[Tensor], matrices: Sequence[Sequence[Tensor]], units
     return total / seen
 
 
+def joined_in_part(scores: Sequence[Tensor], frames: Sequence[Frame], units: Sequence[float]) -> Tensor:
+    """As `join`, where some cells have no score but NaN: a cell of the first's that has one is the mean over those
+    cells that have, and every other stays NaN."""
+    known = [~values.isnan() for values in scores]
+    total = join([values.nan_to_num(0) for values in scores], frames, units)
+    share = join([one.to(values) for one, values in zip(known, scores, strict=True)], frames, [1.0] * len(scores))
+    return torch.where(known[0], total / share, torch.nan)
+
+
 def _side(scores: Tensor, frame: Frame, axis: int) -> Side:
     return scores.shape[axis], frame.inside[axis], frame.resized[axis], frame.offset[axis]
 

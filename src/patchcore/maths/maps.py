@@ -73,7 +73,7 @@ def side_matrix(
 
 
 def anomaly_map(scores: Tensor, frame: Frame, *, sigma: float, upsample: Upsample, border: Border) -> Tensor:
-    """Patch scores on their grid (..., h, w) -> maps (..., H, W) at the size of the source image."""
-    sides = zip(scores.shape[-2:], frame.inside, frame.resized, frame.source, frame.offset, strict=True)
+    """Patch scores on their grid (..., h, w) -> maps (..., H, W) at the size of the image, or of its canvas."""
+    sides = zip(scores.shape[-2:], frame.inside, frame.resized, frame.canvas, frame.offset, strict=True)
     rows, columns = (side_matrix(*side, sigma, upsample, border).to(scores) for side in sides)
     return rows @ scores @ columns.T

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from patchcore.maths.registration import Motion, points
 from patchcore.maths.sizes import Size, Whole, half, precision, rounded, rounded_root, smallest, whole
 
 Kernel = Literal["bilinear", "bicubic"]
@@ -76,12 +77,19 @@ class Frame:
     The image of size `source` is resized to `resized`, and its top left corner is put at
     `offset`, never positive, in a window of size `window`. A negative offset means that the window
     cuts the image (a crop); a larger window is padded at its bottom and right (a letterbox).
+    With a `motion`, what is resized is the canvas that the image was brought to.
     """
 
     source: tuple[int, int]
     resized: tuple[int, int]
     window: tuple[int, int]
     offset: tuple[int, int] = (0, 0)
+    motion: Motion | None = None
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Size of what is resized: of the image, or of the reference's canvas."""
+        return self.source if self.motion is None else self.motion.canvas
 
     @property
     def inside(self) -> tuple[int, int]:
@@ -104,10 +112,13 @@ def cell_box(cell: tuple[int, int], grid: tuple[int, int], frame: Frame, side: i
     low, high = [], []
     for axis in (0, 1):
         pitch = frame.inside[axis] / grid[axis]
-        back = frame.source[axis] / frame.resized[axis]
+        back = frame.canvas[axis] / frame.resized[axis]
         centre = (cell[axis] + 0.5) * pitch - frame.offset[axis]
         low.append((centre - side * pitch / 2) * back)
         high.append((centre + side * pitch / 2) * back)
+    if frame.motion is not None:  # the upright box around the one that is turned
+        corners = points(frame.motion.matrix, [(x, y) for y in (low[0], high[0]) for x in (low[1], high[1])])
+        (low[1], low[0]), (high[1], high[0]) = corners.min(0).tolist(), corners.max(0).tolist()
     return low[0], low[1], high[0], high[1]
 
 

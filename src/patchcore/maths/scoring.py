@@ -29,6 +29,11 @@ def mean_of_highest(scores: Tensor, count: Size) -> Tensor:
     return scores.topk(count, -1).values.mean(-1)
 
 
+def worst(scores: Tensor) -> int:
+    """The number of the highest of all scores; NaN is none."""
+    return int(scores.nan_to_num(nan=-torch.inf).argmax())
+
+
 def image_score(
     scores: Tensor, patches: Tensor, rows: Tensor, bank: Rows, *, kind: ImageScore, top_share: float, neighbours: int
 ) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -35,14 +35,18 @@ class PatchStore:
         self.grids: list[tuple[int, int]] = []  # of each image: rows, columns
         self._limit, self._dtype = limit, dtype
         self._blocks: list[tuple[Block, ...]] = []  # of each image and its augmented copies, until they are gathered
-        self._shapes: list[tuple[tuple[int, int], ...]] = []  # their grids
+        self._cells: list[tuple[Tensor, ...]] = []  # of their grids, (h, w): which of them have a patch
         self._held = 0  # bytes in memory
         self._file: BinaryIO | None = None
 
-    def append(self, *copies: tuple[Tensor, tuple[int, int]]) -> None:
-        """Add the patches (h*w, D) of one image, row by row, with their grid; then those of its augmented copies."""
+    def append(self, *copies: tuple[Tensor, tuple[int, int]], kept: Sequence[Tensor] | None = None) -> None:
+        """Add the patches (n, D) of one image, row by row, with their grid; then those of its augmented copies.
+
+        `kept`: of each, which cells (h, w) have a patch, if not all have.
+        """
         self._blocks.append(tuple(self._keep(patches) for patches, _ in copies))
-        self._shapes.append(tuple(grid for _, grid in copies))
+        every = (torch.ones(grid, dtype=torch.bool) for _, grid in copies)
+        self._cells.append(tuple(every if kept is None else kept))
         self.grids.append(copies[0][1])
 
     def _keep(self, patches: Tensor) -> Block:
@@ -106,7 +110,7 @@ class PatchStore:
         Those of an image's augmented copies follow its own. Takes them out of the store, so that they are never held
         twice. If anything was spilled, the result too is in a file, and mapped.
         """
-        n = sum(h * w for image in images for h, w in self._shapes[image])
+        n = sum(int(cells.sum()) for image in images for cells in self._cells[image])
         d = self.of(images[0]).shape[1]
         rows = self.empty(n, d, torch.float16)
         begin = 0
@@ -128,12 +132,12 @@ class PatchStore:
         """
         parts = []
         for image in images:
-            for copy, (h, w) in enumerate(self._shapes[image]):
-                row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+            for copy, cells in enumerate(self._cells[image]):
+                row, column = cells.nonzero(as_tuple=True)
                 origin = [torch.full_like(row, image), row, column, torch.full_like(row, copy)]
-                parts.append(torch.stack(origin, -1).flatten(0, 1).int())
+                parts.append(torch.stack(origin, -1).int())
         origins = torch.cat(parts)
-        return origins if any(len(self._shapes[image]) > 1 for image in images) else origins[:, :3].contiguous()
+        return origins if any(len(self._cells[image]) > 1 for image in images) else origins[:, :3].contiguous()
 
 
 @contextmanager

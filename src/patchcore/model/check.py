@@ -15,13 +15,15 @@ from torch import Tensor
 
 from patchcore.backbones import libraries
 from patchcore.errors import StoreError, validated
+from patchcore.maths import registration
 from patchcore.maths.embedding import pooled_channels
 from patchcore.memory.bank import LEARNED
 from patchcore.model.album import Album
 from patchcore.model.chain import broken
-from patchcore.model.fitted import Measured
+from patchcore.model.fitted import Measured, Reference
 from patchcore.model.store import Header, Spec
 from patchcore.recipe.recipe import Recipe
+from patchcore.recipe.roi import Roi
 from patchcore.recipe.rules import AUTO, OF_ALL
 from patchcore.verdict import calibration
 
@@ -43,6 +45,7 @@ _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
     "images.sha256": (("U8",), 2),
     "images.shapes": (("I32",), 2),
     "images.thumbnails": (("U8",), 2),
+    "reference.grey": (("U8",), 2),
 }
 
 _Text = Annotated[str, Field(strict=True, max_length=100_000)]
@@ -51,6 +54,8 @@ _Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 _Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6)]
 _Deviation = Annotated[float, Field(strict=True, ge=1e-6, le=1e6)]
 _Share = Annotated[float, Field(strict=True, ge=-1, le=1)]
+_Unit = Annotated[float, Field(strict=True, ge=1e-30, le=1e30)]
+_Side = Annotated[int, Field(strict=True, gt=0, le=2**31)]
 _Digest = Annotated[str, Field(strict=True, pattern="^[0-9a-f]{64}$")]
 
 
@@ -84,7 +89,7 @@ class About(_Part):
 
     backbone: _Backbone
     bank: _Rows
-    unit: Annotated[float, Field(strict=True, ge=1e-30, le=1e30)] = 1.0
+    unit: _Unit = 1.0
 
     @property
     def source(self) -> libraries.Source:
@@ -117,6 +122,11 @@ class _Data(_Part):
     arrangement: Annotated[float, Field(strict=True, ge=0, le=1e30)] | None = None
 
 
+class _Reference(_Part):
+    source: tuple[_Side, _Side]
+    limit: Annotated[float, Field(strict=True, ge=0, le=10)]
+
+
 class _Whole(_Part):
     recipe: dict[str, Any]
     bank: _Images
@@ -125,6 +135,8 @@ class _Whole(_Part):
     versions: dict[str, _Text]
     history: tuple[dict[str, Any], ...] = ()
     members: Annotated[list[dict[str, Any]], Field(max_length=100)] = []
+    area_units: Annotated[tuple[_Unit, ...], Field(max_length=100)] = ()
+    reference: _Reference | None = None
 
 
 class Checked(_Part):
@@ -138,7 +150,10 @@ class Checked(_Part):
     red_blue: tuple[float, float] | None
     measured: Measured
     history: tuple[dict[str, Any], ...]
+    units: tuple[float, ...]
+    source: tuple[tuple[int, int], float] | None  # of the reference: its image's size, and the limit
     album: InstanceOf[Album] = Album()  # from the tensors
+    reference: InstanceOf[Reference] | None = None  # likewise
 
 
 def specs(found: Mapping[str, Spec]) -> None:
@@ -162,8 +177,11 @@ def header(path: object, head: Header) -> Checked:
     if (wrong := broken(whole.history)) is not None:
         raise StoreError(f"entry {wrong + 1} of its history is not what it was when it was written")
     recipe = Recipe(**_complete({name: value for name, value in whole.recipe.items() if name not in own}))
-    if undecided := [name for one in recipe.each for name in AUTO if getattr(one, name) == "auto"]:
+    if undecided := [name for one in recipe.each for name in (*AUTO, "roi") if getattr(one, name) == "auto"]:
         raise StoreError(f"its recipe leaves {undecided[0]} to be decided, which is done before a model is written")
+    areas = len(recipe.roi.areas) if isinstance(recipe.roi, Roi) else 1
+    if len(whole.area_units) != (areas if areas > 1 else 0):
+        raise StoreError(f"it has units of {len(whole.area_units)} areas, and its recipe {areas}")
     given = whole.members if recipe.members else [head]
     if len(given) != len(recipe.each):
         raise StoreError(f"its header describes {len(given)} members, and its recipe {len(recipe.each)}")
@@ -183,6 +201,8 @@ def header(path: object, head: Header) -> Checked:
         red_blue=whole.data.red_blue,
         measured=Measured(whole.data.light, whole.data.arrangement),
         history=whole.history,
+        units=whole.area_units,
+        source=whole.reference and (whole.reference.source, whole.reference.limit),
     )
 
 
@@ -192,6 +212,24 @@ def _complete(recipe: dict[str, Any]) -> dict[str, Any]:
         members = [_complete(one) if isinstance(one, dict) else one for one in members]
         return {"calibration": "held_out", **recipe, "members": members}
     return {"min_rows": 1, "calibration": "held_out", **recipe}
+
+
+def reference(checked: Checked, grey: Tensor | None) -> Reference | None:
+    """What images are brought to, if the recipe says so. Errors: StoreError."""
+    wanted = checked.recipe.registration != "none"
+    if (checked.source is not None) != wanted or (grey is not None) != wanted:
+        raise StoreError(
+            f"its recipe has registration={checked.recipe.registration!r}, and it lacks or has a reference"
+        )
+    if checked.source is None or grey is None:
+        return None
+    height, width = grey.shape
+    expected = registration.small_size(checked.source[0])
+    if (height, width) != expected:
+        raise StoreError(
+            f"reference.grey has {height} x {width} pixels; of an image of {checked.source[0]}, {expected}"
+        )
+    return Reference(grey, *checked.source)
 
 
 def member(about: About, recipe: Recipe, tensors: Mapping[str, Tensor], images: int) -> None:

@@ -38,7 +38,17 @@ def header(fitted: Fitted) -> dict[str, JsonValue]:
         "data": {"images": len(fitted.images), "sha256": fitted.fingerprint, **_seen(fitted)},
         "versions": dict(store.versions()),
         **({"history": [dict(one) for one in fitted.history]} if fitted.history else {}),
+        **_where(fitted),
     }
+
+
+def _where(fitted: Fitted) -> dict[str, JsonValue]:
+    """What was learned of areas and of the place of the part."""
+    units: dict[str, JsonValue] = {"area_units": list(fitted.units)} if fitted.units else {}
+    if fitted.reference is None:
+        return units
+    limit = fitted.reference.limit
+    return {**units, "reference": {"source": list(fitted.reference.source), "limit": limit}}
 
 
 def _seen(fitted: Fitted) -> dict[str, JsonValue]:
@@ -77,6 +87,8 @@ def save(fitted: Fitted, path: str | Path, *, weights: bool) -> str:
 def learned(fitted: Fitted) -> dict[str, Tensor]:
     """The tensors of a file but for weights and what belongs to earlier versions."""
     tensors = fitted.album.tensors()
+    if fitted.reference is not None:
+        tensors["reference.grey"] = fitted.reference.grey
     for number, member in enumerate(fitted.members):
         tensors |= {prefix(fitted.recipe, number) + name: tensor for name, tensor in member.bank.tensors().items()}
     return tensors
@@ -98,7 +110,8 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
         for number, (recipe, about) in enumerate(zip(checked.recipe.each, checked.abouts, strict=True)):
             check.member(about, recipe, _own(checked.recipe, number, tensors), len(checked.images))
         album = Album.read(tensors, len(checked.images))
-    return tensors, head, checked.model_copy(update={"album": album})
+        reference = check.reference(checked, tensors.get("reference.grey"))
+    return tensors, head, checked.model_copy(update={"album": album, "reference": reference})
 
 
 def _own(recipe: Recipe, number: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -169,5 +182,5 @@ def load(
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
     past = {name: tensor for name, tensor in tensors.items() if name.startswith("past.")}
-    seen = checked.red_blue, checked.measured, checked.album, checked.history, past
+    seen = checked.red_blue, checked.measured, checked.album, checked.history, past, checked.units, checked.reference
     return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -55,6 +56,19 @@ class Member:
     unit: float = 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The good image that others are brought to before anything else.
+
+    `grey`: its small version (h, w), uint8, in contrast from black to white; `source`: height and width of the image
+    itself; `limit`: the largest residual (see `registration.Motion`) with which a part counts as found.
+    """
+
+    grey: Tensor
+    source: tuple[int, int]
+    limit: float = math.inf
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What a fit has learned.
@@ -72,6 +86,8 @@ class Fitted:
         album: Hash, size and perhaps a thumbnail of each training image.
         history: What was changed since the fit, one entry for each change (`changes.history`).
         past: Tensors that bring earlier versions back.
+        units: What the patch scores of each area are divided by, where the region of interest has several.
+        reference: What images are brought to, if the recipe has a registration.
     """
 
     recipe: Recipe
@@ -84,6 +100,8 @@ class Fitted:
     album: Album = field(default_factory=Album, repr=False)
     history: tuple[Mapping[str, JsonValue], ...] = ()
     past: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    units: tuple[float, ...] = ()
+    reference: Reference | None = None
 
     @property
     def rows(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TypeVar
@@ -37,8 +37,10 @@ def decided(
     samples: Iterable[Sample],
     reading: Reading,
     progress: bool,
+    place: Callable[[list[Loaded]], Sequence[Loaded]] = lambda batch: batch,
 ) -> tuple[Recipe, Measured, Iterable[Sample], str]:
     """The recipe with a choice in the place of every `auto`; what was measured for it; and the samples to learn from.
+    `place`: how images are brought to their place.
 
     Last what to say of the choices, once all images could be read.
 
@@ -48,12 +50,7 @@ def decided(
     open_fields = [name for name in AUTO if any(getattr(one, name) == "auto" for one in recipe.each)]
     if not open_fields:
         return recipe, Measured(), samples, ""
-    if isinstance(samples, list):
-        some = list(spread(samples, _LIGHT))
-    else:
-        rest = iter(samples)
-        some = list(islice(rest, _LIGHT))
-        samples = chain(some, rest)
+    some, samples = first_look(samples, _LIGHT)
     reading = replace(reading, on_bad=lambda _: None)  # what is wrong with an image is said when it is learned
     light = arranged = None
     if "exposure" in open_fields:
@@ -63,7 +60,7 @@ def decided(
         number = next(n for n, one in enumerate(recipe.each) if "auto" in (one.pool, one.scaling))
         with undisturbed():
             embedder = Embedder(recipe.each[number].replace(pool="quarters", merge="concat"), backbones[number], device)
-        arranged = _arrangement(embedder, list(spread(some)), reading)
+        arranged = _arrangement(embedder, list(spread(some)), reading, place)
         tells = arranged is None or arranged <= 1
         recipe = _chosen(recipe, "pool", "quarters" if tells else "mean")
         recipe = _chosen(recipe, "scaling", "taps" if tells else "channel")
@@ -86,9 +83,11 @@ def _light(recipe: Recipe, samples: list[Sample], reading: Reading, title: str |
     return variation(torch.stack(list(found.values()))) if len(found) > 1 else None
 
 
-def _arrangement(embedder: Embedder, samples: list[Sample], reading: Reading) -> float | None:
+def _arrangement(
+    embedder: Embedder, samples: list[Sample], reading: Reading, place: Callable[[list[Loaded]], Sequence[Loaded]]
+) -> float | None:
     def patches(batch: list[Loaded]) -> list[tuple[bytes, Tensor]]:
-        return [(one.digest, own.values) for one, own in zip(batch, embedder(batch), strict=True)]
+        return [(one.digest, own.values) for one, own in zip(batch, embedder(place(batch)), strict=True)]
 
     check = check_by([embedder], Depth(), reading.max_pixels)
     found = dict(through(patches, samples, reading, embedder.recipe.value_range, check=check))  # copies count once
@@ -98,6 +97,15 @@ def _arrangement(embedder: Embedder, samples: list[Sample], reading: Reading) ->
         channels = embedder.backbone.extractor.channels[0]
         new, known = foretold(list(found.values()))
         return open_share(arrangement(new, channels), arrangement(known, channels))
+
+
+def first_look(samples: Iterable[Sample], most: int) -> tuple[list[Sample], Iterable[Sample]]:
+    """Some samples, and all of them: of a list from all over it, of what is gone through once the first ones."""
+    if isinstance(samples, list):
+        return list(spread(samples, most)), samples
+    rest = iter(samples)
+    some = list(islice(rest, most))
+    return some, chain(some, rest)
 
 
 def spread(items: Sequence[T], most: int = _PATCHES) -> Sequence[T]:

@@ -22,6 +22,7 @@ from patchcore.maths.augmentation import Augmentation, augmented
 from patchcore.maths.embedding import embed, patches_of, pooled_channels
 from patchcore.maths.exposure import even
 from patchcore.maths.resize import Frame
+from patchcore.pipeline.roi import OUTSIDE, cells_of
 from patchcore.pipeline.workers import Loaded
 from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.rules import sides
@@ -31,12 +32,13 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of one image: `values` (h*w, D), row by row on their `grid` (h, w)."""
+    """The patches of one image: `values` (h*w, D), row by row on their `grid` (h, w), but only of cells that count."""
 
     values: Tensor
     grid: Grid
     frame: Frame  # where the image lay in the network's input
     seconds: float = 0.0  # of the network, the image's share of its batch
+    cells: Tensor | None = None  # (h, w), the area that each cell belongs to (see `roi.cells_of`); None: all count
 
 
 class Embedder:
@@ -73,8 +75,11 @@ class Embedder:
         return [] if recipe.merge == "bins" else pooled_channels(channels, recipe.pool, recipe.tap_bins)
 
     @torch.inference_mode()
-    def __call__(self, batch: Sequence[Loaded]) -> list[Patches]:
-        """The patches of each image. Images that have the same size in the network share a pass."""
+    def __call__(self, batch: Sequence[Loaded], how: Augmentation | None = None) -> list[Patches]:
+        """The patches of each image. Images that have the same size in the network share a pass.
+
+        `how`: they are copies that were mirrored or turned so.
+        """
         if self.device.type != "cpu" and self._process != os.getpid():
             raise UsageError(
                 f"This detector is on {self.device}, which a forked process cannot use. Start it with the method "
@@ -83,12 +88,12 @@ class Embedder:
         placed = [self._placed(one) for one in batch]
         found: list[Patches] = []
         for _, run in groupby(placed, lambda one: [frame.window for frame, _image in one]):
-            found += self._embed(list(run))
+            found += self._embed(list(run), how)
         return found
 
     def augmented(self, one: Loaded, how: Augmentation) -> Patches:
         """The patches of an augmented copy of an image."""
-        return self([replace(one, pixels=augmented(one.pixels, how))])[0]
+        return self([replace(one, pixels=augmented(one.pixels, how))], how)[0]
 
     def check(self, one: Loaded, max_pixels: int) -> None:
         """Errors: ImageError for an image whose shape would take more memory here than the limit allows."""
@@ -116,6 +121,8 @@ class Embedder:
     def _placed(self, loaded: Loaded) -> list[tuple[Frame, Tensor]]:
         """One image as the network wants it, (3, H, W), with its frame, at each scale."""
         frames = [self.frame(loaded.pixels.shape[:2], scale) for scale in self.recipe.scales]
+        if (motion := loaded.motion) is not None:
+            frames = [replace(frame, source=motion.source, motion=motion) for frame in frames]
         image = loaded.image.to(self.device)
         placed = [resize.place(image, frame, self._kernel) for frame in frames]
         if self.recipe.exposure == "even":
@@ -123,7 +130,7 @@ class Embedder:
         images = [resize.pad((one - self._mean) / self._std, f) for one, f in zip(placed, frames, strict=True)]
         return list(zip(frames, images, strict=True))
 
-    def _embed(self, batch: list[list[tuple[Frame, Tensor]]]) -> Iterator[Patches]:
+    def _embed(self, batch: list[list[tuple[Frame, Tensor]]], how: Augmentation | None) -> Iterator[Patches]:
         """Images of one size -> taps -> embedding -> patches."""
         begin, recipe = time.perf_counter(), self.recipe
         assert recipe.pool != "auto"
@@ -148,7 +155,11 @@ class Embedder:
         ]
         seconds = (time.perf_counter() - begin) / len(batch)
         for one, values in zip(batch, embeddings, strict=True):
-            yield Patches(patches_of(values), (values.shape[2], values.shape[3]), one[0][0], seconds)
+            patches, grid, frame = patches_of(values), (values.shape[2], values.shape[3]), one[0][0]
+            cells = cells_of(recipe.roi, frame, grid, how)
+            if cells is not None:
+                patches = patches[(cells.flatten() != OUTSIDE).to(patches.device)]
+            yield Patches(patches, grid, frame, seconds, cells)
 
 
 def check_by(embedders: Sequence[Embedder], depth: Depth, max_pixels: int) -> Callable[[Loaded], None]:

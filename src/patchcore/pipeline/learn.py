@@ -26,9 +26,12 @@ from patchcore.model.fitted import Fitted, Measured, Member
 from patchcore.pipeline.calibrate import Trial, calibrate
 from patchcore.pipeline.decide import foretold, spread
 from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
+from patchcore.pipeline.place import Placer
+from patchcore.pipeline.roi import OUTSIDE, check_areas
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, progress_bar, say_copies, through
 from patchcore.recipe.recipe import Recipe
+from patchcore.recipe.roi import Roi
 from patchcore.verdict.calibration import Calibration, folds, hold_out
 
 log = logging.getLogger(__name__)
@@ -46,14 +49,17 @@ def learn(
     measured: Measured,
     told: str,
     thumbnails: bool | None = None,
+    place: Placer,
 ) -> Fitted:
     """Images -> taps -> embedding -> patches -> coreset -> banks -> thresholds.
 
-    `memory`: bytes of patches kept, others in a file; `measured`, `told`: what decided the recipe. Errors: DataError.
+    `memory`: bytes of patches kept, others in a file; `measured`, `told`: what decided the recipe; `place`: brings
+    images to their place. Errors: DataError.
     """
     title = "Reading good images" if progress else None
     room = MOST if thumbnails is None else math.inf if thumbnails else 0
-    read = Remembered.of(embedders, samples, memory, reading, title, augment=True, room=room)
+    read = Remembered.of(embedders, samples, memory, reading, title, augment=True, room=room, place=place)
+    reference = place.limited([one[0].motion for one in read.frames])
     if told:
         log.info(told)
     share, crossed = recipe.calibration_share if calibration is None else 0.0, recipe.calibration == "folds"
@@ -72,13 +78,14 @@ def learn(
     good, numbers = read, range(len(read.names)) if fold_of else held_out
     if calibration is not None:
         title = "Calibrating" if progress else None
-        good = Remembered.of(embedders, calibration, memory, reading, title, learned=set(read.digests))
+        good = Remembered.of(embedders, calibration, memory, reading, title, learned=set(read.digests), place=place)
         numbers = range(len(good.names))
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
 
     album = Album.of(read.digests, [one[0].source for one in read.frames], read.stores[0].grids, read.thumbnails)
-    members, tried = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads)
+    areas = len(recipe.roi.areas) if isinstance(recipe.roi, Roi) else 1
+    members, units, tried = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads, areas)
     scores, maxima, *patches = zip(*tried, strict=True) if tried else [()] * 4
     names = relative(good.names)
     thresholds = Calibration.fit(
@@ -98,8 +105,9 @@ def learn(
             "ones lets others pass.", alone.name, alone.threshold_without, thresholds.threshold,
         )  # fmt: skip
     fitted = Fitted(
-        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured, album
-    )
+        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured, album,
+        units=units, reference=reference,
+    )  # fmt: skip
     if wrong := sum(map(fitted.exchanged, good.red_blue)):
         log.warning(
             "%d of %d calibration images have the colours of the training images only with red and blue exchanged. "
@@ -116,6 +124,7 @@ class Remembered:
     stores: list[PatchStore]
     names: list[str] = field(default_factory=list)
     frames: list[list[Frame]] = field(default_factory=list)  # of each image, one for each member
+    cells: list[list[Tensor | None]] = field(default_factory=list)  # likewise (see `Patches`)
     digests: list[bytes] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)  # the part that each shows, or its digest
     red_blue: list[float | None] = field(default_factory=list)
@@ -134,6 +143,7 @@ class Remembered:
         augment: bool = False,
         room: float = 0,
         learned: Container[bytes] = (),
+        place: Placer,
     ) -> Remembered:
         """Read images and keep their patches; with `augment`, those of the augmented copies that a recipe asks for;
         and thumbnails, if all fit into `room` bytes.
@@ -146,10 +156,11 @@ class Remembered:
 
         def work(batch: list[Loaded]) -> list[tuple[Sample, bytes, float | None, bytes, list[list[Patches]]]]:
             """Of each image: sample, digest, colour, thumbnail, each member's patches of it and of its copies."""
-            each = [embedder(batch) for embedder in embedders]
+            seen = place(batch)
+            each = [embedder(seen) for embedder in embedders]
             found = []
             for number, one in enumerate(batch):
-                copies = [[e.augmented(one, how) for how in e.recipe.augment if augment] for e in embedders]
+                copies = [[e.augmented(seen[number], how) for how in e.recipe.augment if augment] for e in embedders]
                 patches = [[own[number], *more] for own, more in zip(each, copies, strict=True)]
                 small = thumbnail(one.pixels, one.value_range) if room else b""
                 found.append((one.sample, one.digest, one.red_blue, small, patches))
@@ -176,8 +187,11 @@ class Remembered:
             seen.add(digest)
             with undisturbed():
                 for store, own in zip(read.stores, found, strict=True):
-                    store.append(*((patches.values, patches.grid) for patches in own))
+                    kept = [patches.cells != OUTSIDE for patches in own if patches.cells is not None]
+                    store.append(*((patches.values, patches.grid) for patches in own), kept=kept or None)
+            check_areas(embedders[0].recipe, sample.name, found[0][0].cells)
             read.frames.append([own[0].frame for own in found])
+            read.cells.append([own[0].cells for own in found])
             read.names.append(sample.name)
             read.digests.append(digest)
             read.parts.append(sample.part or digest.hex())
@@ -211,10 +225,11 @@ class Chosen:
     rows: Tensor
     begins: Tensor
 
-    def patches(self, image: int, grid: Grid) -> Tensor:
-        """Those of an image itself, (h*w, D)."""
+    def patches(self, image: int, grid: Grid, cells: Tensor | None) -> Tensor:
+        """Those of an image itself, (n, D)."""
         begin = int(self.begins[image])
-        return self.rows[begin : begin + grid[0] * grid[1]]
+        count = grid[0] * grid[1] if cells is None else int((cells != OUTSIDE).sum())
+        return self.rows[begin : begin + count]
 
 
 @undisturbed()
@@ -283,9 +298,10 @@ def trials(
     """The good images with these numbers, each against banks that have not seen it: those of its fold, if there are."""
     for number in numbers:
         grids, banks, patches = [store.grids[number] for store in good.stores], list[Bank](), list[Tensor]()
-        for own, store, grid in zip(chosen, good.stores, grids, strict=True):
+        for own, store, grid, cells in zip(chosen, good.stores, grids, good.cells[number], strict=True):
             # Here, not in a thread: they would share the store's file.
-            scaled = own.patches(number, grid) if fold_of else store.of(number).to(own.bank.rows) * own.bank.scales
+            one, rows = store.of, own.bank.rows
+            scaled = own.patches(number, grid, cells) if fold_of else one(number).to(rows) * own.bank.scales
             banks.append(own.folds[fold_of[number]] if fold_of else own.bank)
             patches.append(scaled.to(own.bank.rows))
-        yield Trial(banks, patches, grids, good.frames[number])
+        yield Trial(banks, patches, grids, good.frames[number], good.cells[number])

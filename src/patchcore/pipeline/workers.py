@@ -24,6 +24,7 @@ from patchcore.data.images import Pixels, read, to_tensor
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError, UsageError
+from patchcore.maths.registration import Motion
 from patchcore.maths.threads import WORK, cores, is_ours, submit
 from patchcore.pipeline.surroundings import PLAIN, undisturbed
 
@@ -41,6 +42,7 @@ class Loaded:
     pixels: Pixels
     value_range: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
+    motion: Motion | None = None  # if these pixels are a canvas that the image was brought to
 
     @cached_property
     def image(self) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from patchcore.maths.augmentation import Augmentation
+from patchcore.recipe.roi import Roi
 from patchcore.recipe.rules import Count, Level, Near, Side, Tap, Text, Width
 
 
@@ -31,6 +32,18 @@ class Fields(BaseModel):
     crop: Side | None = Field(
         default=None,
         description="With `short_side`: side of the square cut from the centre. None keeps the whole image.",
+    )
+    registration: Literal["none", "shift", "rigid"] = Field(
+        default="none",
+        description="Before anything else, bring each image to a reference, a good image that `fit` chooses: by a "
+        "`shift` of up to a quarter of each side, or `rigid`, turned by up to 30 degrees too. Where the part is not "
+        "found, the verdict is `unsure`. Maps stay at the image's own place.",
+    )
+    roi: Roi | Literal["auto"] | None = Field(
+        default=None,
+        description="Region of interest: the areas that count, as polygons (docs/roi.md), of the image as it is "
+        "given, or of the reference. What is outside is left out of bank, scores and maps. `auto`: the foreground "
+        "that all good images share, which `fit` finds. None: the whole image.",
     )
     value_range: tuple[Level, Level] | None = Field(
         default=None,

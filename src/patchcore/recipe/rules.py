@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # Fields that all members share.
 OF_ALL = (
-    "members", "value_range", "mm_per_pixel", "min_region", "region_gap",
+    "members", "registration", "roi", "value_range", "mm_per_pixel", "min_region", "region_gap",
     "calibration", "calibration_share", "false_reject_rate", "confidence", "seed",
 )  # fmt: skip
-AUTO = ("exposure", "pool", "scaling")  # fields that fit decides where they are "auto"
+AUTO = ("exposure", "pool", "scaling")  # fields of a member that fit decides where they are "auto"
 # Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused
 # before any work or memory goes into it. Counts that are only compared with others may be as large as such a count.
 Count = Annotated[int, Field(gt=0, lt=2**63)]

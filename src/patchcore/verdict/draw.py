@@ -22,6 +22,7 @@ from patchcore.verdict.regions import Region
 _LOW, _HIGH = 1.0, 1.6  # shares of the threshold where colour begins, and where it is full
 _COLOURS = np.array([[255, 237, 120], [253, 150, 40], [215, 48, 31], [120, 0, 40]], dtype=np.float32)
 _STEPS = 4096  # of colour, from _LOW to _HIGH
+_VEIL = 0.7  # how much of what is not looked at is covered
 _NEAR = 0.75  # of the height of the hottest pixel: its surroundings, where nothing is over the threshold
 _BARS: dict[Verdict, str] = {"pass": "#2b5d34", "unsure": "#55595e", "fail": "#9c1f16"}
 
@@ -62,7 +63,16 @@ def overlay(
     `region`: what is outlined; None: what is over the threshold.
     """
     over = (anomaly_map > threshold) & (threshold > 0)
+    image = veiled(image, np.isnan(anomaly_map))
     return outlined(np.asarray(heat(anomaly_map, threshold, image)), over if region is None else region)
+
+
+def veiled(image: NDArray[np.uint8], unseen: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The image (H, W, 3) with what is not looked at (H, W) under a grey veil, which shows on light and dark ground."""
+    if not unseen.any():
+        return image
+    weak = ((1 - _VEIL) * image + _VEIL * 128).round().astype(np.uint8)
+    return np.where(unseen[..., None], weak, image)
 
 
 def captioned(image: Image.Image, verdict: Verdict, *parts: str) -> Image.Image:
