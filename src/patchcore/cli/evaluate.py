@@ -78,4 +78,5 @@ def show(evaluation: Any, as_json: bool) -> None:
         table.add_row(*cells(kind, *(row[verdict] for verdict in ("pass", "unsure", "fail"))))
     page.print(table)
     if evaluation.coverage < 1:
-        say(f"The recipe crops images: as little as {evaluation.coverage:.1%} of an image was inspected.")
+        why = "crop, region of interest or registration"
+        say(f"Only a part of images was inspected ({why}): as little as {evaluation.coverage:.1%} of an image.")

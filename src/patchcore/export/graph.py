@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from patchcore.errors import UsageError
 from patchcore.export.capturing import as_size
 from patchcore.export.frames import Side, join_matrix, side_matrix, window_matrix
 from patchcore.export.members import Embedding
@@ -26,6 +27,22 @@ from patchcore.pipeline.embed import Embedder
 from patchcore.recipe.recipe import Recipe
 
 OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
+
+
+def check_place(fitted: Fitted) -> None:
+    """Errors: UsageError for what is looked at in a part of each image, which a graph does not do."""
+    recipe = fitted.recipe
+    if recipe.registration != "none":
+        raise UsageError(
+            f"The detector has registration={recipe.registration!r}, which searches each image for the part in steps "
+            "that depend on what it finds; a graph has no such steps. Fit without registration on images that are "
+            "brought to one place before, or use the library."
+        )
+    if recipe.roi is not None:
+        raise UsageError(
+            "The detector has a region of interest, and how many patches count then depends on each image's size, "
+            "which a graph cannot follow. Fit without roi on images that are cut to the region, or use the library."
+        )
 
 
 class ImageScore(nn.Module):
@@ -67,6 +84,7 @@ class Graph(nn.Module):
     def __init__(self, fitted: Fitted, embedders: Sequence[Embedder], half: bool = False) -> None:
         """`half`: store bank rows in half precision if that loses nothing; they are used in single precision."""
         super().__init__()
+        check_place(fitted)
         first = fitted.members[0].recipe
         self.recipe = first
         self.units = [member.unit for member in fitted.members]

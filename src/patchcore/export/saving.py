@@ -20,7 +20,7 @@ from patchcore.errors import ExportError, UsageError, counted
 from patchcore.export import folder as folders
 from patchcore.export import formats, parity
 from patchcore.export.capturing import capture
-from patchcore.export.graph import Graph
+from patchcore.export.graph import Graph, check_place
 from patchcore.export.shift import MAX_AUROC_DROP, MAX_THRESHOLD_SHIFT, Shift, Trial, split
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
@@ -88,6 +88,7 @@ def save(
     formats.check(format, precision, opset)
     folders.check(folder)
     fitted = detector.fitted
+    check_place(fitted)
     if (detector.engine, detector.precision) != ("torch", "fp32"):
         raise UsageError("The self-test needs a detector on torch in fp32. Load it without `engine` and `precision`.")
     from patchcore_runtime import Model

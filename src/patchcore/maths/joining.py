@@ -79,10 +79,10 @@ def join_matrix(source: Side, target: Side) -> Tensor:
 def score_unit(scores: Iterable[Tensor]) -> float:
     """What one stands for when scores of several banks are joined: the standard deviation of these.
 
-    `scores`: patch scores, of any shape, of good images that the bank has not seen. Their mean is
+    `scores`: patch scores, of any shape, of good images that the bank has not seen; NaN is left out. Their mean is
     left where it is: it would move all joined scores alike, and 0 is to stay no distance at all.
     """
-    values = torch.cat([one.flatten() for one in scores]).double()
+    values = torch.cat([one[~one.isnan()] for one in scores]).double()
     deviation = float(values.std(correction=0))
     return deviation if deviation > 0 else float(values.mean()) or 1.0
 

@@ -164,7 +164,7 @@ def evidence(
 
 def spots(scores: Tensor, n: int, patch: int, among: NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
     """Rows and columns of the n highest patches (h, w) that are peaks and lie apart, the highest first."""
-    values = scores.cpu().double().numpy()
+    values = np.nan_to_num(scores.cpu().double().numpy(), nan=-np.inf)
     values = values if among is None else np.where(among, values, -np.inf)
     apart = max(patch, round(_APART * max(values.shape)))
     top = ndimage.maximum_filter(values, 3, mode="nearest")  # no flank of a spot counts as another one

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from patchcore.detector import Detector
 from patchcore.errors import UsageError, counted
+from patchcore.maths.registration import points
 from patchcore.maths.resize import Frame
 from patchcore.oversight.evidence import Evidence, evidence, good_maxima, p_value_among
 from patchcore.oversight.sources import Sources
@@ -116,9 +117,11 @@ def explain(
         return Explanation(found, None, tuple(_of_patches(found)), ())
     if mask.shape != result.frame.source:
         raise UsageError(f"The mask is {mask.shape}; expected the image's height and width, {result.frame.source}.")
-    cells = marked_cells(mask, result.frame, _shape(result))
+    cells = marked_cells(mask, result.frame, _shape(result)) & ~np.isnan(result.patch_scores.cpu().numpy())
     if not cells.any():
-        raise UsageError("The mask marks nothing that the network sees: no pixel, or only pixels outside the crop.")
+        raise UsageError(
+            "The mask marks nothing that is looked at: no pixel, or only pixels outside the crop or the region."
+        )
     defect = _defect(detector, result, mask, cells)
     found = evidence(detector, result, n, sources=sources, among=cells)
     facts = [*_of_defect(result, defect), *_of_patches(found)]
@@ -128,13 +131,14 @@ def explain(
 def marked_cells(mask: NDArray[np.bool_], frame: Frame, grid: tuple[int, int]) -> NDArray[np.bool_]:
     """The cells (h, w) that show a marked pixel of a mask (H, W), which `frame` places in the network's input."""
     cells = np.zeros(grid, dtype=bool)
-    rows, columns = (
-        np.floor(((np.arange(frame.source[axis]) + 0.5) * frame.resized[axis] / frame.source[axis] + frame.offset[axis])
+    y, x = (places + 0.5 for places in np.nonzero(mask))
+    if frame.motion is not None:
+        x, y = points(frame.motion.back, np.stack([x, y], -1)).T
+    row, column = (
+        np.floor((places * frame.resized[axis] / frame.canvas[axis] + frame.offset[axis])
                  * grid[axis] / frame.inside[axis]).astype(int)
-        for axis in (0, 1)
+        for axis, places in enumerate((y, x))
     )  # fmt: skip
-    y, x = np.nonzero(mask)
-    row, column = rows[y], columns[x]
     inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
     cells[row[inside], column[inside]] = True
     return cells
@@ -149,7 +153,7 @@ def _defect(detector: Detector, result: Result, mask: NDArray[np.bool_], cells: 
     origins = [fitted.origin(int(row)) for row in rows]
     usual = [median for median, _ in fitted.calibration.patches]
     pixels_of_cell = [
-        result.frame.source[axis] / result.frame.resized[axis] * result.frame.inside[axis] / cells.shape[axis]
+        result.frame.canvas[axis] / result.frame.resized[axis] * result.frame.inside[axis] / cells.shape[axis]
         for axis in (0, 1)
     ]
     inside = np.pad(mask, 1)
@@ -186,7 +190,7 @@ def _of_defect(result: Result, defect: MarkedDefect) -> list[str]:
         }[defect.outcome],
         f"The mark covers {counted(defect.patches, 'patch', 'patches')} and is {defect.width_in_cells:.1f} cells wide "
         f"where it is widest. Its most unusual patch is at {defect.distance:#.4g}, number {defect.rank} of all "
-        f"{result.patch_scores.numel()} patches of the image.",
+        f"{int((~result.patch_scores.isnan()).sum())} patches of the image.",
     ]
     if defect.p_value is not None and defect.good_beyond is not None:
         facts.append(
