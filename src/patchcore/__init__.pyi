@@ -26,6 +26,7 @@ from .measure.evaluation import (
     Evaluation as Evaluation,
     evaluate as evaluate,
 )
+from .maths.registration import Motion as Motion
 from .model.fitted import (
     Fitted as Fitted,
     Member as Member,
@@ -41,8 +42,16 @@ from .oversight.explanation import (
     Explanation as Explanation,
     explain as explain,
 )
+from .oversight.region_file import read_region as read_region
 from .oversight.sources import Sources as Sources
 from .recipe import Recipe as Recipe
-from .result import Result as Result
+from .recipe.roi import (
+    Area as Area,
+    Roi as Roi,
+)
+from .result import (
+    AreaResult as AreaResult,
+    Result as Result,
+)
 from .verdict.calibration import Calibration as Calibration
 from .verdict.regions import Region as Region

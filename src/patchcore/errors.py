@@ -174,7 +174,8 @@ def validated(model: type[M], given: object, where: object, error: type[Patchcor
     if wrong[0]["loc"]:
         text = explain_fields(wrong, about, str(where))
     else:
-        got = wrong[0]["msg"] if wrong[0]["type"] == "json_invalid" else f"got {_SHORT.repr(wrong[0]['input'])}"
+        said = wrong[0]["type"] in ("json_invalid", "value_error")
+        got = wrong[0]["msg"].removeprefix("Value error, ") if said else f"got {_SHORT.repr(wrong[0]['input'])}"
         text = f"{where}: {got}."
     raise error(f"{text} Expected {model.model_config.get('title')}.")
 

@@ -13,7 +13,7 @@ from export_helpers import fitted, images
 from patchcore import Detector, Recipe, UsageError
 from patchcore.export.capturing import ExactDivision, capture
 from patchcore.export.graph import OUTPUTS
-from patchcore.export.saving import _graph
+from patchcore.export.saving import _graph, save
 
 SIZES = [(40, 48), (32, 32), (90, 25), (17, 200), (33, 31), (7, 5)]
 
@@ -122,6 +122,22 @@ def test_one_size_alone_can_be_asked_for() -> None:
 def test_tiles_of_images_of_any_size_are_refused() -> None:
     with pytest.raises(UsageError, match="--static"):
         program(fitted(tile=16, size=32))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"roi": {"include": [[(0, 0), (1, 0), (0, 1)]]}}, "region of interest.*cut to the region"),
+        ({"registration": "shift"}, "registration='shift'.*brought to one place before"),
+    ],
+)
+def test_what_looks_at_a_part_of_each_image_is_refused(fields: dict[str, Any], said: str, tmp_path: Path) -> None:
+    detector = fitted(**fields)
+    with pytest.raises(UsageError, match=said):
+        program(detector)
+    with pytest.raises(UsageError, match=said):
+        save(detector, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_approximate_search_is_refused() -> None:

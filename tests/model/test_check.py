@@ -36,6 +36,7 @@ def replacing(name, make):
     return change
 
 
+CORNER = [[0, 0], [1, 0], [0, 1]]
 CHANGES = {
     "no rows": replacing("bank.rows", lambda t: t[:0]),
     "rows of another width": replacing("bank.rows", lambda t: t[:, :-1].contiguous()),
@@ -60,6 +61,11 @@ CHANGES = {
     "no recipe": lambda tensors, header: header.pop("recipe"),
     "an infinite threshold as a text": setting("calibration", "threshold", to="inf"),
     "a header 1,000 deep": lambda tensors, header: header.update(x=deep(500)),
+    "a region that is not decided": setting("recipe", "roi", to="auto"),
+    "areas without units": setting("recipe", "roi", to={"areas": [{"name": n, "include": [CORNER]} for n in "ab"]}),
+    "units without areas": setting("area_units", to=[1.0, 2.0]),
+    "a registration without a reference": setting("recipe", "registration", to="shift"),
+    "a reference for nothing": setting("reference", to={"source": [10, 10], "limit": 0.5}),
     "weights that are no numbers": lambda tensors, header: tensors.update(
         {k: torch.full_like(t, torch.nan) for k, t in tensors.items() if "weights." in k and t.is_floating_point()}
     ),

@@ -8,6 +8,7 @@ from tiny import TINY, Tiny
 from patchcore import Detector
 from patchcore.maths.registration import Motion
 from patchcore.oversight.evidence import evidence
+from patchcore.oversight.good_patches import GoodPatches
 
 SIZE = 96, 128
 
@@ -116,3 +117,19 @@ def test_the_reference_does_not_depend_on_the_order_of_images_or_a_generator():
     good = [part((seed % 5 - 2, 0), seed=seed) for seed in range(6)]
     first, second = (Detector(recipe, backbone=Tiny()).fit(given) for given in (good, iter(good[::-1])))
     assert (first.fitted.reference.grey == second.fitted.reference.grey).all()
+
+
+def test_good_patches_are_shown_where_they_are_in_the_training_images(rigid):
+    fitted_ = rigid.fitted
+    x, y, angle = fitted_.album.motions[3].tolist()
+    row = int((fitted_.members[0].bank.origins[:, 0] == 3).nonzero()[0])
+    good = GoodPatches(rigid).of(row)
+    motion = Motion(SIZE, SIZE, (x, y), angle)
+    cell = np.array([good.column + 0.5, good.row + 0.5]) * 4  # pixels of the canvas: the network's strides are 4
+    at = motion.matrix[:, :2] @ cell + motion.matrix[:, 2]
+    left, top, right, bottom = good.box
+    assert (left + right) / 2 == pytest.approx(at[0], abs=1.5)
+    assert (top + bottom) / 2 == pytest.approx(at[1], abs=1.5)
+    image, reason = GoodPatches(rigid).close_up(good, 64)
+    assert image is not None
+    assert reason == "from its thumbnail"

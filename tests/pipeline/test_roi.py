@@ -192,3 +192,8 @@ def test_auto_is_the_part_that_good_images_share_and_is_refused_without_one():
     assert not shown[np.hypot(y - 32, x - 32) > 20].any()
     with pytest.raises(DataError, match="no foreground that the good images share: 6 of 6 have no part"):
         Detector(TINY.replace(roi="auto"), backbone=Tiny()).fit(list(noise(6)))
+
+
+def test_an_area_without_a_patch_is_refused_before_anything_is_decided_too():
+    with pytest.raises(DataError, match="no patch has its centre in the region of interest"):
+        fitted(roi={"include": [[(0, 0), (0.01, 0), (0.01, 0.01)]]}, pool="auto", scaling="auto")

@@ -68,6 +68,7 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 @click.option("--seed", type=click.IntRange(0), help="Short for --set seed=N.")
 @click.option(
     "--roi",
+    type=AnyPath(),
     metavar="FILE|auto",
     help="Region of interest: a JSON file of polygons, a mask image (look where it is not black), or `auto`, the "
     "foreground that all good images share.",

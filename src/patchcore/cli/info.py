@@ -78,6 +78,7 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
             *(row for member in members for row in _about(member, header["weights_included"], images)),
             ("threshold", _threshold(calibration)),
             *_worth(calibration),
+            *_where(header, calibration),
             ("pixel threshold", str(calibration.pixel_threshold) if calibration.scores else "none"),
             ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
             ("thumbnails", _thumbnails(**header["thumbnails"])),
@@ -98,7 +99,7 @@ def _members(recipe: dict[str, Any], each: list[dict[str, Any]]) -> None:
     """Tables of the recipe of an ensemble: what all members share, then each."""
     from patchcore.recipe.rules import OF_ALL
 
-    _table("recipe of all members", [(name, json.dumps(recipe[name])) for name in OF_ALL if name != "members"])
+    _table("recipe of all members", [(name, json.dumps(recipe.get(name))) for name in OF_ALL if name != "members"])
     for number, own in enumerate(each, 1):
         fields = [(name, json.dumps(value)) for name, value in own.items() if name not in OF_ALL]
         _table(f"recipe of member {number}", fields)
@@ -142,6 +143,20 @@ def _decided(data: dict[str, Any]) -> list[tuple[str, Any]]:
     told = {"light": "light varies {} times as much as content", "arrangement": "{} of the arrangement is left open"}
     said = [text.format(f"{data[name]:.2f}") for name, text in told.items() if data.get(name) is not None]
     return [("measured", "; ".join(said) + " (above 1: `exposure=even`; `pool=mean`)")] if said else []
+
+
+def _where(head: Mapping[str, Any], calibration: Calibration) -> list[tuple[str, Any]]:
+    """The areas with their thresholds, and the limit of the registration."""
+    areas = (head["recipe"].get("roi") or {"areas": []})["areas"]
+    units = head.get("area_units") or [1.0] * len(areas)
+    told = [
+        f"{one['name'] or 'one area'}: {calibration.threshold * u:.6g}" for one, u in zip(areas, units, strict=True)
+    ]
+    rows: list[tuple[str, Any]] = [("thresholds of areas", "; ".join(told))] if told else []
+    if reference := head.get("reference"):
+        kind = head["recipe"]["registration"]
+        rows.append(("registration", f"{kind}; a part is found up to a residual of {reference['limit']:.3g}"))
+    return rows
 
 
 def _thumbnails(images: int, bytes: int) -> str:

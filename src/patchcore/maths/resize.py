@@ -116,10 +116,16 @@ def cell_box(cell: tuple[int, int], grid: tuple[int, int], frame: Frame, side: i
         centre = (cell[axis] + 0.5) * pitch - frame.offset[axis]
         low.append((centre - side * pitch / 2) * back)
         high.append((centre + side * pitch / 2) * back)
-    if frame.motion is not None:  # the upright box around the one that is turned
-        corners = points(frame.motion.matrix, [(x, y) for y in (low[0], high[0]) for x in (low[1], high[1])])
-        (low[1], low[0]), (high[1], high[0]) = corners.min(0).tolist(), corners.max(0).tolist()
-    return low[0], low[1], high[0], high[1]
+    box = low[0], low[1], high[0], high[1]
+    return box if frame.motion is None else upright(frame.motion, box)
+
+
+def upright(motion: Motion, box: Box) -> Box:
+    """The upright box in an image around a box on its canvas, which may be turned."""
+    top, left, bottom, right = box
+    corners = points(motion.matrix, [(x, y) for y in (top, bottom) for x in (left, right)])
+    (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+    return top, left, bottom, right
 
 
 def short_side_frame(source: tuple[int, int], short: int, crop: tuple[int, int] | None, multiple: int) -> Frame:

@@ -14,34 +14,46 @@ from torch import Tensor
 
 from patchcore.data.images import Pixels
 from patchcore.errors import StoreError
+from patchcore.maths.registration import Motion
 from patchcore.verdict.draw import to_uint8
 
 Pair = tuple[int, int]
 MOST = 2_000_000  # bytes of all thumbnails, unless they are asked for
+_FARTHEST = 2**16  # pixels, or degrees
 _SIDE, _LARGEST = 192, 1024  # longest side in pixels of one that is made, and of one that a file may hold
 
 
 @dataclass(frozen=True, eq=False)
 class Album:
     """Of each training image, in order: the SHA-256 of its pixels (n, 32); height, width, rows and columns of the first
-    member's grid (n, 4); thumbnails (n, bytes), JPEG files with zeros behind them. Earlier versions' files lack it."""
+    member's grid (n, 4); thumbnails (n, bytes), JPEG files with zeros behind them. Earlier versions' files lack it.
+    With a registration, the shift (x, y) and the angle of each (n, 3) (see `registration.Motion`)."""
 
     sha256: Tensor | None = None
     shapes: Tensor | None = None
     thumbnails: Tensor | None = None
+    motions: Tensor | None = None
 
     @classmethod
     def of(
-        cls, digests: Sequence[bytes], sizes: Sequence[Pair], grids: Sequence[Pair], small: Sequence[bytes]
+        cls,
+        digests: Sequence[bytes],
+        sizes: Sequence[Pair],
+        grids: Sequence[Pair],
+        small: Sequence[bytes],
+        motions: Sequence[Motion | None] = (),
     ) -> Album:
         # By NumPy: on the processor whatever the default device is, and in a forked process on one thread.
         shapes = np.array([(*size, *grid) for size, grid in zip(sizes, grids, strict=True)], np.int32)
         arrays = [np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32).copy(), shapes]
+        thumbnails = moved = None
         if all(small):
             longest = max(map(len, small))
             files = b"".join(one.ljust(longest, b"\0") for one in small)
-            arrays.append(np.frombuffer(files, np.uint8).reshape(-1, longest).copy())
-        return cls(*map(torch.from_numpy, arrays))
+            thumbnails = torch.from_numpy(np.frombuffer(files, np.uint8).reshape(-1, longest).copy())
+        if known := [(*one.shift, one.angle) for one in motions if one is not None]:
+            moved = torch.from_numpy(np.array(known, np.float32))
+        return cls(*map(torch.from_numpy, arrays), thumbnails, moved)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps."""
@@ -50,11 +62,13 @@ class Album:
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor], images: int) -> Album:
         """What a file with so many images has, its types checked before. Errors: StoreError."""
-        found = cls(*(tensors.get(f"images.{name}") for name in ("sha256", "shapes", "thumbnails")))
+        found = cls(*(tensors.get(f"images.{name}") for name in ("sha256", "shapes", "thumbnails", "motions")))
         for name, one in (own := found.tensors()).items():
-            wide = {"images.sha256": 32, "images.shapes": 4}.get(name, one.shape[1])
+            wide = {"images.sha256": 32, "images.shapes": 4, "images.motions": 3}.get(name, one.shape[1])
             if one.shape != (images, wide) or len(own) == 1 or (wide == 4 and int(one.min()) < 1):
                 raise StoreError(f"{name} is of shape {list(one.shape)}, for {images} images, or others are missing")
+        if found.motions is not None and not bool((found.motions.abs() <= _FARTHEST).all()):  # NaN is not
+            raise StoreError(f"images.motions holds values beyond {_FARTHEST}, or that are no numbers")
         for number in range(0 if found.thumbnails is None else images):
             found.thumbnail(number)
         return found

@@ -45,6 +45,7 @@ _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
     "images.sha256": (("U8",), 2),
     "images.shapes": (("I32",), 2),
     "images.thumbnails": (("U8",), 2),
+    "images.motions": (("F32",), 2),
     "reference.grey": (("U8",), 2),
 }
 

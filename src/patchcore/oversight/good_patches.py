@@ -14,7 +14,8 @@ from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import ImageError, StoreError
 from patchcore.maths.augmentation import Augmentation, augmented
-from patchcore.maths.resize import Box, Frame, cell_box
+from patchcore.maths.registration import Motion, canvas_of
+from patchcore.maths.resize import Box, Frame, cell_box, upright
 from patchcore.oversight.close_up import close_up
 from patchcore.oversight.sources import Sources
 from patchcore.pipeline.workers import load
@@ -77,22 +78,28 @@ class GoodPatches:
             read = self._embedded(bare)
             return bare if isinstance(read, str) else read[0]
         height, width, *cells = album.shapes[index].tolist()
-        size, grid = (height, width), (int(cells[0]), int(cells[1]))
+        motion = self._motion(index, (height, width))
+        size, grid = motion.canvas if motion else (height, width), (int(cells[0]), int(cells[1]))
         if how in _TURNED:
             embedder = self._detector.embedders[0]
-            size = (width, height)
-            if embedder.frame(size).inside != embedder.frame((height, width)).inside:
+            size = size[::-1]
+            if embedder.frame(size).inside != embedder.frame(size[::-1]).inside:
                 grid = (grid[1], grid[0])
         return self._placed(number, index, size, grid)
 
     def _placed(self, number: int, index: int, size: tuple[int, int], grid: tuple[int, int]) -> GoodPatch:
-        """A patch of an image, or of a copy, of a known size."""
+        """A patch of an image, or of a copy, of a known size: that of its canvas, if it was brought to one."""
         fitted = self._detector.fitted
         origin, member = fitted.origin(number), fitted.members[0]
         assert origin is not None
         frame = self._detector.embedders[0].frame(size)
         box = _original(cell_box((origin.row, origin.column), grid, frame, member.recipe.patch_size), size, origin[3])
         own = size[::-1] if origin.augmentation in _TURNED else size
+        if (shapes := fitted.album.shapes) is not None and fitted.album.motions is not None:
+            own = (int(shapes[index, 0]), int(shapes[index, 1]))
+            motion = self._motion(index, own)
+            assert motion is not None
+            box = upright(motion, box)
         sha256 = None if fitted.album.sha256 is None else bytes(fitted.album.sha256[index].numpy()).hex()
         return GoodPatch(number, *origin, box=whole(box, own), sha256=sha256, frame=frame, grid=grid)
 
@@ -111,11 +118,24 @@ class GoodPatches:
             if isinstance(found, str) and small is None:
                 return None, found
             pixels, reason = (found, "") if small is None else (small, "from its thumbnail")  # type: ignore[assignment]
+        if good.sha256 is not None:
+            number = int(self._detector.fitted.members[0].bank.origins[good.row_of_bank, 0])
+            motion = self._motion(number, (pixels.shape[0], pixels.shape[1]))
+            pixels = motion.to_canvas(pixels) if motion else pixels
         if good.augmentation:
             pixels = augmented(pixels, good.augmentation)
         assert good.frame is not None
         patch = self._detector.fitted.members[0].recipe.patch_size
         return close_up(pixels, (good.row, good.column), good.grid, good.frame, patch, side), reason
+
+    def _motion(self, number: int, size: tuple[int, int]) -> Motion | None:
+        """How a training image, drawn at this size, was brought to the reference; None if it was not."""
+        album, reference = self._detector.fitted.album, self._detector.fitted.reference
+        if album.motions is None or album.shapes is None or reference is None:
+            return None
+        x, y, angle = album.motions[number].tolist()
+        scale = size[0] / int(album.shapes[number, 0])
+        return Motion(size, canvas_of(size, reference.source), (x * scale, y * scale), angle)
 
     def _file(self, good: GoodPatch) -> NDArray[np.uint8] | str:
         """The training image, from a folder, if its pixels have the SHA-256."""

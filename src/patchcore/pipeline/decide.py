@@ -19,6 +19,7 @@ from patchcore.maths.exposure import blocks_of, variation
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.model.fitted import Measured
 from patchcore.pipeline.embed import Embedder, check_by
+from patchcore.pipeline.roi import check_areas
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.recipe import Recipe
@@ -87,7 +88,10 @@ def _arrangement(
     embedder: Embedder, samples: list[Sample], reading: Reading, place: Callable[[list[Loaded]], Sequence[Loaded]]
 ) -> float | None:
     def patches(batch: list[Loaded]) -> list[tuple[bytes, Tensor]]:
-        return [(one.digest, own.values) for one, own in zip(batch, embedder(place(batch)), strict=True)]
+        found = embedder(place(batch))
+        for one, own in zip(batch, found, strict=True):
+            check_areas(embedder.recipe, one.sample.name, own.cells)
+        return [(one.digest, own.values) for one, own in zip(batch, found, strict=True)]
 
     check = check_by([embedder], Depth(), reading.max_pixels)
     found = dict(through(patches, samples, reading, embedder.recipe.value_range, check=check))  # copies count once

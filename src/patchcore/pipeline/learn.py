@@ -59,7 +59,6 @@ def learn(
     title = "Reading good images" if progress else None
     room = MOST if thumbnails is None else math.inf if thumbnails else 0
     read = Remembered.of(embedders, samples, memory, reading, title, augment=True, room=room, place=place)
-    reference = place.limited([one[0].motion for one in read.frames])
     if told:
         log.info(told)
     share, crossed = recipe.calibration_share if calibration is None else 0.0, recipe.calibration == "folds"
@@ -83,7 +82,9 @@ def learn(
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
 
-    album = Album.of(read.digests, [one[0].source for one in read.frames], read.stores[0].grids, read.thumbnails)
+    first = [one[0] for one in read.frames]
+    sizes, motions = [one.source for one in first], [one.motion for one in first]
+    album = Album.of(read.digests, sizes, read.stores[0].grids, read.thumbnails, motions)
     areas = len(recipe.roi.areas) if isinstance(recipe.roi, Roi) else 1
     members, units, tried = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads, areas)
     scores, maxima, *patches = zip(*tried, strict=True) if tried else [()] * 4
@@ -106,7 +107,7 @@ def learn(
         )  # fmt: skip
     fitted = Fitted(
         recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured, album,
-        units=units, reference=reference,
+        units=units, reference=place.limited(motions),
     )  # fmt: skip
     if wrong := sum(map(fitted.exchanged, good.red_blue)):
         log.warning(

@@ -11,8 +11,11 @@ Polygon = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3, max_len
 Polygons = Annotated[tuple[Polygon, ...], Field(max_length=1000)]
 
 
+_FORM = 'polygons with corners from 0 to 1: {"include": [[[x, y], ...], ...]}, or {"areas": [{"name": ..., ...}, ...]}'
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="a region of interest")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title=_FORM)
 
 
 class Area(_Part):
