@@ -509,3 +509,24 @@ def test_a_size_beyond_all_memory_is_refused_before_the_work(run, hazelnut, tmp_
         assert done.exit_code == 2, (change, done.stderr)
         assert change.split("=")[0] in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_region_of_interest_from_a_file_and_its_verdicts_in_json(run, few, hazelnut, tmp_path):
+    file = tmp_path / "areas.json"
+    area = {"include": [[[0.2, 0.2], [0.8, 0.2], [0.8, 0.5], [0.2, 0.5]]]}
+    rest = {"name": "lower", "include": [[[0.2, 0.5], [0.8, 0.5], [0.8, 0.8], [0.2, 0.8]]]}
+    file.write_text(json.dumps({"areas": [{"name": "upper", **area}, rest]}), "utf-8")
+    model = tmp_path / "m.patchcore"
+    done = run("fit", few, "-o", model, *SMALL, "--roi", file, "--set", "registration=shift")
+    assert done.exit_code == 0, done.stderr
+    (row,) = lines(run("predict", model, hazelnut / "test/colour/00.jpg", "--json").stdout)
+    assert [one["name"] for one in row["areas"]] == ["upper", "lower"]
+    assert set(row["areas"][0]) == {"name", "score", "threshold", "decision"}
+    assert set(row["registration"]) == {"shift", "angle", "residual", "found"}
+    assert row["reason"] == (None if row["registration"]["found"] else "part not found")
+    told = run("info", model).stdout
+    assert "thresholds of areas" in told
+    assert "shift; a part is found up to a residual of" in told
+    done = run("fit", few, "-o", model, "--force", *SMALL, "--roi", tmp_path / "none.json")
+    assert done.exit_code == 2
+    assert "none.json" in done.stderr

@@ -43,9 +43,10 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
     calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough; where known images, parts,
     crossed, confidence, patches: median and highest patch score of each image), data (images, sha256, red_blue),
-    versions, search, history, weights_included, thumbnails (images, bytes). For an ensemble, members lists the
-    backbone, bank, search and unit (divisor of the scores) of each member, and bank has the rows of all members, and
-    the images.
+    versions, search, history, area_units (what the scores of each of several areas are divided by), reference (source:
+    height and width of the image that others are brought to; limit of the residual), weights_included, thumbnails
+    (images, bytes). For an ensemble, members lists the backbone, bank, search and unit (divisor of the scores) of each
+    member, and bank has the rows of all members, and the images.
 
     With --speed, speed has timings (engine, precision; network, search and whole of one image, in seconds; difference,
     the largest change of a score as a share of it; rounds), faster (engine, precision, ratio; null where the default,

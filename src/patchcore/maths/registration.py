@@ -77,15 +77,18 @@ def _turn(angle: float) -> NDArray[Any]:
     return np.array([[cosine, sine], [-sine, cosine]])
 
 
-def _moved(image: NDArray[Any], matrix: NDArray[Any], size: Pair) -> NDArray[Any]:
-    """What an image has at `matrix` times each pixel of the result, whose size (h, w) is given; linear."""
+def _moved(image: NDArray[Any], matrix: NDArray[Any], size: Pair, beyond: bool = True) -> NDArray[Any]:
+    """What an image has at `matrix` times each pixel of the result, whose size (h, w) is given; linear.
+
+    `beyond`: its border goes on for ever; else there is 0.
+    """
     import cv2
 
     centres = matrix.copy()  # OpenCV has the centre of a pixel at whole numbers
     centres[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     moved = cv2.warpAffine(
         np.ascontiguousarray(image), centres, size[::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE if beyond else cv2.BORDER_CONSTANT,
     )  # fmt: skip
     return np.asarray(moved.reshape(*size, *image.shape[2:]))
 
@@ -175,10 +178,8 @@ def _coarse_shift(grey: Grey, reference: Grey, angle: float) -> NDArray[Any]:
 
 def _residual(grey: Grey, reference: Grey, motion: Motion) -> float:
     """See `Motion`; 1 where fewer than half of the pixels show something of both, or one of them is flat."""
-    ys, xs = (np.arange(side) + 0.5 for side in reference.shape)
-    places = points(motion.matrix, np.stack(np.meshgrid(xs, ys), -1))
-    both = ((places >= 0) & (places <= grey.shape[::-1])).all(-1)
-    if 2 * both.sum() < both.size:
+    both = _moved(np.ones_like(grey), motion.matrix, motion.canvas, beyond=False) > 0.999
+    if 2 * int(both.sum()) < both.size:
         return 1.0
     one, other = (values[both].astype(float) for values in (motion.to_canvas(grey), reference))
     one, other = one - one.mean(), other - other.mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.roi import Area, Roi
 
+log = logging.getLogger(__name__)
 _LOOKED = 64  # good images that choose the reference and the region
 _FAR = 0.25  # of a side: no part that is shifted farther is taken as found
 _MORE, _LEAST = 1.5, 0.02  # the limit is so many times the largest residual of good images, and at least this
@@ -116,6 +118,7 @@ def placed(recipe: Recipe, samples: Iterable[Sample], reading: Reading) -> tuple
         placer = Placer.of(recipe, reference)
         if recipe.roi == "auto":
             recipe = recipe.replace(roi=_foreground(placer([one.image for one in looks])))
+            log.info("Found the part that the good images share: roi has its outline.")
     return recipe, Placer.of(recipe, reference), samples
 
 
