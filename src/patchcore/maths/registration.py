@@ -88,7 +88,8 @@ def _moved(image: NDArray[Any], matrix: NDArray[Any], size: Pair, beyond: bool =
     centres[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     moved = cv2.warpAffine(
         np.ascontiguousarray(image), centres, size[::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE if beyond else cv2.BORDER_CONSTANT,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE if beyond else cv2.BORDER_CONSTANT,
     )  # fmt: skip
     return np.asarray(moved.reshape(*size, *image.shape[2:]))
 
@@ -134,22 +135,23 @@ def register(grey: Grey, reference: Grey, kind: Kind) -> tuple[tuple[float, floa
 
     few, known = small(grey, _COARSE), small(reference, _COARSE)
     scale = np.array([grey.shape[1] / few.shape[1], grey.shape[0] / few.shape[0]])
-    best = (math.inf, np.zeros(2), 0.0)
-    for angle in _ANGLES if kind == "rigid" else (0,):
-        shift = _coarse_shift(few, known, angle)
-        best = min(best, (_residual(few, known, _motion(shift, angle, known.shape)), shift, float(angle)), key=_first)
-    _, shift, angle = best
+    tried = []
+    for turned in _ANGLES if kind == "rigid" else (0,):
+        shift = _coarse_shift(few, known, turned)
+        tried.append((_residual(few, known, _motion(shift, turned, known.shape)), shift, float(turned)))
+    _, shift, angle = min(tried, key=_first)
     begin = _motion(shift * scale, angle, reference.shape)
     centred = begin.matrix.copy()
     centred[:, 2] += begin.matrix[:, :2] @ (0.5, 0.5) - 0.5
     how = cv2.MOTION_EUCLIDEAN if kind == "rigid" else cv2.MOTION_TRANSLATION
     ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _STEPS, _FINE)
+    everywhere = np.ones(reference.shape, np.uint8)
     try:
-        _, fine = cv2.findTransformECC(reference, grey, centred.astype(np.float32), how, ends, None, _SMOOTH)
+        _, fine = cv2.findTransformECC(reference, grey, centred.astype(np.float32), how, ends, everywhere, _SMOOTH)
     except cv2.error:  # it does not converge: they have little in common
         return (float(begin.shift[0]), float(begin.shift[1])), angle, _residual(grey, reference, begin)
     middle = np.array(reference.shape[::-1]) / 2 - 0.5
-    x, y = points(fine.astype(float), middle) - middle
+    x, y = points(np.asarray(fine, float), middle) - middle
     motion = _motion(np.array([x, y]), math.degrees(math.atan2(fine[0, 1], fine[0, 0])), reference.shape)
     return min(
         ((one.shift, one.angle, _residual(grey, reference, one)) for one in (motion, begin)), key=lambda one: one[2]

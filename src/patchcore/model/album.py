@@ -45,7 +45,7 @@ class Album:
     ) -> Album:
         # By NumPy: on the processor whatever the default device is, and in a forked process on one thread.
         shapes = np.array([(*size, *grid) for size, grid in zip(sizes, grids, strict=True)], np.int32)
-        arrays = [np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32).copy(), shapes]
+        sha256 = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32).copy()
         thumbnails = moved = None
         if all(small):
             longest = max(map(len, small))
@@ -53,7 +53,7 @@ class Album:
             thumbnails = torch.from_numpy(np.frombuffer(files, np.uint8).reshape(-1, longest).copy())
         if known := [(*one.shift, one.angle) for one in motions if one is not None]:
             moved = torch.from_numpy(np.array(known, np.float32))
-        return cls(*map(torch.from_numpy, arrays), thumbnails, moved)
+        return cls(torch.from_numpy(sha256), torch.from_numpy(shapes), thumbnails, moved)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps."""

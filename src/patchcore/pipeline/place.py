@@ -58,7 +58,7 @@ class Placer:
         canvas = registration.canvas_of(source, reference.source)
         still = Motion(source, canvas)
         scale = np.array(canvas) / reference.grey.shape  # pixels of the image in one of the reference
-        known = reference.grey.numpy().astype(np.float32) / 255
+        known = np.asarray(reference.grey.numpy() / 255, dtype=np.float32)
         pixels = one.pixels if canvas == source else still.to_canvas(one.pixels)
         grey = _grey(one, registration.resized(pixels, known.shape))
         (x, y), angle, residual = registration.register(grey, known, self.kind)
@@ -75,7 +75,7 @@ class Placer:
             corners = np.array([corner for polygon in area.include for corner in polygon]).reshape(-1, 2)
             places = registration.points(motion.matrix, corners * motion.canvas[::-1])
             seen = ((places >= 0) & (places <= motion.source[::-1])).all(-1)
-            if 2 * seen.sum() < len(seen):
+            if 2 * int(np.sum(seen)) < np.size(seen):
                 return False
         return True
 

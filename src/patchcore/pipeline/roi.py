@@ -39,7 +39,8 @@ def cells_of(
         return None
     found = _in_areas(roi, replace(frame, source=frame.canvas, motion=None), grid, how)
     if frame.motion is not None:
-        corners = inside(_image(frame, how), *_places(frame, grid, 0, 1))
+        ys, xs = _places(frame, grid, 0, 1)
+        corners = inside(_image(frame, how), ys, xs)
         whole = corners[1:, 1:] & corners[1:, :-1] & corners[:-1, 1:] & corners[:-1, :-1]
         found = torch.where(whole, found, OUTSIDE)
     return found
@@ -47,7 +48,8 @@ def cells_of(
 
 @lru_cache(maxsize=64)
 def _in_areas(roi: Roi | None, frame: Frame, grid: tuple[int, int], how: Augmentation | None) -> Tensor:
-    return _numbered(roi, *_places(frame, grid, 0.5, 0), how)
+    ys, xs = _places(frame, grid, 0.5, 0)
+    return _numbered(roi, ys, xs, how)
 
 
 def _places(frame: Frame, grid: tuple[int, int], begin: float, more: int) -> list[Tensor]:
@@ -101,7 +103,8 @@ def pixels_of(given: Roi | str | None, frame: Frame) -> Tensor:
 @lru_cache(maxsize=4)  # masks of large images, of which a run has one size or few
 @torch.inference_mode(False)
 def _pixels(roi: Roi | None, size: tuple[int, int]) -> Tensor:
-    return _numbered(roi, *((torch.arange(side) + 0.5) / side for side in size)) != OUTSIDE
+    ys, xs = ((torch.arange(side) + 0.5) / side for side in size)
+    return _numbered(roi, ys, xs) != OUTSIDE
 
 
 def _moved_pixels(roi: Roi | None, frame: Frame) -> Tensor:
