@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,9 @@ from patchcore.recipe.roi import Area, Roi
 log = logging.getLogger(__name__)
 _LOOKED = 64  # good images that choose the reference and the region
 _FAR = 0.25  # of a side: no part that is shifted farther is taken as found
-_MORE, _LEAST = 1.5, 0.02  # the limit is so many times the largest residual of good images, and at least this
+# The limit is so many times the largest residual of this share of the good images, and at least so much: the part may
+# have been missed in some of them too.
+_MORE, _USUAL, _LEAST = 1.5, 0.9, 0.02
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,13 @@ class Placer:
         residuals = [one.residual for one in motions if one is not None]
         if self.reference is None or not residuals:
             return self.reference
-        return replace(self.reference, limit=max(_LEAST, _MORE * max(residuals)))
+        limit = max(_LEAST, _MORE * sorted(residuals)[math.ceil(_USUAL * len(residuals)) - 1])
+        if far := sum(one > limit for one in residuals):
+            log.warning(
+                "%d of %d good images do not show the part as the reference does (residual above %.3g): their patches "
+                "may come from another place.", far, len(residuals), limit,
+            )  # fmt: skip
+        return replace(self.reference, limit=limit)
 
     def __call__(self, batch: Sequence[Loaded]) -> Sequence[Loaded]:
         """The images as they are embedded: pixels on the canvas of the reference, and the motion that brings them."""
