@@ -24,7 +24,7 @@ from patchcore.changes.edit import Edit
 from patchcore.changes.history import changed
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import Images, relative, resolve
-from patchcore.errors import DataError, UsageError, counted, nearest_name
+from patchcore.errors import DataError, ImageError, UsageError, counted, nearest_name
 from patchcore.maths.coreset import k_center_greedy
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.maths.resize import Frame
@@ -33,7 +33,9 @@ from patchcore.model.album import Album
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder, Grid
 from patchcore.pipeline.learn import Remembered
-from patchcore.pipeline.score import against, image_score, joined
+from patchcore.pipeline.place import Placer
+from patchcore.pipeline.roi import OUTSIDE
+from patchcore.pipeline.score import against, joined, rated
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.verdict.calibration import MARGIN, Calibration
 
@@ -92,7 +94,8 @@ def taught(
     threads = detector.threads or torch.get_num_threads()
     reading = replace(Reading.of(reading), threads=threads, batch=1)
     room = math.inf if fitted.album.thumbnails is not None else 0
-    good = Remembered.of(embedders, resolve(images).samples, None, reading, None, room=room)
+    place = Placer.of(fitted.recipe, fitted.reference)
+    good = Remembered.of(embedders, resolve(images).samples, None, reading, None, room=room, place=place)
     if not good.names:
         raise DataError("There are no images to learn from. Give at least one good image.")
     members, version = list(fitted.members), len(fitted.history) + 2
@@ -100,7 +103,11 @@ def taught(
     kept, images_told, radius = list[int](), list[JsonValue](), (radii[0], radii[0])
     names = [f"{name} (version {version})" if name in fitted.images else name for name in relative(good.names)]
     for number, name in enumerate(names):
-        lesson = _Lesson.of(members, good, number, len(fitted.images) + len(kept))
+        if (motion := good.frames[number][0].motion) is not None and not motion.found:
+            raise ImageError(
+                good.names[number], "the part is not found in it, so its patches would be of other places."
+            )
+        lesson = _Lesson.of(fitted, members, good, number, len(fitted.images) + len(kept))
         before, wider = lesson.score(members), lesson.learned(members, fitted, radii, rows)
         same = all(now is was for now, was in zip(wider, members, strict=True))
         if same and good.digests[number] in known:
@@ -142,7 +149,9 @@ def _digests(fitted: Fitted) -> dict[bytes, str]:
 
 def _album(fitted: Fitted, good: Remembered, kept: Sequence[int]) -> dict[str, Tensor]:
     """What the album keeps of new images, if it keeps that of the others."""
-    new = Album.of(good.digests, [own[0].source for own in good.frames], good.stores[0].grids, good.thumbnails)
+    first = [own[0] for own in good.frames]
+    sizes, motions = [one.source for one in first], [one.motion for one in first]
+    new = Album.of(good.digests, sizes, good.stores[0].grids, good.thumbnails, motions)
     own = {name: column for name, column in vars(new).items() if getattr(fitted.album, name) is not None}
     return {name: column[list(kept)] for name, column in own.items()}
 
@@ -162,18 +171,22 @@ class _Lesson:
     patches: list[Tensor]
     grids: list[Grid]
     frames: list[Frame]
+    cells: list[Tensor | None]
+    units: tuple[float, ...]  # of the areas, if there are several
 
     @classmethod
-    def of(cls, members: Sequence[Member], good: Remembered, number: int, image: int) -> _Lesson:
+    def of(cls, fitted: Fitted, members: Sequence[Member], good: Remembered, number: int, image: int) -> _Lesson:
         scaled = [
             store.of(number).to(m.bank.rows) * m.bank.scales for m, store in zip(members, good.stores, strict=True)
         ]
         grids = [store.grids[number] for store in good.stores]
-        return cls(image, [one.half().float() for one in scaled], grids, good.frames[number])
+        patches = [one.half().float() for one in scaled]
+        return cls(image, patches, grids, good.frames[number], good.cells[number], fitted.units)
 
     def score(self, members: Sequence[Member]) -> float:
-        each = [against(*one) for one in zip(members, self.patches, self.grids, strict=True)]
-        return image_score(members[0], self.patches[0], joined(members, each, self.frames))
+        each = [against(*one) for one in zip(members, self.patches, self.grids, self.cells, strict=True)]
+        found = joined(members, each, self.frames)
+        return rated(members[0], self.patches[0], found, self.cells[0], self.units)[0]
 
     def farthest(self, members: Sequence[Member]) -> float:
         """How far from the first member's bank its patches are at most."""
@@ -195,8 +208,14 @@ class _Lesson:
 
     def _with(self, member: Member, number: int, picks: Tensor) -> Member:
         """The member that has this number, with some patches as rows behind those of its bank."""
-        bank, columns = member.bank, self.grids[number][1]
-        place = torch.stack([torch.full_like(picks, self.image), picks // columns, picks % columns], 1)
+        bank, columns, cells = member.bank, self.grids[number][1], self.cells[number]
+        kept = (
+            torch.arange(math.prod(self.grids[number]))
+            if cells is None
+            else (cells != OUTSIDE).flatten().nonzero()[:, 0]
+        )
+        cell = kept[picks]
+        place = torch.stack([torch.full_like(cell, self.image), cell // columns, cell % columns], 1)
         origins = torch.cat([bank.origins, F.pad(place, (0, bank.origins.shape[1] - 3)).to(bank.origins)])
         rows = torch.cat([bank.rows, self.patches[number][picks]])
         return replace(member, bank=replace(bank, rows=rows, origins=origins, prepared={}))
