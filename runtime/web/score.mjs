@@ -59,6 +59,7 @@ async function predict(session, manifest, given) {
     normalised: out.normalised.data[0],
     decision: VERDICTS[Number(out.decision.data[0])],
     threshold: manifest.threshold,
+    lowerThreshold: manifest.lower_threshold ?? manifest.threshold,
     map: out.map.data, // height x width; NaN outside a crop
     coverage: out.coverage.data[0],
     height,

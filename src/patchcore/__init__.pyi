@@ -27,6 +27,10 @@ from .measure.evaluation import (
     evaluate as evaluate,
 )
 from .maths.registration import Motion as Motion
+from .measure.parts import (
+    Part as Part,
+    parts as parts,
+)
 from .model.fitted import (
     Fitted as Fitted,
     Member as Member,

@@ -7,7 +7,6 @@ predict:  images -> taps -> embedding -> nearest bank rows -> patch scores -> im
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -21,12 +20,11 @@ from torch import nn
 
 from patchcore.backbones import engines
 from patchcore.data.formats import Depth
-from patchcore.data.images import ImageLike, mark
+from patchcore.data.images import ImageLike
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.resolve import Images, limited, resolve
 from patchcore.data.sample import Dataset, Sample
 from patchcore.errors import NotFittedError, UsageError
-from patchcore.maths.scoring import worst
 from patchcore.memory.patches import spill_limit
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
@@ -223,7 +221,7 @@ class Detector:
 
     def _stream(self, samples: Iterable[Sample], reading: Reading, progress: bool) -> Iterator[Result]:
         fitted, embedders = self._learned()
-        calibration, recipe = fitted.calibration, fitted.members[0].recipe
+        recipe = fitted.members[0].recipe
         place = Placer.of(recipe, fitted.reference)
 
         def look(batch: Sequence[Loaded]) -> list[Result]:
@@ -235,27 +233,8 @@ class Detector:
                 self._check_colours(fitted, loaded, reading.colour)
                 begin = time.perf_counter()
                 value, scored = score(fitted.members, patches, fitted.units)
-                results.append(
-                    Result(
-                        sample=loaded.sample,
-                        score=value,
-                        threshold=calibration.threshold,
-                        p_value=calibration.p_value(value) if calibration.scores else math.nan,
-                        pixel_threshold=calibration.pixel_threshold,
-                        patch_scores=scored.scores,
-                        nearest_rows=scored.rows,
-                        nearest_image=fitted.origin(int(scored.rows[..., 0].flatten()[worst(scored.scores)])),
-                        frame=patches[0].frame,
-                        area_scores=scored.areas or (value,),
-                        units=fitted.units or (1.0,),
-                        recipe=recipe,
-                        max_pixels=reading.max_pixels,
-                        warnings=loaded.warnings,
-                        mark=mark(loaded.pixels),
-                        colour=reading.colour,
-                        seconds=sum(own.seconds for own in patches) + time.perf_counter() - begin,
-                    )
-                )
+                seconds = sum(own.seconds for own in patches) + time.perf_counter() - begin
+                results.append(Result.of(fitted, loaded, patches[0].frame, value, scored, reading, seconds))
             return results
 
         depth = Depth()

@@ -14,16 +14,17 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data.images import mark, read
-from patchcore.data.reading import MAX_PIXELS, Colour
+from patchcore.data.reading import MAX_PIXELS, Colour, Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
 from patchcore.maths.registration import Motion
 from patchcore.maths.resize import Frame, cell_box
 from patchcore.maths.scoring import worst
 from patchcore.maths.thresholds import Verdict, decide, normalise
-from patchcore.model.fitted import NearestImage
-from patchcore.pipeline.score import anomaly_map
+from patchcore.model.fitted import Fitted, NearestImage
+from patchcore.pipeline.score import Scored, anomaly_map
 from patchcore.pipeline.surroundings import undisturbed
+from patchcore.pipeline.workers import Loaded
 from patchcore.recipe.recipe import Recipe
 from patchcore.recipe.roi import Roi
 from patchcore.verdict import draw
@@ -49,6 +50,7 @@ class Result:
         sample: The image as it was given, with what is known of it.
         score: The raw image score, a distance between features; higher is more anomalous.
         threshold: The image fails if and only if its score is greater. NaN if none could be set.
+        lower_threshold: It passes if and only if its score is at most this; None: the threshold itself.
         pixel_threshold: The same for values of the map.
         patch_scores: (h, w), on the network's grid.
         nearest_rows: (h, w, k), rows of the memory bank.
@@ -81,6 +83,41 @@ class Result:
     mark: int | None = None
     area_scores: tuple[float, ...] = ()
     units: tuple[float, ...] = ()
+    lower_threshold: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        fitted: Fitted,
+        loaded: Loaded,
+        frame: Frame,
+        score: float,
+        scored: Scored,
+        reading: Reading,
+        seconds: float = 0.0,
+    ) -> Result:
+        """What was found in an image, and what the calibration makes of it."""
+        calibration = fitted.calibration
+        return cls(
+            sample=loaded.sample,
+            score=score,
+            threshold=calibration.threshold,
+            lower_threshold=calibration.lower_threshold,
+            p_value=calibration.p_value(score) if calibration.scores else math.nan,
+            pixel_threshold=calibration.pixel_threshold,
+            patch_scores=scored.scores,
+            nearest_rows=scored.rows,
+            nearest_image=fitted.origin(int(scored.rows[..., 0].flatten()[worst(scored.scores)])),
+            frame=frame,
+            area_scores=scored.areas or (score,),
+            units=fitted.units or (1.0,),
+            recipe=fitted.members[0].recipe,
+            max_pixels=reading.max_pixels,
+            warnings=loaded.warnings,
+            mark=mark(loaded.pixels),
+            colour=reading.colour,
+            seconds=seconds,
+        )
 
     def __repr__(self) -> str:
         height, width = self.frame.source
@@ -93,8 +130,8 @@ class Result:
 
     @property
     def decision(self) -> Verdict:
-        """The verdict: `fail` if and only if score > threshold; `unsure` without a threshold or if it is NaN."""
-        return "unsure" if self.reason else decide(self.score, self.threshold)
+        """The verdict: `fail` iff score > threshold, `pass` iff score <= lower_threshold, else `unsure` (`decide`)."""
+        return "unsure" if self.reason else decide(self.score, self.threshold, self.lower_threshold)
 
     @property
     def reason(self) -> str | None:
@@ -210,6 +247,8 @@ class Result:
         told = [*([self.reason] if self.reason else []), f"score {self.score:#.4g}"]
         if not math.isnan(self.threshold):
             told.append(f"threshold {self.threshold:#.4g}")
+        if self.lower_threshold is not None and self.lower_threshold < self.threshold:
+            told.append(f"unsure from {self.lower_threshold:#.4g}")
         if self.decision == "fail" and not (self.map > self.pixel_threshold).any():
             told.append("nothing over the pixel threshold: the hottest place is outlined")
         return told

@@ -19,6 +19,9 @@ KEYS = {
     "coverage",
     "false_reject_rate",
     "miss_rate",
+    "unsure_rate",
+    *(f"pixel_{name}_at_threshold" for name in ("f1", "overlap", "area")),
+    *(f"mask_{name}" for name in ("f1", "overlap", "area")),
 }
 
 

@@ -23,8 +23,8 @@ from patchcore import Detector
 from patchcore.backbones import build, engines
 
 ROW = {
-    "path", "score", "normalised", "threshold", "decision", "p_value", "seconds", "nearest_image", "time", "model",
-    "warnings",
+    "path", "score", "normalised", "threshold", "lower_threshold", "decision", "p_value", "seconds", "nearest_image",
+    "time", "model", "warnings",
 }  # fmt: skip
 READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
 BAD = ["bad_cut.jpg", "bad_empty.png", "bad_text.png"]

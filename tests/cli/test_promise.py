@@ -6,6 +6,7 @@ import pytest
 from cli_helpers import lines
 
 from patchcore import Detector
+from patchcore.changes.history import content
 
 
 def test_plan_says_what_a_rate_needs(run, model_file, detector):
@@ -42,7 +43,8 @@ def test_set_writes_a_new_file_with_its_history(run, model_file, tmp_path, hazel
     assert after.predict(image).score == before.predict(image).score
     (old,), (info,) = (lines(run("info", path, "--json").stdout) for path in (model_file, new))
     (change,) = info["history"]
-    assert change["sha256"] == old["sha256"]
+    assert (change["before"], change["after"]) == (content(before.fitted), content(after.fitted))
+    assert "history" not in old
     assert (change["from"]["false_reject_rate"], change["to"]["false_reject_rate"]) == (0.05, 0.4)
     assert info["sha256"] == told["sha256"]
     again = tmp_path / "again.patchcore"
@@ -56,12 +58,50 @@ def test_set_writes_a_new_file_with_its_history(run, model_file, tmp_path, hazel
 def test_set_asks_for_a_rate_and_never_replaces_a_file_unasked(run, model_file, tmp_path):
     done = run("set", model_file, "-o", tmp_path / "new.patchcore")
     assert done.exit_code == 2
-    assert "Give the rate to set: --false-reject" in done.stderr
+    assert "Give what to set: --false-reject" in done.stderr
     assert not (tmp_path / "new.patchcore").exists()
     (tmp_path / "there").write_text("mine")
     assert run("set", model_file, "--false-reject", "1%", "-o", tmp_path / "there").exit_code != 0
     assert (tmp_path / "there").read_text() == "mine"
     assert run("set", model_file, "--false-reject", "1%", "-o", model_file, "--force").exit_code != 0
+
+
+def test_set_takes_known_defects_and_says_how_many_more_it_needs(run, model_file, tmp_path, hazelnut, detector):
+    new, image = tmp_path / "new.patchcore", hazelnut / "test/colour/00.jpg"
+    done = run("set", model_file, "--defects", hazelnut, "--miss-rate", "10%", "-o", new)
+    assert done.exit_code == 0, done.stderr
+    assert "the smallest score of only 4 defective images" in done.stdout
+    assert "you need 5 more defective parts" in done.stdout
+    found = Detector.load(new)
+    least = min(detector.predict(path).score for path in (hazelnut / "test/colour").iterdir()) * (1 - 1e-4)
+    assert found.fitted.calibration.defects.threshold == pytest.approx(least)
+    assert found.predict(image).lower_threshold == min(
+        found.fitted.calibration.defects.threshold, detector.fitted.calibration.threshold
+    )
+    (info,) = lines(run("info", new, "--json").stdout)
+    assert info["calibration"]["defects"]["miss_rate"] == 0.1
+    assert info["calibration"]["interval"]["high"] is None
+    assert "miss rate None -> 0.1" in run("info", new).stdout
+    for options, said in (
+        (("--miss-rate", "1%"), "--miss-rate and --defects belong together"),
+        (("--defects", hazelnut / "train", "--miss-rate", "0.1"), "holds no defective images"),
+    ):
+        done = run("set", model_file, *options, "-o", tmp_path / "no.patchcore")
+        assert done.exit_code != 0
+        assert said in done.stderr
+        assert not (tmp_path / "no.patchcore").exists()
+
+
+def test_a_band_around_the_threshold_is_unsure(run, model_file, tmp_path, hazelnut, detector):
+    new = tmp_path / "new.patchcore"
+    (told,) = lines(run("set", model_file, "--false-reject", "30%", "--unsure", "80%", "-o", new, "--json").stdout)
+    calibration = detector.fitted.calibration.at_rate(0.3).with_unsure(0.8)
+    assert (told["lower_threshold"], told["threshold"]) == (calibration.lower_threshold, calibration.threshold)
+    assert told["lower_threshold"] < told["threshold"]
+    found = Detector.load(new)
+    assert found.recipe.unsure == 0.8
+    result = found.predict(hazelnut / "test/colour/00.jpg")
+    assert (result.threshold, result.lower_threshold) == (calibration.threshold, calibration.lower_threshold)
 
 
 def test_info_names_the_images_that_decide(run, model_file, detector):

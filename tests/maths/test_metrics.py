@@ -15,6 +15,8 @@ from patchcore.maths.metrics import (
     pixel_metrics,
     precision_recall,
     pro_curve,
+    segmentation,
+    segmented,
     share_interval,
 )
 
@@ -258,3 +260,15 @@ def test_precision_and_recall_by_hand():
     assert recall.tolist() == [1, 1, 1 / 2, 1 / 2, 0]
     with pytest.raises(UsageError, match="labels are the same"):
         precision_recall([1.0, 2.0], [True, True])
+
+
+def test_segmentation_counts_pixels_of_all_images_and_regions_of_each():
+    mask, found = np.zeros((6, 6), bool), np.zeros((6, 6), bool)
+    mask[0, :4] = mask[3:5, 3:5] = True  # two regions of four pixels
+    found[0, :2] = found[5, :] = True  # half of the first; six pixels beside them
+    other = np.zeros((6, 6), bool)
+    other[0, 0] = True  # on a good image
+    counts = [segmented(found, mask), segmented(other, None)]
+    assert counts == [(8, 8, 2, 0.5, 2), (1, 0, 0, 0.0, 0)]
+    assert segmentation(counts) == {"f1": 2 * 2 / (9 + 8), "overlap": 0.25, "area": 9 / 8}
+    assert segmentation([counts[1]]) == {"f1": None, "overlap": None, "area": None}

@@ -76,7 +76,10 @@ def test_thresholds_are_set_from_scores_and_from_maps_apart():
     assert calibration.threshold == pytest.approx(18.0018)
     assert calibration.pixel_threshold == pytest.approx(180.018)
     assert calibration.enough
-    assert calibration.summary() == "Threshold 18.0018, from 19 held-out good images; false-reject rate 0.1."
+    assert calibration.summary() == (
+        "Threshold 18.0018, from 19 held-out good images; false-reject rate 0.1. Good images without end would set it, "
+        "with 0.95 confidence, at least 14.0014; so few set no upper limit."
+    )
 
 
 def test_too_few_scores_are_said_to_be_too_few():
@@ -200,7 +203,7 @@ def test_another_rate_needs_no_new_scores():
     below = [math.comb(199, k) * 0.95**k * 0.05 ** (199 - k) for k in range(200)]
     rank = next(k for k in range(1, 200) if sum(below[:k]) >= 0.95)
     assert sure.threshold == pytest.approx(rank * 1.0001)
-    assert sure.summary().endswith("false-reject rate 0.05 with 0.95 confidence.")
+    assert "false-reject rate 0.05 with 0.95 confidence." in sure.summary()
     for rate, confidence in ((0, None), (1.5, None), (0.1, 1.0)):
         with pytest.raises(UsageError, match="must be above 0 and below 1"):
             calibration.at_rate(rate, confidence)

@@ -63,6 +63,7 @@ _NEEDED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "floor": (lambda value: is_number(value) and value >= 0, "a number of at least 0"),
 }
 _KNOWN: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # what else may be there; for people, and other programs
+    "lower_threshold": _LIMIT,
     "kind": (lambda value: value == "patchcore-export", "'patchcore-export'"),
     "precision": (_is_name, "the name of one"),
     "opset": (_or_null(is_count), "a number, or null"),

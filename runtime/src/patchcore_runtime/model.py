@@ -32,7 +32,7 @@ class Result:
     score: float  # the raw image score; higher is more anomalous
     normalised: float  # 0.5 at the threshold
     decision: str  # the verdict: pass, unsure or fail
-    threshold: float  # NaN if none could be set
+    threshold: float  # the image fails if its score is greater; NaN if none could be set
     pixel_threshold: float
     map: NDArray[np.float32]  # (H, W), at the image's size; NaN outside a crop
     model_map: NDArray[np.float32]  # the same on the network's input
@@ -41,6 +41,7 @@ class Result:
     coverage: float  # the share of the image that was looked at
     seconds: float  # of the graph, the image's share of its batch
     warnings: tuple[str, ...] = ()  # what is wrong with a part of the image, such as damage in a JPEG file
+    lower_threshold: float | None = None  # it passes if its score is at most this; None: the threshold
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -129,6 +130,7 @@ class Model:
             coverage=float(out["coverage"][0]),
             seconds=time.perf_counter() - begin,
             warnings=tuple(warnings),
+            lower_threshold=self.manifest.get("lower_threshold"),
         )
 
     def _recipes(self) -> list[dict[str, Any]]:
@@ -181,12 +183,14 @@ def _try(model: Model, tolerance: float) -> None:
     path, threshold = model.folder / model.manifest["graph"], _number(model.manifest["threshold"])
     if not math.isfinite(score):
         raise ExportError(f"{path}: it gives an image the score {score}. {folders.AGAIN}")
+    lower = model.manifest.get("lower_threshold")
+    lower = threshold if lower is None else lower
     expected = 0.5 * score / threshold if threshold > 0 else 0.5 + score - threshold
     same = math.isclose(normalised, expected, rel_tol=tolerance, abs_tol=1e-6) or (
         math.isnan(normalised) and math.isnan(expected)
     )
-    near = math.isclose(score, threshold, rel_tol=tolerance)
-    if not same or not (near or decision == 1 + (score > threshold) - (score <= threshold)):
+    near = any(math.isclose(score, limit, rel_tol=tolerance) for limit in (lower, threshold))
+    if not same or not (near or decision == 1 + (score > threshold) - (score <= lower)):
         raise ExportError(
             f"{path}: its threshold differs from the {threshold:g} of {folders.MANIFEST}: it normalises a score of "
             f"{score:g} to {normalised:g} ({VERDICTS[decision]}); expected {expected:g}. {folders.AGAIN}"

@@ -44,13 +44,14 @@ class Agreement:
 
 def compare(found: Arrays, expected: dict[str, Any], manifest: dict[str, Any]) -> Agreement:
     """Outputs of the graph for one batch against expected ones (score, verdict, and maps that are there)."""
-    tolerance, floor, threshold = manifest["tolerance"], manifest["floor"], manifest["threshold"]
+    tolerance, floor = manifest["tolerance"], manifest["floor"]
+    limits = [one for one in (manifest["threshold"], manifest.get("lower_threshold")) if one is not None]
     total = Agreement()
     for number, score in enumerate(expected["score"]):
         apart = abs(float(found["score"][number]) - score)
         allowed = max(tolerance["score"] * abs(score), floor)
         same = int(found["decision"][number]) == expected["decision"][number]
-        near = threshold is not None and abs(score - threshold) <= allowed
+        near = any(abs(score - limit) <= allowed for limit in limits)
         maps = [_apart(found[key][number], expected[key][number]) for key in ("patch_scores", "map") if key in expected]
         far = max((share for share, _ in maps), default=0.0)
         fine = (

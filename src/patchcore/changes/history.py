@@ -10,7 +10,7 @@ changed, not by a copy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ from patchcore.errors import StoreError, UsageError
 from patchcore.memory.bank import halved
 from patchcore.model import file, store
 from patchcore.model.album import Album
-from patchcore.model.chain import BACK, Entry, link
+from patchcore.model.chain import BACK, Entry, link, said
 from patchcore.model.fitted import Fitted
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
@@ -116,6 +116,36 @@ def _stated(fitted: Fitted, other: Fitted) -> dict[str, JsonValue]:
     return {name: value for name, value in before.items() if value != after[name]}
 
 
+def line(entry: Mapping[str, Any], number: int) -> str:
+    """An entry for people, in one line. `number`: of the version that it made, where it does not say so."""
+    rows, limits = entry.get("rows"), entry.get("threshold")
+    before, after = entry.get("from") or {}, entry.get("to") or {}
+    named = [one["name"] for one in entry.get("taught", [])]
+    named += [str(entry[name]) for name in ("forgotten", "restored") if name in entry]
+    moved = [
+        f"{name.replace('_', ' ').replace('false reject', 'false-reject')} {before.get(name)} -> {value}"
+        for name, value in after.items()
+        if value != before.get(name)
+    ]
+    parts = [
+        f"{entry.get('version', number)}  {entry.get('when', '')}  {entry.get('what')}",
+        f"by {entry['who']}" if entry.get("who") else "",
+        f"({entry['why']})" if entry.get("why") else "",
+        ", ".join([*named, *moved]),
+        f"rows {rows[0]} -> {rows[1]}" if rows and rows[0] != rows[1] else "",
+        f"threshold {limits[0]} -> {limits[1]}" if limits and limits[0] != limits[1] and not moved else "",
+    ]
+    return "  ".join(filter(None, parts))
+
+
+def restated(fitted: Fitted, what: str, calibration: Calibration, *, who: str, told: Entry) -> Fitted:
+    """The next version, with thresholds that the same images set by other rates. Arguments as for `changed`."""
+    rates = {name: getattr(calibration, name) for name in ("false_reject_rate", "confidence", "unsure")}
+    nothing = [Edit.keep(table.rows) for table in tables(fitted)]
+    stated = {"recipe": fitted.recipe.replace(**rates), "calibration": calibration}
+    return changed(fitted, what, nothing, who=who, why="", told=told, **stated)
+
+
 def undone(fitted: Fitted, to: int | None = None, *, who: str = "", why: str = "") -> Fitted:
     """What an earlier version was, as a new version; the last one before this if `to` is None.
 
@@ -136,7 +166,7 @@ def undone(fitted: Fitted, to: int | None = None, *, who: str = "", why: str = "
             raise StoreError(
                 f"Version {version - 1} does not come back as it was: what the file keeps of it has changed."
             )
-    told: dict[str, JsonValue] = {"to": to}
+    told: dict[str, JsonValue] = {"restored": to}
     return changed(fitted, "undo", path, who=who, why=why, told=told, recipe=earlier.recipe,
                    calibration=earlier.calibration, fingerprint=earlier.fingerprint)  # fmt: skip
 
@@ -178,5 +208,4 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 def compacted(fitted: Fitted) -> Fitted:
     """Without what brings earlier versions back; the history still says what they were."""
-    history = tuple({name: value for name, value in entry.items() if name != BACK} for entry in fitted.history)
-    return replace(fitted, history=history, past={})
+    return replace(fitted, history=tuple(map(said, fitted.history)), past={})

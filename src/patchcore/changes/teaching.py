@@ -28,6 +28,7 @@ from patchcore.errors import DataError, ImageError, UsageError, counted, nearest
 from patchcore.maths.coreset import k_center_greedy
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.maths.resize import Frame
+from patchcore.maths.thresholds import MARGIN
 from patchcore.memory.bank import Bank
 from patchcore.model.album import Album
 from patchcore.model.fitted import Fitted, Member
@@ -37,7 +38,6 @@ from patchcore.pipeline.place import Placer
 from patchcore.pipeline.roi import OUTSIDE
 from patchcore.pipeline.score import against, joined, rated
 from patchcore.pipeline.surroundings import undisturbed
-from patchcore.verdict.calibration import MARGIN, Calibration
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector
@@ -113,7 +113,7 @@ def taught(
         if same and good.digests[number] in known:
             continue  # there is nothing new in it
         after = lesson.score(wider)
-        if after > fitted.calibration.threshold:
+        if after > _passing(fitted):
             if rows is None:
                 raise DataError(
                     f"{name}: it still fails with all of its patches in the bank, as its score is a mean of several "
@@ -123,7 +123,7 @@ def taught(
         radius = max(radius[0], lesson.farthest(members)), max(radius[1], lesson.farthest(wider))
         members = wider
         if not calibration.crossed and not same:  # the bank has now seen an image that was held out
-            calibration = _without(calibration, known.get(good.digests[number]))
+            calibration = calibration.without(known.get(good.digests[number]))
         kept.append(number)
         images_told.append({"name": name, "score": [before, after]})
     if not kept:
@@ -139,6 +139,12 @@ def taught(
     fingerprint = hashlib.sha256((fitted.fingerprint + digests).encode()).hexdigest()
     stated = {"fingerprint": fingerprint, "calibration": calibration}
     return changed(fitted, "teach", [*edits, album], who=who, why=why, told=told, **stated)
+
+
+def _passing(fitted: Fitted) -> float:
+    """Up to which score an image passes."""
+    lower = fitted.calibration.lower_threshold
+    return fitted.calibration.threshold if lower is None else lower
 
 
 def _digests(fitted: Fitted) -> dict[bytes, str]:
@@ -202,7 +208,7 @@ class _Lesson:
                 room = len(own) if most is None else most + len(first.bank.rows) - len(member.bank.rows)
                 picks = _uncovered(member.bank, own, radii[number] * share, room)
                 wider.append(self._with(member, number, picks) if len(picks) else member)
-            if most is not None or not self.score(wider) > fitted.calibration.threshold * (1 - MARGIN):
+            if most is not None or not self.score(wider) > _passing(fitted) * (1 - MARGIN):
                 break
         return wider
 
@@ -274,7 +280,7 @@ def forgotten(detector: Detector, image: str, *, who: str = "", why: str = "") -
         removed += int(own.sum())
     if not removed:
         raise UsageError(f"{fitted.images[number]}: no row of the bank comes from it, so there is nothing to forget.")
-    calibration = _without(fitted.calibration, fitted.images[number])
+    calibration = fitted.calibration.without(fitted.images[number])
     told: dict[str, JsonValue] = {
         "forgotten": fitted.images[number],
         "lost": removed,
@@ -299,20 +305,3 @@ def number_of(fitted: Fitted, image: str) -> int:
     if not found:
         raise UsageError(f"{image}: no training image is called so.{nearest_name(image, fitted.images)}")
     raise UsageError(f"{image}: {counted(len(found), 'training image')} are called so; give more of the path.")
-
-
-def _without(calibration: Calibration, image: str | None) -> Calibration:
-    """The thresholds without an image's score."""
-    kept = [number for number, name in enumerate(calibration.images) if name != image]
-    if len(kept) in (0, len(calibration.images)):
-        return calibration
-    return Calibration.fit(
-        [calibration.scores[n] for n in kept],
-        [calibration.map_maxima[n] for n in kept],
-        calibration.false_reject_rate,
-        confidence=calibration.confidence,
-        images=[calibration.images[n] for n in kept],
-        parts=[calibration.parts[n] for n in kept] if calibration.parts else (),
-        crossed=calibration.crossed,
-        patches=[calibration.patches[n] for n in kept] if calibration.patches else (),
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +22,7 @@ from patchcore.cli.common import (
     signature_option,
     tell,
     threads_option,
+    user,
 )
 from patchcore.errors import UsageError, counted
 
@@ -47,6 +47,7 @@ def _changes(function: F) -> F:
         own = {name: given.pop(name) for name in _OPTIONS}
         target, key, who = own["output"] or model, own["key"], own["who"]
         from patchcore.model import signature, signing
+        from patchcore.model.chain import said
 
         if key:
             signing.private_key(key)  # fails before the work if the key cannot be used
@@ -63,26 +64,15 @@ def _changes(function: F) -> F:
                 say(f"{old} is gone, as it was for another version. Sign this one: patchcore sign {target} --key KEY")
             if as_json:
                 entry = detector.fitted.history[-1] if detector.fitted.history else {}
-                print_json({"path": str(target), **_shown(entry), "sha256": digest})
+                print_json({"path": str(target), **said(entry), "sha256": digest})
 
-        given |= {"who": who or _user(), "why": own["why"], "require_signature": own["require_signature"]}
+        given |= {"who": who or user(), "why": own["why"], "require_signature": own["require_signature"]}
         return function(model, *args, write=write, **given)
 
     with_options: Any = run
     for option in reversed(_OPTIONS.values()):
         with_options = option(with_options)
     return with_options
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name, as in a container
-        return ""
-
-
-def _shown(entry: Any) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if name != "back"}
 
 
 @click.command()
@@ -180,13 +170,16 @@ def undo(
 
     The version that it goes back to becomes the next one, bit for bit, so an undo can be undone.
 
-    JSON keys: as `patchcore teach`; to (the version) in the place of taught.
+    JSON keys: as `patchcore teach`; restored (the version that came back) in the place of taught.
     """
     from patchcore.detector import Detector
 
     now = Detector.load(model, require_signature=require_signature).undo(version, who=who, why=why)
     entry: Any = now.fitted.history[-1]
-    write(now, f"As version {entry['to']} was: {counted(entry['rows'][1], 'row')}, threshold {entry['threshold'][1]}.")
+    write(
+        now,
+        f"As version {entry['restored']} was: {counted(entry['rows'][1], 'row')}, threshold {entry['threshold'][1]}.",
+    )
 
 
 @click.command()
@@ -199,27 +192,19 @@ def history(model: Path, require_signature: str | None, as_json: bool) -> None:
 
     JSON keys, for each change: as `patchcore teach` has them for its own.
     """
+    from patchcore.changes.history import line
     from patchcore.model import file
+    from patchcore.model.chain import said
 
     checked = file.read(model, require_signature)[2]
     if as_json:
         for entry in checked.history:
-            print_json(_shown(entry))
+            print_json(said(entry))
         return
     if not checked.history:
         click.echo(f"{model}: version 1, as it was fitted.")
     for number, entry in enumerate(checked.history, 2):
-        rows, limits = entry.get("rows"), entry.get("threshold")
-        parts = [f"{entry.get('version', number)}  {entry.get('when', '')}  {entry.get('what')}"]
-        parts += [f"by {entry['who']}"] if entry.get("who") else []
-        parts += [f"({entry['why']})"] if entry.get("why") else []
-        named = [one["name"] for one in entry.get("taught", [])] or [
-            entry[n] for n in ("forgotten", "to") if n in entry
-        ]
-        parts += [", ".join(map(str, named))] if named else []
-        parts += [f"rows {rows[0]} -> {rows[1]}"] if rows else []
-        parts += [f"threshold {limits[0]} -> {limits[1]}"] if limits and limits[0] != limits[1] else []
-        tell("  ".join(parts))
+        tell(line(entry, number))
 
 
 @click.command()

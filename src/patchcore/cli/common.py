@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import io
 import logging
 import signal
@@ -310,6 +311,14 @@ def check_new(output: Path, force: bool, inputs: Iterable[object] = ()) -> None:
     check_output(output, inputs)
     if output.exists() and not force:
         raise UsageError(f"{output} already exists. Give another -o, or --force to replace it.")
+
+
+def user() -> str:
+    """Who runs the command; empty for a user without a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 class BadImages:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -31,11 +30,9 @@ from patchcore.cli.common import (
     tell,
     threads_option,
 )
+from patchcore.cli.parts import part_option, with_parts
 from patchcore.cli.promise import confidence_option, rate_option
-from patchcore.errors import DataError, ImageError, UsageError, counted
-
-if TYPE_CHECKING:
-    from patchcore.data.sample import Sample
+from patchcore.errors import ImageError, UsageError, counted
 
 _SKIP = "With --skip-bad, images that cannot be used are left out and listed."
 _FEW = 2  # good images; docs/recipes.md has the figures
@@ -77,7 +74,7 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 @click.option("--memory", metavar="SIZE", help="Memory for fitting, in addition to the model, for example 2GB.")
 @rate_option
 @confidence_option
-@click.option("--part", metavar="REGEX", help="What in an image's path names its part, where several images show one.")
+@part_option
 @click.option("--calibration", type=existing_path, help="Good images that set the threshold, instead of some of DATA.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @click.option(
@@ -106,7 +103,7 @@ def fit(
     memory: str | None,
     rate: float | None,
     confidence: float | None,
-    part: str | None,
+    part: re.Pattern[str] | None,
     calibration: Path | None,
     skip_bad: bool,
     thumbnails: bool | None,
@@ -146,7 +143,6 @@ def fit(
         from patchcore.oversight.region_file import read_region
 
         recipe = recipe.replace(roi=roi if roi == "auto" else read_region(roi))
-    pattern = _pattern(part)
     inputs = [
         data,
         calibration,
@@ -171,8 +167,7 @@ def fit(
     bad = BadImages()
     detector = Detector(recipe, device=device, threads=threads)
     samples, others = found.train, calibration and resolve(calibration, learning=True).samples
-    if pattern:
-        samples, others = _with_parts(samples, pattern), others and _with_parts(others, pattern)
+    samples, others = with_parts(samples, part), others and with_parts(others, part)
     try:
         detector.fit(
             samples,
@@ -237,26 +232,6 @@ def _check_update(names: list[str]) -> None:
             f"--update keeps the recipe and the thresholds of the detector, so {names[0].replace('_', ' ')} cannot be "
             "given with it. Leave it out, or fit again without --update."
         )
-
-
-def _pattern(part: str | None) -> re.Pattern[str] | None:
-    """Errors: UsageError."""
-    try:
-        return None if part is None else re.compile(part)
-    except re.error as error:
-        raise UsageError(f"--part {part!r} is no regular expression: {error}.") from None
-
-
-def _with_parts(samples: Iterable[Sample], pattern: re.Pattern[str]) -> list[Sample]:
-    """The samples with the part that each path names: its first group, or all that matches. Errors: DataError."""
-    found = []
-    for one in samples:
-        if (match := pattern.search(Path(one.name).as_posix())) is None:
-            raise DataError(
-                f"{one.name}: --part {pattern.pattern!r} matches nothing in this path, so its part is unknown."
-            )
-        found.append(replace(one, part=match[1] if pattern.groups else match[0]))
-    return found
 
 
 def _check_memory(memory: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +43,12 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
 
     JSON keys: format, sha256, recipe, backbone (source, sha256, taps, channels), bank (rows, dimensions, images),
     calibration (scores, map_maxima, false_reject_rate, threshold, pixel_threshold, enough; where known images, parts,
-    crossed, confidence, patches: median and highest patch score of each image), data (images, sha256, red_blue),
-    versions, search, history, area_units (what the scores of each of several areas are divided by), reference (source:
-    height and width of the image that others are brought to; limit of the residual), weights_included, thumbnails
-    (images, bytes). For an ensemble, members lists the backbone, bank, search and unit (divisor of the scores) of each
-    member, and bank has the rows of all members, and the images.
+    crossed, confidence, patches: median and highest patch score of each image; unsure, lower_threshold, defects;
+    interval: confidence, low and high of the threshold, high null where the scores are too few), data (images,
+    sha256, red_blue), versions, search, history, area_units (what the scores of each of several areas are divided by),
+    reference (source: height and width of the image that others are brought to; limit of the residual),
+    weights_included, thumbnails (images, bytes). For an ensemble, members lists the backbone, bank, search and unit
+    (divisor of the scores) of each member, and bank has the rows of all members, and the images.
 
     With --speed, speed has timings (engine, precision; network, search and whole of one image, in seconds; difference,
     the largest change of a score as a share of it; rounds), faster (engine, precision, ratio; null where the default,
@@ -56,7 +58,9 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
         raise UsageError("--on is for --speed: images to measure on.")
     if not as_json:
         needs_output()
+    from patchcore.changes.history import line
     from patchcore.model import file
+    from patchcore.model.chain import said
 
     tensors, header, checked = file.read(model, require_signature)
     members = header.get("members") or [header]
@@ -66,11 +70,14 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
     small = tensors.get("images.thumbnails")
     header["thumbnails"] = {"images": 0 if small is None else len(small), "bytes": 0 if small is None else small.nbytes}
     header["weights_included"] = any("weights" in name.split(".") for name in tensors)
+    if checked.history:
+        header["history"] = list(map(said, checked.history))
+    calibration = checked.calibration
+    header["calibration"]["interval"] = _interval(calibration)
     measured = _speed(model, on, require_signature) if speed else None
     if as_json:
         print_json({**header, "speed": measured.to_dict()} if measured else header, sort=True)
         return
-    calibration = checked.calibration
     images = f"{counted(len(header['bank']['images']), 'image')} read"
     _table(
         "",
@@ -84,7 +91,7 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
             ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
             ("thumbnails", _thumbnails(**header["thumbnails"])),
             *_decided(header["data"]),
-            *[("changed", _changed(one)) for one in checked.history],
+            *[("changed", line(entry, number)) for number, entry in enumerate(checked.history, 2)],
             ("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
         ],
     )
@@ -164,15 +171,6 @@ def _thumbnails(images: int, bytes: int) -> str:
     return f"of {counted(images, 'training image')}, {bytes / 1e6:.2g} MB" if images else "none"
 
 
-def _changed(change: Mapping[str, Any]) -> str:
-    """What `patchcore set` has noted."""
-    before, after = change.get("from") or {}, change.get("to") or {}
-    return (
-        f"{change.get('what')} {before.get('false_reject_rate')} -> {after.get('false_reject_rate')}, threshold "
-        f"{before.get('threshold')} -> {after.get('threshold')}; the file before: SHA-256 {change.get('sha256')}"
-    )
-
-
 def _threshold(calibration: Calibration) -> str:
     if not calibration.scores:
         return "none: no good image was held out to set it; fit with --calibration DIR"
@@ -194,7 +192,23 @@ def _worth(calibration: Calibration) -> list[tuple[str, Any]]:
         else "proved, if new parts come from the same process as the held-out ones"
     )
     near = [f"{one.name} {one.score:.6g} (without it {one.threshold_without:.6g})" for one in calibration.deciding()]
-    return [("promise", promise), *([("set by", "; ".join(near))] if near else [])]
+    between = calibration.unsure_between()
+    return [
+        ("interval", calibration.spread()),
+        *([("unsure", between)] if between else []),
+        ("promise", promise),
+        *([("set by", "; ".join(near))] if near else []),
+    ]
+
+
+def _interval(calibration: Calibration) -> dict[str, float | None] | None:
+    from patchcore.verdict.calibration import SURE
+
+    if not calibration.scores:
+        return None
+    sure = calibration.unsure or SURE
+    low, high = calibration.interval(sure)
+    return {"confidence": sure, "low": low, "high": high if high < math.inf else None}
 
 
 @click.command()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
-import os
-import unicodedata
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -34,6 +32,8 @@ from patchcore.cli.common import (
     sources_of,
     tell,
 )
+from patchcore.cli.names import file_names
+from patchcore.cli.parts import part_of, part_option, rule_option, show_parts
 from patchcore.errors import DataError, ImageError, UsageError, counted
 from patchcore.files import appearing, targets
 from patchcore.files.text import json_line, shown, write_csv
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from patchcore.result import Result
 
 _COLUMNS = (
-    "path", "score", "normalised", "threshold", "decision", "p_value", "seconds", "nearest_image", "time", "model",
-    "warnings",
+    "path", "score", "normalised", "threshold", "lower_threshold", "decision", "p_value", "seconds", "nearest_image",
+    "time", "model", "warnings",
 )  # fmt: skip
 
 
@@ -79,7 +79,9 @@ _COLUMNS = (
     "overlay, and as a key of the JSON.",
 )
 @good_option
-@click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed.")
+@part_option
+@rule_option
+@click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed; with parts, if a part did.")
 @max_pixels_option
 @detector_options
 @json_option
@@ -93,6 +95,8 @@ def predict(
     coco: Path | None,
     evidence: bool,
     good: Path | None,
+    part: re.Pattern[str] | None,
+    rule: Literal["worst", "mean"],
     fail_exit: bool,
     max_pixels: int,
     load: Callable[[Path], Detector],
@@ -100,17 +104,22 @@ def predict(
 ) -> None:
     """Score images and give verdicts. IMAGES are files or folders.
 
-    A verdict is pass, fail (the score is greater than the threshold) or unsure (the model has no threshold, as no good
-    image was left to set it with; or the part was not found, which reason says).
+    A verdict is fail if the score is greater than the threshold, pass if it is not greater than the lower threshold,
+    and unsure between the two, or if the model has none, as no good image was left to set it with, or if the part was
+    not found, which reason says. Usually the two thresholds are the same.
 
     JSON keys per image: path (as given), score, normalised, p_value (how probable so high a score is for a good
-    image), threshold, decision (the verdict), seconds (on the clock, for network, search and scores; with waiting where
-    the machine is busy), nearest_image (the training image that the most unusual patch is nearest to), time, model (as
-    given), warnings (what is wrong with a part of the image, such as damage in a JPEG file), reason (why
-    a verdict is unsure, or null), areas (name, score, threshold, decision of each) if the model has a region of
-    interest, registration (shift in pixels, angle in degrees, residual, found) if it has one, evidence if asked for
-    (patches: row, column, box, distance, p_value, nearest; good_images; p_value_of); or path, error for an image that
-    could not be read.
+    image), threshold, lower_threshold (null: the threshold), decision (the verdict), seconds (on the clock, for
+    network, search and scores; with waiting where the machine is busy), nearest_image (the training image that the most
+    unusual patch is nearest to), time, model (as given), warnings (what is wrong with a part of the image, such as
+    damage in a JPEG file), reason (why a verdict is unsure, or null), areas (name, score, threshold, decision of each)
+    if the model has a region of interest, registration (shift in pixels, angle in degrees, residual, found) if it has
+    one, evidence if asked for (patches: row, column, box, distance, p_value, nearest; good_images; p_value_of); or
+    path, error for an image that could not be read.
+
+    With --part, or where a table has the column part, one line for each part follows those of the images: part, images
+    (their paths), rule, score, p_value, threshold and lower_threshold (for parts), decision, warnings. -o then also
+    writes parts.csv.
 
     With --regions also regions, those of an image that failed, the one with the highest peak first: number (as on the
     overlay), box (left, top, width, height; pixels), polygons (outlines of points x, y; pixels), peak (the highest
@@ -128,17 +137,23 @@ def predict(
     from patchcore.data.sample import Sample
     from patchcore.model.version import __version__
 
-    sources = sources_of(good)
+    sources, of_parts = sources_of(good), dict[str, str]()
     bad = BadImages(lambda error: print_json({"path": error.name, "error": error.reason}) if as_json else None)
     unread = dict[Path, DataError]()
-    paths = list(_expand(images, unread))
+    paths = list(_expand(images, unread, of_parts))
+    if part is not None:
+        of_parts = {str(path): part_of(str(path), part) for path, _ in paths}
     if not paths:
         raise DataError("\n".join(map(str, unread.values())))
-    names = _file_names(paths)
+    names = file_names(paths)
     if output is not None:
         ends = ["overlay.png", f"map.{map_format}", *(["evidence.png"] if evidence else [])]
         results_in = [f"{name}_{end}" for name in names.values() for end in ends]
-        targets.folder(output, ["results.csv", *results_in], [model, *images, *(path for path, _ in paths)])
+        targets.folder(
+            output,
+            ["results.csv", *(["parts.csv"] if of_parts else []), *results_in],
+            [model, *images, *(path for path, _ in paths)],
+        )
     if coco is not None:
         check_output(coco, [model, *images, *(path for path, _ in paths)])
     detector = load(model)
@@ -146,13 +161,15 @@ def predict(
         from patchcore.oversight.evidence import evidence as evidence_of
     for path, why in unread.items():
         bad(ImageError(str(path), str(why).removeprefix(str(path)).lstrip(": ")))
-    failed = False
+    failed, looked = False, list["Result"]()
     rows, lines = list[dict[str, Any]](), list[dict[str, Any]]()  # of the JSON, and of results.csv
     seen, found = list[dict[str, Any]](), list[dict[str, Any]]()  # images and regions for COCO
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     results = detector.stream(
-        [Sample(str(path), path) for path, _ in paths], reading=Reading(max_pixels, bad), progress=len(paths) > 1
+        [Sample(str(path), path, part=of_parts.get(str(path))) for path, _ in paths],
+        reading=Reading(max_pixels, bad),
+        progress=len(paths) > 1,
     )
     try:
         for result in results:
@@ -162,6 +179,7 @@ def predict(
                 "normalised": result.normalised,
                 "p_value": None if math.isnan(result.p_value) else result.p_value,
                 "threshold": result.threshold,
+                "lower_threshold": result.lower_threshold,
                 "decision": result.decision,
                 "seconds": round(result.seconds, 6),
                 "nearest_image": result.nearest_image and result.nearest_image.name,
@@ -189,6 +207,8 @@ def predict(
             if output is not None:
                 lines.append({**row, **_cells(result, names[result.name])})
             failed |= result.decision == "fail"
+            if of_parts:
+                looked.append(result)
             if as_json:
                 print_json(row if because is None else {**row, "evidence": because.to_dict()})
     except KeyboardInterrupt:
@@ -205,6 +225,8 @@ def predict(
         tell(f"Overlays, maps and results.csv are in {output}{_of_others(output, names.values())}", as_json)
     if rows and not as_json:
         _table(rows)
+    if looked:
+        failed = show_parts(detector, looked, rule, output, as_json)
     bad.report("Skipped")
     if bad.errors:
         raise SystemExit(1)
@@ -253,8 +275,11 @@ def _there(path: Path) -> bool:
     return True
 
 
-def _expand(images: tuple[Path, ...], unread: dict[Path, DataError]) -> Iterator[tuple[Path, Path]]:
-    """Each image, and its path relative to the folder that it was found in; paths with none are added to `unread`."""
+def _expand(
+    images: tuple[Path, ...], unread: dict[Path, DataError], of_parts: dict[str, str]
+) -> Iterator[tuple[Path, Path]]:
+    """Each image, and its path relative to the folder that it was found in; paths with none are added to `unread`, and
+    parts that a table names to `of_parts`."""
     from patchcore.data.resolve import resolve
 
     for path in images:
@@ -268,44 +293,10 @@ def _expand(images: tuple[Path, ...], unread: dict[Path, DataError]) -> Iterator
             continue
         for sample in given.samples:
             found = Path(str(sample.image))
+            if sample.part:
+                of_parts[str(found)] = sample.part
             inside = not given.single and found.is_relative_to(path)
             yield found, found.relative_to(path) if inside else Path(found.name)
-
-
-_ENDS = 17  # bytes, more than of `_evidence.png`, `_map.tiff` and a number
-_LONGEST = 255  # bytes of a name, on the file systems that there are
-
-
-def _file_names(paths: list[tuple[Path, Path]]) -> dict[str, Path]:
-    """The path of each image's output files, without extension; images with the same name are numbered.
-
-    `A` and `a` are one name on some file systems, and so are the two ways to write an accented letter.
-    """
-    names: dict[str, Path] = {}
-    used: set[str] = set()
-    for path, relative in paths:
-        if str(path) in names:
-            continue
-        base = _short(relative.with_suffix(""))
-        name, number = base, 2
-        while (key := _key(name)) in used:
-            name, number = base.with_name(f"{base.name}_{number}"), number + 1
-        used.add(key)
-        names[str(path)] = name
-    return names
-
-
-def _key(name: Path) -> str:
-    return unicodedata.normalize("NFC", str(name)).casefold()
-
-
-def _short(path: Path) -> Path:
-    """A path whose name has room for an ending: the end of one that has not becomes a digest of it."""
-    raw = os.fsencode(path.name)
-    if len(raw) <= _LONGEST - _ENDS:
-        return path
-    digest = hashlib.sha256(raw).hexdigest()[:16]
-    return path.with_name(f"{raw[: _LONGEST - _ENDS - 17].decode(errors='ignore')}-{digest}")
 
 
 def _write(result: Any, base: Path, map_format: Literal["tiff", "npy"], why: Evidence | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,21 @@ import click
 from patchcore.cli.common import (
     check_new,
     command,
+    data_path,
     existing_path,
     force_option,
     json_option,
     print_json,
     signature_option,
     tell,
+    user,
 )
+from patchcore.cli.parts import part_option, with_parts
 from patchcore.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from patchcore.verdict.calibration import Calibration
+    from patchcore.verdict.defects import Defects
 
 
 class _Share(click.ParamType):  # type: ignore[type-arg]
@@ -98,6 +103,12 @@ def plan(
 @click.command()
 @click.argument("model", type=existing_path)
 @rate_option
+@click.option("--miss-rate", type=share, help="Share of defective parts that may pass, for example 1%; with --defects.")
+@click.option(
+    "--defects", type=data_path, help="Known defective images, which set how high a score may be and still pass."
+)
+@part_option
+@click.option("--unsure", type=share, help="Confidence of the threshold's interval, inside which verdicts are unsure.")
 @confidence_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 @signature_option
@@ -107,63 +118,108 @@ def plan(
 def set(
     model: Path,
     rate: float | None,
+    miss_rate: float | None,
+    defects: Path | None,
+    part: re.Pattern[str] | None,
+    unsure: float | None,
     confidence: float | None,
     output: Path,
     require_signature: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Set the false-reject rate of a fitted detector, without fitting again: the same good images, another rank.
+    """Set the rates of a fitted detector, without fitting again: the same good images, another rank.
+
+    With --defects and --miss-rate a second threshold, from below, lets only this share of such defects pass. An image
+    passes up to it, fails above the threshold, and is unsure between the two; if it is the higher one, nothing is
+    unsure. The promise is for defects of the same kinds, as often as there. --part names their parts in their paths.
 
     The new file keeps what was changed, and the hash of the file that it was made from. It is not signed.
 
-    JSON keys: path, false_reject_rate, confidence, threshold, pixel_threshold, calibration_enough, sha256.
+    JSON keys: path, false_reject_rate, confidence, miss_rate, unsure, threshold, lower_threshold (a score up to it
+    passes), pixel_threshold, calibration_enough, missing_defects (that the miss rate needs more), sha256.
     """
-    if rate is None:
-        raise UsageError("Give the rate to set: --false-reject, for example --false-reject 1%.")
-    check_new(output, force, [model, require_signature])
+    if rate is None and miss_rate is None and unsure is None:
+        raise UsageError(
+            "Give what to set: --false-reject, for example --false-reject 1%, --miss-rate 1% --defects DIR, or "
+            "--unsure 95%."
+        )
+    if (miss_rate is None) != (defects is None):
+        raise UsageError("--miss-rate and --defects belong together: give both, or neither.")
+    check_new(output, force, [model, defects, require_signature])
 
-    from patchcore.model import file, store
+    from patchcore.changes.history import restated
+    from patchcore.detector import Detector
+    from patchcore.model import file
 
-    tensors, header, checked = file.read(model, require_signature)
-    found = checked.calibration.at_rate(rate, confidence)
-    if not found.scores:
+    before = file.read(model, require_signature)[2].calibration  # says what is missing before a network is built
+    if not before.scores:
         raise DataError(f"{model} holds no scores of good images to set a threshold with. Fit with --calibration DIR.")
-    recipe = checked.recipe.replace(false_reject_rate=rate, confidence=confidence)
-    before = checked.calibration
-    change = {
-        "what": "false-reject rate",
-        "from": _terms(before),
-        "to": _terms(found),
-        "sha256": header["sha256"],
-    }
-    body = {name: value for name, value in header.items() if name not in ("format", "sha256")}
-    history = [*header.get("history", []), change]
-    digest = store.write(
-        output,
-        tensors,
-        {**body, "recipe": recipe.to_dict(), "calibration": found.to_dict(), "history": history},
-    )
+    found = before if rate is None else before.at_rate(rate, confidence)
+    found = found if unsure is None else found.with_unsure(unsure)
+    if miss_rate is not None and defects is not None:
+        found = found.with_defects(_defects(model, defects, part, require_signature, miss_rate, confidence))
+    names = ("false-reject rate", rate), ("miss rate", miss_rate), ("unsure", unsure)
+    what = ", ".join(name for name, value in names if value is not None)
+    fitted = Detector.load(model, require_signature=require_signature).fitted
+    told: dict[str, Any] = {"from": _terms(before), "to": _terms(found)}
+    now = restated(fitted, what, found, who=user(), told=told)
+    digest = Detector.of(now, device="cpu").save(output)
     tell(f"{output}: {found.summary()} It was {before.threshold:.6g}.", as_json)
     if as_json:
         print_json(
             {
                 "path": str(output),
-                "false_reject_rate": rate,
-                "confidence": confidence,
-                "threshold": found.threshold,
-                "pixel_threshold": found.pixel_threshold,
+                **_terms(found),
                 "calibration_enough": found.enough,
+                "missing_defects": found.defects.missing if found.defects else None,
                 "sha256": digest,
             }
         )
+
+
+def _defects(
+    model: Path,
+    given: Path,
+    part: re.Pattern[str] | None,
+    key: str | None,
+    miss_rate: float,
+    confidence: float | None,
+) -> Defects:
+    """Known defective images, scored: of labelled data the defective ones, else all; copies count once."""
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import relative, resolve
+    from patchcore.data.sample import GOOD, holds_good
+    from patchcore.detector import Detector
+    from patchcore.pipeline.copies import distinct
+    from patchcore.verdict.defects import Defects
+
+    samples = list(resolve(given).samples)
+    labelled = [one for one in samples if one.kind is not None]
+    unlabelled = [one for one in samples if not holds_good(Path(one.name).parent.name)]
+    samples = [one for one in labelled if one.kind != GOOD] if labelled else unlabelled
+    if not samples:
+        raise DataError(f"{given} holds no defective images. Give a folder of them, or a dataset that has some.")
+    samples = list(distinct(with_parts(samples, part), Reading()).values())
+    results = list(Detector.load(model, require_signature=key).stream(samples, progress=True))
+    names = [result.sample.part or result.name for result in results]
+    return Defects.fit(
+        [result.score for result in results],
+        miss_rate,
+        confidence=confidence,
+        images=list(relative([result.name for result in results])),
+        parts=names,
+    )
 
 
 def _terms(calibration: Calibration) -> dict[str, float | None]:
     return {
         "false_reject_rate": calibration.false_reject_rate,
         "confidence": calibration.confidence,
+        "miss_rate": calibration.defects.miss_rate if calibration.defects else None,
+        "unsure": calibration.unsure,
         "threshold": calibration.threshold,
+        "lower_threshold": calibration.lower_threshold,
         "pixel_threshold": calibration.pixel_threshold,
     }
 

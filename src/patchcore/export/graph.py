@@ -94,7 +94,7 @@ class Graph(nn.Module):
         self.banks = nn.ModuleList(searches)
         self.axes = [one.axes for one in searches]
         self.score = ImageScore(banks[0], first)
-        self.threshold = fitted.calibration.threshold
+        self.threshold, self.lower = fitted.calibration.threshold, fitted.calibration.lower_threshold
         self.map_options = first.sigma, first.upsample, first.map_border
 
     def forward(self, image: Tensor, value_range: Tensor) -> tuple[Tensor, ...]:
@@ -111,7 +111,7 @@ class Graph(nn.Module):
         return (
             score,
             normalise(score, self.threshold),
-            verdict(score, self.threshold),
+            verdict(score, self.threshold, self.lower),
             scores,
             rows,
             model_map,

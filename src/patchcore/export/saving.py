@@ -190,6 +190,7 @@ def _manifest(
         "check_float": recipe.value_range is None,
         "threshold": limits["threshold"],
         "pixel_threshold": limits["pixel_threshold"],
+        "lower_threshold": limits.get("lower_threshold"),
         "tolerance": parity.TOLERANCE[precision],
         "reference": "the machine that exported it" if precision == "int8" else "the library",  # of the vectors
         "floor": parity.floor(fitted),

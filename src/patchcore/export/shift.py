@@ -171,14 +171,14 @@ class Trial:
     def measure(self, detector: Detector, model: Model) -> Shift:
         """Compare the library (before) and the graph (after) on the labelled images."""
         calibration = detector.fitted.calibration
-        rate, threshold = calibration.false_reject_rate, calibration.threshold
+        rate, limits = calibration.false_reject_rate, (calibration.threshold, calibration.lower_threshold)
         bad, found = [], []
         for sample in self.labelled:
             pixels = self._read(sample)
             bad.append(sample.kind != GOOD)
             found.append((detector.predict(pixels).score, float(model.run(pixels[None])["score"][0])))
         both = list(zip(*found, strict=True))
-        verdicts = [[decide(score, threshold) for score in scores] for scores in both]
+        verdicts = [[decide(score, *limits) for score in scores] for scores in both]
         aurocs = [metrics.image_metrics(scores, bad)["image_auroc"] for scores in both]
         ranks = [
             fit_threshold([s for s, defect in zip(scores, bad, strict=True) if not defect], rate)[0] for scores in both

@@ -104,7 +104,7 @@ def _scanned(x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callabl
 def _by_groups(
     x: Tensor, groups: Groups, n_picks: int, first: int, squares: Tensor, told: Callable[[int], object]
 ) -> Tensor:
-    from patchcore.maths.picks import bring_up, farthest, first_rows, pick  # compiled when they are first used
+    from patchcore.maths.kernels import bring_up, farthest, first_rows, pick  # compiled when they are first used
     from patchcore.maths.vectors import GROUP
 
     n, threads = len(x), torch.get_num_threads()

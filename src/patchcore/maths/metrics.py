@@ -105,6 +105,39 @@ def curve_of(images: Iterable[Pixels]) -> PixelCurve:
     return PixelCurve(true[moves], false[moves], overlap[moves])
 
 
+class Segmented(NamedTuple):
+    """Pixels of an image, or of many: counts, summed over its true regions their shares, and how many regions.
+
+    `found`: those that were marked as defective; `true`: those that are; `both`.
+    """
+
+    found: int
+    true: int
+    both: int
+    covered: float
+    regions: int
+
+
+def segmented(found: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Segmented:
+    """What was marked (H, W) against a mask (H, W), or against none, which has no defect in it."""
+    from scipy import ndimage
+
+    if mask is None or not mask.any():
+        return Segmented(int(found.sum()), 0, 0, 0.0, 0)
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    shares = ndimage.mean(found, labels, range(1, count + 1))
+    return Segmented(int(found.sum()), int(mask.sum()), int((found & mask).sum()), float(np.sum(shares)), count)
+
+
+def segmentation(images: Iterable[Segmented]) -> dict[str, float | None]:
+    """Over all pixels of all images: `f1`, of what was marked; `overlap`, the mean over true regions of the share that
+    was marked; `area`, what was marked as a share of the true area. None without a true pixel."""
+    found, true, both, covered, regions = np.array(list(images), float).reshape(-1, 5).sum(0).tolist()
+    if not true:
+        return dict.fromkeys(("f1", "overlap", "area"))
+    return {"f1": 2 * both / (found + true), "overlap": covered / regions, "area": found / true}
+
+
 def pixel_metrics(curve: PixelCurve | None) -> dict[str, float | None]:
     """`pixel_auroc`, `pixel_f1_max`, `aupro_30`, `aupro_05`; None where only one class is present."""
     if curve is None or not curve.true[-1] or not curve.false[-1]:

@@ -55,6 +55,11 @@ _INT, _FLOAT, _DOUBLE = ir.IntType(64), ir.FloatType(), ir.DoubleType()
 _ONE_STEP = ("contract",)  # what is multiplied and added may be rounded once; the order of sums is as written
 
 
+def _written(function: F) -> Any:
+    """What `function` writes, as a part of kernels: it is called without the first argument."""
+    return intrinsic(function)
+
+
 class _Writer:
     """Writes instructions on vectors, which a compiler left to itself would keep in memory and not in registers."""
 
@@ -116,7 +121,7 @@ def _stage(later: bool) -> Any:
         place = types.int64
         return types.uint64(form, place, groups, place, place, out, limits, place), written
 
-    return intrinsic(stage)
+    return _written(stage)
 
 
 # (form, at, groups, begin, rest, out, limits, own): squared distances to a group, `out`, and a bit for each that is
@@ -124,7 +129,7 @@ def _stage(later: bool) -> Any:
 _first_stage, _later_stage = _stage(later=False), _stage(later=True)
 
 
-@intrinsic
+@_written
 def gaps_to(_: Any, form: Any, at: Any, boxes: Any, low: Any, high: Any, out: Any, to: Any) -> Any:
     """(form, at, boxes, low, high, out, to): the squares of the least distances of a form to what is in 64 boxes."""
 
@@ -144,7 +149,7 @@ def gaps_to(_: Any, form: Any, at: Any, boxes: Any, low: Any, high: Any, out: An
     return types.void(form, place, boxes, place, place, out, place), written
 
 
-@intrinsic
+@_written
 def _squared(_: Any, a: Any, at: Any, b: Any, begin: Any, n: Any) -> Any:
     """(a, at, b, begin, n): the squared distance of two points of n coordinates, always summed in the same order."""
     number = _DOUBLE if a.dtype == types.float64 else _FLOAT
@@ -169,7 +174,7 @@ def _squared(_: Any, a: Any, at: Any, b: Any, begin: Any, n: Any) -> Any:
     return a.dtype(a, types.int64, b, types.int64, types.int64), written
 
 
-@intrinsic
+@_written
 def lowest_bit(_: Any, mask: Any) -> Any:
     def written(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         return builder.cttz(given[0], ir.IntType(1)(1))

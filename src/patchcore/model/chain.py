@@ -12,9 +12,14 @@ Entry = Mapping[str, JsonValue]
 BACK = "back"  # what brings the version before back; it goes when a file is compacted, so no hash covers it
 
 
+def said(entry: Entry) -> dict[str, JsonValue]:
+    """An entry as it is shown."""
+    return {name: value for name, value in entry.items() if name != BACK}
+
+
 def link(before: Entry | None, entry: Entry) -> str:
     """The hash of an entry, SHA-256, with that of the one before it."""
-    own = {name: value for name, value in entry.items() if name not in (BACK, "chain")}
+    own = {name: value for name, value in said(entry).items() if name != "chain"}
     text = json.dumps([before and before.get("chain"), own], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

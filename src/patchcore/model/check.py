@@ -51,6 +51,7 @@ _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
 
 _Text = Annotated[str, Field(strict=True, max_length=100_000)]
 _Score = Annotated[float, Field(strict=True, ge=0, le=1e38)]
+_Rate = Annotated[float, Field(strict=True, gt=0, lt=1)]
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 _Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6)]
 _Deviation = Annotated[float, Field(strict=True, ge=1e-6, le=1e6)]
@@ -101,18 +102,31 @@ class _Images(_Part):
     images: tuple[InstanceOf[str], ...]  # names of files need not be Unicode
 
 
+class _Defects(_Part):
+    scores: Annotated[tuple[_Score, ...], Field(min_length=1)]
+    miss_rate: _Rate
+    threshold: _Score
+    enough: Annotated[bool, Field(strict=True)]
+    confidence: _Rate | None = None
+    images: tuple[InstanceOf[str], ...] = ()
+    parts: tuple[InstanceOf[str], ...] = ()
+
+
 class _Calibration(_Part):
     scores: tuple[_Score, ...]
     map_maxima: tuple[_Score, ...]
-    false_reject_rate: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    false_reject_rate: _Rate
     threshold: _Score | None
     pixel_threshold: _Score | None
     enough: Annotated[bool, Field(strict=True)]
     images: tuple[InstanceOf[str], ...] = ()  # files of earlier versions lack this and what follows
     parts: tuple[InstanceOf[str], ...] = ()
     crossed: Annotated[bool, Field(strict=True)] = False
-    confidence: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
+    confidence: _Rate | None = None
     patches: tuple[tuple[_Score, _Score], ...] = ()
+    unsure: _Rate | None = None
+    lower_threshold: _Score | None = None
+    defects: _Defects | None = None
 
 
 class _Data(_Part):
@@ -192,6 +206,14 @@ def header(path: object, head: Header) -> Checked:
         raise StoreError("its calibration has not as many scores as maxima of maps")
     if any(len(names) not in (0, len(limits.scores)) for names in (limits.images, limits.parts, limits.patches)):
         raise StoreError("its calibration has not as many names of images or parts, or patch scores, as scores")
+    if (lower := limits.lower_threshold) is not None and not (
+        limits.threshold is not None and lower <= limits.threshold
+    ):
+        raise StoreError(f"its lower threshold is {lower}, and its threshold {limits.threshold}, which is not above it")
+    if limits.defects and any(
+        len(n) not in (0, len(limits.defects.scores)) for n in (limits.defects.images, limits.defects.parts)
+    ):
+        raise StoreError("its calibration has not as many names of defective images or parts as scores of them")
     thresholds = calibration.Calibration.from_dict(limits.model_dump())
     return Checked.model_construct(
         recipe=recipe,
@@ -211,8 +233,8 @@ def _complete(recipe: dict[str, Any]) -> dict[str, Any]:
     """With the fields that files of earlier versions lack, as they were then."""
     if isinstance(members := recipe.get("members"), list) and members:
         members = [_complete(one) if isinstance(one, dict) else one for one in members]
-        return {"calibration": "held_out", **recipe, "members": members}
-    return {"min_rows": 1, "calibration": "held_out", **recipe}
+        return {"calibration": "held_out", "near_copies": "apart", **recipe, "members": members}
+    return {"min_rows": 1, "calibration": "held_out", "near_copies": "apart", **recipe}
 
 
 def reference(checked: Checked, grey: Tensor | None) -> Reference | None:

@@ -24,8 +24,10 @@ from patchcore.memory.patches import PatchStore
 from patchcore.model.album import MOST, Album, thumbnail
 from patchcore.model.fitted import Fitted, Measured, Member
 from patchcore.pipeline.calibrate import Trial, calibrate
+from patchcore.pipeline.coverage import coverage
 from patchcore.pipeline.decide import foretold, spread
 from patchcore.pipeline.embed import Embedder, Grid, Patches, check_by
+from patchcore.pipeline.near_copies import near_copies, said
 from patchcore.pipeline.place import Placer
 from patchcore.pipeline.roi import OUTSIDE, check_areas
 from patchcore.pipeline.surroundings import undisturbed
@@ -62,6 +64,8 @@ def learn(
     if told:
         log.info(told)
     share, crossed = recipe.calibration_share if calibration is None else 0.0, recipe.calibration == "folds"
+    if share and recipe.near_copies == "together":
+        read.group()
     kept, held_out = hold_out(read.parts, 0.0 if crossed else share, recipe.seed)
     fold_of = folds(read.parts, share if crossed else 0.0, recipe.seed)
     if share and len(read.names) == 1 and read.copies:
@@ -79,6 +83,8 @@ def learn(
         title = "Calibrating" if progress else None
         good = Remembered.of(embedders, calibration, memory, reading, title, learned=set(read.digests), place=place)
         numbers = range(len(good.names))
+        if recipe.near_copies == "together":
+            good.group()
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
 
@@ -94,11 +100,16 @@ def learn(
         maxima,
         recipe.false_reject_rate,
         confidence=recipe.confidence,
+        unsure=recipe.unsure,
         images=[names[number] for number in numbers],
         parts=[good.parts[number] for number in numbers],
         crossed=bool(fold_of),
         patches=list(zip(*patches, strict=True)),
     )
+    if len(members) == 1 and recipe.distance == "l2":
+        covered = coverage(chosen[0].bank, chosen[0].rows, chosen[0].begins, thresholds.patches)
+        if covered and (doubt := covered.doubts()):
+            log.warning(doubt)
     log.log(logging.INFO if thresholds.enough else logging.WARNING, thresholds.summary())
     if alone := thresholds.outlier():
         log.warning(
@@ -204,6 +215,14 @@ class Remembered:
         if hint := depth.hint():
             log.warning(hint)
         return read
+
+    def group(self) -> None:
+        """From now on, near-copies show one part, unless it is known which images do. Says how many there are."""
+        if self.parts == [one.hex() for one in self.digests]:
+            first = near_copies(self.stores[0])
+            self.parts = [self.parts[number] for number in first]
+            if line := said(first):
+                log.info(line)
 
     @property
     def fingerprint(self) -> str:

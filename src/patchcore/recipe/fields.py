@@ -203,6 +203,11 @@ class Fields(BaseModel):
     calibration_share: float = Field(
         default=0.2, ge=0, lt=1, description="The share of the good images that is held out, or is a fold; 0: none."
     )
+    near_copies: Literal["together", "apart"] = Field(
+        default="together",
+        description="Where nothing says which images show one part: `together` finds those that do, as several "
+        "exposures or frames, by their patches; they stay in one fold and count as one part. `apart`: each counts.",
+    )
     false_reject_rate: float = Field(
         default=0.05, gt=0, lt=1, description="Probability that a good image fails, for which the threshold is set."
     )
@@ -211,5 +216,12 @@ class Fields(BaseModel):
         gt=0,
         lt=1,
         description="Confidence that the threshold keeps that rate, for example 0.95. None: it is kept on average.",
+    )
+    unsure: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Confidence of an interval of the threshold, for example 0.95: scores inside it are `unsure`. "
+        "None: no score is.",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="For everything that is drawn.")

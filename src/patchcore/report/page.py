@@ -97,6 +97,7 @@ def render(
         histogram=parts.histogram(),
         curves=parts.curves(),
         kinds=parts.kinds(),
+        part_kinds=evaluation.part_confusion(),
         cards=cards,
         scale=images.scale(),
         bad=bad[:_MOST_NAMES],

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue, TypeAdapter
 
 from patchcore.data.sample import uniform
-from patchcore.errors import UsageError, counted
-from patchcore.maths.thresholds import fit_threshold, lowest_rate, needed_scores, p_value
+from patchcore.errors import counted
+from patchcore.maths.thresholds import MARGIN, fit_threshold, interval, lowest_rate, needed_scores, p_value
+from patchcore.verdict.defects import Defects, check_share
 
-# Thresholds stand so much above the score that sets them, as a share of it. An image's score moves in its last
-# digits: 3e-5 between fitting, which keeps patches in half precision, and predicting; 1e-5 between engines. Without
-# the margin the very image that sets the threshold may fail when it is seen again.
-MARGIN = 1e-4
 _MOST_FOLDS = 10
 _ALONE = 1.1  # times what the threshold would be without an image: worth a look at it
-_OPTIONAL = ("images", "parts", "crossed", "confidence", "patches")  # files of earlier versions lack these
+SURE = 0.95  # of the interval of a threshold, where nobody asks for another
+# Files of earlier versions lack these.
+_OPTIONAL = ("images", "parts", "crossed", "confidence", "patches", "unsure", "lower_threshold", "defects")
+
+
+Rule = Literal["worst", "mean"]
 
 
 class Deciding(NamedTuple):
@@ -50,6 +52,9 @@ class Calibration:
     crossed: bool = False  # whether the bank holds these images too, and each was scored against one without its fold
     confidence: float | None = None  # that the rate is kept; None: it is kept on average
     patches: tuple[tuple[float, float], ...] = ()  # of each, if known: the median and the highest of its patch scores
+    unsure: float | None = None  # confidence of the interval of the threshold, inside which verdicts are unsure
+    lower_threshold: float | None = None  # a score up to it passes; None: one up to the threshold
+    defects: Defects | None = None  # that set how high a score may be and still pass
 
     @classmethod
     def fit(
@@ -63,17 +68,25 @@ class Calibration:
         parts: Sequence[str] = (),
         crossed: bool = False,
         patches: Sequence[tuple[float, float]] = (),
+        unsure: float | None = None,
+        defects: Defects | None = None,
     ) -> Calibration:
-        """The thresholds that good images set, `MARGIN` above the scores that `fit_threshold` names."""
+        """The thresholds that good images set, `MARGIN` above the scores that `fit_threshold` names.
+
+        `unsure`: verdicts are unsure inside the threshold's `interval` with this confidence: the threshold is its upper
+        end then, or the highest score if that is open, and `lower_threshold` its lower end. With `defects`, a score
+        passes if it keeps their miss rate, and if it is not over the threshold.
+        """
         parts = parts if len(set(parts)) < len(parts) else ()
         (threshold, enough), (pixel_threshold, _) = (
             fit_threshold(values, rate, confidence=confidence, parts=parts or None) for values in (scores, map_maxima)
         )
-        return cls(
+        threshold, lower = threshold * (1 + MARGIN), None
+        found = cls(
             scores=tuple(scores),
             map_maxima=tuple(map_maxima),
             false_reject_rate=rate,
-            threshold=threshold * (1 + MARGIN),
+            threshold=threshold,
             pixel_threshold=pixel_threshold * (1 + MARGIN),
             enough=enough,
             images=tuple(images),
@@ -81,23 +94,84 @@ class Calibration:
             crossed=crossed,
             confidence=confidence,
             patches=tuple(patches),
+            unsure=unsure,
+            defects=defects,
         )
+        if unsure and scores:
+            lower, high = found.interval(unsure)
+            threshold = max(threshold, min(high, max(scores) * (1 + MARGIN)))
+        if defects:
+            lower = defects.threshold
+        return replace(found, threshold=threshold, lower_threshold=None if lower is None else min(lower, threshold))
 
     def at_rate(self, rate: float, confidence: float | None = None) -> Calibration:
         """The thresholds that the same images set for another false-reject rate. Errors: UsageError."""
-        for name, value in (("false_reject_rate", rate), ("confidence", confidence)):
-            if value is not None and not 0 < value < 1:
-                raise UsageError(f"{name} is {value}; it must be above 0 and below 1.")
+        check_share("false_reject_rate", rate)
+        check_share("confidence", confidence)
+        return self._again(rate=rate, confidence=confidence)
+
+    def with_unsure(self, unsure: float | None) -> Calibration:
+        """The same with another interval in which verdicts are unsure, or with none. Errors: UsageError."""
+        check_share("unsure", unsure)
+        return self._again(unsure=unsure)
+
+    def with_defects(self, defects: Defects | None) -> Calibration:
+        """The same with a second threshold, which keeps the miss rate of known defects, or without one.
+
+        >>> good = Calibration.fit([2.0, 3.0, 4.0], [5.0, 6.0, 7.0], rate=0.25)
+        >>> both = good.with_defects(Defects.fit([3.5, 9.0, 9.0], miss_rate=0.25))
+        >>> both.lower_threshold, both.threshold
+        (3.49965, 4.0004)
+        """
+        return self._again(defects=defects)
+
+    def without(self, image: str | None) -> Calibration:
+        """The thresholds that the other images set; the same where this one is not known, or alone."""
+        kept = [number for number, name in enumerate(self.images) if name != image]
+        if len(kept) in (0, len(self.scores)):
+            return self
+        each = {name: getattr(self, name) for name in ("scores", "map_maxima", "images", "parts", "patches")}
+        return self._again(**{name: [own[n] for n in kept] if own else () for name, own in each.items()})
+
+    def of_parts(self, rule: Rule = "worst") -> Calibration:
+        """The thresholds for the scores of whole parts, which the same images set. See `part_score`."""
+        names = self.parts or tuple(map(str, range(len(self.scores))))
+        scores, maxima = (by_part(names, values, rule) for values in (self.scores, self.map_maxima))
+        defects, again = self.defects, None
+        if defects:
+            own = by_part(defects.parts or tuple(map(str, range(len(defects.scores)))), defects.scores, rule)
+            again = Defects.fit(list(own.values()), defects.miss_rate, confidence=defects.confidence, images=list(own))
         return Calibration.fit(
-            self.scores,
-            self.map_maxima,
-            rate,
-            confidence=confidence,
-            images=self.images,
-            parts=self.parts,
+            list(scores.values()),
+            list(maxima.values()),
+            self.false_reject_rate,
+            confidence=self.confidence,
+            images=list(scores) if self.parts else self.images,
             crossed=self.crossed,
-            patches=self.patches,
+            unsure=self.unsure,
+            defects=again,
         )
+
+    def part_sizes(self) -> list[int]:
+        """How many images each part was seen in."""
+        return list(Counter(self.parts).values()) or [1] * len(self.scores)
+
+    def _again(self, **changed: Any) -> Calibration:
+        same = {name: getattr(self, name) for name in (*_OPTIONAL, "scores", "map_maxima")}
+        del same["lower_threshold"]
+        return Calibration.fit(**{"rate": self.false_reject_rate, **same, **changed})
+
+    def interval(self, confidence: float = SURE) -> tuple[float, float]:
+        """Where the threshold would lie with good images without end, with this confidence.
+
+        The upper end is inf where the scores are too few for one; NaN twice without any. See `thresholds.interval`; in
+        folds it is measured, as the threshold is.
+        """
+        one_side = self.confidence is not None
+        low, high = interval(
+            self.scores, self.false_reject_rate, confidence, parts=self.parts or None, largest=one_side
+        )
+        return (low if math.isnan(low) else max(0.0, low * (1 + MARGIN))), high * (1 + MARGIN)
 
     @property
     def units(self) -> int:
@@ -141,19 +215,42 @@ class Calibration:
         images = counted(len(self.scores), "good image" if self.crossed else "held-out good image")
         images += f" of {counted(self.units, 'part')}" if self.parts else ""
         images += ", each scored against a bank without its fold" if self.crossed else ""
+        more = "".join(f" {sentence}" for sentence in (self.spread(), self.unsure_between()) if sentence)
         if self.enough:
-            return f"Threshold {self.threshold:.6g}, from {images}; false-reject rate {rate}{sure}."
+            return f"Threshold {self.threshold:.6g}, from {images}; false-reject rate {rate}{sure}.{more}"
         return (
             f"Threshold {self.threshold:.6g}: the largest score of only {images}, which keeps a false-reject rate of "
             f"{lowest_rate(self.units, self.confidence):.3g}{sure}, not {rate}: that needs at least "
-            f"{needed_scores(self.false_reject_rate, self.confidence)}{' parts' if self.parts else ''}."
+            f"{needed_scores(self.false_reject_rate, self.confidence)}{' parts' if self.parts else ''}.{more}"
         )
+
+    def spread(self) -> str:
+        """The interval, for people; empty without scores."""
+        if not self.scores:
+            return ""
+        sure = self.unsure or SURE
+        low, high = self.interval(sure)
+        ends = f"from {low:.6g} to {high:.6g}" if high < math.inf else f"at least {low:.6g}; so few set no upper limit"
+        return f"Good images without end would set it, with {sure:.4g} confidence, {ends}."
+
+    def unsure_between(self) -> str:
+        """Which scores are unsure and why, for people; empty where none is."""
+        if self.lower_threshold is None:
+            return ""
+        why = [self.defects.summary()] if self.defects else []
+        if self.lower_threshold < self.threshold:
+            return " ".join([*why, f"A score above {self.lower_threshold:.6g}, up to {self.threshold:.6g}, is unsure."])
+        if self.enough and self.defects and self.defects.enough:
+            why.append("No score is unsure: one threshold keeps both rates.")
+        return " ".join(why)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Plain JSON values; None where there is no threshold. What is not known is left out."""
         found: dict[str, JsonValue] = {}
         for name, value in vars(self).items():
-            if name not in _OPTIONAL or value:
+            if isinstance(value, Defects):
+                found[name] = asdict(value)
+            elif name not in _OPTIONAL or value:
                 found[name] = list(value) if isinstance(value, tuple) else None if value != value else value
         return found
 
@@ -162,6 +259,19 @@ class Calibration:
         """What `to_dict` gives. Errors: ValueError."""
         limits = {name: math.nan for name in ("threshold", "pixel_threshold") if data[name] is None}
         return TypeAdapter(cls).validate_python({**data, **limits})
+
+
+def part_score(scores: Sequence[float], rule: Rule) -> float:
+    """The score of a part from those of its images: the highest (`worst`), or their mean."""
+    return max(scores) if rule == "worst" else math.fsum(scores) / len(scores)
+
+
+def by_part(parts: Sequence[str], scores: Sequence[float], rule: Rule) -> dict[str, float]:
+    """The score of each part, by its name, in the order of their first images."""
+    own: dict[str, list[float]] = {}
+    for name, score in zip(parts, scores, strict=True):
+        own.setdefault(name, []).append(score)
+    return {name: part_score(values, rule) for name, values in own.items()}
 
 
 def hold_out(parts: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
