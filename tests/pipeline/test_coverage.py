@@ -13,8 +13,8 @@ def test_it_says_what_is_wrong_and_what_to_do():
     assert "2 times as far from it as those of its own images" in few
     assert "calibration_share" in few
     assert "more than 100 times" in Coverage(2.0, 0.0, 2.0).doubts()
-    coarse = Coverage(3.0, 3.0, 1.5).doubts()
-    assert "2 times as far from it as good images are from all patches of each other" in coarse
+    coarse = Coverage(3.0, 3.0, 1.2).doubts()
+    assert "2.5 times as far from it as good images are from all patches of each other" in coarse
     assert "Keep more patches (ratio" in coarse
 
 

@@ -13,7 +13,7 @@ from patchcore.maths.neighbours import Points, nearest
 from patchcore.memory.bank import Bank
 
 # docs/decisions/0020 has the sets that these were chosen on.
-_MOST_APART, _MOST_COARSE = 1.5, 1.5
+_MOST_APART, _MOST_COARSE = 1.5, 2.0
 _SAMPLE = 2048  # patches that are looked at
 _KNOWN = 16_384  # patches that they are looked for in
 
@@ -22,7 +22,7 @@ class Coverage(NamedTuple):
     """Median distances of patches of good images.
 
     `new`: of images that the bank has not seen, to the bank; `own`: of the images that it was chosen from; `whole`: of
-    some of these to all patches of some others.
+    some of these to all patches of some others, NaN if there is one image.
     """
 
     new: float
@@ -56,10 +56,9 @@ def coverage(bank: Bank, rows: Tensor, begins: Tensor, patches: Sequence[tuple[f
     own = rows[:: -(-len(rows) // _SAMPLE)].float()
     inside = bank.nearest(own, 1)[0].median()
     places = torch.arange(0, len(rows), -(-len(rows) // (4 * _KNOWN // 3)))
-    fourth = torch.searchsorted(begins, places, right=True) % 4 == 2  # of images, every fourth
-    new, known = rows[places[fourth]].float(), rows[places[~fourth]].float()
-    if not len(new) or not len(known):
-        return None
-    new = new[:: -(-len(new) // _SAMPLE)]
-    whole = nearest(new, Points(known), 1)[0].median()
+    image = torch.searchsorted(begins, places, right=True).unique(return_inverse=True)[1]
+    fourth, whole = image % 4 == 1, torch.tensor(torch.nan)
+    if fourth.any():
+        new, known = rows[places[fourth]].float(), rows[places[~fourth]].float()
+        whole = nearest(new[:: -(-len(new) // _SAMPLE)], Points(known), 1)[0].median()
     return Coverage(statistics.median(median for median, _ in patches), float(inside), float(whole))
