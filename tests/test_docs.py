@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def test_every_command_of_the_readme_runs(
     commands = [line for block in blocks("console") for line in block.splitlines() if line.strip()]
     assert len(commands) >= 6
     for command in commands:
-        program, *arguments = command.split()
+        program, *arguments = shlex.split(command)
         assert program == "patchcore"
         done = run(*arguments)
         assert done.exit_code == 0, f"{command}\n{done.stderr}"
