@@ -4,10 +4,9 @@
 
 The script trains, tests, predicts, exports and runs the export of a Patchcore; for our side only the prefix of its
 imports changes. DATA is a category in the MVTec AD layout with one kind of defects, by default that of the tests. Both
-have the weights of EfficientNet-Lite0 from a file: the peer's timm is told to take them for pretrained ones. It runs
-twice: with all good images, and all their patches, as the bank, where raw scores can be compared (there, thresholds then
-come from the test images; here, there are none), and as a user has it. Prints what one side alone has printed, and the
-largest relative difference.
+have the weights of EfficientNet-Lite0 from a file: the peer's timm is told to take them for pretrained ones. Prints what
+one side alone has printed; the score of one image by the engine and by exports, on each side's own scale; and, with our
+bank in both, the largest relative differences of raw scores and maps of the images that both have tested.
 
 `--peer` is the interpreter of a separate environment, as for lightning_against_anomalib.py, with openvino, onnx and
 onnxscript; the script installs nothing.
@@ -34,13 +33,14 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import numpy as np
+import torch
 from PIL import Image
 from anomalib.data import Folder, PredictDataset
 from anomalib.deploy import ExportType, OpenVINOInferencer, TorchInferencer
 from anomalib.engine import Engine
 from anomalib.models import Patchcore
 
-root, kind, ratio, choices = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), json.loads(sys.argv[4])
+root, kind, bank = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 datamodule = Folder(
     name="parts",
     root=root,
@@ -51,13 +51,12 @@ datamodule = Folder(
     train_batch_size=4,
     eval_batch_size=4,
     num_workers=0,
-    **choices,
 )
 model = Patchcore(
     backbone="tf_efficientnet_lite0",
     layers=["blocks.2", "blocks.4"],
     pre_trained=WEIGHTS,
-    coreset_sampling_ratio=ratio,
+    coreset_sampling_ratio=0.1,
     pre_processor=Patchcore.configure_pre_processor(image_size=(224, 224)),
 )
 engine = Engine(accelerator="cpu", default_root_dir="results", enable_progress_bar=False, enable_model_summary=False)
@@ -77,19 +76,12 @@ def shown(title, batch):
 predictions = engine.predict(model=model, datamodule=datamodule)
 print("predictions", type(predictions).__name__, len(predictions))
 shown("batch", predictions[0])
-scores, maps = {}, {}
-for batch in predictions:
-    raw = model.model.eval()(batch.image)  # before thresholds scale and, there, clip it
-    for path, score, values in zip(batch.image_path, raw.pred_score, raw.anomaly_map):
-        key = Path(path).parent.name + Path(path).stem
-        scores[key], maps[key] = float(score), values.squeeze().numpy()
 image = sorted((root / "test" / kind).iterdir())[0]
 for prediction in engine.predict(model=model, dataset=PredictDataset(path=image, image_size=(224, 224))):
     print("image", Path(prediction.image_path[0]).name, tuple(prediction.anomaly_map.shape))
     alone = float(prediction.pred_score[0])
 inferred, pixels = {}, np.asarray(Image.open(image).convert("RGB"))
-kinds = ((ExportType.TORCH, TorchInferencer), (ExportType.OPENVINO, OpenVINOInferencer)) if ratio < 1 else ()
-for export_type, inferencer in kinds:
+for export_type, inferencer in ((ExportType.TORCH, TorchInferencer), (ExportType.OPENVINO, OpenVINOInferencer)):
     size = {"input_size": pixels.shape[:2]} if export_type is ExportType.OPENVINO else {}
     path = engine.export(model=model, export_type=export_type, export_root="exported", **size)
     print("export", export_type.value, path.parent, path.suffix)
@@ -97,8 +89,19 @@ for export_type, inferencer in kinds:
     prediction = run.predict(np.stack([pixels / np.float32(255)] * 2) if size else image)  # theirs takes two, no others
     shown(export_type.value, prediction)
     inferred[export_type.value] = float(prediction.pred_score.ravel()[0])
-print("RESULT", json.dumps({"scores": scores, "inferred": {"engine": alone, **inferred}}))
+if bank.exists():  # of the other side: the same bank, so that raw scores can be compared
+    model.model.memory_bank = torch.from_numpy(np.load(bank))
+else:
+    np.save(bank, model.model.memory_bank.numpy())
+scores, maps = {}, {}
+for batch in predictions:
+    with torch.no_grad():
+        raw = model.model.eval()(batch.image)
+    for path, score, values in zip(batch.image_path, raw.pred_score, raw.anomaly_map):
+        key = Path(path).parent.name + Path(path).stem
+        scores[key], maps[key] = float(score), values.squeeze().numpy()
 np.savez("maps.npz", **maps)
+print("RESULT", json.dumps({"scores": scores, "inferred": {"engine": alone, **inferred}}))
 """
 # The peer's timm takes the same file for pretrained weights.
 PEER = """
@@ -138,27 +141,20 @@ def main() -> None:
         work = Path(folder)
         weights = str(work / "weights.pt")
         torch.save(build("efficientnet_lite0", "pretrained", LAYERS, (224, 224)).extractor.model.state_dict(), weights)
-        for title, ratio, splits in (("same bank", "1.0", ("same_as_test", "none")), ("as a user has it", "0.1", ())):
-            arguments = [str(options.data.resolve()), kind, ratio]
-            of_each = [[*arguments, json.dumps({"val_split_mode": one})] for one in splits] or [[*arguments, "{}"]] * 2
-            place = work / title.replace(" ", "-")
-            place.mkdir()
-            theirs = PEER % weights + SCRIPT.replace("WEIGHTS", "True")
-            ours = SCRIPT.replace("from anomalib.", "from patchcore.lightning.").replace("WEIGHTS", repr(weights))
-            there, peer = run(options.peer, theirs, place / "theirs", of_each[0])
-            found, own = run(sys.executable, ours, place / "ours", of_each[1])
-            print(f"\n{title}: {len(set(found) & set(there))} lines are the same")
-            for name, lines, others in (("there", there, found), ("here", found, there)):
-                print(*(f"  {name:5} alone: {line}" for line in lines if line not in others), sep="\n")
-            for side, result in (("there", peer), ("here", own)):
-                print(f"  {side}: one image by", {name: round(value, 6) for name, value in result["inferred"].items()})
-            if ratio == "1.0":
-                names = sorted(own["scores"])
-                scores = apart([own["scores"][n] for n in names], [peer["scores"][n] for n in names])
-                maps = [np.load(place / side / "maps.npz") for side in ("ours", "theirs")]
-                print(
-                    f"  scores differ by {scores:.1e}, maps by {max(apart(maps[0][n], maps[1][n]) for n in names):.1e}"
-                )
+        arguments = [str(options.data.resolve()), kind, str(work / "bank.npy")]
+        ours = SCRIPT.replace("from anomalib.", "from patchcore.lightning.").replace("WEIGHTS", repr(weights))
+        found, own = run(sys.executable, ours, work / "ours", arguments)
+        there, peer = run(options.peer, PEER % weights + SCRIPT.replace("WEIGHTS", "True"), work / "theirs", arguments)
+        print(f"{len(set(found) & set(there))} lines are the same")
+        for name, lines, others in (("there", there, found), ("here", found, there)):
+            print(*(f"  {name:5} alone: {line}" for line in lines if line not in others), sep="\n")
+        for side, result in (("there", peer), ("here", own)):
+            print(f"  {side}: one image by", {name: round(value, 6) for name, value in result["inferred"].items()})
+        names = sorted(set(own["scores"]) & set(peer["scores"]))
+        scores = apart([own["scores"][n] for n in names], [peer["scores"][n] for n in names])
+        maps = [np.load(work / side / "maps.npz") for side in ("ours", "theirs")]
+        largest = max(apart(maps[0][n], maps[1][n]) for n in names)
+        print(f"  raw scores of {len(names)} images differ by {scores:.1e}, maps by {largest:.1e}")
 
 
 if __name__ == "__main__":
