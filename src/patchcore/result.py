@@ -153,7 +153,7 @@ class Result:
             return ()
         each = zip(self.recipe.roi.names, self.area_scores, self.units, strict=True)
         return tuple(
-            AreaResult(name, score * unit, self.threshold * unit, decide(score, self.threshold))
+            AreaResult(name, score * unit, self.threshold * unit, decide(score, self.threshold, self.lower_threshold))
             for name, score, unit in each
         )
 

@@ -10,6 +10,7 @@ from tiny import TINY, Tiny, noise
 from patchcore import Detector, Sample, UsageError, parts
 from patchcore.maths.thresholds import decide
 from patchcore.measure.evaluation import evaluate
+from patchcore.measure.parts import Part
 from patchcore.verdict.calibration import Calibration, by_part
 
 
@@ -81,3 +82,24 @@ def test_good_parts_fail_no_more_often_than_promised_though_more_of_their_images
     assert failed / trials <= rate + 3 * math.sqrt(rate * (1 - rate) / trials)
     assert failed / trials >= rate - 1 / (count + 1) - 3 * math.sqrt(rate * (1 - rate) / trials)
     assert image_wise > failed
+
+
+def test_a_part_of_which_an_image_cannot_be_judged_is_unsure_unless_another_fails(fitted):
+    result = fitted.predict(samples(1, 3, seed=5))[0]
+    limits = {
+        "threshold": 2.0,
+        "lower_threshold": None,
+        "p_value": 0.5,
+        "results": (result,),
+        "reason": "part not found",
+    }
+    verdicts = {
+        (score, rule): Part("a", rule, score, **limits).decision for score in (1.0, 3.0) for rule in ("worst", "mean")
+    }
+    assert verdicts == {
+        (1.0, "worst"): "unsure",
+        (1.0, "mean"): "unsure",
+        (3.0, "worst"): "fail",
+        (3.0, "mean"): "unsure",
+    }
+    assert Part("a", "worst", math.nan, **limits).to_dict()["score"] is None

@@ -118,8 +118,8 @@ def predict(
     path, error for an image that could not be read.
 
     With --part, or where a table has the column part, one line for each part follows those of the images: part, images
-    (their paths), rule, score, p_value, threshold and lower_threshold (for parts), decision, warnings. -o then also
-    writes parts.csv.
+    (their paths), rule, score, p_value, threshold and lower_threshold (for parts), decision, reason, warnings. -o then
+    also writes parts.csv.
 
     With --regions also regions, those of an image that failed, the one with the highest peak first: number (as on the
     overlay), box (left, top, width, height; pixels), polygons (outlines of points x, y; pixels), peak (the highest

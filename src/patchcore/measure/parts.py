@@ -27,6 +27,8 @@ class Part:
         p_value: How probable so high a score is for a good part; NaN without good scores.
         results: Those of its images, in the order they were given.
         warnings: What is doubtful about the comparison with good parts.
+        reason: Why one of its images has no score that counts (`Result.reason`): the part is `unsure` then, but if its
+            worst other image fails.
     """
 
     name: str
@@ -37,11 +39,13 @@ class Part:
     p_value: float
     results: tuple[Result, ...]
     warnings: tuple[str, ...] = ()
+    reason: str | None = None
 
     @property
     def decision(self) -> Verdict:
         """By the same rule as that of an image: `thresholds.decide`."""
-        return decide(self.score, self.threshold, self.lower_threshold)
+        found = decide(self.score, self.threshold, self.lower_threshold)
+        return "unsure" if self.reason and (found == "pass" or self.rule == "mean") else found
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Plain JSON values, as `patchcore predict --json` prints them."""
@@ -49,11 +53,12 @@ class Part:
             "part": self.name,
             "images": [result.name for result in self.results],
             "rule": self.rule,
-            "score": self.score,
+            "score": None if math.isnan(self.score) else self.score,
             "p_value": None if math.isnan(self.p_value) else self.p_value,
             "threshold": None if math.isnan(self.threshold) else self.threshold,
             "lower_threshold": self.lower_threshold,
             "decision": self.decision,
+            "reason": self.reason,
             "warnings": list(self.warnings),
         }
 
@@ -90,7 +95,8 @@ def parts(detector: Detector, results: Iterable[Result], rule: Rule = "worst") -
 
 
 def _part(name: str, found: Sequence[Result], rule: Rule, limits: Calibration, sizes: Sequence[int]) -> Part:
-    score = part_score([result.score for result in found], rule)
+    known = [result.score for result in found if not result.reason]
+    score = part_score(known, rule) if known else math.nan
     low, high = min(sizes, default=len(found)), max(sizes, default=len(found))
     warnings = list[str]()
     if not low <= len(found) <= high:
@@ -104,7 +110,8 @@ def _part(name: str, found: Sequence[Result], rule: Rule, limits: Calibration, s
         score=score,
         threshold=limits.threshold,
         lower_threshold=limits.lower_threshold,
-        p_value=limits.p_value(score) if limits.scores else math.nan,
+        p_value=math.nan if math.isnan(score) or not limits.scores else limits.p_value(score),
         results=tuple(found),
         warnings=tuple(warnings),
+        reason=next((f"{result.name}: {result.reason}" for result in found if result.reason), None),
     )

@@ -106,7 +106,7 @@ def learn(
         crossed=bool(fold_of),
         patches=list(zip(*patches, strict=True)),
     )
-    if len(members) == 1 and recipe.distance == "l2":
+    if len(members) == areas == 1 and recipe.distance == "l2":
         covered = coverage(chosen[0].bank, chosen[0].rows, chosen[0].begins, thresholds.patches)
         if covered and (doubt := covered.doubts()):
             log.warning(doubt)
@@ -217,8 +217,12 @@ class Remembered:
         return read
 
     def group(self) -> None:
-        """From now on, near-copies show one part, unless it is known which images do. Says how many there are."""
-        if self.parts == [one.hex() for one in self.digests]:
+        """From now on, near-copies show one part, unless it is known which images do, or only a region is looked at.
+
+        Says how many there are.
+        """
+        whole = all(cells is None for own in self.cells for cells in own)
+        if whole and self.parts == [one.hex() for one in self.digests]:
             first = near_copies(self.stores[0])
             self.parts = [self.parts[number] for number in first]
             if line := said(first):
