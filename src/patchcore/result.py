@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,8 @@ from patchcore.verdict import draw
 from patchcore.verdict.regions import Region, large, measured
 
 
-class AreaResult(NamedTuple):
+@dataclass(frozen=True)
+class AreaResult:
     """An area of the region of interest: it fails if and only if its score is greater than its threshold."""
 
     name: str

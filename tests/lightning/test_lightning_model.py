@@ -77,6 +77,11 @@ def test_signatures_and_properties_are_the_documented_ones():
         "pre_trained": True,
         "coreset_sampling_ratio": 0.1,
         "num_neighbors": 9,
+        "precision": "float32",
+        "pre_processor": True,
+        "post_processor": True,
+        "evaluator": True,
+        "visualizer": False,
     }
     model = Patchcore(**NETWORK)
     assert model.learning_type is LearningType.ONE_CLASS

@@ -236,7 +236,7 @@ def predict(
 
 def _where(result: Result) -> dict[str, Any]:
     """Areas and registration, if the model has any."""
-    areas = [{**one._asdict(), "score": None if math.isnan(one.score) else one.score} for one in result.areas]
+    areas = [{**vars(one), "score": None if math.isnan(one.score) else one.score} for one in result.areas]
     moved = result.registration
     found = {} if moved is None else {name: getattr(moved, name) for name in ("shift", "angle", "residual", "found")}
     return {**({"areas": areas} if areas else {}), **({"registration": found} if moved else {})}

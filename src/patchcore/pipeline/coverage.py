@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.memory.bank import Bank
+from patchcore.pipeline.surroundings import undisturbed
 
 # docs/decisions/0020 has the sets that these were chosen on.
 _MOST_APART, _MOST_COARSE = 1.5, 2.0
@@ -47,6 +48,7 @@ class Coverage(NamedTuple):
         return ""
 
 
+@undisturbed()
 @torch.inference_mode()
 def coverage(bank: Bank, rows: Tensor, begins: Tensor, patches: Sequence[tuple[float, float]]) -> Coverage | None:
     """Of a bank, all patches that it was chosen from (N, D), in its scale, with where those of each image begin, and

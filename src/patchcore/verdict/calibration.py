@@ -108,12 +108,12 @@ class Calibration:
         """The thresholds that the same images set for another false-reject rate. Errors: UsageError."""
         check_share("false_reject_rate", rate)
         check_share("confidence", confidence)
-        return self._again(rate=rate, confidence=confidence)
+        return _again(self, rate=rate, confidence=confidence)
 
     def with_unsure(self, unsure: float | None) -> Calibration:
         """The same with another interval in which verdicts are unsure, or with none. Errors: UsageError."""
         check_share("unsure", unsure)
-        return self._again(unsure=unsure)
+        return _again(self, unsure=unsure)
 
     def with_defects(self, defects: Defects | None) -> Calibration:
         """The same with a second threshold, which keeps the miss rate of known defects, or without one.
@@ -123,7 +123,7 @@ class Calibration:
         >>> both.lower_threshold, both.threshold
         (3.49965, 4.0004)
         """
-        return self._again(defects=defects)
+        return _again(self, defects=defects)
 
     def without(self, image: str | None) -> Calibration:
         """The thresholds that the other images set; the same where this one is not known, or alone."""
@@ -131,7 +131,7 @@ class Calibration:
         if len(kept) in (0, len(self.scores)):
             return self
         each = {name: getattr(self, name) for name in ("scores", "map_maxima", "images", "parts", "patches")}
-        return self._again(**{name: [own[n] for n in kept] if own else () for name, own in each.items()})
+        return _again(self, **{name: [own[n] for n in kept] if own else () for name, own in each.items()})
 
     def of_parts(self, rule: Rule = "worst") -> Calibration:
         """The thresholds for the scores of whole parts, which the same images set. See `part_score`."""
@@ -155,11 +155,6 @@ class Calibration:
     def part_sizes(self) -> list[int]:
         """How many images each part was seen in."""
         return list(Counter(self.parts).values()) or [1] * len(self.scores)
-
-    def _again(self, **changed: Any) -> Calibration:
-        same = {name: getattr(self, name) for name in (*_OPTIONAL, "scores", "map_maxima")}
-        del same["lower_threshold"]
-        return Calibration.fit(**{"rate": self.false_reject_rate, **same, **changed})
 
     def interval(self, confidence: float = SURE) -> tuple[float, float]:
         """Where the threshold would lie with good images without end, with this confidence.
@@ -272,6 +267,13 @@ def by_part(parts: Sequence[str], scores: Sequence[float], rule: Rule) -> dict[s
     for name, score in zip(parts, scores, strict=True):
         own.setdefault(name, []).append(score)
     return {name: part_score(values, rule) for name, values in own.items()}
+
+
+def _again(calibration: Calibration, **changed: Any) -> Calibration:
+    """The thresholds set once more, with some arguments of `Calibration.fit` changed."""
+    same = {name: getattr(calibration, name) for name in (*_OPTIONAL, "scores", "map_maxima")}
+    del same["lower_threshold"]
+    return Calibration.fit(**{"rate": calibration.false_reject_rate, **same, **changed})
 
 
 def hold_out(parts: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -74,7 +74,7 @@ def rows(path: Path, needed: Sequence[str] = ()) -> tuple[list[str], list[tuple[
     return columns, found
 
 
-_RESULTS = b"path,score,normalised,threshold,decision,"  # of `patchcore predict -o`: names that are no UTF-8 stay so
+_RESULTS = b"path,score,normalised,threshold,"  # of `patchcore predict -o`: names that are no UTF-8 stay so
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
