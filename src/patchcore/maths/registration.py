@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ _COARSE = 96  # the same, of what is searched first
 _CORE = 0.6  # of each side: the middle of the image, which is searched for: shifts of up to a fifth are found
 _ANGLES = range(-30, 31, 5)  # degrees; from the nearest one ECC finds the rest
 _STEPS, _FINE, _SMOOTH = 60, 1e-5, 5  # of ECC: iterations, the gain at which it ends, pixels of its filter
+
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Motion:
     found: bool = True
 
     @cached_property
-    def matrix(self) -> NDArray[Any]:
+    def matrix(self) -> NDArray[np.float64]:
         """(2, 3): from points (x, y, 1) of the canvas to points of the image; a pixel has its centre at half integers.
 
         The canvas is turned about its centre, which comes to the image's centre, and shifted.
@@ -52,16 +55,16 @@ class Motion:
         return np.hstack([turn, (there + self.shift - turn @ here)[:, None]])
 
     @cached_property
-    def back(self) -> NDArray[Any]:
+    def back(self) -> NDArray[np.float64]:
         """(2, 3): from the image to the canvas."""
         turn = self.matrix[:, :2].T
         return np.hstack([turn, -turn @ self.matrix[:, 2:]])
 
-    def to_canvas(self, image: NDArray[Any]) -> NDArray[Any]:
+    def to_canvas(self, image: NDArray[Number]) -> NDArray[Number]:
         """An image (H, W, C) of any type as the canvas shows it; beyond its border, its outermost pixels."""
         return _moved(image, self.matrix, self.canvas)
 
-    def to_image(self, values: NDArray[Any]) -> NDArray[Any]:
+    def to_image(self, values: NDArray[Number]) -> NDArray[Number]:
         """Values (h, w) on the canvas at the image's own place and size; beyond its border, its outermost ones."""
         return _moved(values, self.back, self.source)
 
