@@ -317,6 +317,8 @@ def test_their_inference_script_reads_draws_and_writes(exported, tmp_path):
             assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(read_image(filename)))
             page = visualizer.visualize_image(inferencer.predict(image=image))
             save_image(filename=generate_output_image_filename(filename, tmp_path / "out"), image=page)
+    assert generate_output_image_filename(filename, tmp_path / "v1.2") == tmp_path / "v1.2" / "scratch" / filename.name
+    assert generate_output_image_filename(filename, tmp_path / "v1.2" / "o.png") == tmp_path / "v1.2" / "o.png"
     written = sorted(path.name for path in (tmp_path / "out" / "scratch").iterdir())
     assert written == ["a.png", "a_1.png", "b.png", "b_1.png"]
     assert Image.open(tmp_path / "out" / "scratch" / "a.png").size[0] == page.shape[1]

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from patchcore.data.images import read, to_tensor
+from patchcore.data.reading import EXTENSIONS
 from patchcore.data.sample import images_in
 from patchcore.errors import DataError, UsageError
 
@@ -36,7 +37,7 @@ def generate_output_image_filename(input_path: str | Path, output_path: str | Pa
     source, target = Path(input_path), Path(output_path)
     if source.resolve() == target.resolve():
         raise UsageError(f"{target} is the image itself; give another path to write to.")
-    if not target.suffix:
+    if target.suffix.lower() not in EXTENSIONS:  # a folder, whatever dots its name has
         target = target / source.parent.name / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     name, number = target, 1
