@@ -83,7 +83,10 @@ def test_a_signature_does_not_outlive_the_version_it_was_for(run, model, defect,
     done = run("teach", model, defect)
     assert "Sign this one" in done.stderr
     assert not model.with_name("m.patchcore.sig").exists()
-    run("undo", model, "--sign", tmp_path / "key")
+    run("sign", model, "--key", tmp_path / "key")
+    run("compact", model)
+    assert not model.with_name("m.patchcore.sig").exists()
+    run("forget", model, "01.jpg", "--sign", tmp_path / "key")
     assert run("history", model, "--require-signature", tmp_path / "pub").exit_code == 0
 
 

@@ -29,13 +29,10 @@ from patchcore.maths.coreset import k_center_greedy
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.maths.resize import Frame
 from patchcore.maths.thresholds import MARGIN
-from patchcore.memory.bank import Bank
-from patchcore.model.album import Album
 from patchcore.model.fitted import Fitted, Member
 from patchcore.pipeline.embed import Embedder, Grid
 from patchcore.pipeline.learn import Remembered
 from patchcore.pipeline.place import Placer
-from patchcore.pipeline.roi import OUTSIDE
 from patchcore.pipeline.score import against, joined, rated
 from patchcore.pipeline.surroundings import undisturbed
 
@@ -108,11 +105,11 @@ def taught(
                 good.names[number], "the part is not found in it, so its patches would be of other places."
             )
         lesson = _Lesson.of(fitted, members, good, number, len(fitted.images) + len(kept))
-        before, wider = lesson.score(members), lesson.learned(members, fitted, radii, rows)
+        before, far = lesson.score(members), lesson.distances(members)
+        wider, after = lesson.learned(members, far, fitted, radii, rows)
         same = all(now is was for now, was in zip(wider, members, strict=True))
         if same and good.digests[number] in known:
             continue  # there is nothing new in it
-        after = lesson.score(wider)
         if after > _passing(fitted):
             if rows is None:
                 raise DataError(
@@ -120,7 +117,7 @@ def taught(
                     "distances (`neighbours`). Fit again with it among the good images."
                 )
             log.warning("%s: it still fails (%.6g) with at most %d rows more; give it more.", name, after, rows)
-        radius = max(radius[0], lesson.farthest(members)), max(radius[1], lesson.farthest(wider))
+        radius = max(radius[0], float(far[0].max())), max(radius[1], float(lesson.distances(wider)[0].max()))
         members = wider
         if not calibration.crossed and not same:  # the bank has now seen an image that was held out
             calibration = calibration.without(known.get(good.digests[number]))
@@ -155,10 +152,7 @@ def _digests(fitted: Fitted) -> dict[bytes, str]:
 
 def _album(fitted: Fitted, good: Remembered, kept: Sequence[int]) -> dict[str, Tensor]:
     """What the album keeps of new images, if it keeps that of the others."""
-    first = [own[0] for own in good.frames]
-    sizes, motions = [one.source for one in first], [one.motion for one in first]
-    new = Album.of(good.digests, sizes, good.stores[0].grids, good.thumbnails, motions)
-    own = {name: column for name, column in vars(new).items() if getattr(fitted.album, name) is not None}
+    own = {name: column for name, column in vars(good.album).items() if getattr(fitted.album, name) is not None}
     return {name: column[list(kept)] for name, column in own.items()}
 
 
@@ -170,11 +164,12 @@ def _appended(was: Member, now: Member) -> Edit:
 
 @dataclass(frozen=True)
 class _Lesson:
-    """An image that is to be learned: its number, and as each member has them its patches (h*w, D), in the bank's scale
-    and precision, their grid, and where it lies in the network's input."""
+    """An image that is to be learned: its number, and as each member has them its patches (n, D), in the bank's scale
+    and precision, the cells (n, 2) that they are of, their grid, and where it lies in the network's input."""
 
     image: int
     patches: list[Tensor]
+    places: list[Tensor]
     grids: list[Grid]
     frames: list[Frame]
     cells: list[Tensor | None]
@@ -187,49 +182,47 @@ class _Lesson:
         ]
         grids = [store.grids[number] for store in good.stores]
         patches = [one.half().float() for one in scaled]
-        return cls(image, patches, grids, good.frames[number], good.cells[number], fitted.units)
+        places = [store.origins_of([number])[:, 1:3] for store in good.stores]
+        return cls(image, patches, places, grids, good.frames[number], good.cells[number], fitted.units)
 
     def score(self, members: Sequence[Member]) -> float:
         each = [against(*one) for one in zip(members, self.patches, self.grids, self.cells, strict=True)]
         found = joined(members, each, self.frames)
         return rated(members[0], self.patches[0], found, self.cells[0], self.units)[0]
 
-    def farthest(self, members: Sequence[Member]) -> float:
-        """How far from the first member's bank its patches are at most."""
-        return float(nearest(self.patches[0], members[0].bank.points)[0].max())
+    def distances(self, members: Sequence[Member]) -> list[Tensor]:
+        """How far each of its patches is from each member's bank."""
+        return [nearest(own, m.bank.points)[0][:, 0] for own, m in zip(self.patches, members, strict=True)]
 
-    def learned(self, members: list[Member], fitted: Fitted, radii: Sequence[float], most: int | None) -> list[Member]:
-        """The members with the patches that it takes: beyond their radii, and nearer ones until the image passes."""
-        wider = members
+    def learned(
+        self, members: list[Member], far: Sequence[Tensor], fitted: Fitted, radii: Sequence[float], most: int | None
+    ) -> tuple[list[Member], float]:
+        """The members with the patches that it takes: beyond their radii, and nearer ones until the image passes; and
+        its score then. `far`: the `distances` of the members."""
+        wider, score = members, math.nan
         for share in (*(0.5**n for n in range(_HALVINGS)), 0.0):
             wider = []
             for number, (member, first) in enumerate(zip(members, fitted.members, strict=True)):
-                own = self.patches[number]
-                room = len(own) if most is None else most + len(first.bank.rows) - len(member.bank.rows)
-                picks = _uncovered(member.bank, own, radii[number] * share, room)
+                room = len(far[number]) if most is None else most + len(first.bank.rows) - len(member.bank.rows)
+                picks = _uncovered(self.patches[number], far[number], radii[number] * share, room)
                 wider.append(self._with(member, number, picks) if len(picks) else member)
-            if most is not None or not self.score(wider) > _passing(fitted) * (1 - MARGIN):
+            score = self.score(wider)
+            if most is not None or not score > _passing(fitted) * (1 - MARGIN):
                 break
-        return wider
+        return wider, score
 
     def _with(self, member: Member, number: int, picks: Tensor) -> Member:
         """The member that has this number, with some patches as rows behind those of its bank."""
-        bank, columns, cells = member.bank, self.grids[number][1], self.cells[number]
-        kept = (
-            torch.arange(math.prod(self.grids[number]))
-            if cells is None
-            else (cells != OUTSIDE).flatten().nonzero()[:, 0]
-        )
-        cell = kept[picks]
-        place = torch.stack([torch.full_like(cell, self.image), cell // columns, cell % columns], 1)
+        bank, place = member.bank, F.pad(self.places[number][picks], (1, 0), value=self.image)
         origins = torch.cat([bank.origins, F.pad(place, (0, bank.origins.shape[1] - 3)).to(bank.origins)])
         rows = torch.cat([bank.rows, self.patches[number][picks]])
         return replace(member, bank=replace(bank, rows=rows, origins=origins, prepared={}))
 
 
-def _uncovered(bank: Bank, patches: Tensor, radius: float, most: int) -> Tensor:
-    """The greedy selection of patches (N, D), at most so many, until none is farther than `radius` from the bank."""
-    distances = nearest(patches, bank.points)[0][:, 0].double()
+def _uncovered(patches: Tensor, far: Tensor, radius: float, most: int) -> Tensor:
+    """The greedy selection of patches (N, D), at most so many, until none is farther than `radius` from the bank, or
+    from one that is selected. `far` (N,): how far they are from the bank."""
+    distances = far.double()
     count = min(int((distances > radius).sum()), most)
     if count <= 0:
         return torch.arange(0)
@@ -281,10 +274,11 @@ def forgotten(detector: Detector, image: str, *, who: str = "", why: str = "") -
     if not removed:
         raise UsageError(f"{fitted.images[number]}: no row of the bank comes from it, so there is nothing to forget.")
     calibration = fitted.calibration.without(fitted.images[number])
+    radius = covering_radius(fitted.members[0])
     told: dict[str, JsonValue] = {
         "forgotten": fitted.images[number],
         "lost": removed,
-        "radius": [covering_radius(fitted.members[0]), max(covering_radius(fitted.members[0]), lost)],
+        "radius": [radius, max(radius, lost)],
         "now nearest": dict(sorted(images.items(), key=lambda one: -one[1])[:5]),
         "promise": _STALE,
     }

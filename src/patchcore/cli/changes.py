@@ -46,7 +46,7 @@ def _changes(function: F) -> F:
     def run(model: Path, as_json: bool, *args: Any, **given: Any) -> Any:
         own = {name: given.pop(name) for name in _OPTIONS}
         target, key, who = own["output"] or model, own["key"], own["who"]
-        from patchcore.model import signature, signing
+        from patchcore.model import signing
         from patchcore.model.chain import said
 
         if key:
@@ -59,9 +59,8 @@ def _changes(function: F) -> F:
             tell(f"{target}: version {version}. {text}", as_json)
             if key:
                 tell(f"Signature: {signing.sign(target, key)}", as_json)
-            elif (old := signature.signature_of(target)).exists():
-                old.unlink()
-                say(f"{old} is gone, as it was for another version. Sign this one: patchcore sign {target} --key KEY")
+            else:
+                _unsigned(target)
             if as_json:
                 entry = detector.fitted.history[-1] if detector.fitted.history else {}
                 print_json({"path": str(target), **said(entry), "sha256": digest})
@@ -73,6 +72,15 @@ def _changes(function: F) -> F:
     for option in reversed(_OPTIONS.values()):
         with_options = option(with_options)
     return with_options
+
+
+def _unsigned(target: Path) -> None:
+    """Remove the signature of what was in a file before, and say so."""
+    from patchcore.model import signature
+
+    if (old := signature.signature_of(target)).exists():
+        old.unlink()
+        say(f"{old} is gone, as it was for another version. Sign this one: patchcore sign {target} --key KEY")
 
 
 @click.command()
@@ -225,4 +233,5 @@ def compact(model: Path, output: Path | None, require_signature: str | None) -> 
     if not detector.fitted.past:
         raise UsageError(f"{model}: it holds nothing of earlier versions.")
     Detector.of(compacted(detector.fitted), device="cpu").save(target)
+    _unsigned(target)
     tell(f"{target}: {target.stat().st_size / 1e6:.2f} MB, before {size / 1e6:.2f} MB; earlier versions are gone.")

@@ -88,9 +88,6 @@ def learn(
     colours = [one for one in read.red_blue if one is not None]
     red_blue = (min(colours), max(colours)) if colours else None
 
-    first = [one[0] for one in read.frames]
-    sizes, motions = [one.source for one in first], [one.motion for one in first]
-    album = Album.of(read.digests, sizes, read.stores[0].grids, read.thumbnails, motions)
     areas = len(recipe.roi.areas) if isinstance(recipe.roi, Roi) else 1
     members, units, tried = calibrate(members, lambda: trials(good, numbers, chosen, fold_of), reading.threads, areas)
     scores, maxima, *patches = zip(*tried, strict=True) if tried else [()] * 4
@@ -117,8 +114,8 @@ def learn(
             "ones lets others pass.", alone.name, alone.threshold_without, thresholds.threshold,
         )  # fmt: skip
     fitted = Fitted(
-        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured, album,
-        units=units, reference=place.limited(motions),
+        recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured,
+        album=read.album, units=units, reference=place.limited(one[0].motion for one in read.frames),
     )  # fmt: skip
     if wrong := sum(map(fitted.exchanged, good.red_blue)):
         log.warning(
@@ -227,6 +224,13 @@ class Remembered:
             self.parts = [self.parts[number] for number in first]
             if line := said(first):
                 log.info(line)
+
+    @property
+    def album(self) -> Album:
+        """What a model keeps of them beside their patches."""
+        first = [one[0] for one in self.frames]
+        sizes, motions = [one.source for one in first], [one.motion for one in first]
+        return Album.of(self.digests, sizes, self.stores[0].grids, self.thumbnails, motions)
 
     @property
     def fingerprint(self) -> str:
