@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def cells_of(
 @lru_cache(maxsize=64)
 def _in_areas(roi: Roi | None, frame: Frame, grid: tuple[int, int], how: Augmentation | None) -> Tensor:
     ys, xs = _places(frame, grid, 0.5, 0)
-    return _numbered(roi, ys, xs, how)
+    return _numbered(roi, ys, xs, partial(augmented_points, how=how))
 
 
 def _places(frame: Frame, grid: tuple[int, int], begin: float, more: int) -> list[Tensor]:
@@ -75,22 +75,22 @@ def _shares(places: Iterable[Sequence[float]], size: tuple[int, int]) -> Polygon
     return tuple((float(x) / size[1], float(y) / size[0]) for x, y in places)
 
 
-def _numbered(roi: Roi | None, ys: Tensor, xs: Tensor, how: Augmentation | None = None) -> Tensor:
-    """The area that each point (ys[i], xs[j]) belongs to, or `OUTSIDE`: (h, w), int8."""
+def _numbered(roi: Roi | None, ys: Tensor, xs: Tensor, move: Callable[[Polygon], Polygon]) -> Tensor:
+    """The area (h, w), int8, that each point (ys[i], xs[j]) belongs to, or `OUTSIDE`; `move` brings polygons there."""
     found = torch.full((len(ys), len(xs)), OUTSIDE, dtype=torch.int8)
     if roi is None:
         return found.zero_()
     for number in reversed(range(len(roi.areas))):
         area = roi.areas[number]
-        kept = _union(area.include, ys, xs, how) if area.include else torch.ones_like(found, dtype=torch.bool)
-        found[kept & ~_union(area.exclude, ys, xs, how)] = number
+        kept = _union(map(move, area.include), ys, xs) if area.include else torch.ones_like(found, dtype=torch.bool)
+        found[kept & ~_union(map(move, area.exclude), ys, xs)] = number
     return found
 
 
-def _union(polygons: Iterable[Polygon], ys: Tensor, xs: Tensor, how: Augmentation | None) -> Tensor:
+def _union(polygons: Iterable[Polygon], ys: Tensor, xs: Tensor) -> Tensor:
     found = torch.zeros(len(ys), len(xs), dtype=torch.bool)
     for polygon in polygons:
-        found |= inside(augmented_points(polygon, how), ys, xs)
+        found |= inside(polygon, ys, xs)
     return found
 
 
@@ -104,7 +104,7 @@ def pixels_of(given: Roi | str | None, frame: Frame) -> Tensor:
 @torch.inference_mode(False)
 def _pixels(roi: Roi | None, size: tuple[int, int]) -> Tensor:
     ys, xs = ((torch.arange(side) + 0.5) / side for side in size)
-    return _numbered(roi, ys, xs) != OUTSIDE
+    return _numbered(roi, ys, xs, partial(augmented_points, how=None)) != OUTSIDE
 
 
 def _moved_pixels(roi: Roi | None, frame: Frame) -> Tensor:
@@ -118,13 +118,7 @@ def _moved_pixels(roi: Roi | None, frame: Frame) -> Tensor:
         return tuple((float(x), float(y)) for x, y in places)
 
     shown = inside(moved(((0, 0), (1, 0), (1, 1), (0, 1))), ys, xs)
-    if roi is None:
-        return shown
-    found = torch.zeros_like(shown)
-    for area in roi.areas:
-        kept = _union(map(moved, area.include), ys, xs, None) if area.include else torch.ones_like(shown)
-        found |= kept & ~_union(map(moved, area.exclude), ys, xs, None)
-    return found & shown
+    return (_numbered(roi, ys, xs, moved) != OUTSIDE) & shown
 
 
 def check_areas(recipe: Recipe, name: str, cells: Tensor | None) -> None:
