@@ -33,11 +33,12 @@ class Coverage(NamedTuple):
     def doubts(self) -> str:
         """What is wrong, with the figure, and what to do; empty if nothing is."""
         if self.new > _MOST_APART * self.own:
-            far = f"{self.new / self.own:.3g} times" if self.own > 0.01 * self.new else "far more than 100 times"
+            far = "are unlike those of its images, of which it holds nearly all"
+            if self.own > 0.01 * self.new:
+                far = f"are {self.new / self.own:.3g} times as far from it as those of its own images"
             return (
-                f"The bank stands badly for new good parts: their patches are {far} as far from it as those of its own "
-                "images, so the threshold is high and defects may pass. Give more good images, or hold out fewer "
-                "(calibration_share, or calibration=folds)."
+                f"The bank stands badly for new good parts: their patches {far}, so the threshold is high and defects "
+                "may pass. Give more good images, or hold out fewer (calibration_share, or calibration=folds)."
             )
         if self.new > _MOST_COARSE * self.whole:
             return (

@@ -73,6 +73,12 @@ def learn(
             "All %d good images are copies of one, so no threshold can be set. Give images of other good parts.",
             read.copies + 1,
         )
+    if 2 * len(held_out) > len(read.names):
+        log.warning(
+            "%d of %d good images are held out to set the threshold, and only %d are learned, so defects pass that a bank "
+            "of all would find. Hold out a fifth (calibration_share=0.2), or none (calibration=folds).",
+            len(held_out), len(read.names), len(kept),
+        )  # fmt: skip
     chosen = [
         choose(e.recipe, own, kept, e.device, progress, e.widths, fold_of)
         for e, own in zip(embedders, read.stores, strict=True)
