@@ -51,7 +51,8 @@ class Detector:
             puts it in evaluation mode and switches its gradients off.
         device: `auto` or a torch device.
         threads: Threads to use; None: as many as torch uses.
-        engine: What runs the network in `predict`: `torch`, or `openvino` on a CPU (needs `patchcore[openvino]`).
+        engine: What runs the network in `predict`: `torch`; `openvino` on a CPU (needs `patchcore[openvino]`); `auto`:
+            OpenVINO where it is installed and agrees with torch.
         precision: `fp32`, or `bf16`, which moves scores by about 1e-2 (torch: if the processor has units for it).
 
     Attributes:

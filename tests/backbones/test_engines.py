@@ -157,6 +157,34 @@ def test_bfloat16_taps_are_near_and_single_precision_numbers(name, backbone, wei
 
 
 @openvino
+def test_auto_takes_openvino_where_it_agrees(lite0, lite0_openvino):
+    x = some_images(1, 128, 128)
+    found = engines.engine(lite0, "auto", "fp32", CPU, threads=1)(x)
+    assert all(map(torch.equal, found, lite0_openvino(x)))
+
+
+@openvino
+def test_auto_takes_torch_where_openvino_computes_something_else(padded, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setitem(with_openvino._LARGEST_ERROR, "fp32", -1.0)
+    x = some_images(1, 64, 64)
+    with torch.inference_mode():
+        run = engines.engine(padded, "auto", "fp32", CPU)
+        assert all(map(torch.equal, run(x), engines.engine(padded, "torch", "fp32", CPU)(x)))
+    assert "engine='auto' takes torch: OpenVINO computes something else" in caplog.text
+
+
+def test_auto_takes_torch_where_openvino_is_not_installed(padded, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    x = some_images(1, 64, 64)
+    with torch.inference_mode():
+        run = engines.engine(padded, "auto", "fp32", CPU)
+        assert all(map(torch.equal, run(x), engines.engine(padded, "torch", "fp32", CPU)(x)))
+    assert "engine='auto' takes torch" in caplog.text
+
+
+@openvino
 def test_sizes_may_change_from_batch_to_batch_and_come_back(padded, monkeypatch):
     monkeypatch.setattr(with_openvino, "_SIZES", 2)
     run = engines.engine(padded, "openvino", "fp32", CPU, threads=1)

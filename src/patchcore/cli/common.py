@@ -62,10 +62,11 @@ threads_option = click.option(
 )
 engine_option = click.option(
     "--engine",
-    type=click.Choice(["torch", "openvino"]),
+    type=click.Choice(["torch", "openvino", "auto"]),
     default="torch",
     show_default=True,
-    help="What runs the backbone; openvino is faster on a CPU and needs patchcore[openvino].",
+    help="What runs the backbone; openvino is faster on a CPU and needs patchcore[openvino]; auto takes it where it is "
+    "installed and agrees with torch.",
 )
 precision_option = click.option(
     "--precision",

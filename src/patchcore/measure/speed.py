@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchcore.backbones.engines import ENGINES, PRECISIONS, choose_device
+from patchcore.backbones.engines import PRECISIONS, choose_device
 from patchcore.backbones.engines.with_torch import has_bf16
 from patchcore.data.resolve import Images, resolve
 from patchcore.data.sample import Sample
@@ -142,7 +142,8 @@ def speed(
 def settings(device: str) -> Iterator[tuple[str, str]]:
     """Engines and precisions to try, the default first: bf16 only where the processor has units for it."""
     with_bf16 = choose_device(device).type != "cpu" or has_bf16()
-    return ((engine, precision) for engine in ENGINES for precision in (PRECISIONS if with_bf16 else PRECISIONS[:1]))
+    precisions = PRECISIONS if with_bf16 else PRECISIONS[:1]
+    return ((engine, precision) for engine in ("torch", "openvino") for precision in precisions)
 
 
 def made_up(recipe: Recipe) -> list[Sample]:

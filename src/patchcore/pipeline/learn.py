@@ -75,8 +75,8 @@ def learn(
         )
     if 2 * len(held_out) > len(read.names):
         log.warning(
-            "%d of %d good images are held out to set the threshold, and only %d are learned, so defects pass that a bank "
-            "of all would find. Hold out a fifth (calibration_share=0.2), or none (calibration=folds).",
+            "%d of %d good images are held out to set the threshold, and only %d are learned, so defects pass that a "
+            "bank of all would find. Hold out a fifth (calibration_share=0.2), or none (calibration=folds).",
             len(held_out), len(read.names), len(kept),
         )  # fmt: skip
     chosen = [

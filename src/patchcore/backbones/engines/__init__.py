@@ -16,7 +16,7 @@ from patchcore.maths.tiling import Merged, Tiling, split
 
 # Images (B, 3, H, W) -> one (B, C, h, w) per tap, float32 both; safe to call from several threads.
 Engine = Callable[[Tensor], list[Tensor]]
-ENGINES, PRECISIONS = ("torch", "openvino"), ("fp32", "bf16")
+ENGINES, PRECISIONS = ("torch", "openvino", "auto"), ("fp32", "bf16")
 _AT_ONCE = 8  # tiles in one pass on a device; on a CPU one by one is faster, and takes the least memory
 
 
