@@ -335,6 +335,26 @@ def test_exif_orientation_is_applied(tmp_path, suffix, orientation):
     np.testing.assert_array_equal(read(tmp_path / f"a.{suffix}", "a"), UPRIGHT[orientation](colour()))
 
 
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (torch.empty(3, 8, 8, device="meta"), "meta tensor"),
+        (torch.ones(3, 8, 8).to_sparse(), "Sparse"),
+    ],
+)
+def test_a_tensor_without_plain_pixels_is_refused(tensor, reason):
+    with pytest.raises(ImageError, match=f"x: a tensor without plain pixels .*{reason}.*Give a dense one"):
+        images.read(tensor, "x")
+
+
+@pytest.mark.parametrize(("reads", "error"), [(images.read, ImageError), (runtime.read, RuntimeImageError)])
+def test_a_masked_array_is_refused_if_it_masks_anything(reads, error):
+    pixels = colour()
+    np.testing.assert_array_equal(reads(np.ma.masked_array(pixels), "x"), pixels)
+    with pytest.raises(error, match=r"x: a masked array.*array\.data"):
+        reads(np.ma.masked_array(pixels, pixels > 100), "x")
+
+
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_exif_orientation_of_a_jpeg_is_applied(tmp_path, orientation):
     exif = Image.Exif()

@@ -61,6 +61,10 @@ def _as_array(image: object, name: str) -> NDArray[Any]:
             name,
             "None, where an image was expected. cv2.imread gives None where it cannot read a file: check its path.",
         )
+    if np.ma.is_masked(image):
+        raise ImageError(
+            name, "a masked array, in which some pixels do not count, which no graph knows. Give array.data."
+        )
     array = np.asarray(image)
     if array.ndim == 0 or array.dtype.kind not in "buifc":
         raise ImageError(

@@ -53,8 +53,12 @@ def read(
             image.load()
             return _check_array(formats.upright(formats.as_array(image), formats.orientation_of(image)), name)
     if isinstance(image, Tensor):
-        image = image.detach().cpu()
-        array = (image.float() if image.is_floating_point() else image).numpy()
+        try:
+            image = image.detach().cpu()
+            array = (image.float() if image.is_floating_point() else image).numpy()
+        except (NotImplementedError, RuntimeError, TypeError) as error:  # meta, sparse, quantised
+            reason = str(error).split("!")[0].splitlines()[0].rstrip(".")
+            raise ImageError(name, f"a tensor without plain pixels ({reason}). Give a dense one.") from error
         pixels = _check_array(array, name, "a tensor")
     else:
         pixels = _check_array(_as_array(image, name), name)
@@ -72,6 +76,12 @@ def _as_array(image: object, name: str) -> NDArray[Any]:
         raise ImageError(
             name,
             "None, where an image was expected. cv2.imread gives None where it cannot read a file: check its path.",
+        )
+    if np.ma.is_masked(image):
+        raise ImageError(
+            name,
+            "a masked array, in which some pixels do not count. What counts is the same in all images: a region of "
+            "interest (Recipe.roi). Give array.data.",
         )
     array = np.asarray(image)
     if array.ndim == 0 or array.dtype.kind not in "buifc":
