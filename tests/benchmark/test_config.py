@@ -133,12 +133,11 @@ ROOT = Path(__file__).parents[2]
     not (ROOT.parent / "shared" / "data").is_dir(),
     reason="the datasets are not here: ../shared/data beside the repository",
 )
-@pytest.mark.parametrize("name", ["table", "table_magnetic_tile"])
-def test_the_files_of_the_documented_tables_can_be_read(name):
+def test_the_file_of_the_documented_tables_can_be_read():
     pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed")
-    config = read(ROOT / "benchmarks" / f"{name}.json")
+    config = read(ROOT / "benchmarks" / "table.json")
     measured = {(one.dataset, one.category) for one in config.sources}
-    assert measured == set(config.published[0].figures)
+    assert all(set(one.figures) <= measured for one in config.published)
     assert all(one.source and one.date for one in config.published)
 
 

@@ -254,6 +254,17 @@ def test_replace_checks_the_whole():
         ("crop=None", "crop", None),
         ("projection=none", "projection", "none"),
         ("exposure= even ", "exposure", "even"),
+        ("augment=flip_h", "augment", ("flip_h",)),
+        ("augment=flip_h,rotate_180", "augment", ("flip_h", "rotate_180")),
+        ("augment=[flip_h, rotate_180]", "augment", ("flip_h", "rotate_180")),  # as a shell leaves it
+        ("augment=[]", "augment", ()),
+        ("taps=4,8", "taps", (4, 8)),
+        ("taps=layer2,layer3", "taps", ("layer2", "layer3")),
+        ("taps=8", "taps", (8,)),
+        ("value_range=0,4095", "value_range", (0.0, 4095.0)),
+        ("size=256,320", "size", (256, 320)),
+        ("size=320", "size", 320),
+        ("members=fast,default", "members", (Recipe.named("fast"), Recipe())),
     ],
 )
 def test_set_takes_json_or_plain_words(assignment, field, value):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
@@ -115,17 +116,17 @@ class Recipe(Fields):
         return type(self)(**changed)
 
     def set(self, *assignments: str) -> Recipe:
-        """The same recipe with `field=value` strings applied; values are JSON, plain words, or None as in Python."""
+        """The same recipe with `field=value` strings applied; values are JSON, plain words, or None as in Python.
+
+        A list may be without brackets and quotes, which a shell may take away: `augment=flip_h,rotate_180`.
+        """
         fields: dict[str, Any] = {}
         for assignment in assignments:
             name, equals, value = assignment.partition("=")
             if not equals:
                 raise RecipeError(f"{assignment!r} sets nothing; expected field=value, for example ratio=0.05.")
             name, value = name.strip(), value.strip()
-            try:
-                fields[name] = None if value == "None" else from_json(value)
-            except ValueError:
-                fields[name] = value
+            fields[name] = _listed(name, _value(value))
         return self.replace(**fields)
 
     def to_dict(self) -> dict[str, JsonValue]:
@@ -164,6 +165,25 @@ class Recipe(Fields):
     def seen(self) -> tuple[int, int]:
         """Height and width of what the network sees at once: a tile, or the window."""
         return self.tiles[0] if self.tiles else self.window
+
+
+def _value(text: str) -> Any:
+    try:
+        return None if text == "None" else from_json(text)
+    except ValueError:
+        return text
+
+
+def _listed(name: str, value: Any) -> Any:
+    """What is one value, or several with commas between them, as a list, if the field takes one."""
+    field = Recipe.model_fields.get(name)
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    lists = [kind for kind in kinds if get_origin(kind) is tuple]
+    if not lists or isinstance(value, list | dict | NoneType):
+        return value
+    if isinstance(value, str) and ("," in value or value.startswith("[")):
+        return [_value(one.strip()) for one in value.removeprefix("[").removesuffix("]").split(",")]
+    return [value] if field is not None and field.annotation in lists else value
 
 
 def _member(number: int, given: Any) -> Any:
