@@ -7,6 +7,7 @@
 # make wheel  builds both distributions, and uses each wheel in a clean environment
 # make web    what the browser page needs, from npm
 # make docs   docs/reference, and the drawing of the rooms, from the code
+# make site   the documentation as pages, in site/
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -33,7 +34,7 @@ QUICK := \
   tests/cli/test_predict.py::test_every_image_gets_a_line_of_json \
   tests/cli/test_export.py::test_a_detector_is_exported_and_verified
 
-.PHONY: demo quick test cover check hooks wheel web docs clean
+.PHONY: demo quick test cover check hooks wheel web docs site clean
 
 demo: .venv/installed
 	$(BIN)/python -m patchcore demo -o demo_out
@@ -92,6 +93,11 @@ docs: .venv/tested
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/rooms.py
 
+# Strict: a page that a link leads to must be there. Nothing in it comes from outside.
+site: .venv/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'zensical>=0.0.73,<0.1'
+	$(BIN)/zensical build --strict --clean
+
 # pip, and not a faster installer: it takes the CPU and CUDA builds that the machine's own
 # configuration offers. constraints.txt pins what has been tested together.
 .venv/bin/python:
@@ -107,4 +113,4 @@ docs: .venv/tested
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv .wheel-env dist demo_out runtime/web/node_modules
+	rm -rf .venv .wheel-env dist demo_out site .cache runtime/web/node_modules

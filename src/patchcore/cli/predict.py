@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -183,7 +183,7 @@ def predict(
                 "decision": result.decision,
                 "seconds": round(result.seconds, 6),
                 "nearest_image": result.nearest_image and result.nearest_image.name,
-                "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "model": str(model),
                 "warnings": list(result.warnings),
                 "reason": result.reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def report(
     """
     check_output(output, [model, data, good])
     instead = ", replacing what was there" if output.exists() else ""
-    from datetime import datetime, timezone
+    from datetime import datetime
 
     from patchcore.data.reading import Reading
     from patchcore.data.resolve import detect
@@ -86,7 +87,7 @@ def report(
         evaluation,
         title=f"{model.name} on {data.resolve().name}",
         data=found.description,
-        made=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        made=datetime.now(UTC).strftime("%Y-%m-%d"),
         sha256=store.read(model)[1]["sha256"],
         bad=bad.errors,
         sources=sources,

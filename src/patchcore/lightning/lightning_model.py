@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize, Transform
-from typing_extensions import Self
 
 from patchcore.arguments import known_arguments
 from patchcore.errors import NotFittedError, UsageError

@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from torchvision.transforms.v2 import Compose, Identity, Transform
-from typing_extensions import Unpack
 
 from patchcore.data.resolve import detect, relative
 from patchcore.data.sample import GOOD, Dataset, Sample, images_in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning import LightningDataModule
@@ -12,7 +12,6 @@ from lightning.fabric.utilities import suggested_max_num_workers
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Identity, Transform
-from typing_extensions import Self
 
 from patchcore.arguments import known_arguments
 from patchcore.data.images import read, to_tensor
