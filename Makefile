@@ -92,6 +92,7 @@ runtime/web/node_modules/.package-lock.json: runtime/web/package-lock.json
 docs: .venv/tested
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/rooms.py
+	$(BIN)/python docs/drawings.py
 
 # Strict: a page that a link leads to must be there. Nothing in it comes from outside.
 site: .venv/bin/python

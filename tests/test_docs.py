@@ -106,9 +106,10 @@ The end."""
     )
 
 
-def test_the_drawing_of_the_rooms_is_up_to_date() -> None:
-    rooms = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
-    assert rooms["run"](check=True) == [], "run `make docs`"
+def test_the_drawings_are_up_to_date() -> None:
+    for name in ("rooms", "drawings"):
+        script = runpy.run_path(str(ROOT / "docs" / f"{name}.py"))
+        assert script["run"](check=True) == [], "run `make docs`"
 
 
 def test_the_drawing_shows_imports_but_those_that_follow_from_others(tmp_path: Path) -> None:
