@@ -1,6 +1,6 @@
 """docs/images/how.svg: from an image to a verdict, as a drawing.
 
-    python docs/drawings.py [--check]
+python docs/drawings.py [--check]
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def box(left: float, top: float, title: str, lines: list[str], fill: str) -> lis
         f'<text x="{left + BOX / 2}" y="{top + 24}" text-anchor="middle" font-weight="bold" font-size="14" '
         f'fill="#1c2b3a">{escape(title)}</text>',
         *(
-            f'<text x="{left + BOX / 2}" y="{top + 48 + 18 * n}" text-anchor="middle" fill="#333333">{escape(line)}</text>'
+            f'<text x="{left + BOX / 2}" y="{top + 48 + 18 * n}" text-anchor="middle" fill="#333333">'
+            f"{escape(line)}</text>"
             for n, line in enumerate(lines)
         ),
     ]
