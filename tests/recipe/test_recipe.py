@@ -210,7 +210,7 @@ def test_lists_will_do_for_pairs_as_json_has_no_others():
 @pytest.mark.parametrize(
     ("fields", "tiles", "seen"),
     [
-        ({}, None, (256, 256)),
+        ({}, None, (320, 320)),
         ({"tile": 128}, ((128, 128), (128, 128)), (128, 128)),
         ({"tile": 128, "tile_stride": 96}, ((128, 128), (96, 96)), (128, 128)),
         ({"tile": (64, 128), "tile_stride": (32, 64)}, ((64, 128), (32, 64)), (64, 128)),

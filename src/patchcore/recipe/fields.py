@@ -18,7 +18,7 @@ class Fields(BaseModel):
 
     # Images
     size: Side | tuple[Side, Side] = Field(
-        default=256,
+        default=320,
         description="Size in pixels that `resize` brings an image to: a side, or (height, width). A side has at most "
         "65,536 pixels, and what the network reads, at the largest of `scales`, at most 2**28.",
     )
