@@ -43,9 +43,10 @@ from patchcore.maths.resize import Frame
 from patchcore.memory.patches import PatchStore
 from patchcore.model.fitted import Member
 from patchcore.pipeline.calibrate import calibrate
+from patchcore.pipeline.choose import choose, trials
 from patchcore.pipeline.decide import decided
 from patchcore.pipeline.embed import Embedder, Patches, backbone_for
-from patchcore.pipeline.learn import Remembered, choose, trials
+from patchcore.pipeline.learn import Remembered
 from patchcore.pipeline.near_copies import near_copies
 from patchcore.pipeline.score import score
 from patchcore.pipeline.workers import in_order, through

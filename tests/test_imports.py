@@ -112,6 +112,7 @@ def test_errors_import_nothing_of_ours_and_files_nothing_but_errors():
 STANDS_ON = {
     ("inferencers", "lightning"), ("cli", "inspection"), ("cli", "report"),
     ("cli", "benchmark"), ("cli", "tuning"), ("cli", "export"), ("lightning", "export"),
+    ("cli", "cluster"), ("cluster", "benchmark"),
 }  # fmt: skip
 
 
@@ -159,8 +160,8 @@ def closure(name):
 
 def test_someone_new_can_read_all_that_the_detector_needs():
     files = {modules()[name] for name in closure("patchcore.detector")}
-    assert len(files) <= 62
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= 9500
+    assert len(files) <= 63
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= 9750
 
 
 def test_the_root_and_every_file_stay_small():

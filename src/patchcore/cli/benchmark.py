@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from patchcore.cli.cluster import address_of, cluster_option, workers_option
 from patchcore.cli.common import (
     AnyPath,
     command,
@@ -71,6 +72,8 @@ WRITTEN = ("results.csv", "results.md", "latency.png")  # beside results.jsonl a
     show_default=True,
     help="Cells to run at once, fewer if memory is short. They slow each other down: use 1 to measure times.",
 )
+@cluster_option
+@workers_option
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @max_pixels_option
 @device_option
@@ -88,6 +91,8 @@ def benchmark(
     seeds: str | None,
     output: Path,
     jobs: int,
+    address: str | None,
+    workers: int | None,
     skip_bad: bool,
     max_pixels: int,
     device: str,
@@ -164,7 +169,12 @@ def benchmark(
             f"{counted(len(planned), 'cell')}: {counted(len(asked.sources), 'category', 'categories')}, "
             f"recipes {', '.join(chosen)}{known}"
         )
-        outcome = runner.run(planned, output, jobs, progress)
+        if address is None:
+            outcome = runner.run(planned, output, jobs, progress)
+        else:
+            from patchcore import cluster
+
+            outcome = cluster.benchmark(planned, output, address=address_of(address), workers=workers, on_end=progress)
         outcome.published = asked.published
         tables.write_csv(outcome, output / "results.csv")
         tables.write_markdown(outcome, output / "results.md", plots.write(outcome, output) if can_plot else ())

@@ -168,6 +168,8 @@ class _DataPath(AnyPath):
     """A folder, a table, or a category of a dataset that is not a folder, such as `ROOT/mono` of ELPV."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" in str(value):
+            return Path(value)  # of `--cluster`; reading it says if it is used without
         if str(value) and not Path(value).exists():
             from patchcore.data.layouts import is_there, located
 

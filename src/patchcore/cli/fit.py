@@ -6,11 +6,13 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from patchcore.cli import cluster
 from patchcore.cli.changes import teach
+from patchcore.cli.cluster import cluster_option, workers_option
 from patchcore.cli.common import (
     AnyPath,
     BadImages,
@@ -33,6 +35,9 @@ from patchcore.cli.common import (
 from patchcore.cli.parts import part_option, with_parts
 from patchcore.cli.promise import confidence_option, rate_option
 from patchcore.errors import ImageError, UsageError, counted
+
+if TYPE_CHECKING:
+    from patchcore.detector import Detector
 
 _SKIP = "With --skip-bad, images that cannot be used are left out and listed."
 _FEW = 2  # good images; docs/recipes.md has the figures
@@ -85,6 +90,27 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 )
 @click.option("--no-weights", is_flag=True, help="Store only a hash of the backbone's weights.")
 @click.option("--sign", "key", metavar="KEY", help="Ed25519 private key (PEM) to sign the file with; writes FILE.sig.")
+@click.option(
+    "--models",
+    type=AnyPath(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="With --cluster, instead of -o: fit a model for each category of the dataset DATA, and write them here.",
+)
+@click.option(
+    "--way",
+    type=click.Choice(["exact", "merge"]),
+    default="exact",
+    show_default=True,
+    help="With --cluster: exact gives the bank of one machine; merge takes fewer messages.",
+)
+@click.option(
+    "--checkpoints",
+    type=AnyPath(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="With --cluster: a folder that all workers share. A run that was stopped goes on with what is there.",
+)
+@cluster_option
+@workers_option
 @force_option
 @max_pixels_option
 @device_option
@@ -109,6 +135,11 @@ def fit(
     thumbnails: bool | None,
     no_weights: bool,
     key: str | None,
+    models: Path | None,
+    way: Literal["exact", "merge"],
+    checkpoints: Path | None,
+    address: str | None,
+    workers: int | None,
     force: bool,
     max_pixels: int,
     device: str,
@@ -130,6 +161,15 @@ def fit(
         own = {"output": output, "who": None, "why": "fit --update", "key": key, "require_signature": None}
         click.get_current_context().invoke(teach, model=update, images=(data,), **context, **own)
         return
+    if address is None and (models or checkpoints or workers):
+        raise UsageError(
+            "--models, --checkpoints and --workers belong to --cluster. Leave them out, or give --cluster."
+        )
+    if models is not None:
+        cluster.check_alone({"-o": output, "--calibration": calibration, "--roi": roi, "--part": part}, "fit --models")
+        recipe = read_recipe(recipe_names, assignments, seed)
+        many = cluster.Many(cluster.address_of(address), workers, memory, skip_bad, max_pixels)
+        raise SystemExit(cluster.fit_each(recipe, data, models, many, as_json))
     if output is None:
         raise UsageError("Give the file to write: -o FILE. To teach a detector new images: --update MODEL.")
     from patchcore.model import signature, signing
@@ -160,11 +200,16 @@ def fit(
     from patchcore.data.resolve import detect, resolve
     from patchcore.detector import Detector
 
+    begin, bad = time.perf_counter(), BadImages()
+    if address is not None:
+        how = cluster.One(cluster.address_of(address), workers, way, memory, checkpoints, limit, thumbnails)
+        reading = Reading(max_pixels, bad if skip_bad else None)
+        detector = cluster.fit(recipe, data, calibration, part, how, reading)
+        _finish(detector, output, key, not no_weights, begin, bad, thumbnails, recipe_names, as_json)
+        return
     found = detect(data)
     check_images(output, found, calibration)
     say(f"{data}: {found.description}")
-    begin = time.perf_counter()
-    bad = BadImages()
     detector = Detector(recipe, device=device, threads=threads)
     samples, others = found.train, calibration and resolve(calibration, learning=True).samples
     samples, others = with_parts(samples, part), others and with_parts(others, part)
@@ -182,7 +227,24 @@ def fit(
         if not skip_bad:
             error.args = (f"{error} {_SKIP}",)
         raise
-    digest = detector.save(output, weights=not no_weights)
+    _finish(detector, output, key, not no_weights, begin, bad, thumbnails, recipe_names, as_json)
+
+
+def _finish(
+    detector: Detector,
+    output: Path,
+    key: str | None,
+    weights: bool,
+    begin: float,
+    bad: BadImages,
+    thumbnails: bool | None,
+    recipe_names: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write the model, and say what it is."""
+    from patchcore.model import signing
+
+    digest = detector.save(output, weights=weights)
     if key:
         tell(f"Signature: {signing.sign(output, key)}", as_json)
     seconds = time.perf_counter() - begin

@@ -8,13 +8,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from patchcore.cli import coco as entries
+from patchcore.cli.cluster import cluster_option, workers_option
 from patchcore.cli.common import (
     AnyPath,
     BadImages,
@@ -42,11 +42,6 @@ if TYPE_CHECKING:
     from patchcore.detector import Detector
     from patchcore.oversight.evidence import Evidence
     from patchcore.result import Result
-
-_COLUMNS = (
-    "path", "score", "normalised", "threshold", "lower_threshold", "decision", "p_value", "seconds", "nearest_image",
-    "time", "model", "warnings",
-)  # fmt: skip
 
 
 @click.command()
@@ -81,8 +76,18 @@ _COLUMNS = (
 @good_option
 @part_option
 @rule_option
+@click.option(
+    "--results",
+    "rows_file",
+    type=AnyPath(path_type=Path),
+    metavar="FILE",
+    help="With --cluster: write a row for each image here, as JSON lines (.jsonl), CSV (.csv) or a folder of Parquet "
+    "files (.parquet). Images that have a row there are not looked at again.",
+)
 @click.option("--fail-exit", is_flag=True, help="Exit with code 3 if an image failed; with parts, if a part did.")
 @max_pixels_option
+@cluster_option
+@workers_option
 @detector_options
 @json_option
 @command
@@ -97,8 +102,11 @@ def predict(
     good: Path | None,
     part: re.Pattern[str] | None,
     rule: Literal["worst", "mean"],
+    rows_file: Path | None,
     fail_exit: bool,
     max_pixels: int,
+    address: str | None,
+    workers: int | None,
     load: Callable[[Path], Detector],
     as_json: bool,
 ) -> None:
@@ -126,6 +134,15 @@ def predict(
     value of the map), area, length and width (sides of the smallest rectangle around it, at any angle), unit: px, or
     mm if the recipe has mm_per_pixel. results.csv has them, too, without polygons.
     """
+    if address is not None:
+        from patchcore.cli import cluster
+
+        given = {"-o": output, "--coco": coco, "--evidence": evidence, "--good": good, "--part": part}
+        cluster.check_alone(given, "predict")
+        done = cluster.predict(model, images, rows_file, address, workers, max_pixels, regions, load, as_json)
+        raise SystemExit(1 if done.bad else 3 if fail_exit and done.failed else 0)
+    if rows_file is not None or workers is not None:
+        raise UsageError("--results and --workers belong to --cluster; without it, give -o DIR or --json.")
     if output is None and not as_json:
         needs_output()
     # A missing image among others is reported, and the others are scored. If all are missing, a path is mistyped.
@@ -135,6 +152,7 @@ def predict(
         raise UsageError("--evidence writes images beside the overlays, or a key of the JSON: give -o DIR, or --json.")
     from patchcore.data.reading import Reading
     from patchcore.data.sample import Sample
+    from patchcore.measure.row import row_of
     from patchcore.model.version import __version__
 
     sources, of_parts = sources_of(good), dict[str, str]()
@@ -173,22 +191,7 @@ def predict(
     )
     try:
         for result in results:
-            row = {
-                "path": result.name,
-                "score": result.score,
-                "normalised": result.normalised,
-                "p_value": None if math.isnan(result.p_value) else result.p_value,
-                "threshold": result.threshold,
-                "lower_threshold": result.lower_threshold,
-                "decision": result.decision,
-                "seconds": round(result.seconds, 6),
-                "nearest_image": result.nearest_image and result.nearest_image.name,
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "model": str(model),
-                "warnings": list(result.warnings),
-                "reason": result.reason,
-                **_where(result),
-            }
+            row: dict[str, Any] = row_of(result, str(model), regions=regions)
             because = evidence_of(detector, result, sources=sources, max_pixels=max_pixels) if evidence else None
             for warning in result.warnings:
                 say(f"{result.name}: {warning}")
@@ -198,8 +201,6 @@ def predict(
                 except ImageError as error:  # it has gone since, or is another
                     bad(error)
                     continue
-            if regions:
-                row["regions"] = [asdict(one) for one in result.regions]
             if coco is not None:
                 seen.append(entries.image(len(seen) + 1, result))
                 found += entries.boxes(len(seen), result)
@@ -234,14 +235,6 @@ def predict(
         raise SystemExit(3)
 
 
-def _where(result: Result) -> dict[str, Any]:
-    """Areas and registration, if the model has any."""
-    areas = [{**vars(one), "score": None if math.isnan(one.score) else one.score} for one in result.areas]
-    moved = result.registration
-    found = {} if moved is None else {name: getattr(moved, name) for name in ("shift", "angle", "residual", "found")}
-    return {**({"areas": areas} if areas else {}), **({"registration": found} if moved else {})}
-
-
 def _cells(result: Result, name: Path) -> dict[str, str]:
     """What results.csv has beside, or in another form than, a line of JSON."""
     regions = [{key: value for key, value in asdict(one).items() if key != "polygons"} for one in result.regions]
@@ -249,7 +242,9 @@ def _cells(result: Result, name: Path) -> dict[str, str]:
 
 
 def _write_table(output: Path, rows: list[dict[str, Any]], bad: BadImages) -> None:
-    head = (*_COLUMNS, "regions", "files", "error")
+    from patchcore.measure.row import COLUMNS
+
+    head = (*COLUMNS, "regions", "files", "error")
     lines = [*rows, *({"path": error.name, "error": error.reason} for error in bad.errors)]
     with appearing(output / "results.csv") as temporary:
         write_csv(temporary, [head, *([line.get(name) for name in head] for line in lines)])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,20 @@ Coreset = Literal["k_center", "merge", "random", "identity"]
 Projection = Literal["none", "dense", "sparse"]
 Start = Literal["first", "random", "mean_of_ten"]
 
-_BLOCK = 1 << 14  # rows at a time where all of them are visited
+BLOCK = 1 << 14  # rows at a time where all of them are visited
 _SHARD = 1 << 18  # rows that `merged` chooses from at a time
 _AT_ONCE = 64  # groups that are brought up to date together
 _TELL = 64  # picks between two words on progress
+
+
+class Selection(NamedTuple):
+    """How rows are chosen; see `select`."""
+
+    method: Coreset
+    start: Start
+    seed: int
+    projection: Projection
+    projection_dims: int
 
 
 def k_center_greedy(
@@ -93,7 +103,7 @@ def _scanned(x: Tensor, n_picks: int, first: int, squares: Tensor, told: Callabl
     for count in range(n_picks):
         picks[count] = first if count == 0 else squares.argmax()
         new = x[picks[count]].double()
-        apart = [(block.double() - new).square().sum(1) for block in x.split(_BLOCK)]
+        apart = [(block.double() - new).square().sum(1) for block in x.split(BLOCK)]
         squares = torch.minimum(squares, torch.cat(apart))
         squares[picks[: count + 1]] = -1.0  # below every distance: never picked again
         if (count + 1) % _TELL == 0 or count + 1 == n_picks:
@@ -154,30 +164,38 @@ def random_subset(n: int, n_picks: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=generator)[:n_picks].sort().values
 
 
-def project(x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = in_memory) -> Tensor:
+def project(
+    x: Tensor, kind: Projection, dims: int, seed: int, empty: Empty = in_memory, total: int | None = None
+) -> Tensor:
     """(N, D) -> (N, d), a random projection used to select only; the bank keeps the originals.
 
     `dense`: uniform weights in ±1/sqrt(D), `dims` outputs, skipped when D is `dims` already
     (patchcore-inspection). `sparse`: Johnson-Lindenstrauss with eps 0.9, whose number of outputs
-    follows from N (Li et al. 2006; anomalib), skipped when D is no larger; `dims` has no effect.
-    Products in float64, rounded to float32: the same in whatever order they have been summed.
+    follows from N, or from `total` where x are some of so many rows (Li et al. 2006; anomalib), skipped when D is no
+    larger; `dims` has no effect. Products in float64, rounded to float32: the same in whatever order they are summed.
     """
-    from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim  # half a second
-
-    n, d = x.shape
-    if kind == "dense" and d != dims:
-        generator = torch.Generator().manual_seed(seed)
-        weights = (torch.rand(d, dims, generator=generator) * 2 - 1) / d**0.5
-    elif kind == "sparse" and (dims := int(johnson_lindenstrauss_min_dim(n, eps=0.9))) < d:
-        projection = SparseRandomProjection(dims, random_state=seed).fit(np.zeros((1, d)))
-        weights = torch.from_numpy(projection.components_.toarray().T).float()
-    else:
+    n = len(x)
+    weights = projection_weights(total or n, x.shape[1], kind, dims, seed)
+    if weights is None:
         return x
     weights = weights.to(x.device, torch.float64)
     projected = empty(n, weights.shape[1], torch.float32).to(x.device)
-    for begin in range(0, n, _BLOCK):
-        projected[begin : begin + _BLOCK] = x[begin : begin + _BLOCK].double() @ weights
+    for begin in range(0, n, BLOCK):
+        projected[begin : begin + BLOCK] = x[begin : begin + BLOCK].double() @ weights
     return projected
+
+
+def projection_weights(n: int, d: int, kind: Projection, dims: int, seed: int) -> Tensor | None:
+    """What `project` multiplies n rows of d values with, (d, dims), or None if it leaves them as they are."""
+    from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim  # half a second
+
+    if kind == "dense" and d != dims:
+        generator = torch.Generator().manual_seed(seed)
+        return (torch.rand(d, dims, generator=generator) * 2 - 1) / d**0.5
+    if kind == "sparse" and (dims := int(johnson_lindenstrauss_min_dim(n, eps=0.9))) < d:
+        projection = SparseRandomProjection(dims, random_state=seed).fit(np.zeros((1, d)))
+        return torch.from_numpy(projection.components_.toarray().T).float()
+    return None
 
 
 def starting_point(x: Tensor, start: Start, seed: int, among: Tensor | None = None) -> int | Tensor:
@@ -195,10 +213,20 @@ def starting_point(x: Tensor, start: Start, seed: int, among: Tensor | None = No
 
 def mean_distances(x: Tensor, points: int, seed: int, among: Tensor | None = None) -> Tensor:
     """The mean distance (N,), float64, of each row of x (N, D) to `points` of the rows, drawn from the seed."""
+    drawn = x[drawn_rows(len(x), points, seed, among).to(x.device)].double()
+    return mean_distances_of(x.split(BLOCK), drawn)
+
+
+def drawn_rows(n: int, points: int, seed: int, among: Tensor | None) -> Tensor:
+    """The rows, of n or of those that `among` (n,) names, that `mean_distances` draws."""
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.arange(len(x)) if among is None else among.nonzero()[:, 0]
-    drawn = x[rows[torch.randperm(len(rows), generator=generator)[:points]].to(x.device)].double()
-    return torch.cat([torch.cdist(block.double(), drawn).mean(1) for block in x.split(_BLOCK)])
+    rows = torch.arange(n) if among is None else among.nonzero()[:, 0]
+    return rows[torch.randperm(len(rows), generator=generator)[:points]]
+
+
+def mean_distances_of(blocks: Iterable[Tensor], drawn: Tensor) -> Tensor:
+    """The mean distance of each row, which come in blocks of `BLOCK`, to the drawn ones (p, D), float64."""
+    return torch.cat([torch.cdist(block.double(), drawn).mean(1) for block in blocks])
 
 
 def select(

@@ -160,17 +160,30 @@ def patches_of(embedding: Tensor) -> Tensor:
     return embedding.permute(0, 2, 3, 1).flatten(0, 2)
 
 
+Moments = tuple[int, Tensor, Tensor]  # of a block (n, D): n, its mean (D,), its squared deviations from it (D,)
+
+
+def moments(block: Tensor) -> Moments:
+    """Of patches (n, D), in float64."""
+    values = block.double()
+    own = values.mean(0)
+    return len(values), own, (values - own).square().sum(0)
+
+
 def channel_scales(blocks: Iterable[Tensor]) -> Tensor:
+    """What `scales_of` makes of patches that come in blocks (n, D), in one pass."""
+    return scales_of(map(moments, blocks))
+
+
+def scales_of(blocks: Iterable[Moments]) -> Tensor:
     """One over the standard deviation of each of the D values over patches: (D,), float32.
 
-    The patches come in blocks (n, D); in one pass, in float64, by merging the blocks' moments. A
-    value that hardly varies is not blown up: deviations count as at least 1 % of the largest.
+    By merging the moments of their blocks, in float64. A value that hardly varies is not blown up: deviations count as
+    at least 1 % of the largest.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    for block in blocks:
-        values = block.double()
-        own, n = values.mean(0), len(values)
-        squares = squares + (values - own).square().sum(0) + (own - mean).square() * (count * n / (count + n))
+    for n, own, apart in blocks:
+        squares = squares + apart + (own - mean).square() * (count * n / (count + n))
         mean = mean + (own - mean) * (n / (count + n))
         count += n
     deviation = (squares / count).sqrt()

@@ -121,14 +121,16 @@ class Groups:
         rests = torch.cat([left + later, left], 1).sqrt()
         return torch.cat([along, rests[:, :, None]], 2)
 
-    def slack(self, lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What rounding can add to squared distances of forms, for points of such squared lengths from the rows."""
+    def slack(self, lengths: NDArray[np.float32], longest: float | None = None) -> NDArray[np.float32]:
+        """What rounding can add to squared distances of forms, for points of such squared lengths from the rows, or
+        from points of which the longest has that squared length."""
+        longest = self.longest if longest is None else longest
         share = np.float32(2 * rounding(2 * self.width))
-        return share * (lengths + np.float32(self.longest)) + self._blur()
+        return share * (lengths + np.float32(longest)) + self._blur(longest)
 
-    def _blur(self) -> np.float32:
+    def _blur(self, longest: float) -> np.float32:
         """What the rounding of centred coordinates can change in a squared distance."""
-        return np.float32(rounding(0) * 4 * self.longest)
+        return np.float32(rounding(0) * 4 * longest)
 
 
 def _close_together(coordinates: NDArray[np.float32], size: int) -> NDArray[np.int64]:

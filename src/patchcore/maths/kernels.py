@@ -313,3 +313,28 @@ def first_rows(which: Ints, order: Ints, squares: Doubles, highest: Doubles) -> 
     for n in range(len(which)):
         rows[n] = farthest(which[n : n + 1], order, squares, highest)[1]
     return rows
+
+
+@kernel
+def pick_offered(values: Doubles, rows: Ints, points: Doubles, limit: float, first: int, picks: Ints) -> int:
+    """Pick from offered rows while one is farther than `limit`, or as far and before the row `first`.
+
+    values (c,): their squared distances to all earlier picks, which change; rows (c,): their numbers; points (c, D).
+    Fills picks (n,) with places in these, and returns how many. Ends at a row that equals a pick.
+    """
+    made, seen = 0, np.zeros(len(values), np.int64)
+    while made < len(picks):
+        top = -1
+        for c in range(len(values)):
+            if top < 0 or values[c] > values[top] or (values[c] == values[top] and rows[c] < rows[top]):
+                top = c
+        if top < 0 or values[top] <= 0 or values[top] < limit or (values[top] == limit and rows[top] > first):
+            break
+        if seen[top] < made:
+            for p in range(seen[top], made):
+                values[top] = min(values[top], squared(points, top, points, picks[p]))
+            seen[top] = made
+            continue
+        picks[made], values[top] = top, -1.0
+        made += 1
+    return made

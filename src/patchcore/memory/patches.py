@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -18,10 +18,52 @@ from torch import Tensor
 
 from patchcore.errors import BackboneError, StoreError, UsageError
 from patchcore.files import writing
+from patchcore.maths import coreset
+from patchcore.maths.coreset import Selection
+from patchcore.maths.embedding import Moments, moments
+from patchcore.maths.groups import Empty
 
 _LEAST_MEMORY = 500_000_000  # bytes
 
 Block: TypeAlias = Tensor | tuple[int, tuple[int, ...]]  # the patches, or where in the file they are, and their shape
+
+
+class Rows:
+    """The patches (N, D), in half precision, that banks are chosen from."""
+
+    def __init__(self, values: Tensor, empty: Empty) -> None:
+        self._values, self._empty = values, empty
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self._values.shape[1]
+
+    def take(self, which: Tensor | slice) -> Tensor:
+        """Some of them, (n, D), in half precision, by their numbers (n,)."""
+        return self._values[which]
+
+    def projected(self, how: Selection, total: int) -> Tensor:
+        """As they are when rows are chosen, (N, d); `total`: how many there are, here and elsewhere."""
+        return coreset.project(self._values, how.projection, how.projection_dims, how.seed, self._empty, total)
+
+    def selections(
+        self, wanted: Sequence[tuple[int, Tensor | None]], how: Selection, tell: Callable[[int], object]
+    ) -> list[Tensor]:
+        """The numbers of the rows of each selection: see `coreset.selections`; projected before if they are to be."""
+        projects = how.method in ("k_center", "merge") and wanted[0][0] < len(self)
+        return coreset.selections(
+            self.projected(how, len(self)) if projects else self._values,
+            wanted,
+            method=how.method,
+            start=how.start,
+            seed=how.seed,
+            on_progress=tell,
+            empty=self._empty,
+        )
 
 
 class PatchStore:
@@ -79,6 +121,10 @@ class PatchStore:
         """The patches (h*w, D) of one image, unchanged, half precision."""
         return self._read(self._of(image)[0])
 
+    def block(self, image: int, copy: int) -> Tensor:
+        """The same of one of its augmented copies, from 1; 0: its own."""
+        return self._read(self._of(image)[copy])
+
     def _of(self, image: int) -> tuple[Block, ...]:
         blocks = self._blocks[image]
         assert blocks, "gather has taken this image's patches"
@@ -121,9 +167,20 @@ class PatchStore:
             self._blocks[image] = ()
         return rows
 
+    def rows(self, images: list[int], scales: Tensor | None, device: torch.device) -> Rows:
+        """What `gather` gives, to be chosen from; on the device unless it is in a file."""
+        values = self.gather(images, scales)
+        if not self.spilled and device.type != "mps":  # float64 settles what is close, and MPS has none
+            values = values.to(device)
+        return Rows(values, self.empty)
+
     def each(self, images: list[int]) -> Iterator[Tensor]:
         """The patches that `gather(images)` gives, one image or copy after the other."""
         return (self._read(block) for image in images for block in self._of(image))
+
+    def moments(self, images: list[int]) -> Iterator[Moments]:
+        """Of what `each` gives."""
+        return map(moments, self.each(images))
 
     def origins_of(self, images: list[int]) -> Tensor:
         """Where each row that `gather(images)` gives comes from: (N, 3), int32: image, grid row, grid column.

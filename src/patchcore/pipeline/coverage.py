@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchcore.maths.neighbours import Points, nearest
 from patchcore.memory.bank import Bank
+from patchcore.memory.patches import Rows
 from patchcore.pipeline.surroundings import undisturbed
 
 # docs/decisions/0020 has the sets that these were chosen on.
@@ -51,17 +52,17 @@ class Coverage(NamedTuple):
 
 @undisturbed()
 @torch.inference_mode()
-def coverage(bank: Bank, rows: Tensor, begins: Tensor, patches: Sequence[tuple[float, float]]) -> Coverage | None:
+def coverage(bank: Bank, rows: Rows, begins: Tensor, patches: Sequence[tuple[float, float]]) -> Coverage | None:
     """Of a bank, all patches that it was chosen from (N, D), in its scale, with where those of each image begin, and
     the median and highest patch score of each image that it has not seen; None if there is none."""
     if not patches:
         return None
-    own = rows[:: -(-len(rows) // _SAMPLE)].float()
+    own = rows.take(slice(None, None, -(-len(rows) // _SAMPLE))).float()
     inside = bank.nearest(own, 1)[0].median()
     places = torch.arange(0, len(rows), -(-len(rows) // (4 * _KNOWN // 3)))
     image = torch.searchsorted(begins, places, right=True).unique(return_inverse=True)[1]
     fourth, whole = image % 4 == 1, torch.tensor(torch.nan)
     if fourth.any():
-        new, known = rows[places[fourth]].float(), rows[places[~fourth]].float()
+        new, known = rows.take(places[fourth]).float(), rows.take(places[~fourth]).float()
         whole = nearest(new[:: -(-len(new) // _SAMPLE)], Points(known), 1)[0].median()
     return Coverage(statistics.median(median for median, _ in patches), float(inside), float(whole))
