@@ -16,7 +16,7 @@ ROOT = Path(patchcore.__file__).parent
 
 # From the bottom up. A module may import from its own room and from those below it; every other folder is a face.
 ROOMS = ("errors", "arguments", "silence", "files", "maths", "recipe", "data", "backbones", "memory", "verdict",
-         "model", "pipeline", "result", "changes", "detector", "measure", "oversight")  # fmt: skip
+         "model", "pipeline", "result", "changes", "detector", "measure", "oversight", "watch")  # fmt: skip
 FACES = len(ROOMS)
 # Rooms that know nothing of each other, though one stands above the other.
 STRANGERS = {("backbones", "data"), ("backbones", "recipe"), ("memory", "data"), ("memory", "backbones"),
@@ -160,8 +160,8 @@ def closure(name):
 
 def test_someone_new_can_read_all_that_the_detector_needs():
     files = {modules()[name] for name in closure("patchcore.detector")}
-    assert len(files) <= 63
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= 9750
+    assert len(files) <= 64
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= 9900
 
 
 def test_the_root_and_every_file_stay_small():

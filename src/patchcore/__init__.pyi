@@ -59,3 +59,7 @@ from .result import (
 )
 from .verdict.calibration import Calibration as Calibration
 from .verdict.regions import Region as Region
+from .watch.monitor import (
+    Alarm as Alarm,
+    Monitor as Monitor,
+)

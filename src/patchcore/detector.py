@@ -240,10 +240,8 @@ class Detector:
 
         depth = Depth()
         check = check_by(embedders, depth, reading.max_pixels)
-
         ahead = isinstance(samples, list) and len(samples) > 1  # else all threads work on one image
-        title = "Looking at images" if progress else None
-        options, value_range = self._reading(reading), recipe.value_range
+        options, value_range, title = self._reading(reading), recipe.value_range, "Looking at images" * progress or None
         results = through(look, samples, options, value_range, check=check, damaged=True, ahead=ahead, progress=title)
         return self._hinting(results, depth)
 
@@ -316,6 +314,11 @@ class Detector:
         """A detector that knows these good images too, without a fit. See `changes.teaching.taught`."""
         taught = import_module("patchcore.changes.teaching").taught
         return self._next(taught(self, images, who=who, why=why, rows=rows, reading=reading))
+
+    def recalibrate(self, images: Images, *, who: str = "", why: str = "", reading: Reading | None = None) -> Detector:
+        """A detector with thresholds that new good images set. See `changes.recalibrating.recalibrated`."""
+        ways = import_module("patchcore.changes.recalibrating")
+        return self._next(ways.recalibrated(self, images, who=who, why=why, reading=reading))
 
     def forget(self, image: str, *, who: str = "", why: str = "") -> Detector:
         """A detector without the rows of a training image. See `changes.teaching.forgotten`."""

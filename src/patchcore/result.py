@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from patchcore.data.images import mark, read
+from patchcore.data.images import Pixels, mark, read
 from patchcore.data.reading import MAX_PIXELS, Colour, Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError
@@ -217,7 +217,11 @@ class Result:
         return row, column
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The image as it is drawn (H, W, 3). One that was given as a path is read again.
+        """The image as it is drawn (H, W, 3). One that was given as a path is read again. Errors: as for `original`."""
+        return draw.to_uint8(self.original(), self.recipe.value_range)
+
+    def original(self) -> Pixels:
+        """The image (H, W, C), C = 1 or 3, at its own depth. One that was given as a path is read again.
 
         Errors: ImageError if it has gone, or is no longer the image that was looked at.
         """
@@ -230,13 +234,13 @@ class Result:
                 f"{what} has changed since it was looked at, so map and image do not belong together. "
                 "Predict it again, and keep a copy of what may be overwritten.",
             ).at(image)
-        return draw.to_uint8(pixels, self.recipe.value_range)
+        return pixels
 
     def overlay(self, *, caption: bool = False) -> Image.Image:
         """The image with its heat map, on the fixed scale of the pixel threshold, its regions outlined and numbered.
 
         It has the image's own size; with `caption`, a bar below says the verdict, the score and the threshold.
-        Errors: as for `pixels`.
+        Errors: as for `original`.
         """
         image = draw.overlay(self.pixels(), self.map, self.pixel_threshold, self.mask)
         draw.number(image, self.mask, self.regions)

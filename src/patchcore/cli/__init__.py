@@ -27,6 +27,8 @@ _COMMANDS = {  # name: (module, one line of help)
     "forget": ("changes", "Take the rows of a training image out of a detector."),
     "undo": ("changes", "Go back to an earlier version of a detector."),
     "history": ("changes", "List the versions of a detector."),
+    "recalibrate": ("changes", "Set a detector's thresholds again, with new good images."),
+    "watch": ("watch", "Watch a folder: say when its images are no longer like those of calibration."),
     "diff": ("diff", "Compare two detectors: what they have learned, and which verdicts change."),
     "compact": ("changes", "Drop from a detector what only earlier versions need."),
     "sign": ("sign", "Sign a detector file, or an exported folder."),

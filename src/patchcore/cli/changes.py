@@ -133,6 +133,50 @@ def teach(
 
 @click.command()
 @click.argument("model", type=model_path)
+@click.argument("images", nargs=-1, required=True, type=existing_path)
+@max_pixels_option
+@device_option
+@threads_option
+@json_option
+@_changes
+@command
+def recalibrate(
+    model: Path,
+    images: tuple[Path, ...],
+    max_pixels: int,
+    device: str,
+    threads: int | None,
+    write: Callable[[Detector, str], None],
+    who: str,
+    why: str,
+    require_signature: str | None,
+) -> None:
+    """Set a detector's thresholds again, with new good images, without fitting again.
+
+    IMAGES are good images that it has not learned, or folders of them, as the line makes them now. The bank and the
+    rates stay; MODEL is replaced by its next version, unless -o names another file. `patchcore undo` takes it back.
+
+    JSON keys: as `patchcore teach`; good (images), score (their median, before that of the old ones), failing (of the
+    new images, by the threshold before and after), missed (known defects that pass, before and after, if there are any)
+    in the place of taught and radius.
+    """
+    from patchcore.data.reading import Reading
+    from patchcore.data.resolve import resolve
+    from patchcore.detector import Detector
+
+    detector = Detector.load(model, device=device, threads=threads, require_signature=require_signature)
+    samples = [sample for path in images for sample in resolve(path, learning=True).samples]
+    now = detector.recalibrate(samples, who=who, why=why, reading=Reading(max_pixels))
+    entry: Any = now.fitted.history[-1]
+    (before, after), good = entry["failing"], counted(entry["good"], "good image")
+    text = f"Of {good}, {before} failed before, and {after} fail now; the threshold was {entry['threshold'][0]:.6g}."
+    if known := entry.get("missed"):
+        text += f" Known defects that pass: {known[0]} before, {known[1]} now."
+    write(now, f"{text} {entry['promise']}")
+
+
+@click.command()
+@click.argument("model", type=model_path)
 @click.argument("image")
 @json_option
 @_changes

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from patchcore.data.sample import Sample
 from patchcore.files import appearing
+from patchcore.maths.appearance import Appearance
 from patchcore.maths.resize import Frame
 from patchcore.pipeline.embed import Patches
 from patchcore.pipeline.learn import Seen
@@ -68,6 +69,7 @@ def _plain(one: Seen, kind: torch.dtype) -> dict[str, object]:
     return {
         "digest": one.digest.hex(),
         "red_blue": one.red_blue,
+        "looks": list(one.looks),
         "thumbnail": torch.frombuffer(bytearray(one.thumbnail or b"\0"), dtype=torch.uint8),
         "has_thumbnail": bool(one.thumbnail),
         "patches": patches,
@@ -84,4 +86,5 @@ def _seen(kept: dict[str, object], sample: Sample) -> Seen:
         for copies in kept["patches"]  # type: ignore[attr-defined]
     ]
     thumbnail = bytes(kept["thumbnail"].numpy()) if kept["has_thumbnail"] else b""  # type: ignore[attr-defined]
-    return Seen(sample, bytes.fromhex(str(kept["digest"])), kept["red_blue"], thumbnail, patches)  # type: ignore[arg-type]
+    digest, looks = bytes.fromhex(str(kept["digest"])), Appearance(*kept["looks"])  # type: ignore[misc]
+    return Seen(sample, digest, kept["red_blue"], looks, thumbnail, patches)  # type: ignore[arg-type]

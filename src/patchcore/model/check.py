@@ -51,6 +51,7 @@ _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
 
 _Text = Annotated[str, Field(strict=True, max_length=100_000)]
 _Score = Annotated[float, Field(strict=True, ge=0, le=1e38)]
+_Look = Annotated[float, Field(strict=True, ge=0, le=1e5)]
 _Rate = Annotated[float, Field(strict=True, gt=0, lt=1)]
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 _Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6)]
@@ -127,6 +128,7 @@ class _Calibration(_Part):
     unsure: _Rate | None = None
     lower_threshold: _Score | None = None
     defects: _Defects | None = None
+    looks: tuple[tuple[_Look, _Look, _Look, _Look, _Look], ...] = ()
 
 
 class _Data(_Part):
@@ -204,8 +206,11 @@ def header(path: object, head: Header) -> Checked:
     limits = whole.calibration
     if len(limits.scores) != len(limits.map_maxima):
         raise StoreError("its calibration has not as many scores as maxima of maps")
-    if any(len(names) not in (0, len(limits.scores)) for names in (limits.images, limits.parts, limits.patches)):
-        raise StoreError("its calibration has not as many names of images or parts, or patch scores, as scores")
+    if any(
+        len(names) not in (0, len(limits.scores))
+        for names in (limits.images, limits.parts, limits.patches, limits.looks)
+    ):
+        raise StoreError("its calibration has not as many names of images or parts, patch scores, or looks, as scores")
     if (lower := limits.lower_threshold) is not None and not (
         limits.threshold is not None and lower <= limits.threshold
     ):

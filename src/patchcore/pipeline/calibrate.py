@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import repeat
 from statistics import median
 from typing import NamedTuple
 
@@ -39,36 +40,54 @@ def calibrate(
     members: Sequence[Member], trials: Callable[[], Iterable[Trial]], threads: int | None, areas: int = 1
 ) -> tuple[list[Member], tuple[float, ...], list[Tried]]:
     """The members with the units of their scores; the units of areas, if there are several: the median of the scores
-    that they have; of each image the score, the highest value of its map, and the median and the highest of its patch
-    scores."""
-
-    def alone(trial: Trial) -> list[Scored]:
-        """An image against each member's bank."""
-        own = [replace(member, bank=bank) for member, bank in zip(members, trial.banks, strict=True)]
-        return [against(*one) for one in zip(own, trial.patches, trial.grids, trial.cells, strict=True)]
-
-    def rate(one: tuple[Trial, list[Scored]], units: Sequence[float]) -> tuple[float, Scored]:
-        trial, own = one
-        first = replace(weighed[0], bank=trial.banks[0])
-        return rated(first, trial.patches[0], joined(weighed, own, trial.frames), trial.cells[0], units)
-
-    def measured(one: tuple[Trial, list[Scored]]) -> Tried:
-        score, found = rate(one, units)
-        values = anomaly_map(weighed[0].recipe, found.scores, one[0].frames[0])
-        maximum, known = float(values[~values.isnan()].max()), found.scores[~found.scores.isnan()]
-        return score, maximum, float(known.median()), float(known.max())
-
-    scored: Iterable[list[Scored]] = in_order(alone, trials(), threads)
-    scored = list(scored) if max(len(members), areas) > 1 else scored
+    that they have; and what `tried` gives."""
+    several = max(len(members), areas) > 1
+    scored = list(in_order(lambda one: _alone(members, one), trials(), threads)) if several else None
     weighed = [replace(m, unit=unit) for m, unit in zip(members, _units(members, scored), strict=True)]
     units = tuple([1.0] * areas if areas > 1 else [])
     if units and scored:
-        plain = in_order(lambda one: rate(one, units)[1].areas, zip(trials(), scored, strict=True), threads)
+        plain = in_order(lambda one: _rate(weighed, *one, units)[1].areas, zip(trials(), scored, strict=True), threads)
         units = tuple(median(values) or 1.0 for values in zip(*plain, strict=True))
-    return weighed, units, list(in_order(measured, zip(trials(), scored, strict=True), threads))
+    return weighed, units, tried(weighed, trials(), units, threads, scored)
 
 
-def _units(members: Sequence[Member], scored: Iterable[list[Scored]]) -> list[float]:
+def tried(
+    members: Sequence[Member],
+    trials: Iterable[Trial],
+    units: Sequence[float],
+    threads: int | None,
+    scored: Sequence[list[Scored]] | None = None,
+) -> list[Tried]:
+    """Of each image the score, the highest value of its map, and the median and the highest of its patch scores.
+
+    `units`: of areas; `scored`: each image against each member's bank, where that is known.
+    """
+
+    def measured(one: tuple[Trial, list[Scored] | None]) -> Tried:
+        trial, own = one
+        score, found = _rate(members, trial, own or _alone(members, trial), units)
+        values = anomaly_map(members[0].recipe, found.scores, trial.frames[0])
+        maximum, known = float(values[~values.isnan()].max()), found.scores[~found.scores.isnan()]
+        return score, maximum, float(known.median()), float(known.max())
+
+    each = zip(trials, repeat(None) if scored is None else scored, strict=scored is not None)
+    return list(in_order(measured, each, threads))
+
+
+def _alone(members: Sequence[Member], trial: Trial) -> list[Scored]:
+    """An image against each member's bank."""
+    own = [replace(member, bank=bank) for member, bank in zip(members, trial.banks, strict=True)]
+    return [against(*one) for one in zip(own, trial.patches, trial.grids, trial.cells, strict=True)]
+
+
+def _rate(
+    members: Sequence[Member], trial: Trial, own: Sequence[Scored], units: Sequence[float]
+) -> tuple[float, Scored]:
+    first = replace(members[0], bank=trial.banks[0])
+    return rated(first, trial.patches[0], joined(members, own, trial.frames), trial.cells[0], units)
+
+
+def _units(members: Sequence[Member], scored: Sequence[list[Scored]] | None) -> list[float]:
     """What each member's patch scores are divided by, so that they can be averaged."""
     if len(members) == 1:
         return [1.0]

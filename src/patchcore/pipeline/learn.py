@@ -17,6 +17,7 @@ from patchcore.data.reading import Reading
 from patchcore.data.resolve import relative
 from patchcore.data.sample import Sample
 from patchcore.errors import DataError
+from patchcore.maths.appearance import Appearance
 from patchcore.maths.resize import Frame
 from patchcore.memory.patches import PatchStore
 from patchcore.model.album import MOST, Album, thumbnail
@@ -109,6 +110,7 @@ def learn(
         parts=[good.parts[number] for number in numbers],
         crossed=bool(fold_of),
         patches=list(zip(*patches, strict=True)),
+        looks=[good.looks[number] for number in numbers],
     )
     if len(members) == areas == 1 and recipe.distance == "l2":
         covered = coverage(chosen[0].bank, chosen[0].rows, chosen[0].begins, thresholds.patches)
@@ -139,6 +141,7 @@ class Seen(NamedTuple):
     sample: Sample
     digest: bytes
     red_blue: float | None
+    looks: Appearance
     thumbnail: bytes
     patches: list[list[Patches]]  # each member's, of the image and of its augmented copies
 
@@ -159,7 +162,7 @@ class Looking:
             ]
             patches = [[own[number], *more] for own, more in zip(each, copies, strict=True)]
             small = thumbnail(one.pixels, one.value_range) if self.small else b""
-            found.append(Seen(one.sample, one.digest, one.red_blue, small, patches))
+            found.append(Seen(one.sample, one.digest, one.red_blue, one.appearance, small, patches))
         return found
 
 
@@ -203,6 +206,7 @@ class Remembered:
     digests: list[bytes] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)  # the part that each shows, or its digest
     red_blue: list[float | None] = field(default_factory=list)
+    looks: list[Appearance] = field(default_factory=list)
     copies: int = 0  # of others, which were left out
     thumbnails: list[bytes] = field(default_factory=list)
 
@@ -239,8 +243,7 @@ class Remembered:
             if one.digest in learned:
                 raise DataError(
                     f"{one.sample.name}: this calibration image is among the training images too, so its score says "
-                    "nothing about new parts. Calibrate with other good images, or leave `calibration` out: a share "
-                    "of the training images is then held out."
+                    "nothing about new parts. Calibrate with other good images; a `fit` without any takes its own."
                 )
             if one.digest in seen:
                 read.copies += 1
@@ -267,6 +270,7 @@ class Remembered:
         self.digests.append(one.digest)
         self.parts.append(one.sample.part or one.digest.hex())
         self.red_blue.append(one.red_blue)
+        self.looks.append(one.looks)
         self.thumbnails.append(one.thumbnail)
 
     def group(self) -> None:

@@ -24,6 +24,7 @@ from patchcore.data.images import Pixels, read, to_tensor
 from patchcore.data.reading import Colour, Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError, UsageError
+from patchcore.maths.appearance import Appearance, appearance
 from patchcore.maths.registration import Motion
 from patchcore.maths.threads import WORK, cores, is_ours, submit
 from patchcore.pipeline.surroundings import PLAIN, undisturbed
@@ -55,6 +56,11 @@ class Loaded:
         digest = hashlib.sha256(f"{self.pixels.shape}{self.pixels.dtype}".encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.digest()
+
+    @property
+    def appearance(self) -> Appearance:
+        """What it looks like as a whole."""
+        return appearance(self.image)
 
     @cached_property
     def red_blue(self) -> float | None:

@@ -12,6 +12,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from patchcore.data.sample import uniform
 from patchcore.errors import counted
+from patchcore.maths.appearance import Appearance
 from patchcore.maths.thresholds import MARGIN, fit_threshold, interval, lowest_rate, needed_scores, p_value
 from patchcore.verdict.defects import Defects, check_share
 
@@ -19,7 +20,7 @@ _MOST_FOLDS = 10
 _ALONE = 1.1  # times what the threshold would be without an image: worth a look at it
 SURE = 0.95  # of the interval of a threshold, where nobody asks for another
 # Files of earlier versions lack these.
-_OPTIONAL = ("images", "parts", "crossed", "confidence", "patches", "unsure", "lower_threshold", "defects")
+_OPTIONAL = ("images", "parts", "crossed", "confidence", "patches", "unsure", "lower_threshold", "defects", "looks")
 
 
 Rule = Literal["worst", "mean"]
@@ -55,6 +56,7 @@ class Calibration:
     unsure: float | None = None  # confidence of the interval of the threshold, inside which verdicts are unsure
     lower_threshold: float | None = None  # a score up to it passes; None: one up to the threshold
     defects: Defects | None = None  # that set how high a score may be and still pass
+    looks: tuple[Appearance, ...] = ()  # what each image looks like as a whole, if known
 
     @classmethod
     def fit(
@@ -70,6 +72,7 @@ class Calibration:
         patches: Sequence[tuple[float, float]] = (),
         unsure: float | None = None,
         defects: Defects | None = None,
+        looks: Sequence[Appearance] = (),
     ) -> Calibration:
         """The thresholds that good images set, `MARGIN` above the scores that `fit_threshold` names.
 
@@ -96,6 +99,7 @@ class Calibration:
             patches=tuple(patches),
             unsure=unsure,
             defects=defects,
+            looks=tuple(looks),
         )
         if unsure and scores:
             lower, high = found.interval(unsure)
@@ -130,7 +134,7 @@ class Calibration:
         kept = [number for number, name in enumerate(self.images) if name != image]
         if len(kept) in (0, len(self.scores)):
             return self
-        each = {name: getattr(self, name) for name in ("scores", "map_maxima", "images", "parts", "patches")}
+        each = {name: getattr(self, name) for name in ("scores", "map_maxima", "images", "parts", "patches", "looks")}
         return _again(self, **{name: [own[n] for n in kept] if own else () for name, own in each.items()})
 
     def of_parts(self, rule: Rule = "worst") -> Calibration:
