@@ -160,8 +160,8 @@ def closure(name):
 
 def test_someone_new_can_read_all_that_the_detector_needs():
     files = {modules()[name] for name in closure("patchcore.detector")}
-    assert len(files) <= 64
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= 9900
+    assert len(files) <= 66
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= 10_150
 
 
 def test_the_root_and_every_file_stay_small():

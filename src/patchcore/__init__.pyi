@@ -38,6 +38,11 @@ from .model.fitted import (
 from .model.signature import check_signature as check_signature
 from .model.signing import sign as sign
 from .model.version import __version__ as __version__
+from .oversight.audit import (
+    Audit as Audit,
+    Audited as Audited,
+    audit as audit,
+)
 from .oversight.evidence import (
     Evidence as Evidence,
     evidence as evidence,

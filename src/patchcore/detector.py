@@ -51,8 +51,7 @@ class Detector:
             puts it in evaluation mode and switches its gradients off.
         device: `auto` or a torch device.
         threads: Threads to use; None: as many as torch uses.
-        engine: What runs the network in `predict`: `torch`; `openvino` on a CPU (needs `patchcore[openvino]`); `auto`:
-            OpenVINO where it is installed and agrees with torch.
+        engine: `torch`; on a CPU also `openvino` (`patchcore[openvino]`), or `auto`: that, where it agrees with torch.
         precision: `fp32`, or `bf16`, which moves scores by about 1e-2 (torch: if the processor has units for it).
 
     Attributes:
@@ -222,7 +221,7 @@ class Detector:
 
     def _stream(self, samples: Iterable[Sample], reading: Reading, progress: bool) -> Iterator[Result]:
         fitted, embedders = self._learned()
-        recipe = fitted.members[0].recipe
+        recipe, gate = fitted.members[0].recipe, fitted.gate
         place = Placer.of(recipe, fitted.reference)
 
         def look(batch: Sequence[Loaded]) -> list[Result]:
@@ -235,7 +234,8 @@ class Detector:
                 begin = time.perf_counter()
                 value, scored = score(fitted.members, patches, fitted.units)
                 seconds = sum(own.seconds for own in patches) + time.perf_counter() - begin
-                results.append(Result.of(fitted, loaded, patches[0].frame, value, scored, reading, seconds))
+                foreign = None if gate is None else gate.share(patches[0].values)
+                results.append(Result.of(fitted, loaded, patches[0].frame, value, scored, reading, seconds, foreign))
             return results
 
         depth = Depth()

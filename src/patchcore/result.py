@@ -64,6 +64,8 @@ class Result:
         area_scores, units: Score of each area of the region of interest, and what its patch scores were divided by.
         nearest_image: Where in the training images the row nearest to the patch with the highest score comes from;
             None where the bank does not say.
+        foreign: How unlike every good image the whole image is (`Gate`); above 1 it does not show the part, and its
+            verdict is `unsure`. None without a gate.
     """
 
     sample: Sample
@@ -84,6 +86,7 @@ class Result:
     area_scores: tuple[float, ...] = ()
     units: tuple[float, ...] = ()
     lower_threshold: float | None = None
+    foreign: float | None = None
 
     @classmethod
     def of(
@@ -95,6 +98,7 @@ class Result:
         scored: Scored,
         reading: Reading,
         seconds: float = 0.0,
+        foreign: float | None = None,
     ) -> Result:
         """What was found in an image, and what the calibration makes of it."""
         calibration = fitted.calibration
@@ -117,6 +121,7 @@ class Result:
             mark=mark(loaded.pixels),
             colour=reading.colour,
             seconds=seconds,
+            foreign=foreign,
         )
 
     def __repr__(self) -> str:
@@ -135,9 +140,12 @@ class Result:
 
     @property
     def reason(self) -> str | None:
-        """Why the verdict is `unsure` though there is a threshold: the part was not found, or not an area of it."""
+        """Why the verdict is `unsure` though there is a threshold: `part not found`, or not an area of it; or the image
+        shows `not this part`."""
         if self.frame.motion is not None and not self.frame.motion.found:
             return "part not found"
+        if self.foreign is not None and self.foreign > 1:
+            return "not this part"
         missing = [one.name or "region of interest" for one in self.areas if math.isnan(one.score)]
         return f"not in the image: {', '.join(missing)}" if missing else None
 

@@ -20,6 +20,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "tune": ("tune", "Choose a recipe by cross-validation on your parts."),
     "export": ("export", "Write a detector as one graph for ONNX Runtime, OpenVINO or torch."),
     "verify": ("export", "Check an exported folder with its test vectors."),
+    "audit": ("audit", "Find good images that are unlike the rest, before they are learned."),
     "info": ("info", "Show what a detector file contains."),
     "plan": ("promise", "Say how many good parts a false-reject rate needs."),
     "set": ("promise", "Set the false-reject rate of a fitted detector."),
@@ -92,7 +93,7 @@ def main() -> None:
 
     Exit codes: 0 success, whatever the verdicts; 1 an image or file could not be read or written, or the run failed;
     2 wrong usage, such as a field or backbone that does not exist, a path with nothing there, or a folder where a file
-    is expected; 3 an image failed and --fail-exit was given.
+    is expected; 3 an image failed and --fail-exit was given; 4 `audit` found suspects.
 
     Shell completion: eval "$(_PATCHCORE_COMPLETE=bash_source patchcore)", or zsh_source, fish_source.
     """

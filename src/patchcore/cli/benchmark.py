@@ -118,7 +118,7 @@ def benchmark(
     model_mb, device, engine, precision, processor, cores, threads, python, patchcore, torch, timm, numpy, date, set,
     jobs, key; for a failed cell, the first five and error.
     """
-    from patchcore.cli.fit import COMPARED, read_recipes
+    from patchcore.cli.recipes import COMPARED, read_recipes
 
     if (config is None) == (not roots):
         raise UsageError("Give either CONFIG, a JSON file, or --data.")

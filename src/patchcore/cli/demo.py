@@ -54,7 +54,7 @@ def demo(
     JSON keys: those of `evaluate` except skipped, plus output.
     """
     from patchcore.cli.evaluate import show
-    from patchcore.cli.fit import read_recipe
+    from patchcore.cli.recipes import read_recipe
 
     recipe = read_recipe([recipe_name], (), seed)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -34,6 +34,7 @@ from patchcore.cli.common import (
 )
 from patchcore.cli.parts import part_option, with_parts
 from patchcore.cli.promise import confidence_option, rate_option
+from patchcore.cli.recipes import read_recipe
 from patchcore.errors import ImageError, UsageError, counted
 
 if TYPE_CHECKING:
@@ -76,6 +77,14 @@ _FEW = 2  # good images; docs/recipes.md has the figures
     "foreground that all good images share.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Use at most this many training images, drawn by seed.")
+@click.option(
+    "--reject-suspects",
+    "rejected",
+    type=click.FloatRange(0, 0.5, max_open=True),
+    default=0.0,
+    metavar="SHARE",
+    help="Leave this share of the images out, those most unlike the rest; needs a second fit. See `patchcore audit`.",
+)
 @click.option("--memory", metavar="SIZE", help="Memory for fitting, in addition to the model, for example 2GB.")
 @rate_option
 @confidence_option
@@ -126,6 +135,7 @@ def fit(
     seed: int | None,
     roi: str | None,
     limit: int | None,
+    rejected: float,
     memory: str | None,
     rate: float | None,
     confidence: float | None,
@@ -151,8 +161,9 @@ def fit(
     DATA is a folder of good images, one category of a dataset (in the MVTec AD layout, or another that
     `patchcore datasets` lists), or a CSV table with the columns path, label, mask, split.
 
-    JSON keys: path, images, skipped, bank_rows, threshold, pixel_threshold, calibration_images,
-    calibration_enough, thumbnails (bytes), seconds (on the clock, from the first image to the written file), sha256.
+    JSON keys: path, images, skipped, rejected (names of suspects that were left out), bank_rows, threshold,
+    pixel_threshold, calibration_images, calibration_enough, thumbnails (bytes), seconds (on the clock, from the first
+    image to the written file), sha256.
     """
     if update:
         given = click.get_current_context().get_parameter_source
@@ -164,6 +175,10 @@ def fit(
     if address is None and (models or checkpoints or workers):
         raise UsageError(
             "--models, --checkpoints and --workers belong to --cluster. Leave them out, or give --cluster."
+        )
+    if rejected and address is not None:
+        raise UsageError(
+            "--reject-suspects needs all images in one process: leave out --cluster, or give `audit` first."
         )
     if models is not None:
         cluster.check_alone({"-o": output, "--calibration": calibration, "--roi": roi, "--part": part}, "fit --models")
@@ -213,7 +228,18 @@ def fit(
     detector = Detector(recipe, device=device, threads=threads)
     samples, others = found.train, calibration and resolve(calibration, learning=True).samples
     samples, others = with_parts(samples, part), others and with_parts(others, part)
+    suspects: tuple[str, ...] = ()
     try:
+        if rejected:
+            from patchcore.data.resolve import limited
+            from patchcore.oversight.audit import without_suspects
+
+            samples, limit = list(limited(samples, limit, recipe.seed)), None
+            reading = Reading(max_pixels, (lambda _: None) if skip_bad else None)
+            samples, suspects = without_suspects(
+                detector, samples, rejected, memory=memory, reading=reading, progress=True
+            )
+            say(f"Left out {counted(len(suspects), 'suspect')}: {', '.join(suspects)}")
         detector.fit(
             samples,
             calibration=others,
@@ -227,6 +253,8 @@ def fit(
         if not skip_bad:
             error.args = (f"{error} {_SKIP}",)
         raise
+    if suspects:
+        detector = Detector.of(replace(detector.fitted, rejected=suspects), device=device, threads=threads)
     _finish(detector, output, key, not no_weights, begin, bad, thumbnails, recipe_names, as_json)
 
 
@@ -268,6 +296,7 @@ def _finish(
                 "path": str(output),
                 "images": len(fitted.images),
                 "skipped": [error.name for error in bad.errors],
+                "rejected": list(fitted.rejected),
                 "bank_rows": fitted.rows,
                 "threshold": fitted.calibration.threshold,
                 "pixel_threshold": fitted.calibration.pixel_threshold,
@@ -282,8 +311,8 @@ def _finish(
 
 # Options that a detector which is taught has no use for, as it keeps its recipe and thresholds.
 _OF_A_FIT = (
-    "recipe_names", "assignments", "seed", "limit", "memory", "rate", "confidence", "part", "calibration", "skip_bad",
-    "thumbnails", "no_weights", "force",
+    "recipe_names", "assignments", "seed", "limit", "rejected", "memory", "rate", "confidence", "part", "calibration",
+    "skip_bad", "thumbnails", "no_weights", "force",
 )  # fmt: skip
 
 
@@ -304,32 +333,3 @@ def _check_memory(memory: str | None) -> None:
         TypeAdapter(ByteSize | None).validate_python(memory)
     except ValidationError:
         raise UsageError(f"memory is {memory!r}; expected a size, for example '2GB' or 2000000000 bytes.") from None
-
-
-COMPARED = ("default", "accurate", "fast")  # recipes that are compared by default
-
-
-def read_recipes(names: Sequence[str], assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Several recipes by label, from names, JSON files, and `a+b` for an ensemble of two."""
-    found: dict[str, Any] = {}
-    for name in names:
-        label = "+".join(Path(one).stem if one.endswith(".json") else one for one in name.split("+"))
-        if label in found:
-            raise UsageError(f"There are two recipes {label!r}; give each name once.")
-        found[label] = read_recipe(name.split("+"), assignments, None)
-    return found
-
-
-def read_recipe(names: Sequence[str], assignments: tuple[str, ...], seed: int | None) -> Any:
-    """One recipe from a name or a JSON file, or an ensemble of several, with fields changed."""
-    from patchcore.recipe.recipe import Recipe
-
-    recipe = Recipe.ensemble(*(Recipe.read(name) if name.endswith(".json") else Recipe.named(name) for name in names))
-    recipe = recipe.set(*assignments)
-    for part in recipe.each:
-        if part.weights not in ("pretrained", "random") and not Path(part.weights).exists():
-            raise UsageError(
-                f"weights is {part.weights!r}, but there is no such file. Expected pretrained, random, or the path of "
-                "a safetensors file or state dict."
-            )
-    return recipe if seed is None else recipe.replace(seed=seed)

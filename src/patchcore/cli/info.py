@@ -46,7 +46,8 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
     crossed, confidence, patches: median and highest patch score of each image; unsure, lower_threshold, defects;
     interval: confidence, low and high of the threshold, high null where the scores are too few), data (images,
     sha256, red_blue), versions, search, history, area_units (what the scores of each of several areas are divided by),
-    reference (source: height and width of the image that others are brought to; limit of the residual),
+    reference (source: height and width of the image that others are brought to; limit of the residual), gate_limit (how
+    far from the good images one that shows the part may be),
     weights_included, thumbnails (images, bytes). For an ensemble, members lists the backbone, bank, search and unit
     (divisor of the scores) of each member, and bank has the rows of all members, and the images.
 
@@ -89,6 +90,7 @@ def info(model: Path, speed: bool, on: Path | None, require_signature: str | Non
             *_where(header, calibration),
             ("pixel threshold", str(calibration.pixel_threshold) if calibration.scores else "none"),
             ("data", f"{counted(header['data']['images'], 'image')}, SHA-256 {header['data']['sha256']}"),
+            *[("left out as suspects", ", ".join(checked.rejected))] * bool(checked.rejected),
             ("thumbnails", _thumbnails(**header["thumbnails"])),
             *_decided(header["data"]),
             *[("changed", line(entry, number)) for number, entry in enumerate(checked.history, 2)],
@@ -154,7 +156,7 @@ def _decided(data: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _where(head: Mapping[str, Any], calibration: Calibration) -> list[tuple[str, Any]]:
-    """The areas with their thresholds, and the limit of the registration."""
+    """The areas with their thresholds, and the limits of the registration and of the gate."""
     areas = (head["recipe"].get("roi") or {"areas": []})["areas"]
     units = head.get("area_units") or [1.0] * len(areas)
     told = [
@@ -164,6 +166,8 @@ def _where(head: Mapping[str, Any], calibration: Calibration) -> list[tuple[str,
     if reference := head.get("reference"):
         kind = head["recipe"]["registration"]
         rows.append(("registration", f"{kind}; a part is found up to a residual of {reference['limit']:.3g}"))
+    limit = head.get("gate_limit")
+    rows.append(("gate", f"not this part beyond a distance of {limit:.4g}" if limit else "none"))
     return rows
 
 

@@ -114,16 +114,17 @@ def predict(
 
     A verdict is fail if the score is greater than the threshold, pass if it is not greater than the lower threshold,
     and unsure between the two, or if the model has none, as no good image was left to set it with, or if the part was
-    not found, which reason says. Usually the two thresholds are the same.
+    not found, or the image does not show it at all, which reason says. Usually the two thresholds are the same.
 
     JSON keys per image: path (as given), score, normalised, p_value (how probable so high a score is for a good
     image), threshold, lower_threshold (null: the threshold), decision (the verdict), seconds (on the clock, for
     network, search and scores; with waiting where the machine is busy), nearest_image (the training image that the most
     unusual patch is nearest to), time, model (as given), warnings (what is wrong with a part of the image, such as
-    damage in a JPEG file), reason (why a verdict is unsure, or null), areas (name, score, threshold, decision of each)
-    if the model has a region of interest, registration (shift in pixels, angle in degrees, residual, found) if it has
-    one, evidence if asked for (patches: row, column, box, distance, p_value, nearest; good_images; p_value_of); or
-    path, error for an image that could not be read.
+    damage in a JPEG file), reason (why a verdict is unsure, such as `not this part`, or null), foreign (how unlike all
+    good images the whole image is: above 1 it is not this part; null without a gate), areas (name, score, threshold,
+    decision of each) if the model has a region of interest, registration (shift in pixels, angle in degrees, residual,
+    found) if it has one, evidence if asked for (patches: row, column, box, distance, p_value, nearest; good_images;
+    p_value_of); or path, error for an image that could not be read.
 
     With --part, or where a table has the column part, one line for each part follows those of the images: part, images
     (their paths), rule, score, p_value, threshold and lower_threshold (for parts), decision, reason, warnings. -o then
@@ -329,5 +330,6 @@ def _table(rows: list[dict[str, Any]]) -> None:
         normalised = "-" if math.isnan(row["normalised"]) else f"{row['normalised']:.3f}"
         sizes = [f"{one['length']:.3g} x {one['width']:.3g} {one['unit']}" for one in row.get("regions", ())]
         told = ["\n".join(f"{number}: {size}" for number, size in enumerate(sizes, 1))] if more else []
-        table.add_row(Text(shown(row["path"])), f"{row['score']:.4g}", normalised, row["decision"], *told)
+        verdict = f"{row['decision']}: {row['reason']}" if row["reason"] else row["decision"]
+        table.add_row(Text(shown(row["path"])), f"{row['score']:.4g}", normalised, verdict, *told)
     console().print(table)

@@ -31,7 +31,7 @@ from patchcore.cli.common import (
     tell,
     threads_option,
 )
-from patchcore.cli.fit import COMPARED, read_recipes
+from patchcore.cli.recipes import COMPARED, read_recipes
 from patchcore.errors import DataError, UsageError, counted
 from patchcore.files import appearing
 

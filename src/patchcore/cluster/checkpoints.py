@@ -73,6 +73,7 @@ def _plain(one: Seen, kind: torch.dtype) -> dict[str, object]:
         "thumbnail": torch.frombuffer(bytearray(one.thumbnail or b"\0"), dtype=torch.uint8),
         "has_thumbnail": bool(one.thumbnail),
         "patches": patches,
+        "mean": one.mean,
     }
 
 
@@ -87,4 +88,5 @@ def _seen(kept: dict[str, object], sample: Sample) -> Seen:
     ]
     thumbnail = bytes(kept["thumbnail"].numpy()) if kept["has_thumbnail"] else b""  # type: ignore[attr-defined]
     digest, looks = bytes.fromhex(str(kept["digest"])), Appearance(*kept["looks"])  # type: ignore[misc]
-    return Seen(sample, digest, kept["red_blue"], looks, thumbnail, patches)  # type: ignore[arg-type]
+    red_blue, mean = kept["red_blue"], kept["mean"]
+    return Seen(sample, digest, red_blue, looks, thumbnail, patches, mean)  # type: ignore[arg-type]

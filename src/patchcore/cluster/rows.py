@@ -20,7 +20,7 @@ from patchcore.files.text import cell, json_line, plain_cell
 from patchcore.measure.row import COLUMNS
 
 Row: TypeAlias = dict[str, JsonValue]
-_HEAD = (*COLUMNS, "reason", "regions", "error")
+_HEAD = (*COLUMNS, "regions", "error")
 _NUMBERS = ("score", "normalised", "threshold", "lower_threshold", "p_value", "seconds")
 _PARTS = "part-{:06d}.parquet"
 

@@ -16,7 +16,7 @@ from patchcore.data.reading import OnBad
 from patchcore.data.sample import Sample
 from patchcore.detector import Detector
 from patchcore.errors import DataError, ImageError
-from patchcore.maths.thresholds import VERDICTS
+from patchcore.maths.thresholds import VERDICTS, decide
 from patchcore.model.fitted import Fitted
 
 if TYPE_CHECKING:
@@ -139,12 +139,12 @@ def real(found: Sequence[Sample], static: tuple[int, int] | None) -> Iterator[Ba
 
 
 def expected(detector: Detector, batch: Batch) -> dict[str, Any]:
-    """The library's results: score, normalised, verdict and coverage of each image, and its maps."""
+    """The library's results: score, normalised, verdict by the score alone, coverage of each image, and its maps."""
     results = [detector.predict(image) for image in batch]
     return {
         "score": [one.score for one in results],
         "normalised": [None if np.isnan(one.normalised) else one.normalised for one in results],
-        "decision": [VERDICTS.index(one.decision) for one in results],
+        "decision": [VERDICTS.index(decide(one.score, one.threshold, one.lower_threshold)) for one in results],
         "coverage": [one.coverage for one in results],
         "patch_scores": np.stack([one.patch_scores.numpy() for one in results]),
         "map": np.stack([one.map for one in results]),

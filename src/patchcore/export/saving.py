@@ -107,6 +107,8 @@ def save(
         trial = Trial.of(found, labelled, fitted, static) if precision == "int8" else None
         graph = _graph(detector, half=format != "torch")
         log.info("Exporting (%s, %s); this may take a minute.", format, precision)
+        if fitted.gate:
+            log.info("The graph has no gate: it gives an image of another part a verdict by its score.")
         program = capture(graph, static)
         made_up = parity.synthetic(fitted.recipe.seed, fitted.recipe.value_range, static)
         wanted = [parity.expected(detector, one) for one in made_up]
@@ -191,6 +193,7 @@ def _manifest(
         "threshold": limits["threshold"],
         "pixel_threshold": limits["pixel_threshold"],
         "lower_threshold": limits.get("lower_threshold"),
+        "gate": False,  # an image that does not show the part gets a verdict by its score
         "tolerance": parity.TOLERANCE[precision],
         "reference": "the machine that exported it" if precision == "int8" else "the library",  # of the vectors
         "floor": parity.floor(fitted),

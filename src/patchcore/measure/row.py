@@ -11,8 +11,8 @@ from pydantic import JsonValue
 from patchcore.result import Result
 
 COLUMNS = (
-    "path", "score", "normalised", "threshold", "lower_threshold", "decision", "p_value", "seconds", "nearest_image",
-    "time", "model", "warnings",
+    "path", "score", "normalised", "threshold", "lower_threshold", "decision", "reason", "foreign", "p_value",
+    "seconds", "nearest_image", "time", "model", "warnings",
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ def row_of(result: Result, model: str, *, regions: bool = False) -> dict[str, Js
         "model": model,
         "warnings": list(result.warnings),
         "reason": result.reason,
+        "foreign": result.foreign,
         **_where(result),
     }
     if regions:

@@ -27,12 +27,14 @@ _SIDE, _LARGEST = 192, 1024  # longest side in pixels of one that is made, and o
 class Album:
     """Of each training image, in order: the SHA-256 of its pixels (n, 32); height, width, rows and columns of the first
     member's grid (n, 4); thumbnails (n, bytes), JPEG files with zeros behind them. Earlier versions' files lack it.
-    With a registration, the shift (x, y) and the angle of each (n, 3) (see `registration.Motion`)."""
+    With a registration, the shift (x, y) and the angle of each (n, 3) (see `registration.Motion`). The mean of its
+    patches (n, D), half precision, if there is a gate."""
 
     sha256: Tensor | None = None
     shapes: Tensor | None = None
     thumbnails: Tensor | None = None
     motions: Tensor | None = None
+    means: Tensor | None = None
 
     @classmethod
     def of(
@@ -42,6 +44,7 @@ class Album:
         grids: Sequence[Pair],
         small: Sequence[bytes],
         motions: Sequence[Motion | None] = (),
+        means: Sequence[Tensor] = (),
     ) -> Album:
         # By NumPy: on the processor whatever the default device is, and in a forked process on one thread.
         shapes = np.array([(*size, *grid) for size, grid in zip(sizes, grids, strict=True)], np.int32)
@@ -53,7 +56,8 @@ class Album:
             thumbnails = torch.from_numpy(np.frombuffer(files, np.uint8).reshape(-1, longest).copy())
         if known := [(*one.shift, one.angle) for one in motions if one is not None]:
             moved = torch.from_numpy(np.array(known, np.float32))
-        return cls(torch.from_numpy(sha256), torch.from_numpy(shapes), thumbnails, moved)
+        mean = torch.stack(list(means)) if means else None
+        return cls(torch.from_numpy(sha256), torch.from_numpy(shapes), thumbnails, moved, mean)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps."""
@@ -62,10 +66,11 @@ class Album:
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor], images: int) -> Album:
         """What a file with so many images has, its types checked before. Errors: StoreError."""
-        found = cls(*(tensors.get(f"images.{name}") for name in ("sha256", "shapes", "thumbnails", "motions")))
-        for name, one in (own := found.tensors()).items():
+        found = cls(*(tensors.get(f"images.{name}") for name in ("sha256", "shapes", "thumbnails", "motions", "means")))
+        lacking = found.sha256 is None or found.shapes is None
+        for name, one in found.tensors().items():
             wide = {"images.sha256": 32, "images.shapes": 4, "images.motions": 3}.get(name, one.shape[1])
-            if one.shape != (images, wide) or len(own) == 1 or (wide == 4 and int(one.min()) < 1):
+            if one.shape != (images, wide) or lacking or (wide == 4 and int(one.min()) < 1):
                 raise StoreError(f"{name} is of shape {list(one.shape)}, for {images} images, or others are missing")
         if found.motions is not None and not bool((found.motions.abs() <= _FARTHEST).all()):  # NaN is not
             raise StoreError(f"images.motions holds values beyond {_FARTHEST}, or that are no numbers")

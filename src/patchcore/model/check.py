@@ -46,6 +46,7 @@ _TENSORS: dict[str, tuple[tuple[str, ...], int]] = {
     "images.shapes": (("I32",), 2),
     "images.thumbnails": (("U8",), 2),
     "images.motions": (("F32",), 2),
+    "images.means": (("F16",), 2),
     "reference.grey": (("U8",), 2),
 }
 
@@ -137,6 +138,7 @@ class _Data(_Part):
     red_blue: tuple[_Share, _Share] | None = None  # files of earlier versions lack this and what follows
     light: Annotated[float, Field(strict=True, ge=0, le=1e30)] | None = None
     arrangement: Annotated[float, Field(strict=True, ge=0, le=1e30)] | None = None
+    rejected: tuple[InstanceOf[str], ...] = ()
 
 
 class _Reference(_Part):
@@ -154,6 +156,7 @@ class _Whole(_Part):
     members: Annotated[list[dict[str, Any]], Field(max_length=100)] = []
     area_units: Annotated[tuple[_Unit, ...], Field(max_length=100)] = ()
     reference: _Reference | None = None
+    gate_limit: _Unit | None = None
 
 
 class Checked(_Part):
@@ -169,6 +172,8 @@ class Checked(_Part):
     history: tuple[dict[str, Any], ...]
     units: tuple[float, ...]
     source: tuple[tuple[int, int], float] | None  # of the reference: its image's size, and the limit
+    gate_limit: float | None
+    rejected: tuple[InstanceOf[str], ...]
     album: InstanceOf[Album] = Album()  # from the tensors
     reference: InstanceOf[Reference] | None = None  # likewise
 
@@ -231,6 +236,8 @@ def header(path: object, head: Header) -> Checked:
         history=whole.history,
         units=whole.area_units,
         source=whole.reference and (whole.reference.source, whole.reference.limit),
+        gate_limit=whole.gate_limit,
+        rejected=whole.data.rejected,
     )
 
 
@@ -238,8 +245,17 @@ def _complete(recipe: dict[str, Any]) -> dict[str, Any]:
     """With the fields that files of earlier versions lack, as they were then."""
     if isinstance(members := recipe.get("members"), list) and members:
         members = [_complete(one) if isinstance(one, dict) else one for one in members]
-        return {"calibration": "held_out", "near_copies": "apart", **recipe, "members": members}
-    return {"min_rows": 1, "calibration": "held_out", "near_copies": "apart", **recipe}
+        return {"calibration": "held_out", "near_copies": "apart", "gate": "none", **recipe, "members": members}
+    return {"min_rows": 1, "calibration": "held_out", "near_copies": "apart", "gate": "none", **recipe}
+
+
+def gate(checked: Checked, album: Album) -> None:
+    """Whether the means of the training images' patches are those that the gate needs. Errors: StoreError."""
+    if album.tensors() and (album.means is None) != (checked.gate_limit is None):
+        raise StoreError("it has means of images for a gate and no limit for it, or a limit and no means")
+    wide = checked.abouts[0].bank.dimensions
+    if album.means is not None and (album.means.shape[1] != wide or not bool(album.means.isfinite().all())):
+        raise StoreError(f"images.means has shape {list(album.means.shape)}, or infinite values; a patch has {wide}")
 
 
 def reference(checked: Checked, grey: Tensor | None) -> Reference | None:

@@ -43,8 +43,9 @@ def header(fitted: Fitted) -> dict[str, JsonValue]:
 
 
 def _where(fitted: Fitted) -> dict[str, JsonValue]:
-    """What was learned of areas and of the place of the part."""
+    """What was learned of areas, of the place of the part, and of images that do not show it."""
     units: dict[str, JsonValue] = {"area_units": list(fitted.units)} if fitted.units else {}
+    units |= {"gate_limit": fitted.gate_limit} if fitted.gate_limit is not None else {}
     if fitted.reference is None:
         return units
     limit = fitted.reference.limit
@@ -54,6 +55,7 @@ def _where(fitted: Fitted) -> dict[str, JsonValue]:
 def _seen(fitted: Fitted) -> dict[str, JsonValue]:
     """What was measured of the training images."""
     colours: dict[str, JsonValue] = {"red_blue": list(fitted.red_blue)} if fitted.red_blue else {}
+    colours |= {"rejected": list(fitted.rejected)} if fitted.rejected else {}
     measured = fitted.measured._asdict()
     return colours | {name: min(value, 1e30) for name, value in measured.items() if value is not None}
 
@@ -110,6 +112,7 @@ def read(path: str | Path, key: str | Path | None = None) -> tuple[dict[str, Ten
         for number, (recipe, about) in enumerate(zip(checked.recipe.each, checked.abouts, strict=True)):
             check.member(about, recipe, _own(checked.recipe, number, tensors), len(checked.images))
         album = Album.read(tensors, len(checked.images))
+        check.gate(checked, album)
         reference = check.reference(checked, tensors.get("reference.grey"))
     return tensors, head, checked.model_copy(update={"album": album, "reference": reference})
 
@@ -182,5 +185,8 @@ def load(
             check_search(own_recipe.search, about.bank.rows)
             members.append(Member(own_recipe, backbone, Bank.of(own, own_recipe.search, device), about.unit))
     past = {name: tensor for name, tensor in tensors.items() if name.startswith("past.")}
-    seen = checked.red_blue, checked.measured, checked.album, checked.history, past, checked.units, checked.reference
-    return Fitted(recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, *seen)
+    return Fitted(
+        recipe, tuple(members), checked.calibration, checked.images, checked.fingerprint, checked.red_blue,
+        checked.measured, checked.album, checked.history, past, checked.units, checked.reference,
+        gate_limit=checked.gate_limit, rejected=checked.rejected,
+    )  # fmt: skip

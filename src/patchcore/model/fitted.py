@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -16,6 +17,7 @@ from patchcore.memory.bank import Bank
 from patchcore.model.album import Album
 from patchcore.recipe.recipe import Recipe
 from patchcore.verdict.calibration import Calibration
+from patchcore.verdict.gate import Gate
 
 
 class NearestImage(NamedTuple):
@@ -88,6 +90,8 @@ class Fitted:
         past: Tensors that bring earlier versions back.
         units: What the patch scores of each area are divided by, where the region of interest has several.
         reference: What images are brought to, if the recipe has a registration.
+        gate_limit: Of `gate`; None where `fit` has set none.
+        rejected: Names of images that were left out as suspects, before anything was learned.
     """
 
     recipe: Recipe
@@ -102,6 +106,14 @@ class Fitted:
     past: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     units: tuple[float, ...] = ()
     reference: Reference | None = None
+    gate_limit: float | None = None
+    rejected: tuple[str, ...] = ()
+
+    @cached_property
+    def gate(self) -> Gate | None:
+        """What tells images that do not show the part, if there is one: by the patches of the first member."""
+        means, limit, scales = self.album.means, self.gate_limit, self.members[0].bank.scales
+        return None if means is None or limit is None else Gate(means.to(scales) * scales, scales, limit)
 
     @property
     def rows(self) -> int:

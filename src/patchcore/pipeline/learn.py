@@ -26,6 +26,7 @@ from patchcore.pipeline.calibrate import Tried, calibrate
 from patchcore.pipeline.choose import Chosen, choose, trials
 from patchcore.pipeline.coverage import coverage
 from patchcore.pipeline.embed import Embedder, Patches, check_by
+from patchcore.pipeline.gated import gated
 from patchcore.pipeline.near_copies import near_copies, said
 from patchcore.pipeline.place import Placer
 from patchcore.pipeline.roi import OUTSIDE, check_areas
@@ -122,9 +123,10 @@ def learn(
             "%s alone raises the threshold from %.6g to %.6g: look at this image, as a defective one among the good "
             "ones lets others pass.", alone.name, alone.threshold_without, thresholds.threshold,
         )  # fmt: skip
+    album, limit = gated(read.album, read.parts, embedders[0], members[0].bank.scales, recipe)
     fitted = Fitted(
         recipe, tuple(members), thresholds, tuple(relative(read.names)), read.fingerprint, red_blue, measured,
-        album=read.album, units=units, reference=place.limited(one[0].motion for one in read.frames),
+        album=album, units=units, reference=place.limited(one[0].motion for one in read.frames), gate_limit=limit,
     )  # fmt: skip
     if wrong := sum(map(fitted.exchanged, good.red_blue)):
         log.warning(
@@ -144,6 +146,7 @@ class Seen(NamedTuple):
     looks: Appearance
     thumbnail: bytes
     patches: list[list[Patches]]  # each member's, of the image and of its augmented copies
+    mean: Tensor  # of the first member's patches of the image (D,), half precision
 
 
 class Looking:
@@ -162,7 +165,8 @@ class Looking:
             ]
             patches = [[own[number], *more] for own, more in zip(each, copies, strict=True)]
             small = thumbnail(one.pixels, one.value_range) if self.small else b""
-            found.append(Seen(one.sample, one.digest, one.red_blue, one.appearance, small, patches))
+            mean = each[0][number].values.mean(0).half().cpu()
+            found.append(Seen(one.sample, one.digest, one.red_blue, one.appearance, small, patches, mean))
         return found
 
 
@@ -209,6 +213,7 @@ class Remembered:
     looks: list[Appearance] = field(default_factory=list)
     copies: int = 0  # of others, which were left out
     thumbnails: list[bytes] = field(default_factory=list)
+    means: list[Tensor] = field(default_factory=list)  # see `Seen`
 
     @classmethod
     def of(
@@ -272,6 +277,7 @@ class Remembered:
         self.red_blue.append(one.red_blue)
         self.looks.append(one.looks)
         self.thumbnails.append(one.thumbnail)
+        self.means.append(one.mean)
 
     def group(self) -> None:
         """From now on, near-copies show one part, unless it is known which images do, or only a region is looked at.
@@ -290,7 +296,7 @@ class Remembered:
         """What a model keeps of them beside their patches."""
         first = [one[0] for one in self.frames]
         sizes, motions = [one.source for one in first], [one.motion for one in first]
-        return Album.of(self.digests, sizes, self.stores[0].grids, self.thumbnails, motions)
+        return Album.of(self.digests, sizes, self.stores[0].grids, self.thumbnails, motions, self.means)
 
     @property
     def fingerprint(self) -> str:

@@ -224,4 +224,10 @@ class Fields(BaseModel):
         description="Confidence of an interval of the threshold, for example 0.95: scores inside it are `unsure`. "
         "None: no score is.",
     )
+    gate: Literal["means", "none"] = Field(
+        default="means",
+        description="With `means`, an image whose patches are on average unlike those of every good image, as of "
+        "another product or through a covered lens, is `unsure` whatever its score: it is `not this part` "
+        "(docs/audit.md). `none`: no image is.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="For everything that is drawn.")

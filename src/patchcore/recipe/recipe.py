@@ -35,7 +35,7 @@ class Recipe(Fields):
         "standard deviation over held-out good images, brought to the first one's grid, and averaged. The first "
         "also says how image score and map are made. Only `registration`, `roi`, `value_range`, `mm_per_pixel`, "
         "`min_region`, `region_gap`, `calibration`, `calibration_share`, `near_copies`, `false_reject_rate`, "
-        "`confidence`, `unsure` and `seed` are set beside it, for all members; everything else in them.",
+        "`confidence`, `unsure`, `gate` and `seed` are set beside it, for all members; everything else in them.",
     )
 
     @model_validator(mode="after")

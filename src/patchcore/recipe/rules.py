@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Fields that all members share.
 OF_ALL = (
     "members", "registration", "roi", "value_range", "mm_per_pixel", "min_region", "region_gap",
-    "calibration", "calibration_share", "near_copies", "false_reject_rate", "confidence", "unsure", "seed",
+    "calibration", "calibration_share", "near_copies", "false_reject_rate", "confidence", "unsure", "gate", "seed",
 )  # fmt: skip
 AUTO = ("exposure", "pool", "scaling")  # fields of a member that fit decides where they are "auto"
 # Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused

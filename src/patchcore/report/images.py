@@ -45,6 +45,7 @@ class Card:
     name: str
     kind: str
     verdict: str
+    reason: str | None
     wrong: bool
     score: float
     normalised: float
@@ -57,6 +58,7 @@ def card(detector: Detector, sample: Sample, result: Result, sources: Sources, w
         name=result.name,
         kind=str(sample.kind),
         verdict=result.decision,
+        reason=result.reason,
         wrong=wrong,
         score=result.score,
         normalised=result.normalised,
@@ -72,10 +74,10 @@ def _figures(
     except ImageError as error:  # it was removed, or has changed, after the evaluation
         return (Figure("Image", missing=f"It can no longer be read: {error.reason}"),)
     mask = read_mask(sample.mask, result.frame.source, max_pixels) if sample.mask else None
-    plain = _figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
+    plain = figure("Image", Image.fromarray(pixels), f"The image {result.name}.")
     if mask is not None:
         alt = f"The image {result.name}, its labelled defect outlined, {100 * mask.mean():.1f} % of it."
-        plain = _figure("Image, labelled defect outlined", draw.outlined(pixels, mask), alt)
+        plain = figure("Image, labelled defect outlined", draw.outlined(pixels, mask), alt)
     # Of an image that fails: what it fails for. Of others one patch says how near they are to that.
     found = evidence(
         detector, result, _PATCHES if result.decision == "fail" else 1, sources=sources, max_pixels=max_pixels
@@ -95,7 +97,7 @@ def _heat(pixels: NDArray[np.uint8], result: Result) -> Figure:
     heat = draw.overlay(pixels, result.map, result.pixel_threshold, result.mask)
     draw.number(heat, result.mask, result.regions)
     told = f"{result.decision}, {told}{_sizes(result)}"
-    return _figure(f"Heat map: {told}", heat, f"Heat map of {result.name}: {told}.")
+    return figure(f"Heat map: {told}", heat, f"Heat map of {result.name}: {told}.")
 
 
 def _sizes(result: Result) -> str:
@@ -123,21 +125,22 @@ def _nearest(found: Evidence, patch: UnusualPatch, number: str = "") -> tuple[Fi
     if patch.p_value is not None:
         told += f", p = {patch.p_value:.2g}"
     name = found.result.name
-    framed = _figure(told, own, f"Close-up of one of the patches with the highest scores in {name}.")
+    framed = figure(told, own, f"Close-up of one of the patches with the highest scores in {name}.")
     caption, where = f"Nearest good patch{number}", patch.nearest.where
     if good is None:
         return framed, Figure(caption, missing=remark)
     more = f" ({remark})" if remark else ""
-    return framed, _figure(f"{caption}, {where}{more}", good, f"Close-up of the nearest good patch, {where}.")
+    return framed, figure(f"{caption}, {where}{more}", good, f"Close-up of the nearest good patch, {where}.")
 
 
 def scale() -> Figure:
     """The colour scale of the heat maps, from 0 to twice the pixel threshold, without text."""
     bar = draw.heat(np.broadcast_to(np.linspace(0, 2, _SIDE), (16, _SIDE)), 1.0)
-    return _figure("", bar, "Grey up to the threshold, then yellow, orange, red and dark red.")
+    return figure("", bar, "Grey up to the threshold, then yellow, orange, red and dark red.")
 
 
-def _figure(caption: str, image: Image.Image, alt: str) -> Figure:
+def figure(caption: str, image: Image.Image, alt: str) -> Figure:
+    """An image, small, as a data URI."""
     small = image.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     data = io.BytesIO()

@@ -67,15 +67,6 @@ def render(
     """
     if not evaluation.results:
         raise DataError("There is nothing to report on: no labelled image could be read.")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_unbroken,
-    )
-    environment.filters |= {"number": _number, "percent": _percent, "isnan": math.isnan}
     parts = _Parts(evaluation)
     cards = {
         kind: [
@@ -84,30 +75,48 @@ def render(
         ]
         for kind, found, wrong in (("defective", parts.hardest, _missed), ("good", parts.most_suspicious, _rejected))
     }
-    page = environment.get_template("page.html").render(
-        title=title,
-        data=data,
-        made=made,
-        sha256=sha256,
-        parts=parts,
-        metrics=evaluation.metrics,
-        missing=evaluation.missing(),
-        coverage=evaluation.coverage,
-        calibration=detector.fitted.calibration,
-        histogram=parts.histogram(),
-        curves=parts.curves(),
-        kinds=parts.kinds(),
-        part_kinds=evaluation.part_confusion(),
-        cards=cards,
-        scale=images.scale(),
-        bad=bad[:_MOST_NAMES],
-        bad_count=len(bad),
-        about=_about(detector),
-        counted=counted,
-        versions=store.versions(),
-        recipe=[(name, json.dumps(value, ensure_ascii=False)) for name, value in detector.recipe.to_dict().items()],
+    page = (
+        environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            data=data,
+            made=made,
+            sha256=sha256,
+            parts=parts,
+            metrics=evaluation.metrics,
+            missing=evaluation.missing(),
+            coverage=evaluation.coverage,
+            calibration=detector.fitted.calibration,
+            histogram=parts.histogram(),
+            curves=parts.curves(),
+            kinds=parts.kinds(),
+            part_kinds=evaluation.part_confusion(),
+            cards=cards,
+            scale=images.scale(),
+            bad=bad[:_MOST_NAMES],
+            bad_count=len(bad),
+            about=_about(detector),
+            counted=counted,
+            versions=store.versions(),
+            recipe=[(name, json.dumps(value, ensure_ascii=False)) for name, value in detector.recipe.to_dict().items()],
+        )
     )
     return str(page)
+
+
+def environment() -> jinja2.Environment:
+    """What makes pages from templates in this folder."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_unbroken,
+    )
+    found.filters |= {"number": _number, "percent": _percent, "isnan": math.isnan}
+    return found
 
 
 def _unbroken(value: object) -> object:
