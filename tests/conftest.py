@@ -78,7 +78,15 @@ def category(hazelnut: Path) -> Callable[[Path], Path]:
 @pytest.fixture(scope="session")
 def small_recipe() -> Recipe:
     """A second to fit; every field that a test here relies on is set."""
-    fields = {"taps": (8, 16), "size": 128, "resize": "stretch", "crop": None, "ratio": 0.05, "min_rows": 1}
+    fields = {
+        "taps": (8, 16),
+        "size": 128,
+        "resize": "stretch",
+        "crop": None,
+        "ratio": 0.05,
+        "min_rows": 1,
+        "gate": "none",
+    }
     return Recipe(backbone="efficientnet_lite0", **fields)
 
 

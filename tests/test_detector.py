@@ -1066,7 +1066,7 @@ def test_exchanged_colours_are_said_once(caplog, tmp_path):
     detector.predict(noise(2)[0, ..., 0])
     detector.predict(new[..., ::-1], reading=Reading(colour="bgr"))
     assert "exchanged" not in caplog.text
-    assert detector.predict(new[0, ..., ::-1]).decision == "fail"
+    assert detector.predict(new[0, ..., ::-1]).decision != "pass"
     detector.predict(new[..., ::-1])
     (record,) = [one for one in caplog.records if "exchanged" in one.message]
     assert record.message.startswith("#0: it has the colours of the good images only with red and blue exchanged")

@@ -21,6 +21,7 @@ KEYS = {
     "path",
     "images",
     "skipped",
+    "rejected",
     "bank_rows",
     "threshold",
     "thumbnails",

@@ -12,6 +12,7 @@ from patchcore.model import store
 
 KEYS = {
     "format",
+    "gate_limit",
     "sha256",
     "recipe",
     "backbone",

@@ -24,7 +24,7 @@ from patchcore.backbones import build, engines
 
 ROW = {
     "path", "score", "normalised", "threshold", "lower_threshold", "decision", "p_value", "seconds", "nearest_image",
-    "time", "model", "warnings", "reason",
+    "time", "model", "warnings", "reason", "foreign",
 }  # fmt: skip
 READABLE = ["good00.jpg", "good02.jpg", "good03.jpg", "scratched.jpg"]
 BAD = ["bad_cut.jpg", "bad_empty.png", "bad_text.png"]

@@ -1,3 +1,5 @@
+"""Images that do not show the part are not failed."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +9,19 @@ from patchcore import Area, Detector, Recipe, Roi
 from patchcore.model.store import StoreError
 
 BLACK, NOISE = np.zeros((300, 300, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def detector(hazelnut, small_recipe) -> Detector:
+    """With a gate, which the tests' usual one has not, so that it can fail what shows no part."""
+    return Detector(small_recipe.replace(gate="means")).fit(hazelnut / "train" / "good")
+
+
+@pytest.fixture(scope="module")
+def model_file(detector, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gated") / "nuts.patchcore"
+    detector.save(path)
+    return path
 
 
 def test_another_image_is_not_this_part_and_a_defect_still_fails(detector, hazelnut):
