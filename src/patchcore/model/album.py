@@ -56,7 +56,9 @@ class Album:
             thumbnails = torch.from_numpy(np.frombuffer(files, np.uint8).reshape(-1, longest).copy())
         if known := [(*one.shift, one.angle) for one in motions if one is not None]:
             moved = torch.from_numpy(np.array(known, np.float32))
-        mean = torch.stack(list(means)) if means else None
+        mean = (
+            torch.from_numpy(np.stack([one.numpy() for one in means])) if means else None
+        )  # autocast has no such stack
         return cls(torch.from_numpy(sha256), torch.from_numpy(shapes), thumbnails, moved, mean)
 
     def tensors(self) -> dict[str, Tensor]:
