@@ -54,7 +54,7 @@ def fitted(**fields: Any) -> Detector:
     own = {} if "backbone" in fields or "members" in fields else {"backbone": Network()}
     base = {} if "members" in fields else {"size": 32, "taps": TAPS, "ratio": 0.1, "min_rows": 1, "sigma": 2.0}
     backbone = own.pop("backbone", None)
-    return Detector(Recipe(**{**base, **fields}), backbone=backbone).fit(images())
+    return Detector(Recipe(**{"gate": "none", **base, **fields}), backbone=backbone).fit(images())
 
 
 def labelled() -> list[Sample]:

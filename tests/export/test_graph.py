@@ -76,7 +76,7 @@ def test_members_of_an_ensemble_are_joined() -> None:
         {"backbone": "resnet18", "weights": "random", "taps": ("layer1",), "resize": "short_side", "size": 40,
          "crop": 32, "ratio": 0.1, "min_rows": 1},
     ]  # fmt: skip
-    detector = Detector(Recipe(members=members)).fit(images())
+    detector = Detector(Recipe(members=members, gate="none")).fit(images())
     run = program(detector)
     for size in SIZES[:4]:
         check(detector, run, np.stack(images(2, size)))
