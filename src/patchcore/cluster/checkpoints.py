@@ -40,9 +40,7 @@ class Checkpoints:
         try:
             kept = torch.load(place, weights_only=True)
             return [_seen(own, sample) for own, sample in zip(kept, samples, strict=True)]
-        except FileNotFoundError:
-            return None
-        except Exception:  # another version's, or damaged: it is made again
+        except Exception:  # not there yet, another version's, or damaged: it is made again
             return None
 
     def write(self, place: Path, seen: Sequence[Seen], kind: torch.dtype) -> None:

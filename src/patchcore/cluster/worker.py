@@ -160,12 +160,11 @@ class Worker:
 
     def gather(self, name: str, member: int, images: list[int], scales: Tensor | None) -> int:
         """Make rows of the patches of these images, which leave the store; how many there are."""
-        read = self._sets[name]
+        if not images:
+            return 0
+        store = self._sets[name].stores[member]
         with undisturbed():
-            origins = read.stores[member].origins_of(images) if images else torch.empty(0, 3)
-            if not images:
-                return 0
-            rows = read.stores[member].rows(images, scales, torch.device("cpu"))
+            origins, rows = store.origins_of(images), store.rows(images, scales, torch.device("cpu"))
         begins = torch.searchsorted(origins[:, 0].contiguous(), torch.arange(max(images) + 1, dtype=torch.int32))
         self._rows[member] = rows, begins
         return len(rows)
