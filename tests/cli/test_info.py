@@ -12,7 +12,6 @@ from patchcore.model import store
 
 KEYS = {
     "format",
-    "gate_limit",
     "sha256",
     "recipe",
     "backbone",

@@ -115,7 +115,7 @@ def fit(
     """`patchcore fit --cluster`."""
     from patchcore import cluster
     from patchcore.cli.parts import with_parts
-    from patchcore.cluster.places import samples_of, url_of
+    from patchcore.cluster.urls import samples_of, url_of
 
     def read(path: Path) -> list[Sample]:
         return list(with_parts(samples_of(url_of(path) or path, learning=True), part))
@@ -181,7 +181,7 @@ def fit_each(recipe: Recipe, root: Path, models: Path, how: Many, as_json: bool)
 
 def _samples(images: tuple[Path, ...]) -> list[Sample]:
     """The images of files, folders, tables and URLs, named as `patchcore predict` names them. Errors: DataError."""
-    from patchcore.cluster.places import samples_of, url_of
+    from patchcore.cluster.urls import samples_of, url_of
     from patchcore.data.resolve import resolve
     from patchcore.data.sample import Sample
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from patchcore.cluster.crew import Call, Crew
 from patchcore.cluster.ledger import Book
-from patchcore.cluster.places import opened, samples_of
 from patchcore.cluster.remote import RemoteStore, Way, ticket
 from patchcore.cluster.session import engine, session
+from patchcore.cluster.urls import opened, samples_of
 from patchcore.cluster.worker import Found, Network, Task, Worker
 from patchcore.data.formats import Depth
 from patchcore.data.reading import Reading

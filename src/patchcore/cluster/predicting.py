@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from patchcore.cluster.ledger import NO_MEMORY, REFUSED, Book, bounded, is_no_memory
-from patchcore.cluster.places import opened, samples_of
 from patchcore.cluster.rows import Row, rows_at
 from patchcore.cluster.session import quiet_data, session
+from patchcore.cluster.urls import opened, samples_of
 from patchcore.data.reading import Reading
 from patchcore.data.resolve import Images
 from patchcore.data.sample import Sample

@@ -17,7 +17,7 @@ from patchcore.backbones.registry import Backbone
 from patchcore.backbones.weight_files import digest_of
 from patchcore.cluster.checkpoints import Checkpoints
 from patchcore.cluster.ledger import NO_MEMORY, REFUSED, Book, bounded, is_no_memory
-from patchcore.cluster.places import opened
+from patchcore.cluster.urls import opened
 from patchcore.data.formats import Depth
 from patchcore.data.reading import Reading
 from patchcore.data.sample import Sample

@@ -2,7 +2,7 @@
 
 import pytest
 
-from patchcore.cluster.places import opened, samples_of, url_of
+from patchcore.cluster.urls import opened, samples_of, url_of
 from patchcore.errors import DataError, ImageError
 
 fsspec = pytest.importorskip("fsspec")

@@ -1,4 +1,4 @@
-"""Places: where images are, by path or URL, and their bytes on the machine that needs them."""
+"""URLs: where images are, by path or URL, and their bytes on the machine that needs them."""
 
 from __future__ import annotations
 
