@@ -112,7 +112,7 @@ def test_errors_import_nothing_of_ours_and_files_nothing_but_errors():
 STANDS_ON = {
     ("inferencers", "lightning"), ("cli", "inspection"), ("cli", "report"),
     ("cli", "benchmark"), ("cli", "tuning"), ("cli", "export"), ("lightning", "export"),
-    ("cli", "cluster"), ("cluster", "benchmark"),
+    ("cli", "cluster"), ("cluster", "benchmark"), ("cli", "station"), ("station", "report"),
 }  # fmt: skip
 
 

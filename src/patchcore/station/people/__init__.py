@@ -1,0 +1,1 @@
+"""People: accounts, roles, sessions, keys of machines, and the audit trail."""
