@@ -138,12 +138,25 @@ def line(entry: Mapping[str, Any], number: int) -> str:
     return "  ".join(filter(None, parts))
 
 
-def restated(fitted: Fitted, what: str, calibration: Calibration, *, who: str, told: Entry) -> Fitted:
+def restated(fitted: Fitted, what: str, calibration: Calibration, *, who: str = "", why: str = "") -> Fitted:
     """The next version, with thresholds that the same images set by other rates. Arguments as for `changed`."""
+    told: Entry = {"from": _terms(fitted.calibration), "to": _terms(calibration)}
     rates = {name: getattr(calibration, name) for name in ("false_reject_rate", "confidence", "unsure")}
     nothing = [Edit.keep(table.rows) for table in tables(fitted)]
     stated = {"recipe": fitted.recipe.replace(**rates), "calibration": calibration}
-    return changed(fitted, what, nothing, who=who, why="", told=told, **stated)
+    return changed(fitted, what, nothing, who=who, why=why, told=told, **stated)
+
+
+def _terms(calibration: Calibration) -> dict[str, JsonValue]:
+    return {
+        "false_reject_rate": calibration.false_reject_rate,
+        "confidence": calibration.confidence,
+        "miss_rate": calibration.defects.miss_rate if calibration.defects else None,
+        "unsure": calibration.unsure,
+        "threshold": calibration.threshold,
+        "lower_threshold": calibration.lower_threshold,
+        "pixel_threshold": calibration.pixel_threshold,
+    }
 
 
 def undone(fitted: Fitted, to: int | None = None, *, who: str = "", why: str = "") -> Fitted:

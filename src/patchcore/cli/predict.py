@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from patchcore.cli import coco as entries
 from patchcore.cli.cluster import cluster_option, workers_option
 from patchcore.cli.common import (
     AnyPath,
@@ -37,6 +36,7 @@ from patchcore.cli.parts import part_of, part_option, rule_option, show_parts
 from patchcore.errors import DataError, ImageError, UsageError, counted
 from patchcore.files import appearing, targets
 from patchcore.files.text import json_line, shown, write_csv
+from patchcore.measure import coco as entries
 
 if TYPE_CHECKING:
     from patchcore.detector import Detector

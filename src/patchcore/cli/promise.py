@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -24,7 +24,6 @@ from patchcore.cli.parts import part_option, with_parts
 from patchcore.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
-    from patchcore.verdict.calibration import Calibration
     from patchcore.verdict.defects import Defects
 
 
@@ -162,15 +161,14 @@ def set(
     names = ("false-reject rate", rate), ("miss rate", miss_rate), ("unsure", unsure)
     what = ", ".join(name for name, value in names if value is not None)
     fitted = Detector.load(model, require_signature=require_signature).fitted
-    told: dict[str, Any] = {"from": _terms(before), "to": _terms(found)}
-    now = restated(fitted, what, found, who=user(), told=told)
+    now = restated(fitted, what, found, who=user())
     digest = Detector.of(now, device="cpu").save(output)
     tell(f"{output}: {found.summary()} It was {before.threshold:.6g}.", as_json)
     if as_json:
         print_json(
             {
                 "path": str(output),
-                **_terms(found),
+                **cast(dict[str, Any], now.history[-1]["to"]),
                 "calibration_enough": found.enough,
                 "missing_defects": found.defects.missing if found.defects else None,
                 "sha256": digest,
@@ -210,18 +208,6 @@ def _defects(
         images=list(relative([result.name for result in results])),
         parts=names,
     )
-
-
-def _terms(calibration: Calibration) -> dict[str, float | None]:
-    return {
-        "false_reject_rate": calibration.false_reject_rate,
-        "confidence": calibration.confidence,
-        "miss_rate": calibration.defects.miss_rate if calibration.defects else None,
-        "unsure": calibration.unsure,
-        "threshold": calibration.threshold,
-        "lower_threshold": calibration.lower_threshold,
-        "pixel_threshold": calibration.pixel_threshold,
-    }
 
 
 def _promise(rate: float, confidence: float | None) -> str:

@@ -45,15 +45,16 @@ def json_line(data: Mapping[str, Any], *, sort: bool = False) -> str:
     A byte of a file name that is no UTF-8, such as FC, is written as `\\udcfc`: Python's `json.loads` and `os.fsencode`
     make the name of it again. NaN and infinity, which JSON has not, become null.
     """
-    text = json.dumps(_finite(data), ensure_ascii=False, sort_keys=sort, allow_nan=False)
+    text = json.dumps(finite(data), ensure_ascii=False, sort_keys=sort, allow_nan=False)
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same for JSON: NaN and infinity, which it has not, become null."""
     if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,0 +1,88 @@
+"""Serving: `patchcore serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchcore.cli.common import command, say
+from patchcore.errors import MissingExtraError, UsageError
+
+_HERE = ("127.0.0.1", "::1", "localhost")
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("station"),
+    show_default=True,
+    help="Folder of the station: its database, images and models.",
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; by default this machine only."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option(
+    "--root",
+    "roots",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="Folder that images may be read from by path; may be repeated.",
+)
+@click.option("--database", metavar="URL", help="Database instead of SQLite in --data: postgresql+psycopg://...")
+@click.option("--files", metavar="URL", help="Where images and models are instead of in --data: s3://...")
+@click.option("--tls/--no-tls", default=False, help="A proxy before it speaks TLS: cookies are marked as secure.")
+@click.option("--engine", type=click.Choice(["torch", "openvino", "auto"]), default="torch", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Threads of the engine.")
+@command
+def serve(
+    data: Path,
+    host: str,
+    port: int,
+    roots: tuple[Path, ...],
+    database: str | None,
+    files: str | None,
+    tls: bool,
+    engine: str,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Run a station: a server and its pages, to teach, inspect, review and watch.
+
+    The first start prints the password of `admin`, once.
+    """
+    try:
+        import uvicorn
+
+        from patchcore.station.app import create_app
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "station", "A station") from error
+    from patchcore.station.settings import Settings
+    from patchcore.station.station import Station
+
+    settings = Settings(
+        data=data, host=host, port=port, roots=roots, database=database, files=files, tls=tls, engine=engine,
+        threads=threads,
+    )  # fmt: skip
+    if host not in _HERE and not tls:
+        say(f"Warning: on {host} passwords and images travel without TLS. Put a proxy with TLS before it, and --tls.")
+    station = Station(settings)
+    try:
+        app = create_app(station)
+    except BaseException:
+        station.close()
+        raise
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False, proxy_headers=False)
+    try:
+        sockets = [config.bind_socket()]
+    except SystemExit:
+        station.close()
+        raise UsageError(
+            f"Port {port} on {host} cannot be used: something listens there. Give another --port."
+        ) from None
+    where = sockets[0].getsockname()
+    say(f"The station runs at http://{host}:{where[1]}/ . Ctrl-C stops it.")
+    uvicorn.Server(config).run(sockets)

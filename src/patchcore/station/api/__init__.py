@@ -1,0 +1,1 @@
+"""API: what machines and pages ask, under /api/v1."""

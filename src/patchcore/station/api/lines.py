@@ -1,0 +1,80 @@
+"""Lines: where parts are inspected, how it goes there, and the events of it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+from sqlalchemy import func, select
+
+from patchcore.station.api.common import Here, Operator
+from patchcore.station.store.tables import Inspection, Line, now
+
+router = APIRouter(tags=["lines"])
+
+
+@router.get("/lines", summary="All lines")
+def lines(here: Here, who: Operator) -> list[dict[str, Any]]:
+    """Each with its model, its source, and what it has judged in the last eight hours."""
+    return [line_dict(here, one) for one in _lines(here)]
+
+
+def _lines(here: Here) -> list[Line]:
+    with here.database.read() as session:
+        return list(session.scalars(select(Line).order_by(Line.id)))
+
+
+def line_dict(here: Here, line: Line, hours: float = 8) -> dict[str, Any]:
+    """What is said of a line, in JSON."""
+    since = now() - timedelta(hours=hours)
+    with here.database.read() as session:
+        counts = dict(
+            session.execute(
+                select(Inspection.verdict, func.count())
+                .where(Inspection.line_id == line.id, Inspection.time >= since)
+                .group_by(Inspection.verdict)
+            )
+            .tuples()
+            .all()
+        )
+        last = session.scalar(
+            select(Inspection.id).where(Inspection.line_id == line.id).order_by(Inspection.id.desc()).limit(1)
+        )
+    return {
+        "id": line.id,
+        "name": line.name,
+        "model": line.model and {"id": line.model.id, "name": line.model.name, "version": line.model.version},
+        "shadow": line.shadow and {"id": line.shadow.id, "name": line.shadow.name, "version": line.shadow.version},
+        "source": line.source,
+        "running": line.running,
+        "last": last,
+        "counts": {verdict: counts.get(verdict, 0) for verdict in ("pass", "unsure", "fail")},
+        "hours": hours,
+    }
+
+
+@router.get("/events", summary="What happens, as it happens", response_class=StreamingResponse)
+async def events(here: Here, who: Operator) -> StreamingResponse:
+    """Server-sent events: `result`, `review`, `model`, `line`, `job`, `source`, `alarm`, `trouble`; and each second
+    without one `beat`. The first is `hello`, whose `start` changes with each start of the server. Ids count: where one
+    is missing, ask for the present state."""
+
+    async def told() -> AsyncIterator[str]:
+        yield _event("hello", {"start": here.hub.start})
+        async for event in here.hub.listen():
+            if event is None:
+                yield _event("beat", {"time": now().isoformat(timespec="milliseconds")})
+            else:
+                yield f"id: {event.number}\n" + _event(event.kind, event.data)
+
+    return StreamingResponse(
+        told(), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+    )
+
+
+def _event(kind: str, data: dict[str, Any]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"

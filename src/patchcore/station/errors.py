@@ -1,0 +1,25 @@
+"""Errors of a station."""
+
+from __future__ import annotations
+
+from patchcore.errors import PatchcoreError
+
+
+class BusyError(PatchcoreError):
+    """The queue is full; `retry`: seconds after which it is worth trying again."""
+
+    def __init__(self, waiting: int, retry: float) -> None:
+        super().__init__(f"{waiting} images are waiting already. Try again in {retry:.0f} s.")
+        self.retry = retry
+
+
+class UnavailableError(PatchcoreError):
+    """The station cannot do this now: no model, no room on the disk, or no database. The message says which."""
+
+
+class ConflictError(PatchcoreError):
+    """Somebody else was first: a part is decided, a key is used for another image, a model has been replaced."""
+
+
+class MissingError(PatchcoreError):
+    """There is no such line, result, model or job."""

@@ -1,0 +1,149 @@
+"""Station: all of it, put together, started and stopped."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from patchcore.errors import UsageError
+from patchcore.station.errors import MissingError
+from patchcore.station.hub import Hub
+from patchcore.station.inspection import Inspector
+from patchcore.station.jobs import Jobs
+from patchcore.station.metrics import Metrics
+from patchcore.station.models import Models
+from patchcore.station.people.trail import record
+from patchcore.station.settings import Settings
+from patchcore.station.store.database import Database
+from patchcore.station.store.files import Files
+from patchcore.station.store.tables import Job, Line
+
+log = logging.getLogger(__name__)
+
+
+class Station:
+    """A running station.
+
+    Args:
+        settings: What it is started with.
+
+    Attributes:
+        settings, database, files, hub, models, inspector, jobs: Its rooms.
+
+    Raises:
+        StoreError: The database or the folder cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        try:
+            settings.data.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{settings.data}: {error.strerror}. Give a folder that can be written.") from error
+        self._ends = ExitStack()
+        self.hub = Hub()
+        self.database = Database(settings.database_url)
+        self._ends.callback(self.database.close)
+        self.files = Files(settings.files_url)
+        self.models = Models(settings, self.database, self.files)
+        self.jobs = Jobs(self.database, self.hub)
+        self.metrics = Metrics(lambda: self.inspector.waiting, lambda: shutil.disk_usage(settings.data).free)
+        self.inspector = Inspector(
+            settings, self.database, self.files, self.models, self.hub, announce=self.metrics.see
+        )
+        self._ends.callback(self.inspector.close)
+        self._ends.callback(self.jobs.close)
+        with self.database.begin() as session:
+            if session.scalar(select(Line).limit(1)) is None:
+                session.add(Line(name="main"))
+        self.jobs.when_done("train", self._trained)
+        self.jobs.when_done("audit", lambda job, found: found)
+        self.jobs.start()
+
+    @property
+    def sets(self) -> Path:
+        """Where uploaded training images are."""
+        return _folder(self.settings.data / "sets")
+
+    @property
+    def work(self) -> Path:
+        """Where jobs write what is not yet a model."""
+        return _folder(self.settings.data / "work")
+
+    def _trained(self, job: Job, found: dict[str, Any]) -> dict[str, Any]:
+        """What a training wrote becomes a version, and judges its line."""
+        wanted, target = job.wanted, Path(job.wanted["target"])
+        try:
+            content = target.read_bytes()
+        finally:
+            target.unlink(missing_ok=True)
+        with self.database.begin() as session:
+            model = self.models.add(
+                session, content, name=wanted["name"], how="fit", who=job.who, why=wanted.get("why", "")
+            )
+            if wanted.get("line") is not None:
+                line = session.scalars(select(Line).where(Line.name == wanted["line"])).one()
+                before, line.model_id = line.model_id, model.id
+                detail = {"from": before, "to": model.id}
+                record(session, job.who, "model.activate", line.name, why=wanted.get("why", ""), detail=detail)
+        self.hub.publish(
+            "model", {"id": model.id, "name": model.name, "version": model.version, "line": wanted["line"]}
+        )
+        return {"model_id": model.id, "version": model.version, **found}
+
+    def close(self) -> None:
+        """Finish the images that wait, stop jobs and sources, and close the database."""
+        self._ends.close()
+
+    def line(self, name: str | int) -> Line:
+        """A line by name or number. Errors: MissingError."""
+        with self.database.read() as session:
+            where = Line.id == name if isinstance(name, int) else Line.name == name
+            found = session.scalar(select(Line).where(where))
+        if found is None:
+            raise MissingError(f"There is no line {name!r}.")
+        return found
+
+    def health(self) -> dict[str, Any]:
+        """What works, and what does not and why: `ok` if all does."""
+        free = shutil.disk_usage(self.settings.data).free
+        trouble = {
+            "database": self.database.alive(),
+            "disk": None if free > 2 * self.settings.upload else f"Only {free / 1e6:.0f} MB are free.",
+            "inspection": self.inspector.trouble,
+            "models": self._models(),
+        }
+        return {
+            "ok": not any(trouble.values()),
+            "trouble": {name: text for name, text in trouble.items() if text},
+            "waiting": self.inspector.waiting,
+            "queue": self.settings.queue,
+            "disk_free": free,
+            "listeners": len(self.hub),
+            "start": self.hub.start,
+        }
+
+    def _models(self) -> str | None:
+        """Why a line cannot judge, if one cannot."""
+        found = list[str]()
+        try:
+            with self.database.read() as session:
+                lines = session.scalars(select(Line)).all()
+            for line in lines:
+                if line.model is None:
+                    found.append(f"Line {line.name} has no model yet.")
+                elif not self.files.exists(line.model.file):
+                    found.append(f"The model file of line {line.name} is gone: {line.model.file}. Put it back.")
+        except Exception as error:
+            return str(getattr(error, "orig", error))
+        return " ".join(found) or None
+
+
+def _folder(place: Path) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    return place
