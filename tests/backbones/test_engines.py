@@ -278,7 +278,7 @@ def test_a_size_that_the_network_does_not_take_is_refused_as_with_torch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "tensorrt"}, r"engine is 'tensorrt'; expected one of torch, openvino\."),
+        ({"engine": "tensorrt"}, r"engine is 'tensorrt'; expected one of torch, openvino, auto\."),
         ({"precision": "fp16"}, r"precision is 'fp16'; expected one of fp32, bf16\."),
     ],
 )

@@ -32,7 +32,7 @@ def bright(image: np.ndarray) -> np.ndarray:
 
 def test_a_taught_image_passes(detector):
     wrong = [bright(one) for one in some(3, seed=5)]
-    assert {r.decision for r in detector.predict(wrong)} == {"fail"}
+    assert "pass" not in {r.decision for r in detector.predict(wrong)}
     assert {r.decision for r in detector.teach(wrong).predict(wrong)} == {"pass"}
 
 

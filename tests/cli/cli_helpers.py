@@ -6,7 +6,7 @@ from typing import Any
 # The recipe of the `small_recipe` fixture.
 SMALL = [
     f"--set={field}"
-    for field in ("backbone=efficientnet_lite0", "size=128", "resize=stretch", "ratio=0.05", "min_rows=1")
+    for field in ("backbone=efficientnet_lite0", "size=128", "resize=stretch", "ratio=0.05", "min_rows=1", "gate=none")
 ]
 
 
