@@ -78,7 +78,7 @@ class Inspector:
         *,
         enqueue: Callable[[Session, Inspection], None] = lambda session, inspection: None,
         announce: Callable[[Stored], None] = lambda stored: None,
-        watch: Callable[[int, Result], None] = lambda line, result: None,
+        watch: Callable[[Line, Result], None] = lambda line, result: None,
     ) -> None:
         self._settings, self._database, self._files = settings, database, files
         self._models, self._hub = models, hub
@@ -170,7 +170,7 @@ class Inspector:
                     self._hub.publish("result", said)
                     self._announce(said)
                     one.future.set_result(said)
-                    self._watch(number, result)
+                    self._watch(line, result)
                 self._shadow(line, results, stored)
         except (StoreError, UnavailableError, DBAPIError, OSError) as error:
             self.trouble = str(getattr(error, "orig", error))

@@ -95,6 +95,7 @@ def to_dict(row: Inspection) -> dict[str, Any]:
         "model_id": row.model_id,
         "model_sha256": row.model.sha256,
         "image_sha256": row.sha256,
+        "kept": bool(row.image),
         "warnings": row.warnings,
         "shadow": row.shadow,
         "review": row.review.value,

@@ -18,10 +18,12 @@ from patchcore.station.jobs import Jobs
 from patchcore.station.metrics import Metrics
 from patchcore.station.models import Models
 from patchcore.station.people.trail import record
+from patchcore.station.retention import Keeper
 from patchcore.station.settings import Settings
 from patchcore.station.store.database import Database
 from patchcore.station.store.files import Files
 from patchcore.station.store.tables import Job, Line
+from patchcore.station.watching import Watching
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class Station:
         settings: What it is started with.
 
     Attributes:
-        settings, database, files, hub, models, inspector, jobs: Its rooms.
+        settings, database, files, hub, models, inspector, jobs, watching, keeper, metrics: Its rooms.
 
     Raises:
         StoreError: The database or the folder cannot be used.
@@ -52,9 +54,19 @@ class Station:
         self.files = Files(settings.files_url)
         self.models = Models(settings, self.database, self.files)
         self.jobs = Jobs(self.database, self.hub)
+        self.watching = Watching(settings.data / "watch", self.database, self.models, self.hub)
+        self._ends.callback(self.watching.close)
+        self.keeper = Keeper(self.database, self.files)
+        self._ends.callback(self.keeper.close)
         self.metrics = Metrics(lambda: self.inspector.waiting, lambda: shutil.disk_usage(settings.data).free)
         self.inspector = Inspector(
-            settings, self.database, self.files, self.models, self.hub, announce=self.metrics.see
+            settings,
+            self.database,
+            self.files,
+            self.models,
+            self.hub,
+            announce=self.metrics.see,
+            watch=self.watching.see,
         )
         self._ends.callback(self.inspector.close)
         self._ends.callback(self.jobs.close)
@@ -64,6 +76,7 @@ class Station:
         self.jobs.when_done("train", self._trained)
         self.jobs.when_done("audit", lambda job, found: found)
         self.jobs.start()
+        self.keeper.start()
 
     @property
     def sets(self) -> Path:

@@ -11,7 +11,9 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, select
 
-from patchcore.station.api.common import Here, Operator
+from patchcore.station.api.common import Admin, Engineer, Here, Operator
+from patchcore.station.people.trail import record
+from patchcore.station.retention import Retention, set_rules
 from patchcore.station.store.tables import Inspection, Line, now
 
 router = APIRouter(tags=["lines"])
@@ -55,6 +57,37 @@ def line_dict(here: Here, line: Line, hours: float = 8) -> dict[str, Any]:
         "counts": {verdict: counts.get(verdict, 0) for verdict in ("pass", "unsure", "fail")},
         "hours": hours,
     }
+
+
+@router.get("/alarms", summary="What has changed on the lines")
+def alarms(here: Here, who: Operator) -> list[dict[str, Any]]:
+    """The newest first, each with its advice; `by`: who has seen to it. What they promise: `patchcore watch --help`."""
+    return here.watching.alarms()
+
+
+@router.post("/lines/{name}/watch/restart", summary="The line is in order again")
+def restart_watch(here: Here, who: Engineer, name: str) -> dict[str, str]:
+    """As after a repair: it is compared anew, and its alarms so far are marked as seen to."""
+    line = here.line(name)
+    here.watching.restart(line, who.name)
+    with here.database.begin() as session:
+        record(session, who.name, "line.watch", line.name)
+    return {"line": line.name}
+
+
+@router.get("/retention", summary="What is kept for how long")
+def retention(here: Here, who: Operator) -> Retention:
+    """In days; null: for ever."""
+    return here.keeper.rules()
+
+
+@router.put("/retention", summary="Keep it for another time")
+def set_retention(here: Here, who: Admin, rules: Retention) -> Retention:
+    """What waits for a person is never deleted, whatever the rules say."""
+    set_rules(here.database, rules)
+    with here.database.begin() as session:
+        record(session, who.name, "retention.set", detail=rules.model_dump())
+    return rules
 
 
 @router.get("/events", summary="What happens, as it happens", response_class=StreamingResponse)

@@ -121,7 +121,10 @@ class Decision(BaseModel):
 @router.get("/{number}", summary="One result")
 def result(here: Here, who: Operator, number: int) -> dict[str, Any]:
     """As it was judged, with its defect regions."""
-    told, seen = to_dict(found(here, number)), again(here, number)
+    told = to_dict(row := found(here, number))
+    if not row.image:
+        return told
+    seen = again(here, number)
     told["regions"] = [asdict(one) for one in seen.regions]
     told["nearest_image"] = seen.nearest_image and seen.nearest_image.name
     told["areas"] = [asdict(one) for one in seen.areas]
@@ -134,7 +137,7 @@ def export_coco(here: Here, who: Operator, wanted: Annotated[Wanted, Query()]) -
     images, boxes = list[dict[str, Any]](), list[dict[str, Any]]()
     with here.database.read() as session:
         rows = session.scalars(chosen(wanted).limit(wanted.limit)).all()
-    for row in rows:
+    for row in (row for row in rows if row.image):
         seen = again(here, row.id)
         images.append({**coco.image(row.id, seen), "file_name": row.image})
         boxes += coco.boxes(row.id, seen)
@@ -207,6 +210,8 @@ def found(here: Station, number: int) -> Inspection:
 def again(here: Station, number: int) -> Result:
     """A result, as it was made. Errors: MissingError; StoreError if its image or model is gone."""
     row = found(here, number)
+    if not row.image:
+        raise MissingError(f"The image of result {number} was deleted, as the rules of retention say.")
     return restored(row, here.files.read(row.image), here.models.detector(row.model).fitted)
 
 

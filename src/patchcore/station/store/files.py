@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +50,14 @@ class Files:
 
     def exists(self, name: str) -> bool:
         return bool(self._system.exists(self._place(name)))
+
+    def all(self, folder: str) -> Iterator[tuple[str, float]]:
+        """Name of each file in a folder and its sub-folders, and when it was written, in seconds of the epoch."""
+        start = self._place(folder)
+        for place, about in self._system.find(start, detail=True).items():
+            changed = about.get("mtime") or about.get("LastModified") or about.get("created") or 0
+            seconds = changed if isinstance(changed, int | float) else changed.timestamp()
+            yield f"{folder}/{place[len(start) :].lstrip('/')}", seconds
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""

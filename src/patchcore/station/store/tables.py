@@ -195,7 +195,7 @@ class Inspection(Base):
     foreign: Mapped[float | None]
     seconds: Mapped[float]  # of the engine
     waited: Mapped[float] = mapped_column(default=0.0)  # seconds from the image's arrival to the engine
-    image: Mapped[str] = mapped_column(String(200))  # file below the station's files
+    image: Mapped[str] = mapped_column(String(200), index=True)  # file below the station's files; "" once it is deleted
     sha256: Mapped[str] = mapped_column(String(64))  # of the image's bytes
     height: Mapped[int]
     width: Mapped[int]

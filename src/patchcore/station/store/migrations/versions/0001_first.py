@@ -198,6 +198,7 @@ def upgrade() -> None:
     op.create_index("inspection_time", "inspection", ["time"], unique=False)
     op.create_index("inspection_verdict", "inspection", ["verdict", "id"], unique=False)
     op.create_index(op.f("ix_inspection_part"), "inspection", ["part"], unique=False)
+    op.create_index(op.f("ix_inspection_image"), "inspection", ["image"], unique=False)
     op.create_table(
         "message",
         sa.Column("id", _number, nullable=False),
