@@ -31,6 +31,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "recalibrate": ("changes", "Set a detector's thresholds again, with new good images."),
     "watch": ("watch", "Watch a folder: say when its images are no longer like those of calibration."),
     "serve": ("serve", "Run a station: a server and its pages for the people on a line."),
+    "station": ("station", "Keep a station: back it up, restore it, check it."),
     "diff": ("diff", "Compare two detectors: what they have learned, and which verdicts change."),
     "compact": ("changes", "Drop from a detector what only earlier versions need."),
     "sign": ("sign", "Sign a detector file, or an exported folder."),

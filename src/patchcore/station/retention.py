@@ -26,7 +26,7 @@ class Retention(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     passed_days: float | None = Field(default=None, gt=0, le=36_500, description="Images of parts that passed.")
-    other_days: float | None = Field(default=None, gt=0, le=36_500, description="Images of fails and unsures, once decided.")
+    other_days: float | None = Field(default=None, gt=0, le=36_500, description="Others, once they are decided.")
 
 
 class Keeper:
