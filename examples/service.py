@@ -7,6 +7,7 @@ curl -F image=@part.png http://127.0.0.1:8000/inspect
 
 from __future__ import annotations
 
+import io
 import os
 from functools import cache
 
@@ -31,7 +32,7 @@ def inspect(
     if len(content) > LARGEST:
         raise HTTPException(413, f"The file is over {LARGEST} bytes.")
     try:
-        result = detector().predict(content)
+        result = detector().predict(io.BytesIO(content))  # opened: bytes alone may also be a path
     except ImageError as error:
         raise HTTPException(422, str(error)) from error
     return {"decision": result.decision, "score": result.score, "threshold": result.threshold}

@@ -83,7 +83,7 @@ def restore(archive: Path, data: Path, database: str | None, files: str | None) 
 
     with _opened(data, database, files, new=True) as (opened, place):
         told = read(opened, place, archive)
-    click.echo(f"{data}: {counted(told['inspection'], 'result')}, {counted(told.get('files', 0), 'file')}.")
+    click.echo(f"{data}: {counted(told['inspection'], 'result')}, {counted(told['files'], 'file')}.")
 
 
 @station.command()

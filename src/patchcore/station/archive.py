@@ -54,7 +54,7 @@ def backup(database: Database, files: Files, path: Path) -> dict[str, int]:
 
 def restore(database: Database, files: Files, path: Path) -> dict[str, int]:
     """Fill an empty station from an archive. Errors: StoreError if it holds anything, or the archive is not one."""
-    told = dict[str, int]()
+    told, written = dict[str, int](), list[str]()
     try:
         with tarfile.open(path, "r:") as archive:
             head = json.loads(_member(archive, _HEAD).read(10_000))
@@ -71,14 +71,18 @@ def restore(database: Database, files: Files, path: Path) -> dict[str, int]:
                     )
                 for member in archive:
                     if member.name.startswith("files/"):
-                        files.write(member.name.removeprefix("files/"), _member(archive, member.name).read())
-                        told["files"] = told.get("files", 0) + 1
+                        files.write(name := member.name.removeprefix("files/"), _member(archive, member.name).read())
+                        written.append(name)
                 for table in Base.metadata.sorted_tables:
                     if table.name not in _TRANSIENT:
                         told[table.name] = _fill(connection, table, _member(archive, f"tables/{table.name}.jsonl"))
-    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be restored: {error}") from error
-    return told
+    except BaseException as error:
+        for name in written:
+            files.delete(name)
+        if isinstance(error, tarfile.TarError | OSError | ValueError | KeyError | TypeError):
+            raise StoreError(f"{path} cannot be restored: {error}") from error
+        raise
+    return {**told, "files": len(written)}
 
 
 def check(database: Database, files: Files) -> list[str]:

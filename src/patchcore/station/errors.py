@@ -8,8 +8,8 @@ from patchcore.errors import PatchcoreError
 class BusyError(PatchcoreError):
     """The queue is full; `retry`: seconds after which it is worth trying again."""
 
-    def __init__(self, waiting: int, retry: float) -> None:
-        super().__init__(f"{waiting} images are waiting already. Try again in {retry:.0f} s.")
+    def __init__(self, text: str, retry: float = 1.0) -> None:
+        super().__init__(text)
         self.retry = retry
 
 

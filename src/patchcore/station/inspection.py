@@ -6,6 +6,7 @@ submit -> queue -> Detector.predict -> image file, row and outbox in one transac
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import queue
 import threading
@@ -124,7 +125,8 @@ class Inspector:
                 self._queue.put_nowait(one)
             except queue.Full:
                 waiting = self._queue.qsize()
-                raise BusyError(waiting, min(_SLOWEST, max(1.0, waiting * self._pace))) from None
+                retry = min(_SLOWEST, max(1.0, waiting * self._pace))
+                raise BusyError(f"{waiting} images are waiting already. Try again in {retry:.0f} s.", retry) from None
             if key is not None:
                 self._keys[key] = one
         return one.future
@@ -169,7 +171,7 @@ class Inspector:
                 for (one, result), said in zip(results, stored, strict=True):
                     self._hub.publish("result", said)
                     self._announce(said)
-                    one.future.set_result(said)
+                    self._answer(one, said)
                     self._watch(line, result)
                 self._shadow(line, results, stored)
         except (StoreError, UnavailableError, DBAPIError, OSError) as error:
@@ -179,17 +181,22 @@ class Inspector:
         except Exception as error:
             log.exception("An inspection failed")
             self._refuse(batch, error)
-        finally:
-            with self._lock:
-                for one in batch:
-                    if one.key is not None:
-                        self._keys.pop(one.key, None)
 
-    @staticmethod
-    def _refuse(batch: Sequence[_Waiting], error: Exception) -> None:
+    def _refuse(self, batch: Sequence[_Waiting], error: Exception) -> None:
         for one in batch:
             if not one.future.done():
-                one.future.set_exception(error)
+                self._answer(one, error)
+
+    def _answer(self, one: _Waiting, answer: Stored | Exception) -> None:
+        with self._lock:
+            if one.key is not None:
+                self._keys.pop(one.key, None)  # from now on, what is stored answers for it
+        if one.future.done():  # a shadow's error is nobody's answer
+            return
+        if isinstance(answer, Exception):
+            one.future.set_exception(answer)
+        else:
+            one.future.set_result(answer)
 
     def _without_known(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Those whose key has no result yet; the others are answered."""
@@ -201,10 +208,10 @@ class Inspector:
             for one in batch:
                 if one.key is not None and (known := found.get(one.key)) is not None:
                     if known.sha256 == one.sha256:
-                        one.future.set_result({**to_dict(known), "replayed": True})
+                        self._answer(one, {**to_dict(known), "replayed": True})
                     else:
                         text = f"The idempotency key {one.key!r} was used for another image. Take a new one."
-                        one.future.set_exception(ConflictError(text))
+                        self._answer(one, ConflictError(text))
         return [one for one in batch if not one.future.done()]
 
     def _ready(self, number: int) -> tuple[Line, Any]:
@@ -218,12 +225,13 @@ class Inspector:
 
     def _judge(self, detector: Any, batch: list[_Waiting]) -> list[tuple[_Waiting, Result]]:
         bad = dict[str, ImageError]()
-        samples = [Sample(str(number), one.content) for number, one in enumerate(batch)]
+        # Opened, as short bytes may be a path: nobody reads the station's own files by sending their names.
+        samples = [Sample(str(number), io.BytesIO(one.content)) for number, one in enumerate(batch)]
         reading = Reading(max_pixels=self._settings.pixels, on_bad=lambda error: bad.setdefault(error.name, error))
         found = {result.name: result for result in detector.predict(samples, reading=reading)}
         for name, error in bad.items():
             one = batch[int(name)]
-            one.future.set_exception(ImageError(one.name or "the image", error.reason))
+            self._answer(one, ImageError(one.name or "the image", error.reason))
         return [(batch[int(name)], result) for name, result in found.items()]
 
     def _store(self, line: Line, model: Model, results: Sequence[tuple[_Waiting, Result]]) -> list[Stored]:
@@ -264,8 +272,9 @@ class Inspector:
             self._hub.publish("trouble", {"line": line.id, "text": f"shadow model: {error}"})
             return
         with self._database.begin() as session:
-            for (_, result), said in zip(again, stored, strict=True):
-                if (row := session.get(Inspection, said["id"])) is not None:
+            numbers = {id(one): said["id"] for (one, _), said in zip(results, stored, strict=True)}
+            for one, result in again:
+                if (row := session.get(Inspection, numbers[id(one)])) is not None:
                     row.shadow = {
                         "model_id": line.shadow_id, "score": result.score, "verdict": result.decision,
                         "threshold": result.threshold,

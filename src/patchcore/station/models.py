@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
 from collections import OrderedDict
 from pathlib import Path
@@ -93,7 +94,7 @@ class Models:
 
     def taught(self, model: Model, images: list[bytes], *, who: str, why: str) -> tuple[bytes, Detector]:
         """The file of a version that knows these good images too, and its detector."""
-        return self._written(self.detector(model).teach(images, who=who, why=why))
+        return self._written(self.detector(model).teach([io.BytesIO(one) for one in images], who=who, why=why))
 
     def at_rate(
         self, model: Model, rate: float, confidence: float | None, unsure: float | None, *, who: str, why: str

@@ -54,7 +54,7 @@ def restored(row: Inspection, content: bytes, fitted: Fitted) -> Result:
     scores = torch.from_numpy(_unpacked(row.scores))
     worst = int(scores.flatten().argmax())
     return Result(
-        sample=Sample(row.name or f"#{row.id}", content),
+        sample=Sample(row.name or f"#{row.id}", io.BytesIO(content)),
         score=row.score,
         threshold=_number(row.threshold),
         lower_threshold=row.lower_threshold,

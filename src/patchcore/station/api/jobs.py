@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -92,7 +93,7 @@ def add_to_set(here: Here, who: Engineer, name: str, images: list[UploadFile]) -
             content = image.file.read(here.settings.upload + 1)
             if len(content) > here.settings.upload:
                 raise ImageError(given, f"it has more than {here.settings.upload} bytes")
-            read(content, given, here.settings.pixels, "rgb", warnings=[])
+            read(io.BytesIO(content), given, here.settings.pixels, "rgb", warnings=[])
             suffix = Path(given).suffix.lower()
             kept = f"{held + added:05d}-{Path(given).stem[:80]}{suffix if suffix in EXTENSIONS else '.png'}"
             (folder / "".join(c if c.isalnum() or c in "-_." else "_" for c in kept)).write_bytes(content)
