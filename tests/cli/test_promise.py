@@ -63,7 +63,16 @@ def test_set_asks_for_a_rate_and_never_replaces_a_file_unasked(run, model_file, 
     (tmp_path / "there").write_text("mine")
     assert run("set", model_file, "--false-reject", "1%", "-o", tmp_path / "there").exit_code != 0
     assert (tmp_path / "there").read_text() == "mine"
-    assert run("set", model_file, "--false-reject", "1%", "-o", model_file, "--force").exit_code != 0
+
+
+def test_set_replaces_a_model_by_its_next_version_which_undo_takes_back(run, model_file, tmp_path, detector):
+    path = tmp_path / "nuts.patchcore"
+    path.write_bytes(model_file.read_bytes())
+    assert run("set", path, "--false-reject", "40%", "--who", "Ann", "--why", "fewer misses").exit_code == 0
+    (entry,) = Detector.load(path).fitted.history
+    assert (entry["who"], entry["why"]) == ("Ann", "fewer misses")
+    assert run("undo", path).exit_code == 0
+    assert Detector.load(path).fitted.calibration == detector.fitted.calibration
 
 
 def test_set_takes_known_defects_and_says_how_many_more_it_needs(run, model_file, tmp_path, hazelnut, detector):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from patchcore.cli.common import (
+    check_new,
     check_output,
     command,
     device_option,
     existing_path,
+    force_option,
     json_option,
     max_pixels_option,
     model_path,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = {
     "output": click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write."),
+    "force": force_option,
     "who": click.option("--who", help="Who makes the change; by default the name of the user."),
     "why": click.option("--why", default="", help="The reason, for the history."),
     "key": click.option("--sign", "key", metavar="KEY", help="Ed25519 private key to sign the new version with."),
@@ -39,8 +42,9 @@ _OPTIONS = {
 }
 
 
-def _changes(function: F) -> F:
-    """Add the options of a change. The command receives `write`, which saves a version and says what it is."""
+def changes(function: F) -> F:
+    """Add the options of a change. The command receives `write`, which saves a version, and says what it is: a text for
+    people, and more keys for JSON."""
 
     @functools.wraps(function)
     def run(model: Path, as_json: bool, *args: Any, **given: Any) -> Any:
@@ -51,9 +55,12 @@ def _changes(function: F) -> F:
 
         if key:
             signing.private_key(key)  # fails before the work if the key cannot be used
-        check_output(target, [key] if target == model else [model, key])
+        if target == model:
+            check_output(target, [key])
+        else:
+            check_new(target, own["force"], [model, key])
 
-        def write(detector: Detector, text: str) -> None:
+        def write(detector: Detector, text: str, told: Mapping[str, Any] | None = None) -> None:
             digest = detector.save(target)
             version = len(detector.fitted.history) + 1
             tell(f"{target}: version {version}. {text}", as_json)
@@ -63,7 +70,7 @@ def _changes(function: F) -> F:
                 _unsigned(target)
             if as_json:
                 entry = detector.fitted.history[-1] if detector.fitted.history else {}
-                print_json({"path": str(target), **said(entry), "sha256": digest})
+                print_json({"path": str(target), **said(entry), **(told or {}), "sha256": digest})
 
         given |= {"who": who or user(), "why": own["why"], "require_signature": own["require_signature"]}
         return function(model, *args, write=write, **given)
@@ -91,7 +98,7 @@ def _unsigned(target: Path) -> None:
 @device_option
 @threads_option
 @json_option
-@_changes
+@changes
 @command
 def teach(
     model: Path,
@@ -138,7 +145,7 @@ def teach(
 @device_option
 @threads_option
 @json_option
-@_changes
+@changes
 @command
 def recalibrate(
     model: Path,
@@ -179,7 +186,7 @@ def recalibrate(
 @click.argument("model", type=model_path)
 @click.argument("image")
 @json_option
-@_changes
+@changes
 @command
 def forget(
     model: Path, image: str, write: Callable[[Detector, str], None], who: str, why: str, require_signature: str | None
@@ -208,7 +215,7 @@ def forget(
 @click.argument("model", type=model_path)
 @click.argument("version", type=click.IntRange(1), required=False)
 @json_option
-@_changes
+@changes
 @command
 def undo(
     model: Path,

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from patchcore.cli.changes import changes
 from patchcore.cli.common import (
-    check_new,
     command,
     data_path,
     existing_path,
-    force_option,
     json_option,
     print_json,
     signature_option,
-    tell,
-    user,
 )
 from patchcore.cli.parts import part_option, with_parts
 from patchcore.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
+    from patchcore.detector import Detector
     from patchcore.verdict.defects import Defects
 
 
@@ -109,10 +108,8 @@ def plan(
 @part_option
 @click.option("--unsure", type=share, help="Confidence of the threshold's interval, inside which verdicts are unsure.")
 @confidence_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
-@signature_option
-@force_option
 @json_option
+@changes
 @command
 def set(
     model: Path,
@@ -122,21 +119,23 @@ def set(
     part: re.Pattern[str] | None,
     unsure: float | None,
     confidence: float | None,
-    output: Path,
+    write: Callable[[Detector, str, dict[str, Any]], None],
+    who: str,
+    why: str,
     require_signature: str | None,
-    force: bool,
-    as_json: bool,
 ) -> None:
     """Set the rates of a fitted detector, without fitting again: the same good images, another rank.
+
+    MODEL is replaced by its next version, unless -o names another file. `patchcore undo` takes it back.
 
     With --defects and --miss-rate a second threshold, from below, lets only this share of such defects pass. An image
     passes up to it, fails above the threshold, and is unsure between the two; if it is the higher one, nothing is
     unsure. The promise is for defects of the same kinds, as often as there. --part names their parts in their paths.
 
-    The new file keeps what was changed, and the hash of the file that it was made from. It is not signed.
-
-    JSON keys: path, false_reject_rate, confidence, miss_rate, unsure, threshold, lower_threshold (a score up to it
-    passes), pixel_threshold, calibration_enough, missing_defects (that the miss rate needs more), sha256.
+    JSON keys: path, version, what, who, why, when, images, rows (each before and after), from, to, false_reject_rate,
+    confidence, miss_rate, unsure, threshold, lower_threshold (a score up to it passes), pixel_threshold,
+    calibration_enough, missing_defects (that the miss rate needs more), before, after (hashes of what was learned),
+    chain, sha256.
     """
     if rate is None and miss_rate is None and unsure is None:
         raise UsageError(
@@ -145,7 +144,6 @@ def set(
         )
     if (miss_rate is None) != (defects is None):
         raise UsageError("--miss-rate and --defects belong together: give both, or neither.")
-    check_new(output, force, [model, defects, require_signature])
 
     from patchcore.changes.history import restated
     from patchcore.detector import Detector
@@ -161,19 +159,13 @@ def set(
     names = ("false-reject rate", rate), ("miss rate", miss_rate), ("unsure", unsure)
     what = ", ".join(name for name, value in names if value is not None)
     fitted = Detector.load(model, require_signature=require_signature).fitted
-    now = restated(fitted, what, found, who=user())
-    digest = Detector.of(now, device="cpu").save(output)
-    tell(f"{output}: {found.summary()} It was {before.threshold:.6g}.", as_json)
-    if as_json:
-        print_json(
-            {
-                "path": str(output),
-                **cast(dict[str, Any], now.history[-1]["to"]),
-                "calibration_enough": found.enough,
-                "missing_defects": found.defects.missing if found.defects else None,
-                "sha256": digest,
-            }
-        )
+    now = restated(fitted, what, found, who=who, why=why)
+    more = {
+        **cast(dict[str, Any], now.history[-1]["to"]),
+        "calibration_enough": found.enough,
+        "missing_defects": found.defects.missing if found.defects else None,
+    }
+    write(Detector.of(now, device="cpu"), f"{found.summary()} It was {before.threshold:.6g}.", more)
 
 
 def _defects(

@@ -1,0 +1,167 @@
+"""A station that is killed under load: what it has acknowledged must be there.
+
+    python benchmarks/station_kill.py MODEL IMAGES [--kills 50] [--seed 0] [--json FILE]
+
+A station of its own folder is started, four clients send it images, each with an idempotency key, and some of them also
+review and teach; after a random time, from the start of the server on, it is killed (SIGKILL). Then database, model store
+and images are opened and compared: every result, review and lesson that was acknowledged with 200 is there, its image
+has its hash, no row lacks its image, the audit trail's chain is whole; and the next start answers. An image that was not
+acknowledged is sent again with its key and must give one row in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sqlite3
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+from common import machine, write_json
+from serving import Served, prepare
+from sqlalchemy import func, select
+
+from patchcore.station.archive import check
+from patchcore.station.people.trail import verify
+from patchcore.station.settings import Settings
+from patchcore.station.store.database import Database
+from patchcore.station.store.files import Files
+from patchcore.station.store.tables import Inspection, Review
+
+
+class Load:
+    """Clients that send until the server is gone, and remember what it has acknowledged."""
+
+    def __init__(self, url: str, key: str, images: list[Path], run: int, known: dict[str, dict]) -> None:
+        self.url, self.key, self.images, self.run = url, key, images, run
+        self.known, self.reviews, self.taught, self.open = known, dict[int, str](), list[int](), list[str]()
+        self.errors = list[str]()
+        self.lock, self.ended = threading.Lock(), threading.Event()
+        self.threads = [threading.Thread(target=self._work, args=(n,)) for n in range(4)]
+        for thread in self.threads:
+            thread.start()
+
+    def _work(self, worker: int) -> None:
+        drawn = random.Random(f"{self.run}-{worker}")
+        with httpx.Client(base_url=f"{self.url}/api/v1", headers={"authorization": f"Bearer {self.key}"}) as http:
+            for number in range(10_000):
+                if self.ended.is_set():
+                    return
+                image, key = drawn.choice(self.images), f"{self.run}-{worker}-{number}"
+                try:
+                    answer = self._send(http, image, key)
+                    if answer is None:
+                        continue
+                    if worker == 0 and answer["verdict"] != "pass":
+                        says = http.post(f"/results/{answer['id']}/review", json={"says": "confirmed"}, timeout=60)
+                        if says.status_code == 200:
+                            self.reviews[answer["id"]] = "confirmed"
+                    if worker == 1 and number % 5 == 4 and answer["verdict"] != "pass":
+                        says = http.post(f"/results/{answer['id']}/teach", json={}, timeout=60)
+                        if says.status_code == 200:
+                            self.taught.append(answer["id"])
+                except httpx.HTTPError:
+                    self.ended.wait(0.05)
+
+    def _send(self, http: httpx.Client, image: Path, key: str) -> dict | None:
+        with self.lock:
+            self.open.append(key)
+        headers = {"idempotency-key": key}
+        answer = http.post("/inspect", files={"image": (image.name, image.read_bytes())}, headers=headers, timeout=60)
+        if answer.status_code == 429:
+            self.ended.wait(0.2)
+            return None
+        if answer.status_code != 200:
+            self.errors.append(f"{answer.status_code} {answer.text[:200]}")
+            return None
+        with self.lock:
+            self.known[key] = {**answer.json(), "image": str(image)}
+        return self.known[key]
+
+    def end(self) -> None:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def compare(data: Path, known: dict[str, dict], reviews: dict[int, str], taught: list[int]) -> list[str]:
+    """What is wrong in a folder whose server was killed."""
+    wrong = list[str]()
+    with sqlite3.connect(data / "station.sqlite") as plain:
+        if (said := plain.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+            wrong.append(f"SQLite: {said}")
+    database, files = Database(Settings(data=data).database_url), Files(str(data))
+    wrong += check(database, files)
+    with database.read() as session:
+        for key, told in known.items():
+            row = session.scalar(select(Inspection).where(Inspection.key == key))
+            if row is None or (row.score, row.verdict, row.sha256) != (
+                told["score"],
+                told["verdict"],
+                told["image_sha256"],
+            ):
+                wrong.append(f"{key} was acknowledged and is {'lost' if row is None else 'another'}")
+        for number, says in reviews.items():
+            if session.get_one(Inspection, number).review.value != says:
+                wrong.append(f"the review of {number} is lost")
+        for number in taught:
+            if session.get_one(Inspection, number).review != Review.taught:
+                wrong.append(f"the lesson {number} is lost")
+        if (broken := verify(session)) is not None and not getattr(broken, "ok", True):
+            wrong.append(f"audit trail: {broken}")
+    database.close()
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(machine()))
+    images = sorted(p for p in options.images.rglob("*") if p.suffix.lower() in (".png", ".jpg"))
+    drawn, rounds, known = random.Random(options.seed), [], dict[str, dict]()
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "station"
+        key = prepare(data, options.model)
+        reviews, taught = dict[int, str](), list[int]()
+        for run in range(options.kills):
+            served = Served(data)
+            load = Load(served.url, key, images, run, known)
+            time.sleep(after := drawn.uniform(0.05, 6))
+            served.kill()
+            load.end()
+            reviews |= load.reviews
+            taught += load.taught
+            wrong = compare(data, known, reviews, taught) + load.errors
+            rounds.append({"kill": run, "after": round(after, 2), "acknowledged": len(known), "reviews": len(reviews),
+                           "taught": len(taught), "open": len(set(load.open) - set(known)), "wrong": wrong})  # fmt: skip
+            print(json.dumps(rounds[-1]), flush=True)
+        served = Served(data)
+        again = 0
+        with httpx.Client(base_url=f"{served.url}/api/v1", headers={"authorization": f"Bearer {key}"}) as http:
+            for sent, told in list(known.items())[:: max(1, len(known) // 50)]:
+                file = {"image": ("again", Path(told["image"]).read_bytes())}
+                answer = http.post("/inspect", files=file, headers={"idempotency-key": sent}, timeout=60).json()
+                again += answer["id"] == told["id"] and answer["replayed"]
+        served.stop()
+        database = Database(Settings(data=data).database_url)
+        with database.read() as session:
+            rows = session.scalar(select(func.count(Inspection.id)))
+        database.close()
+    wrong = sum(len(one["wrong"]) for one in rounds)
+    print(f"{len(rounds)} kills, {len(known)} results acknowledged, {rows} rows, {len(reviews)} reviews, {len(taught)} "
+          f"lessons: {wrong} lost or wrong; {again} keys sent again gave the same result.")  # fmt: skip
+    if options.json:
+        write_json(options.json, {"rounds": rounds, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
