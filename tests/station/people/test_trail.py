@@ -15,7 +15,9 @@ from patchcore.station.store.tables import Entry, Person, Role, Setting
 def fill(database, count=5):
     for i in range(count):
         with database.begin() as session:
-            trail.record(session, "anna", "model.activate", f"line {i}", why="better", detail={"from": i, "to": 0.1 + i})
+            trail.record(
+                session, "anna", "model.activate", f"line {i}", why="better", detail={"from": i, "to": 0.1 + i}
+            )
 
 
 def verify(database, known=None):
@@ -120,12 +122,13 @@ def test_two_stations_that_write_at_once_leave_no_gap_and_no_fork(database_url):
 
 def test_any_text_goes_in_and_comes_out(database):
     strange = "a\0b\ud800 \udcfc\u202e\x1b[2J\r\n猫 = ' \" \\"
+    detail = {strange: [strange, 1.5, None]}
     with database.begin() as session:
-        trail.record(session, strange * 9, strange * 9, strange * 90, why=strange, detail={strange: [strange, 1.5, None]})
+        trail.record(session, strange * 9, strange * 9, strange * 90, why=strange, detail=detail)
     assert verify(database).problem is None
     (row,) = [json.loads(line) for line in "".join(trail.json_lines(database)).splitlines()]
     assert (len(row["who"]), len(row["action"]), len(row["subject"])) == (80, 40, 200)
-    assert row["detail"] == {strange: [strange, 1.5, None]}
+    assert row["detail"] == detail
     assert "\n" in row["why"]
     assert "\x1b" not in row["why"]
 

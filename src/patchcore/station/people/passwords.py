@@ -29,23 +29,24 @@ def new_password() -> str:
 def check_strength(password: str, name: str) -> None:
     """Errors: UsageError if people should not have it as a password."""
     text = _same(password)
+    rest = text.casefold().replace(name.casefold(), "")
     if not SHORTEST <= len(text) <= LONGEST:
         raise UsageError(f"The password has {len(text)} letters; it must have {SHORTEST} to {LONGEST}.")
-    if len(set(text)) < 5 or name.casefold() in text.casefold():
-        raise UsageError("The password is too easy to guess: use more different letters, and not your name.")
+    if len(set(rest)) < 6:
+        raise UsageError("The password is too easy to guess: use more different letters, beside your name.")
 
 
 def hashed(password: str) -> str:
     """Argon2id of a password, with its salt and parameters. Slow on purpose: never inside a transaction."""
     with _turns:
-        return _hasher.hash(_same(password))
+        return _hasher.hash(_bytes(password))
 
 
 def matches(stored: str | None, password: str) -> bool:
     """Whether it is the password of this hash; None, of somebody unknown, takes as long and is false."""
     with _turns:
         try:
-            return _hasher.verify(stored or NOBODY, _same(password)) and stored is not None
+            return _hasher.verify(stored or NOBODY, _bytes(password)) and stored is not None
         except (VerificationError, InvalidHashError):
             return False
 
@@ -55,6 +56,10 @@ def outdated(stored: str) -> bool:
     return _hasher.check_needs_rehash(stored)
 
 
-def _same(password: str) -> bytes:
+def _same(password: str) -> str:
     """Keyboards write one letter in several ways."""
-    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
+    return unicodedata.normalize("NFKC", password)
+
+
+def _bytes(password: str) -> bytes:
+    return _same(password).encode("utf-8", "surrogatepass")

@@ -33,7 +33,7 @@ def log_in(database: Database, name: str, password: str, agent: str = "") -> tup
     Both take the same way: one password is hashed, and one row is written to the trail.
     """
     with database.read() as session:
-        person = session.scalar(select(Person).where(Person.name == name))
+        person = session.scalar(select(Person).where(Person.name == shown(name)))
     right = matches(person.password if person else None, password)
     stored = hashed(password) if right and person and outdated(person.password) else None
     with database.begin() as session:
