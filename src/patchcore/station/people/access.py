@@ -84,10 +84,10 @@ def identify(request: Request, *, touch: bool = True) -> Actor | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
         key = keys.find(database, token.strip()) if scheme.casefold() == "bearer" else None
-        return key and Actor(f"key:{key.name}", key.role, machine=True)
+        return Actor(f"key:{key.name}", key.role, machine=True) if key else None
     token = request.cookies.get(cookie_name(settings), "")
     login = sessions.find(database, token, touch=touch) if token else None
-    return login and Actor(login.person.name, login.person.role, login=login)
+    return Actor(login.person.name, login.person.role, login=login) if login else None
 
 
 async def _has_csrf(request: Request, wanted: str) -> bool:

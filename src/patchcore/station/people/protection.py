@@ -22,6 +22,7 @@ from patchcore.station.settings import Settings
 
 TEXT = 2_000_000  # bytes of JSON or of a form without files at most
 _ANONYMOUS = 65_536  # bytes that are taken from somebody unknown
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # IPv4 addresses behind a translator
 _POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob: data:", "connect-src 'self'",
     "font-src 'self'", "manifest-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
@@ -34,6 +35,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
     "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 
@@ -42,7 +44,7 @@ def protect(app: FastAPI, settings: Settings, larger: Mapping[str, int] | None =
     """Put the middleware before an app, and give it a memory of attempts to log in.
 
     Args:
-        larger: Paths that take more bytes than `settings.upload`, and how many.
+        larger: Beginnings of paths that take more bytes than `settings.upload`, and how many.
     """
     app.state.attempts = Attempts()
     app.add_middleware(Protection, settings=settings, larger=larger or {})
@@ -69,13 +71,17 @@ class Protection:
             if scope["type"] == "lifespan":  # there are no WebSockets
                 await self._app(scope, receive, send)
             return
-        request, answer = Request(scope), self._answering(send)
+        request, answer = Request(scope), _Answer(send, self._headers)
         try:
             refused = self._refused(request) or await self._stranger(request)
             app: ASGIApp = JSONResponse({"detail": refused[1]}, refused[0]) if refused else self._app
             await app(scope, self._counting(request, receive), answer)
-        except _TooLargeError as error:  # raised where the body is read, in an app that lets it through
+        except _TooLargeError as error:  # in an app that lets it through; FastAPI answers by itself
             await JSONResponse({"detail": error.detail}, 413)(scope, receive, answer)
+        except Exception:
+            if not answer.begun:
+                await JSONResponse({"detail": "The station failed; its log says more."}, 500)(scope, receive, answer)
+            raise  # for the log
 
     def _refused(self, request: Request) -> tuple[int, str] | None:
         hosts = request.headers.getlist("host")
@@ -105,7 +111,9 @@ class Protection:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind.endswith("json") or kind == "application/x-www-form-urlencoded":
             return min(TEXT, self._upload)
-        return self._larger.get(request.url.path, self._upload + _ANONYMOUS)  # what a form has around its file
+        path = request.url.path
+        most = next((size for start, size in self._larger.items() if path.startswith(start)), self._upload)
+        return most + _ANONYMOUS  # what a form has around its file
 
     def _counting(self, request: Request, receive: Receive) -> Receive:
         limit, count = self._limit(request), 0
@@ -120,28 +128,27 @@ class Protection:
 
         return counted
 
-    def _answering(self, send: Send) -> Send:
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = [(name.lower(), _line(value)) for name, value in message.get("headers", [])]
-                names = {name for name, _ in given}
-                if b"cache-control" not in names:
-                    given.append((b"cache-control", b"no-store"))
-                given += [(name, value) for name, value in self._headers if name not in names]
-                message = {**message, "headers": given}
-            await send(message)
 
-        return answer
+class _Answer:
+    """Sends an answer, with headers that it has not itself."""
+
+    def __init__(self, send: Send, headers: Collection[tuple[bytes, bytes]]) -> None:
+        self._send, self._headers = send, headers
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            given = [(name.lower(), re.sub(rb"[\r\n\0]", b"", value)) for name, value in message.get("headers", [])]
+            names = {name for name, _ in given}  # a value is one line, whatever somebody put into it
+            given += [(name, value) for name, value in self._headers if name not in names]
+            message = {**message, "headers": given}
+        await self._send(message)
 
 
 class _TooLargeError(HTTPException):
     def __init__(self, limit: int) -> None:
         super().__init__(413, f"The body is too large: at most {limit:,} bytes are taken here.")
-
-
-def _line(value: bytes) -> bytes:
-    """A header's value is one line, whatever somebody put into it."""
-    return re.sub(rb"[\r\n\0]", b"", value)
 
 
 def _name(host: str) -> str | None:
@@ -215,9 +222,10 @@ def checked_url(url: str, allowed: Collection[str] = ()) -> tuple[str, ...]:
 
 def _public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if ip.version == 6:
+    if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
-        if ip in ipaddress.ip_network("64:ff9b::/96"):  # an IPv4 address behind a NAT64
-            inner = ipaddress.ip_address(int(ip) & 0xFFFFFFFF)
-        ip = inner or ip
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner:
+            return inner.is_global and not inner.is_multicast
     return ip.is_global and not ip.is_multicast

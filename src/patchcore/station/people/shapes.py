@@ -108,6 +108,17 @@ class MakeKey(_Given):
     why: Why = ""
 
 
+class Hosts(BaseModel):
+    """Names and addresses, without port."""
+
+    hosts: list[str]
+
+
+class ChangeHosts(_Given):
+    hosts: Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=100)]
+    why: Why = ""
+
+
 class Row(BaseModel):
     """A row of the audit trail."""
 
