@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -39,15 +38,23 @@ class Actor:
         return _RANK[self.role] >= _RANK[role]
 
 
-def need(role: Role, *, unchanged: bool = False) -> Callable[[Request], Awaitable[Actor]]:
+@dataclass(frozen=True)
+class Need:
     """A dependency of routes: who asks, if they have at least that role.
+
+    Attributes:
+        role: The lowest that may.
+        unchanged: Also for those who must change their password first.
 
     Errors: 401 if nobody is logged in, or 303 to the page where one does, for a browser that asks for a page; 403 for
     a role that is too low, for a request without the session's CSRF token, and for those who must change their
-    password first (303 for a page), but with `unchanged`.
+    password first (303 for a page).
     """
 
-    async def depend(request: Request) -> Actor:
+    role: Role
+    unchanged: bool = False
+
+    async def __call__(self, request: Request) -> Actor:
         actor = await run_in_threadpool(identify, request)
         if actor is None:
             if wants_page(request):
@@ -56,17 +63,16 @@ def need(role: Role, *, unchanged: bool = False) -> Callable[[Request], Awaitabl
         if actor.login is not None:
             if request.method not in _SAFE and not await _has_csrf(request, actor.login.csrf):
                 raise HTTPException(403, "The CSRF token is missing or wrong. Reload the page, and try again.")
-            if actor.login.person.must_change and not unchanged:
+            if actor.login.person.must_change and not self.unchanged:
                 if wants_page(request):
                     raise _see(f"{PASSWORD}?next={quote(_here(request))}")
                 raise HTTPException(403, "Change your password first: it was made for you.")
-        if not actor.may(role):
-            raise HTTPException(403, f"This needs the role {role.value}; {actor.name} is {actor.role.value}.")
+        if not actor.may(self.role):
+            raise HTTPException(403, f"This needs the role {self.role.value}; {actor.name} is {actor.role.value}.")
         return actor
 
-    return depend
 
-
+need = Need  # as routes write it
 _BEARER = {"WWW-Authenticate": "Bearer"}
 
 
