@@ -27,6 +27,12 @@ _HERE = ("127.0.0.1", "::1", "localhost")
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
 )
 @click.option(
+    "--name",
+    "hosts",
+    multiple=True,
+    help="Name under which people reach it, beside the machine's own; may be repeated.",
+)
+@click.option(
     "--root",
     "roots",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -43,6 +49,7 @@ def serve(
     data: Path,
     host: str,
     port: int,
+    hosts: tuple[str, ...],
     roots: tuple[Path, ...],
     database: str | None,
     files: str | None,
@@ -60,12 +67,13 @@ def serve(
         from patchcore.station.app import create_app
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "station", "A station") from error
+    from patchcore.station.people.accounts import first_admin
     from patchcore.station.settings import Settings
     from patchcore.station.station import Station
 
     settings = Settings(
-        data=data, host=host, port=port, roots=roots, database=database, files=files, tls=tls, engine=engine,
-        threads=threads,
+        data=data, host=host, port=port, hosts=hosts, roots=roots, database=database, files=files, tls=tls,
+        engine=engine, threads=threads,
     )  # fmt: skip
     if host not in _HERE and not tls:
         say(f"Warning: on {host} passwords and images travel without TLS. Put a proxy with TLS before it, and --tls.")
@@ -83,6 +91,8 @@ def serve(
         raise UsageError(
             f"Port {port} on {host} cannot be used: something listens there. Give another --port."
         ) from None
+    if password := first_admin(station.database):
+        say(f"Log in as admin, with the password {password} - it is shown this once, and changed at the first login.")
     where = sockets[0].getsockname()
     say(f"The station runs at http://{host}:{where[1]}/ . Ctrl-C stops it.")
     uvicorn.Server(config).run(sockets)

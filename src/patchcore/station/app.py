@@ -13,6 +13,8 @@ from patchcore import __version__
 from patchcore.errors import DataError, ImageError, PatchcoreError, StoreError, UsageError
 from patchcore.station.api import health, inspect, jobs, lines, models, results
 from patchcore.station.errors import BusyError, ConflictError, MissingError, UnavailableError
+from patchcore.station.people import routes as people
+from patchcore.station.people.protection import protect
 from patchcore.station.station import Station
 
 _STATUS: dict[type[Exception], int] = {  # the first that fits
@@ -25,6 +27,11 @@ _STATUS: dict[type[Exception], int] = {  # the first that fits
     UsageError: 422,
     StoreError: 422,
     PatchcoreError: 500,
+}
+_LARGER = {  # beginnings of paths, and bytes of their uploads
+    "/api/v1/models": 1_000_000_000,
+    "/api/v1/inspect/batch": 500_000_000,
+    "/api/v1/sets/": 500_000_000,
 }
 
 
@@ -40,6 +47,8 @@ def create_app(station: Station) -> FastAPI:
     app.state.station = station
     for room in (inspect, results, models, jobs, lines, health):
         app.include_router(room.router, prefix="/api/v1")
+    app.include_router(people.router)
+    protect(app, station.settings, _LARGER)
 
     @app.exception_handler(PatchcoreError)
     async def refuse(request: Request, error: PatchcoreError) -> JSONResponse:

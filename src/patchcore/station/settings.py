@@ -15,6 +15,7 @@ class Settings(BaseModel):
         database: URL that SQLAlchemy takes (`postgresql+psycopg://...`); None: SQLite in `data`.
         files: URL that fsspec takes, for images and models; None: `data`.
         host, port: Where the server listens.
+        hosts: Names that this station has in the network, beside that of the machine; a request to another is refused.
         tls: Whether a proxy in front speaks TLS, so that cookies are marked as secure.
         roots: Folders that a request may name images in, and that can be watched or taught from.
         upload: Bytes of one upload at most.
@@ -30,6 +31,7 @@ class Settings(BaseModel):
     files: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    hosts: tuple[str, ...] = ()
     tls: bool = False
     roots: tuple[Path, ...] = ()
     upload: int = Field(default=50_000_000, ge=1)

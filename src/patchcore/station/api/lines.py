@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from patchcore.station.api.common import Admin, Engineer, Here, Operator
+from patchcore.station.people.access import identify
 from patchcore.station.people.trail import record
 from patchcore.station.retention import Retention, set_rules
 from patchcore.station.store.tables import Inspection, Line, now
 
 router = APIRouter(tags=["lines"])
+_AGAIN = 10.0  # seconds after which a stream asks whose it is
 
 
 @router.get("/lines", summary="All lines")
@@ -91,14 +97,20 @@ def set_retention(here: Here, who: Admin, rules: Retention) -> Retention:
 
 
 @router.get("/events", summary="What happens, as it happens", response_class=StreamingResponse)
-async def events(here: Here, who: Operator) -> StreamingResponse:
+async def events(request: Request, here: Here, who: Operator) -> StreamingResponse:
     """Server-sent events: `result`, `review`, `model`, `line`, `job`, `source`, `alarm`, `trouble`; and each second
     without one `beat`. The first is `hello`, whose `start` changes with each start of the server. Ids count: where one
     is missing, ask for the present state."""
 
     async def told() -> AsyncIterator[str]:
         yield _event("hello", {"start": here.hub.start})
+        asked = monotonic()
         async for event in here.hub.listen():
+            if monotonic() - asked > _AGAIN:  # a session ends, and a key is revoked; a database comes back
+                asked = monotonic()
+                with suppress(DBAPIError):
+                    if await run_in_threadpool(identify, request, touch=False) is None:
+                        return
             if event is None:
                 yield _event("beat", {"time": now().isoformat(timespec="milliseconds")})
             else:
