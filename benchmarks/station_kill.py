@@ -60,7 +60,7 @@ class Load:
                         says = http.post(f"/results/{answer['id']}/review", json={"says": "confirmed"}, timeout=60)
                         if says.status_code == 200:
                             self.reviews[answer["id"]] = "confirmed"
-                    if worker == 1 and number % 5 == 4 and answer["verdict"] != "pass":
+                    if worker == 1 and number % 3 == 0 and answer["verdict"] != "pass":
                         says = http.post(f"/results/{answer['id']}/teach", json={}, timeout=60)
                         if says.status_code == 200:
                             self.taught.append(answer["id"])
@@ -111,7 +111,7 @@ def compare(data: Path, known: dict[str, dict], reviews: dict[int, str], taught:
         for number in taught:
             if session.get_one(Inspection, number).review != Review.taught:
                 wrong.append(f"the lesson {number} is lost")
-        if (broken := verify(session)) is not None and not getattr(broken, "ok", True):
+        if (broken := verify(session)).problem:
             wrong.append(f"audit trail: {broken}")
     database.close()
     return wrong

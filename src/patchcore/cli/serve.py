@@ -43,7 +43,7 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 @click.option("--files", metavar="URL", help="Where images and models are instead of in --data: s3://...")
 @click.option("--tls/--no-tls", default=False, help="A proxy before it speaks TLS: cookies are marked as secure.")
 @click.option("--engine", type=click.Choice(["torch", "openvino", "auto"]), default="torch", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Threads of the engine.")
+@click.option("--threads", type=click.IntRange(1), help="Images that are judged at once, each on one core.")
 @command
 def serve(
     data: Path,

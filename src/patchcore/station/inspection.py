@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import queue
 import threading
 import time
@@ -38,6 +39,7 @@ from patchcore.station.store.tables import Inspection, Line, Model
 
 log = logging.getLogger(__name__)
 _TOGETHER = 4  # images that the engine takes at a time, if so many wait
+_WATCHED = 1.0  # seconds between two images that are watched while others wait
 _SLOWEST = 60.0  # seconds that a caller is told to wait at most
 
 Stored = dict[str, Any]
@@ -86,7 +88,7 @@ class Inspector:
         self._enqueue, self._announce, self._watch = enqueue, announce, watch
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(settings.queue)
         self._lock, self._keys, self._pace = threading.Lock(), dict[str, _Waiting](), 0.1
-        self._closed = False
+        self._closed, self._watched = False, 0.0
         self.trouble: str | None = None  # why the last image could not be inspected; None: it could
         self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)
         self._thread.start()
@@ -172,7 +174,7 @@ class Inspector:
                     self._hub.publish("result", said)
                     self._announce(said)
                     self._answer(one, said)
-                    self._watch(line, result)
+                    self._look_after(line, result)
                 self._shadow(line, results, stored)
         except (StoreError, UnavailableError, DBAPIError, OSError) as error:
             self.trouble = str(getattr(error, "orig", error))
@@ -181,6 +183,12 @@ class Inspector:
         except Exception as error:
             log.exception("An inspection failed")
             self._refuse(batch, error)
+
+    def _look_after(self, line: Line, result: Result) -> None:
+        """Whether the line is as it was. Not every image is looked at while others wait, but one in a second."""
+        if self._queue.empty() or time.monotonic() - self._watched > _WATCHED:
+            self._watched = time.monotonic()
+            self._watch(line, result)
 
     def _refuse(self, batch: Sequence[_Waiting], error: Exception) -> None:
         for one in batch:
@@ -227,7 +235,11 @@ class Inspector:
         bad = dict[str, ImageError]()
         # Opened, as short bytes may be a path: nobody reads the station's own files by sending their names.
         samples = [Sample(str(number), io.BytesIO(one.content)) for number, one in enumerate(batch)]
-        reading = Reading(max_pixels=self._settings.pixels, on_bad=lambda error: bad.setdefault(error.name, error))
+        reading = Reading(
+            max_pixels=self._settings.pixels,
+            on_bad=lambda error: bad.setdefault(error.name, error),
+            threads=min(len(batch), self._settings.threads or os.cpu_count() or 1),
+        )
         found = {result.name: result for result in detector.predict(samples, reading=reading)}
         for name, error in bad.items():
             one = batch[int(name)]
@@ -241,7 +253,7 @@ class Inspector:
         try:
             for one, result in results:
                 place = f"images/{one.time:%Y/%m/%d}/{uuid4().hex}"
-                self._files.write(place, one.content)
+                self._files.add(place, one.content)
                 written.append(place)
                 row = inspected(result, one.content, place, name=one.name, part=one.part, key=one.key)
                 row.line_id, row.model_id, row.time = line.id, model.id, one.time

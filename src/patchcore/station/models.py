@@ -27,7 +27,11 @@ _READY = 4  # detectors in memory: of a line, its shadow, and two that are looke
 
 
 class Models:
-    """The versions of all models, and a few of them ready to predict. Thread-safe."""
+    """The versions of all models, and a few of them ready to predict. Thread-safe.
+
+    Each detector computes on one core: on a busy machine threads that share an image wait for each other longer than
+    one takes alone. Several images at a time use the other cores (`Reading.threads`).
+    """
 
     def __init__(self, settings: Settings, database: Database, files: Files) -> None:
         self._settings, self._database, self._files = settings, database, files
@@ -105,7 +109,7 @@ class Models:
         return self._written(self._of(restated(fitted, "false-reject rate", calibration, who=who, why=why)))
 
     def _of(self, fitted: Fitted) -> Detector:
-        return Detector.of(fitted, engine=self._settings.engine, threads=self._settings.threads)
+        return Detector.of(fitted, engine=self._settings.engine, threads=1)
 
     def _written(self, detector: Detector) -> tuple[bytes, Detector]:
         with tempfile.TemporaryDirectory(dir=self._settings.data) as folder:
@@ -116,7 +120,7 @@ class Models:
         with tempfile.TemporaryDirectory(dir=self._settings.data) as folder:
             (path := Path(folder) / "model.patchcore").write_bytes(content)
             try:
-                return Detector.load(path, engine=self._settings.engine, threads=self._settings.threads)
+                return Detector.load(path, engine=self._settings.engine, threads=1)
             except PatchcoreError as error:
                 raise StoreError(str(error).replace(str(path), "the model")) from error
 

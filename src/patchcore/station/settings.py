@@ -21,7 +21,8 @@ class Settings(BaseModel):
         upload: Bytes of one upload at most.
         pixels: Pixels of one image at most.
         queue: Images that may wait for the engine; one more is refused with 429.
-        engine, threads: As for `Detector`.
+        engine: As for `Detector`.
+        threads: Images that are judged at once, each on one core; None: as many as there are cores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -14,6 +14,7 @@ from patchcore.files import contents
 from patchcore.station.api.common import Here, Operator
 from patchcore.station.errors import BusyError
 from patchcore.station.inspection import Stored
+from patchcore.station.people.protection import inside
 from patchcore.station.station import Station
 
 router = APIRouter(tags=["inspect"])
@@ -54,7 +55,7 @@ def inspect(
 @router.post("/inspect/path", summary="Inspect an image that is there already")
 def inspect_path(here: Here, who: Operator, wanted: ByPath, key: Key = None) -> dict[str, Any]:
     """The verdict of a file within one of the folders that the station was started with."""
-    place = _inside(here, wanted.path)
+    place = inside(here.settings.roots, wanted.path)
     try:
         content = contents(place, here.settings.upload)
     except (OSError, ValueError) as error:
@@ -101,15 +102,3 @@ def _submit(here: Station, image: UploadFile, line: str, part: str | None, key: 
 
 def _answer(future: Future[Stored]) -> dict[str, Any]:
     return future.result(timeout=_WAIT)
-
-
-def _inside(here: Station, path: str) -> Path:
-    """The real place of a file. Errors: ImageError unless it is within one of the station's roots."""
-    try:
-        place = Path(path).resolve(strict=True)
-    except (OSError, ValueError, RuntimeError):
-        place = None
-    for root in here.settings.roots:
-        if place is not None and place.is_relative_to(root.resolve()):
-            return place
-    raise ImageError(path, "no file within a folder that the station may read. Start it with --root FOLDER")

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from patchcore.data.reading import EXTENSIONS
-from patchcore.errors import DataError, ImageError
+from patchcore.errors import ImageError
 from patchcore.station.api.common import Engineer, Here, Operator
 from patchcore.station.errors import MissingError
 from patchcore.station.jobs import to_dict
+from patchcore.station.people.protection import inside
 from patchcore.station.people.trail import record
 from patchcore.station.station import Station
 from patchcore.station.store.tables import Job
@@ -135,13 +136,5 @@ def _set(here: Station, name: str) -> Path:
 
 
 def place_of(here: Station, images: str) -> Path:
-    """The folder of a set, or one within the station's roots. Errors: MissingError, DataError."""
-    if images.startswith("set-"):
-        return _set(here, images)
-    try:
-        place = Path(images).resolve(strict=True)
-    except (OSError, ValueError, RuntimeError):
-        place = None
-    if place is not None and any(place.is_relative_to(root.resolve()) for root in here.settings.roots):
-        return place
-    raise DataError(f"{images}: no folder that the station may read. Start it with --root FOLDER.")
+    """The folder of a set, or one within the station's roots. Errors: MissingError, UsageError."""
+    return _set(here, images) if images.startswith("set-") else inside(here.settings.roots, images)

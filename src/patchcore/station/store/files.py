@@ -42,6 +42,27 @@ class Files:
         except OSError as error:
             raise StoreError(f"{name} cannot be written: {error.strerror or error}") from error
 
+    def add(self, name: str, content: bytes) -> None:
+        """Write a file whose name nobody knows yet. After a crash a part of it may be there: nothing names it then."""
+        place = Path(self._place(name))
+        if self.local is None:
+            self.write(name, content)
+            return
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            folder = os.open(place.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # its name, too, is on the disk now
+            finally:
+                os.close(folder)
+        except OSError as error:
+            place.unlink(missing_ok=True)
+            raise StoreError(f"{name} cannot be written: {error.strerror or error}") from error
+
     def read(self, name: str) -> bytes:
         try:
             return cast(bytes, self._system.cat_file(self._place(name)))
