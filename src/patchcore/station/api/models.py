@@ -69,7 +69,7 @@ def one_model(here: Here, who: Operator, number: int) -> dict[str, Any]:
     return {
         **to_dict(model),
         "scores": list(calibration.scores),
-        "deciding": [vars(one) for one in calibration.deciding()],
+        "deciding": [one._asdict() for one in calibration.deciding()],
         "history": [{k: v for k, v in entry.items() if k in ("version", "what", "who", "why", "when", "rows", "images")}
                     for entry in fitted.history],
     }  # fmt: skip

@@ -118,19 +118,6 @@ class Decision(BaseModel):
     was: Review = Field(Review.open, description="What the person saw: it must still be so.")
 
 
-@router.get("/{number}", summary="One result")
-def result(here: Here, who: Operator, number: int) -> dict[str, Any]:
-    """As it was judged, with its defect regions."""
-    told = to_dict(row := found(here, number))
-    if not row.image:
-        return told
-    seen = again(here, number)
-    told["regions"] = [asdict(one) for one in seen.regions]
-    told["nearest_image"] = seen.nearest_image and seen.nearest_image.name
-    told["areas"] = [asdict(one) for one in seen.areas]
-    return told
-
-
 @router.get("/export.coco.json", summary="Defect regions in COCO's format")
 def export_coco(here: Here, who: Operator, wanted: Annotated[Wanted, Query()]) -> dict[str, Any]:
     """Of the first `limit` results that are wanted: their maps are computed again."""
@@ -142,6 +129,19 @@ def export_coco(here: Here, who: Operator, wanted: Annotated[Wanted, Query()]) -
         images.append({**coco.image(row.id, seen), "file_name": row.image})
         boxes += coco.boxes(row.id, seen)
     return coco.dataset(images, boxes, __version__)
+
+
+@router.get("/{number}", summary="One result")
+def result(here: Here, who: Operator, number: int) -> dict[str, Any]:
+    """As it was judged, with its defect regions."""
+    told = to_dict(row := found(here, number))
+    if not row.image:
+        return told
+    seen = again(here, number)
+    told["regions"] = [asdict(one) for one in seen.regions]
+    told["nearest_image"] = seen.nearest_image and seen.nearest_image.name
+    told["areas"] = [asdict(one) for one in seen.areas]
+    return told
 
 
 @router.post("/{number}/review", summary="Decide a result")
