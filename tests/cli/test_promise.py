@@ -25,7 +25,7 @@ def test_plan_says_what_a_rate_needs(run, model_file, detector):
     assert (own["needed"], own["threshold"]) == (19, None)
 
 
-@pytest.mark.parametrize("rate", ["0", "100%", "1.5", "much", "-1%"])
+@pytest.mark.parametrize("rate", ["0", "100%", "1.5", "much", "-1%", "1e-310"])
 def test_a_share_is_between_nothing_and_all(run, model_file, rate):
     done = run("plan", model_file, f"--false-reject={rate}")
     assert done.exit_code == 2

@@ -76,7 +76,7 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
         ("map_border", "zeros", "'mirror' or 'symmetric'"),
         ("calibration_share", 1, "less than 1"),
         ("calibration_share", -0.1, "greater than or equal to 0"),
-        ("false_reject_rate", 0, "greater than 0"),
+        ("false_reject_rate", 0, "greater than or equal to 0"),
         ("false_reject_rate", 1, "less than 1"),
         ("seed", -1, "greater than or equal to 0"),
         ("seed", 0.5, "whole number"),

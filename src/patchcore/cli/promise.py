@@ -37,7 +37,7 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
             share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         except ValueError:
             share = float("nan")
-        if not 0 < share < 1:
+        if not 1e-9 <= share <= 1 - 1e-9:
             self.fail(f"{text!r} is no share between 0 and 1; expected for example 0.01 or 1%.", param, ctx)
         return share
 

@@ -209,18 +209,18 @@ class Fields(BaseModel):
         "exposures or frames, by their patches; they stay in one fold and count as one part. `apart`: each counts.",
     )
     false_reject_rate: float = Field(
-        default=0.05, gt=0, lt=1, description="Probability that a good image fails, for which the threshold is set."
+        default=0.05, ge=1e-9, lt=1, description="Probability that a good image fails, for which the threshold is set."
     )
     confidence: float | None = Field(
         default=None,
-        gt=0,
-        lt=1,
+        ge=1e-9,
+        le=1 - 1e-9,
         description="Confidence that the threshold keeps that rate, for example 0.95. None: it is kept on average.",
     )
     unsure: float | None = Field(
         default=None,
-        gt=0,
-        lt=1,
+        ge=1e-9,
+        le=1 - 1e-9,
         description="Confidence of an interval of the threshold, for example 0.95: scores inside it are `unsure`. "
         "None: no score is.",
     )

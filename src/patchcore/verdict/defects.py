@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from patchcore.errors import UsageError, counted
 from patchcore.maths.thresholds import MARGIN, fit_threshold, interval, lowest_rate, needed_scores
 
+LEAST = 1e-9
+
 
 def check_share(name: str, value: float | None) -> None:
-    """Errors: UsageError for a rate or a confidence that is not between 0 and 1."""
-    if value is not None and not 0 < value < 1:
-        raise UsageError(f"{name} is {value}; it must be above 0 and below 1.")
+    """Errors: UsageError for a rate or a confidence that is not between 0 and 1, well apart from both.
+
+    A smaller rate takes a billion parts to promise.
+    """
+    if value is not None and not LEAST <= value <= 1 - LEAST:
+        raise UsageError(f"{name} is {value}; it must be above 0 and below 1, by at least {LEAST:g}.")
 
 
 @dataclass(frozen=True)

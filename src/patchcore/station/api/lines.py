@@ -40,15 +40,12 @@ def line_dict(here: Here, line: Line, hours: float = 8) -> dict[str, Any]:
     """What is said of a line, in JSON."""
     since = now() - timedelta(hours=hours)
     with here.database.read() as session:
-        counts = dict(
-            session.execute(
-                select(Inspection.verdict, func.count())
-                .where(Inspection.line_id == line.id, Inspection.time >= since)
-                .group_by(Inspection.verdict)
-            )
-            .tuples()
-            .all()
+        judged = session.execute(
+            select(Inspection.verdict, func.count())
+            .where(Inspection.line_id == line.id, Inspection.time >= since)
+            .group_by(Inspection.verdict)
         )
+        counts = {verdict: count for verdict, count in judged}
         last = session.scalar(
             select(Inspection.id).where(Inspection.line_id == line.id).order_by(Inspection.id.desc()).limit(1)
         )

@@ -87,9 +87,11 @@ class Rates(BaseModel):
     """What the threshold is to keep."""
 
     model_config = ConfigDict(extra="forbid")
-    false_reject_rate: float = Field(gt=0, lt=1)
-    confidence: float | None = Field(None, gt=0, lt=1)
-    unsure: float | None = Field(None, gt=0, lt=1, description="Confidence of the interval inside which it is unsure.")
+    false_reject_rate: float = Field(ge=1e-9, le=1 - 1e-9)
+    confidence: float | None = Field(None, ge=1e-9, le=1 - 1e-9)
+    unsure: float | None = Field(
+        None, ge=1e-9, le=1 - 1e-9, description="Confidence of the interval inside which it is unsure."
+    )
     why: str = Field("", max_length=2000)
 
 
