@@ -148,11 +148,11 @@ def main() -> None:
                 server.stop()
                 restarted = True
                 stopped = time.monotonic()
-                first.wait_for_selector("[data-stale], .stale, [data-state=stale]", timeout=10_000)
+                first.wait_for_selector("body.stale-page", timeout=10_000)
                 stale = time.monotonic() - stopped
                 server = Server(options, data, options.port)
                 back = time.monotonic()
-                first.wait_for_selector(":root:not(:has([data-stale], .stale, [data-state=stale]))", timeout=30_000,
+                first.wait_for_selector("body:not(.stale-page)", timeout=30_000,
                                         state="attached")  # fmt: skip
                 print(json.dumps({"stale_after": round(stale, 2), "back_after": round(time.monotonic() - back, 2)}))
             time.sleep(30 if options.minutes >= 5 else 5)
