@@ -39,8 +39,8 @@ class Grabber:
         self._wanted: int | None = None
         self._frame: tuple[int, cv2.typing.MatLike] | None = None
         self._lost: str | None = None
-        self._last: float | None = None  # time of the last image since the camera was opened
-        self._opened = time.monotonic()
+        self._last: float | None = None  # time of the last image, or of opening; None while it is not open
+        self._came = False  # an image, since it was opened
         self._thread = threading.Thread(target=self._run, name=f"{shown_address(address)}", daemon=True)
 
     def start(self) -> None:
@@ -56,14 +56,14 @@ class Grabber:
         """Why there are no images; None while they come."""
         if self._lost is not None:
             return self._lost
-        if time.monotonic() - (self._last or self._opened) > self._silence:
+        if (last := self._last) is not None and time.monotonic() - last > self._silence:
             return f"{shown_address(self._address)} has sent no image for {self._silence:g} s. Is it connected?"
         return None
 
     @property
     def ready(self) -> bool:
         """Whether an image has come since the camera was opened."""
-        return self._last is not None
+        return self._came
 
     def take(self, skip: int, timeout: float) -> cv2.typing.MatLike:
         """The first image whose reading begins after this call, or a later one. For one caller at a time.
@@ -95,19 +95,20 @@ class Grabber:
     def _run(self) -> None:
         import cv2
 
-        cv2.setLogLevel(1)  # fatal: the state says what is wrong, once and not at each try
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the state says it, once and not at each try
         backoff = Backoff(0.25, 3.0)
         while not self._stop.is_set():
             capture = None
             try:
-                self._opened, self._last = time.monotonic(), None
+                self._last, self._came = None, False
                 capture = self._open()
                 if capture.isOpened():
+                    self._last = time.monotonic()
                     self._read(capture, backoff)
                     self._lose("sends no more images. Is it connected, and switched on?")
                 else:
                     self._lose("cannot be opened. Is it connected, switched on, and used by nobody else?")
-            except cv2.error as error:
+            except Exception as error:
                 self._lose(f"failed: {error}")
             finally:
                 if capture is not None:
@@ -132,7 +133,7 @@ class Grabber:
         while not self._stop.is_set() and capture.grab():
             with self._changed:
                 self._number += 1
-                self._last, self._lost = time.monotonic(), None
+                self._last, self._lost, self._came = time.monotonic(), None, True
                 backoff.reset()
                 if self._wanted is None or self._number < self._wanted or self._frame is not None:
                     continue
