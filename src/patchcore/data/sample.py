@@ -105,7 +105,7 @@ def images_in(folder: Path, recursive: bool = False, closed: bool = False) -> li
 
 
 def search(root: Path, recursive: bool, closed: bool = False, without: Container[Path] = ()) -> tuple[list[Path], str]:
-    """What `images_in` finds, and in words what it leaves out; folders `without` are not searched. Errors: DataError."""
+    """What `images_in` finds, and in words what it leaves out; without these folders. Errors: DataError."""
     found: list[Path] = []
     left_out: dict[str, list[str]] = {}
     folders, links, seen = [root], list[Path](), set[str]()

@@ -69,9 +69,7 @@ def test_results_arrive_in_order_with_a_signature_though_the_receiver_fails_firs
 
 def test_a_signature_is_that_of_the_standard():
     # printf '12.{}' | openssl dgst -sha256 -hmac key
-    assert signature("key", "12", b"{}") == (
-        "sha256=043e30e1e15664dc97494d18e4110984bcbd2c4e6f3e19de9569dc1ea6d9b03e"
-    )
+    assert signature("key", "12", b"{}") == ("sha256=043e30e1e15664dc97494d18e4110984bcbd2c4e6f3e19de9569dc1ea6d9b03e")
 
 
 def test_what_is_not_stored_is_not_said(results, outputs, receiver):

@@ -74,7 +74,7 @@ def test_an_image_that_is_asked_for_was_taken_after_it_was_asked_for(start, line
     source, state, _ = start(stream.address, every=None)
     until(lambda: state.condition == "running")
     for number in range(10):
-        until(lambda: stream.number > 8 * number)
+        until(lambda number=number: stream.number > 8 * number)
         now = stream.number
         found = source.shoot(part=f"P{number}").result(20)
         assert now < grey(found["content"]) <= stream.number

@@ -41,7 +41,8 @@ class Modbus:
 
     def __init__(self, spec: ModbusSpec, state: State, alive: Callable[[], bool]) -> None:
         self._spec, self._state, self._alive = spec, state, alive
-        self._now, self._heartbeat, self._acknowledged = Present(), 0, 0
+        self._now, self._heartbeat = Present(), 0
+        self._acknowledged: int | None = None  # until a PLC writes it
         self._loop = Loop(f"Modbus of {spec.name}", self._run)
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from patchcore.errors import PatchcoreError
-from patchcore.station.outputs.outbox import UnsentError
+from patchcore.station.outputs.errors import UnsentError
 from patchcore.station.outputs.specs import MqttSpec
 from patchcore.station.running import Backoff, Loop
 

@@ -14,7 +14,8 @@ from patchcore.station.outputs.specs import OpcUaSpec
 from patchcore.station.running import Backoff, Loop, State
 
 if TYPE_CHECKING:
-    from asyncua import Node, Server
+    from asyncua.common.node import Node
+    from asyncua.server.server import Server
 
 NAMESPACE = "urn:patchcore:station"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,7 +92,8 @@ class OpcUa:
             await asyncio.sleep(backoff.next())
 
     async def _serve(self, backoff: Backoff) -> None:
-        from asyncua import Server, ua
+        from asyncua import ua
+        from asyncua.server.server import Server
 
         server = Server()
         await server.init()
@@ -99,7 +101,7 @@ class OpcUa:
         server.set_server_name("patchcore station")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         space = await server.register_namespace(NAMESPACE)
-        found = await server.nodes.objects.add_object(ua.NodeId("Patchcore", space), f"{space}:Patchcore")
+        found = await server.nodes.objects.add_object(ua.NodeId.from_string(f"ns={space};s=Patchcore"), f"{space}:Patchcore")
         nodes = {
             name: await _node(found, space, name, value, kind)
             for name, (value, kind) in {**values(self._now), "Heartbeat": (0, "UInt32")}.items()
@@ -129,13 +131,13 @@ class OpcUa:
 async def _node(parent: Node, space: int, name: str, value: object, kind: str) -> Node:
     from asyncua import ua
 
-    node = ua.NodeId(f"Patchcore.{name}", space)
+    node = ua.NodeId.from_string(f"ns={space};s=Patchcore.{name}")
     return await parent.add_variable(node, f"{space}:{name}", ua.Variant(value, ua.VariantType[kind]))
 
 
 async def _write(server: Server, node: Node, value: object, kind: str) -> None:
     from asyncua import ua
 
-    moment = datetime.now(UTC)
+    moment = ua.DateTime.now(UTC)
     data = ua.DataValue(ua.Variant(value, ua.VariantType[kind]), SourceTimestamp=moment, ServerTimestamp=moment)
     await server.write_attribute_value(node.nodeid, data)

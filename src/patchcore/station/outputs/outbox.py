@@ -13,7 +13,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from patchcore.errors import PatchcoreError
+from patchcore.station.outputs.errors import RefusedError, UnsentError
 from patchcore.station.outputs.specs import MqttSpec, Spec, WebhookSpec
 from patchcore.station.record import to_dict
 from patchcore.station.running import Backoff, State
@@ -26,14 +26,6 @@ _SLOWEST = 60.0  # seconds between two tries at most
 _REFUSALS = 8  # tries of a message that its receiver refuses, rather than one that cannot be reached
 _IDLE = 5.0  # seconds between two looks where nothing woke it
 _SENT_KEPT, _LOST_KEPT = timedelta(days=7), timedelta(days=30)
-
-
-class UnsentError(PatchcoreError):
-    """A message has not arrived; it is tried again."""
-
-
-class RefusedError(UnsentError):
-    """The receiver does not take this message, though it answers; after a few tries the next one has its turn."""
 
 
 def enqueue(session: Session, inspection: Inspection, outputs: Sequence[Spec]) -> None:

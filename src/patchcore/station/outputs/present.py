@@ -50,7 +50,7 @@ class Present:
         """With the next result; `acknowledged`: the sequence number that the other side has written, if it does."""
         code = CODES[result["verdict"]]
         seen = acknowledged is None or self.sequence in (0, acknowledged)
-        threshold = result["threshold"]
+        threshold, (total, passed, unsure, failed) = result["threshold"], self.counts
         return replace(
             self,
             sequence=self.sequence % _WORD + 1,
@@ -62,7 +62,7 @@ class Present:
             model=result["model"],
             result=result["id"],
             time=datetime.fromisoformat(result["time"]),
-            counts=tuple(n + (i in (0, code)) for i, n in enumerate(self.counts)),
+            counts=(total + 1, passed + (code == 1), unsure + (code == 2), failed + (code == 3)),
             missed=self.missed + (not seen),
         )
 

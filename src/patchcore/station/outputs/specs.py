@@ -14,7 +14,7 @@ from patchcore.station.broker import Broker
 from patchcore.station.sources.specs import Topic, parsed
 from patchcore.station.store.tables import Setting
 
-HIDDEN = "********"  # stands for a secret; sent back, it means: as it was
+HIDDEN = 16 * "*"  # stands for a secret; sent back, it means: as it was
 _SECRET = ("secret", "password")
 _SETTING = "outputs"
 

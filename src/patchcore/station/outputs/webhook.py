@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from patchcore.errors import UsageError
-from patchcore.station.outputs.outbox import RefusedError, UnsentError
+from patchcore.station.outputs.errors import RefusedError, UnsentError
 from patchcore.station.outputs.specs import WebhookSpec
 
 _READ = 300  # bytes of an answer that are read, for the message of an error

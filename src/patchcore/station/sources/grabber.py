@@ -80,7 +80,7 @@ class Grabber:
         """
         end = time.monotonic() + timeout
         with self._changed:
-            self._frame, self._wanted = None, self._number + 2 + skip
+            self._want(self._number + 2 + skip)
             try:
                 while self._frame is None:
                     if (why := self.trouble) is not None:
@@ -90,7 +90,10 @@ class Grabber:
                     self._changed.wait(min(left, 0.1))
                 return self._frame[1]
             finally:
-                self._wanted = self._frame = None
+                self._want(None)
+
+    def _want(self, number: int | None) -> None:
+        self._wanted, self._frame = number, None
 
     def _run(self) -> None:
         import cv2

@@ -167,7 +167,7 @@ def parsed(adapter: TypeAdapter[Any], given: object, where: str) -> Any:
         return adapter.validate_python(given)
     except ValidationError as failed:
         lines = [
-            f"{where}: {'.'.join(str(part) for part in one['loc'][1:]) or 'the whole'}: "
+            f"{where}: {'.'.join(str(part) for part in one['loc']) or 'the whole'}: "
             f"{one['msg'].removeprefix('Value error, ')}."
             for one in failed.errors(include_url=False, include_input=False)
         ]

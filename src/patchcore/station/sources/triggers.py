@@ -89,7 +89,7 @@ class OverMqtt:
                     backoff.reset()
                     async for message in client.messages:
                         if not message.retain:
-                            tasks.create_task(self._take(client, bytes(message.payload)))  # type: ignore[arg-type]
+                            tasks.create_task(self._take(client, bytes(message.payload)))
             except* (aiomqtt.MqttError, PatchcoreError, OSError) as failed:
                 self._state.set("lost", f"{where}: {failed.exceptions[0]}")
             await asyncio.sleep(backoff.next())
