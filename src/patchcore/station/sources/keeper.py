@@ -134,7 +134,7 @@ class _Kept:
         try:
             if isinstance(source, CameraSource) and isinstance(self.spec, CameraSpec) and self.spec.trigger is not None:
                 self.trigger = State(self.spec.trigger.kind, lambda _: self._told())
-                trigger = trigger_of(self.spec.trigger, self.line, source.shoot, self.trigger)
+                trigger = trigger_of(self.spec.trigger, source.shoot, self.trigger)
                 trigger.start()
             source.run(self.stop)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import aiomqtt
     from pymodbus.client import ModbusTcpClient
 
+_REMEMBERED = 1000  # ids of messages
 _LONGEST = 2000  # bytes of a message
 TAKEN, STORED, FAILED = 1, 2, 3  # in the register of answers
 
@@ -25,7 +27,7 @@ TAKEN, STORED, FAILED = 1, 2, 3  # in the register of answers
 class Shoot(Protocol):
     """As `CameraSource.shoot`."""
 
-    def __call__(self, part: str | None = None, key: str | None = None) -> Future[Stored]: ...
+    def __call__(self, part: str | None = None) -> Future[Stored]: ...
 
 
 class Trigger(Protocol):
@@ -34,9 +36,9 @@ class Trigger(Protocol):
     def stop(self, timeout: float) -> None: ...
 
 
-def trigger_of(spec: MqttTrigger | ModbusTrigger, line: int, shoot: Shoot, state: State) -> Trigger:
+def trigger_of(spec: MqttTrigger | ModbusTrigger, shoot: Shoot, state: State) -> Trigger:
     """What the settings ask for, not started yet."""
-    return OverMqtt(spec, line, shoot, state) if isinstance(spec, MqttTrigger) else OverModbus(spec, shoot, state)
+    return OverMqtt(spec, shoot, state) if isinstance(spec, MqttTrigger) else OverModbus(spec, shoot, state)
 
 
 def asked(payload: bytes) -> tuple[str | None, str | None]:
@@ -63,11 +65,12 @@ class OverMqtt:
     """Each message at a topic takes an image; `topic/answer` is told when it is taken, and what was found or why not.
 
     Messages that a broker kept (retained) are old, and take none. A message with an `id` takes one image, however often
-    it is delivered.
+    it is delivered while the station runs, and is answered each time.
     """
 
-    def __init__(self, spec: MqttTrigger, line: int, shoot: Shoot, state: State) -> None:
-        self._spec, self._line, self._shoot, self._state = spec, line, shoot, state
+    def __init__(self, spec: MqttTrigger, shoot: Shoot, state: State) -> None:
+        self._spec, self._shoot, self._state = spec, shoot, state
+        self._shots = OrderedDict[str, asyncio.Task[Future[Stored]]]()  # by id
         self._loop = Loop("trigger", self._run)
 
     def start(self) -> None:
@@ -95,17 +98,30 @@ class OverMqtt:
             await asyncio.sleep(backoff.next())
 
     async def _take(self, client: aiomqtt.Client, payload: bytes) -> None:
-        told: dict[str, object] = {}
+        told: dict[str, Any] = {}
         try:
             part, told["id"] = asked(payload)
-            key = f"trigger:{self._line}:{told['id']}" if told["id"] else None
-            future = await asyncio.to_thread(self._shoot, part, key)
+            future = await self._shot(part, told["id"])
             await self._answer(client, {**told, "step": "taken"})
             stored = await asyncio.wrap_future(future)
             told |= {"step": "stored", "result": stored["id"], "verdict": stored["verdict"], "part": stored["part"]}
         except (PatchcoreError, ValueError) as error:
             told |= {"step": "failed", "why": str(error)}
         await self._answer(client, told)
+
+    async def _shot(self, part: str | None, number: str | None) -> Future[Stored]:
+        if number is None:
+            return await asyncio.to_thread(self._shoot, part)
+        shot = self._shots.get(number)
+        if shot is None:
+            shot = self._shots[number] = asyncio.create_task(asyncio.to_thread(self._shoot, part))
+            while len(self._shots) > _REMEMBERED:
+                self._shots.popitem(last=False)
+        try:
+            return await asyncio.shield(shot)
+        except PatchcoreError:
+            self._shots.pop(number, None)  # asked again, it tries again
+            raise
 
     async def _answer(self, client: aiomqtt.Client, told: dict[str, object]) -> None:
         await client.publish(f"{self._spec.topic}/answer", json.dumps(told), qos=1)
