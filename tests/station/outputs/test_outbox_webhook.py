@@ -1,11 +1,11 @@
 import subprocess
 import sys
 import textwrap
-import threading
 from datetime import timedelta
 
 import pytest
 from plain_line import until
+from plain_results import Results
 from receivers import Receiver, free_port
 from sqlalchemy import select
 
@@ -27,6 +27,11 @@ def anywhere(url):
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
     monkeypatch.setattr(outbox, "_after", lambda tries: 0.01)
+
+
+@pytest.fixture
+def results(database, a_result):
+    return Results(database, *a_result)
 
 
 @pytest.fixture
@@ -198,7 +203,7 @@ def test_a_station_that_is_killed_while_it_sends_loses_nothing(results, receiver
         outputs.set(output_specs([{"kind": "webhook", "name": "mes", "url": sys.argv[2], "secret": sys.argv[3]}]))
         threading.Event().wait()
     """
-    url = results.database.url.render_as_string()
+    url = results.database.url.render_as_string(hide_password=False)
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), url, receiver.url, SECRET]) as process:
         until(lambda: len(receiver.taken) > 25, 60)
         process.kill()
@@ -221,4 +226,3 @@ def test_messages_sent_long_ago_are_forgotten(results, outputs, receiver):
     until(lambda: receiver.taken)
     with results.database.read() as session:
         assert [one.id for one in session.scalars(select(Message))] == [2]
-    assert threading.active_count() < 50

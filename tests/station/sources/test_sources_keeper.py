@@ -1,4 +1,7 @@
+import json
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from cameras import Stream
@@ -7,7 +10,8 @@ from receivers import free_port
 
 from patchcore.errors import UsageError
 from patchcore.station.errors import UnavailableError
-from patchcore.station.outputs.specs import HIDDEN, hidden, output_specs
+from patchcore.station.outputs.specs import output_specs
+from patchcore.station.secrets import HIDDEN, hidden
 from patchcore.station.sources.keeper import Keeper
 from patchcore.station.sources.specs import CameraSpec, FolderSpec, Nothing, VideoSpec, source_spec
 from patchcore.station.store.database import Database
@@ -119,6 +123,7 @@ def test_settings_are_checked_and_say_what_is_wrong(tmp_path):
         ({"kind": "camera", "address": "concat:/etc/passwd"}, "address"),
         ({"kind": "camera", "address": "/etc/passwd"}, "address"),
         ({"kind": "camera", "address": -1}, "address"),
+        ({"kind": "camera", "address": f"rtsp://a:{HIDDEN}@[::1"}, "address"),
         ({"kind": "folder", "path": str(tmp_path / "in"), "part": "("}, "no regular expression"),
         ({"kind": "folder", "path": str(tmp_path / "in"), "part": "a"}, "must have one group"),
         ({"kind": "folder", "path": str(tmp_path / "in"), "more": 1}, "more"),
@@ -137,14 +142,42 @@ def test_secrets_are_hidden_and_come_back_where_they_were_left_out():
             {"kind": "mqtt", "name": "scada", "broker": broker},
         ]
     )
-    shown = [hidden(spec) for spec in specs]
+    shown = [hidden(spec.model_dump(mode="json")) for spec in specs]
     assert shown[0]["secret"] == shown[1]["broker"]["password"] == HIDDEN
     assert output_specs(shown, specs) == specs
     shown[0]["name"] = "other"
-    with pytest.raises(UsageError, match="other: secret is"):
+    with pytest.raises(UsageError, match="other: secret is hidden"):
+        output_specs(shown, specs)
+    shown[0]["name"], shown[1]["broker"]["host"] = "mes", "elsewhere"
+    with pytest.raises(UsageError, match="scada: password is hidden"):  # it is not for another host to learn
         output_specs(shown, specs)
     with pytest.raises(UsageError, match="two have this name") as failed:
         output_specs([specs[0].model_dump(), specs[0].model_dump()])
+    for url in ("ftp://localhost/", "http://", "http://localhost:99999/", "http://[::1/", "http://a b"):
+        with pytest.raises(UsageError, match=r"0\.webhook\.url"):
+            output_specs([{"kind": "webhook", "name": "mes", "url": url, "secret": "0123456789abcdef"}])
     with pytest.raises(UsageError) as failed:
         output_specs([{"kind": "webhook", "name": "mes", "url": "http://localhost/", "secret": "tooshort"}])
     assert "tooshort" not in str(failed.value)
+
+
+def test_the_password_in_the_address_of_a_camera_is_hidden_and_not_told_to_another_host():
+    trigger = {"kind": "mqtt", "topic": "go", "broker": {"host": "localhost", "password": "correct horse"}}
+    before = {"kind": "camera", "address": "rtsp://line:correct%20horse@10.0.0.5/1", "trigger": trigger}
+    shown = hidden(source_spec(before).model_dump(mode="json"))
+    assert "horse" not in str(shown)
+    assert shown["address"] == f"rtsp://line:{HIDDEN}@10.0.0.5/1"
+    assert source_spec(shown, before=source_spec(before).model_dump(mode="json")) == source_spec(before)
+    shown["address"] = shown["address"].replace("10.0.0.5/1", "10.0.0.5/2")
+    assert source_spec(shown, before=source_spec(before).model_dump(mode="json")).address.endswith("horse@10.0.0.5/2")
+    for other in (f"rtsp://line:{HIDDEN}@10.0.0.6/1", f"rtsp://me:{HIDDEN}@10.0.0.5/1"):
+        with pytest.raises(UsageError, match="address is hidden"):
+            source_spec({**shown, "address": other}, before=before)
+
+
+def test_the_settings_in_the_documents_are_taken():
+    page = (Path(__file__).parents[3] / "docs" / "station-machines.md").read_text("utf-8")
+    found = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    kinds = [source_spec(one, [Path("/data")]).kind for one in found if isinstance(one, dict)]
+    kinds += [output_specs(one)[0].kind for one in found if isinstance(one, list)]
+    assert kinds == ["folder", "camera", "camera", "video", "webhook", "mqtt", "modbus", "opcua"]

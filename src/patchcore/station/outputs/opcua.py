@@ -101,7 +101,8 @@ class OpcUa:
         server.set_server_name("patchcore station")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         space = await server.register_namespace(NAMESPACE)
-        found = await server.nodes.objects.add_object(ua.NodeId.from_string(f"ns={space};s=Patchcore"), f"{space}:Patchcore")
+        place = ua.NodeId.from_string(f"ns={space};s=Patchcore")
+        found = await server.nodes.objects.add_object(place, f"{space}:Patchcore")
         nodes = {
             name: await _node(found, space, name, value, kind)
             for name, (value, kind) in {**values(self._now), "Heartbeat": (0, "UInt32")}.items()

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
 from patchcore.errors import UsageError
 from patchcore.station.broker import Broker
+from patchcore.station.secrets import restored
 from patchcore.station.sources.specs import Topic, parsed
 from patchcore.station.store.tables import Setting
 
-HIDDEN = 16 * "*"  # stands for a secret; sent back, it means: as it was
-_SECRET = ("secret", "password")
 _SETTING = "outputs"
 
 
@@ -23,6 +23,14 @@ def _listed(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) != len(values):
         raise ValueError("names one of them twice")
     return values
+
+
+def _web(url: str) -> str:
+    parts = urlsplit(url)
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not plain:
+        raise ValueError("must begin with http:// or https:// and a host, in ASCII without spaces")
+    return url
 
 
 class _Spec(BaseModel):
@@ -55,7 +63,7 @@ class WebhookSpec(_Spec):
     """
 
     kind: Literal["webhook"] = "webhook"
-    url: str = Field(min_length=8, max_length=1000, pattern=r"^https?://")
+    url: Annotated[str, Field(max_length=1000), AfterValidator(_web)]
     secret: str = Field(min_length=16, max_length=200, repr=False)
     timeout: float = Field(default=10.0, ge=0.1, le=60)
     hours: float = Field(default=24.0, gt=0, le=24 * 30)
@@ -108,38 +116,18 @@ _SPECS: TypeAdapter[tuple[OutputSpec, ...]] = TypeAdapter(tuple[OutputSpec, ...]
 def output_specs(given: object, before: Sequence[Spec] = ()) -> tuple[Spec, ...]:
     """Settings of all outputs from plain values.
 
-    `before`: what they were; a secret that is `HIDDEN` is taken from the one of the same name and kind. Errors:
-    UsageError.
+    `before`: what they were: secrets that are hidden are taken from the one of the same name and kind.
+    Errors: UsageError.
     """
     specs: tuple[Spec, ...] = parsed(_SPECS, given, "outputs")
     if twice := [name for name, count in Counter(spec.name for spec in specs).items() if count > 1]:
         raise UsageError(f"outputs: {', '.join(twice)}: two have this name. Give each one of its own.")
     known = {(spec.name, spec.kind): spec.model_dump(mode="json") for spec in before}
-    filled = [_filled(one.model_dump(mode="json"), known.get((one.name, one.kind), {}), one.name) for one in specs]
-    return parsed(_SPECS, filled, "outputs")
-
-
-def _filled(values: dict[str, Any], before: dict[str, Any], name: str) -> dict[str, Any]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            _filled(value, before.get(key) or {}, name)
-        elif key in _SECRET and value == HIDDEN:
-            if not before.get(key):
-                raise UsageError(f"outputs: {name}: {key} is {HIDDEN!r}, and there was none before. Give one.")
-            values[key] = before[key]
-    return values
-
-
-def hidden(spec: BaseModel) -> dict[str, Any]:
-    """The settings of an output or a source for people: without secrets."""
-
-    def walk(values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: walk(value) if isinstance(value, dict) else HIDDEN if key in _SECRET and value else value
-            for key, value in values.items()
-        }
-
-    return walk(spec.model_dump(mode="json"))
+    whole = [
+        restored(one.model_dump(mode="json"), known.get((one.name, one.kind), {}), f"outputs: {one.name}")
+        for one in specs
+    ]
+    return parsed(_SPECS, whole, "outputs")
 
 
 def stored(session: Session) -> tuple[Spec, ...]:

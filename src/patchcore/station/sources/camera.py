@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TICK = 0.2  # seconds between two looks at how the camera is
 _AHEAD = 2  # images with the engine: one is judged while the next one is taken
+_LAST = 6.0  # seconds that a camera's driver may take to return from a read that nobody wants any more
 _PATIENCE = 5.0  # seconds that an image somebody has asked for may wait for the camera, and for room in the queue
 
 
@@ -68,7 +69,7 @@ class CameraSource:
                 elif self._free() and self._next():
                     due = max(now, due + self._spec.every)
         finally:
-            self._grabber.stop(1.0)
+            self._grabber.stop(_LAST)
 
     def shoot(self, part: str | None = None, key: str | None = None) -> Future[Stored]:
         """Take an image now and hand it over; the call returns when it is taken, the future has the result.

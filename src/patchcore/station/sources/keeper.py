@@ -46,7 +46,7 @@ class Keeper:
         """By line: how each source is now."""
         return {line: kept.to_dict() for line, kept in self._kept.copy().items()}
 
-    def set(self, line: int, spec: Spec, timeout: float = 5.0) -> None:
+    def set(self, line: int, spec: Spec, timeout: float = 8.0) -> None:
         """From now on the line has this source; one that it had is stopped first, for which so many seconds are waited.
 
         Errors: UnavailableError if that one does not end: the new one is not begun, as there would be two.
@@ -71,7 +71,7 @@ class Keeper:
             raise UnavailableError(f"Line {line} has no camera that runs.")
         return source.shoot(part, key)
 
-    def close(self, timeout: float = 5.0) -> list[int]:
+    def close(self, timeout: float = 8.0) -> list[int]:
         """Stop all. Returns the lines whose source did not end in that time; their threads hold up nothing."""
         end = time.monotonic() + timeout
         with self._lock:

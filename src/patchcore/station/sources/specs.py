@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from patchcore.errors import UsageError
 from patchcore.station.broker import Broker
+from patchcore.station.secrets import restored
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")  # of cameras: FFmpeg knows others, which read files of this machine
 
@@ -147,12 +148,20 @@ SourceSpec = Annotated[Nothing | FolderSpec | CameraSpec | VideoSpec, Field(disc
 _SPECS: TypeAdapter[SourceSpec] = TypeAdapter(SourceSpec)
 
 
-def source_spec(given: object, roots: Sequence[Path] = ()) -> Nothing | FolderSpec | CameraSpec | VideoSpec:
+def source_spec(
+    given: object, roots: Sequence[Path] = (), before: dict[str, Any] | None = None
+) -> Nothing | FolderSpec | CameraSpec | VideoSpec:
     """Settings of a source from plain values, such as `Line.source`; {} is none.
 
-    `roots`: the folders that paths must lie in, links followed. Errors: UsageError, with a line for each field.
+    Args:
+        given: The values.
+        roots: The folders that paths must lie in, links followed.
+        before: What they were: secrets that are hidden are taken from there.
+
+    Errors: UsageError, with a line for each field.
     """
     spec = parsed(_SPECS, given or {"kind": "none"}, "source")
+    spec = parsed(_SPECS, restored(spec.model_dump(mode="json"), before or {}, "source"), "source")
     if isinstance(spec, FolderSpec | VideoSpec):
         path = spec.path.resolve()
         if not any(path.is_relative_to(root.resolve()) for root in roots):
