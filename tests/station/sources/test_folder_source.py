@@ -79,7 +79,7 @@ def test_what_lies_there_arrives_and_is_moved_in_is_inspected_once_in_order(star
     until(lambda: len(line.stored) == 4)
     assert line.names == ["before.png", "written.png", "moved.png", "deep/part.png"]
     assert state.to_dict()["state"] == "running"
-    assert state.to_dict()["images"] == 4
+    until(lambda: state.to_dict()["images"] == 4)
 
 
 def test_a_file_that_is_written_slowly_is_inspected_when_it_is_whole(start, line):
@@ -203,6 +203,28 @@ def test_images_wait_while_the_station_cannot_inspect(start, line):
     line.refusing = None
     until(lambda: line.names == ["a.png"])
     until(lambda: state.condition == "running")
+
+
+def test_an_image_that_makes_the_engine_fail_does_not_hold_up_the_next_one(start, line):
+    line.refusing = RuntimeError("a fault of the engine")
+    folder, state, _ = start()
+    (folder / "odd.png").write_bytes(png(1))
+    until(lambda: state.to_dict().get("bad") == [{"name": "odd.png", "error": "a fault of the engine"}])
+    line.refusing = None
+    (folder / "fine.png").write_bytes(png(2))
+    until(lambda: line.names == ["fine.png"])
+
+
+def test_links_that_lead_out_of_the_folder_are_not_read_moved_or_deleted(start, line, tmp_path):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "a.png").write_bytes(png(1))
+    folder, state, _ = start(afterwards="delete", bad="move")
+    (folder / "b.png").symlink_to(tmp_path / "private" / "a.png")
+    (folder / "tray").symlink_to(tmp_path / "private")
+    until(lambda: state.to_dict().get("failed") == 2)
+    assert not line.stored
+    assert "leads out" in state.to_dict()["bad"][0]["error"]
+    assert (tmp_path / "private" / "a.png").exists()
 
 
 def test_a_full_queue_is_waited_for(start, line):

@@ -16,6 +16,7 @@ from typing import Any
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from patchcore.errors import DataError, ImageError
+from patchcore.station.errors import UnavailableError
 from patchcore.station.running import Backoff, State
 from patchcore.station.sources.specs import FolderSpec
 from patchcore.station.sources.submit import Stored, Submit, handed_over
@@ -28,10 +29,6 @@ DONE, FAILED = "done", "failed"  # sub-folders that are not watched
 _AHEAD = 8  # images that wait for the engine: more would keep others out of its queue
 _SAVED = 1.0  # seconds between two times that the position is written; keys drop what is read twice
 _LISTED = 50  # files that could not be read, which are shown
-
-
-class _HeldError(Exception):
-    """The station cannot inspect now; the image is not to blame."""
 
 
 class FolderSource:
@@ -70,7 +67,7 @@ class FolderSource:
                 self._follow(stop, backoff)
             except WatchfilesRustInternalError:  # a changed name is no UTF-8: it knows only that something has changed
                 continue
-            except _HeldError as held:
+            except UnavailableError as held:
                 self._state.set("waiting", str(held))
             except (DataError, OSError) as error:
                 self._state.set("lost", str(error))
@@ -116,6 +113,8 @@ class FolderSource:
     def _taken(self, one: Arrived, stop: Event) -> Future[Stored] | None:
         name = _shown(one.path.relative_to(self._spec.path))
         try:
+            if not self._inside(one.path):
+                raise ImageError(name, "a link that leads out of the folder, which is not followed.")
             with one.path.open("rb") as file:
                 written = os.fstat(file.fileno()).st_mtime_ns
                 content = file.read(self._limit + 1)
@@ -135,6 +134,10 @@ class FolderSource:
             part=_shown(part[1] or "")[:200] or None if part else None,
         )  # fmt: skip
 
+    def _inside(self, path: Path) -> bool:
+        """Whether it lies in the folder, and not where a link leads."""
+        return path.resolve().is_relative_to(self._spec.path.resolve())
+
     def _finish(self, one: Arrived, future: Future[Stored], stop: Event) -> None:
         """Wait for the result; then the file is done with, and the position behind it."""
         while not wait_for([future], 0.1).done:
@@ -147,15 +150,15 @@ class FolderSource:
             if not future.result().get("replayed"):
                 self._state.count("images")
             self._away(one.path)
-        elif isinstance(error, ImageError):
+        elif isinstance(error, UnavailableError):  # the station cannot inspect now; the image is not to blame
+            self._save()
+            raise error
+        else:
             tries = self._tried.pop(path, (0, 0.0))[0] + 1
             if tries < watching.TRIES:  # perhaps not all of it is there yet
                 self._tried[path] = tries, time.monotonic() + watching.SETTLE
             else:
-                self._give_up(one.path, error.reason)
-        else:
-            self._save()
-            raise _HeldError(str(error) or type(error).__name__) from error
+                self._give_up(one.path, error.reason if isinstance(error, ImageError) else str(error))
         self._mark, self._unsaved = max(self._mark, one.mark), True
         if time.monotonic() - self._saved > _SAVED:
             self._save()
@@ -164,7 +167,7 @@ class FolderSource:
         self._bad.append({"name": _shown(path.relative_to(self._spec.path)), "error": why})
         self._state.count("failed")
         self._state.put("bad", list(self._bad))
-        if self._spec.bad == "move":
+        if self._spec.bad == "move" and self._inside(path.parent):
             self._move(path, self._moved[1])
 
     def _away(self, path: Path) -> None:

@@ -12,7 +12,8 @@ Stored = dict[str, Any]  # a result, as `station.record.to_dict` gives it
 
 
 class Submit(Protocol):
-    """As `Inspector.submit`: raises BusyError; the future raises ImageError, or whatever keeps an image waiting."""
+    """As `Inspector.submit`: raises BusyError; the future raises UnavailableError while the station cannot inspect, and
+    ImageError or another error for an image that cannot be inspected."""
 
     def __call__(
         self, content: bytes, *, line: int, name: str = "", part: str | None = None, key: str | None = None

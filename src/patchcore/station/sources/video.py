@@ -8,7 +8,8 @@ from concurrent.futures import wait as wait_for
 from threading import Event
 from typing import TYPE_CHECKING
 
-from patchcore.errors import DataError, ImageError
+from patchcore.errors import DataError
+from patchcore.station.errors import UnavailableError
 from patchcore.station.running import Backoff, State
 from patchcore.station.sources.camera import encoded
 from patchcore.station.sources.specs import VideoSpec
@@ -77,9 +78,9 @@ class VideoSource:
                 if stop.is_set():
                     return
             error = future.exception()
-            if error is None or isinstance(error, ImageError):
+            if not isinstance(error, UnavailableError):
                 self._state.set("running")
                 self._state.count("images" if error is None else "failed")
                 return
-            self._state.set("waiting", str(error) or type(error).__name__)
+            self._state.set("waiting", str(error))
             stop.wait(backoff.next())
