@@ -200,9 +200,13 @@ def test_images_wait_while_the_station_cannot_inspect(start, line):
     folder, state, _ = start()
     (folder / "a.png").write_bytes(png(1))
     until(lambda: state.condition == "waiting" and "no model" in str(state))
+    conditions = []
+    state._tell = lambda now: conditions.append(now["state"])
+    time.sleep(1.5)  # it tries again, and says nothing else meanwhile
     line.refusing = None
     until(lambda: line.names == ["a.png"])
     until(lambda: state.condition == "running")
+    assert conditions == ["running"]
 
 
 def test_an_image_that_makes_the_engine_fail_does_not_hold_up_the_next_one(start, line):

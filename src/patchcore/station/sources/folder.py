@@ -79,10 +79,8 @@ class FolderSource:
         place = folder.stat().st_ino
         with RustNotify([str(folder)], False, False, 0, True, True) as changes:
             while not stop.is_set() and folder.stat().st_ino == place:
-                begin = time.monotonic()
                 fresh = self._look(stop)
                 backoff.reset()
-                stop.wait(min(1.0, time.monotonic() - begin))  # a look into a large folder takes its time
                 soon = watching.SETTLE / 4 if fresh else watching.SETTLE if self._tried else self._spec.every
                 changes.watch(100, 50, int(1000 * min(soon, self._spec.every)), stop)
 
@@ -92,11 +90,11 @@ class FolderSource:
         if (back := self._clock - clock) > 0.1:  # the clock was set back: what arrives now is behind the mark
             self._mark = (self._mark[0] - int((back + 1) * 1e9), "")
         self._clock = clock
+        begin = time.monotonic()
         new, fresh = arrived(self._spec.path, self._mark, without=self._moved)
         now = time.monotonic()
         again = [Arrived(Path(name), (0, name)) for name, (_, due) in self._tried.items() if due <= now]
         waiting = {str(one.path): one for one in (*again, *new)}
-        self._state.set("running")
         flying = deque[tuple[Arrived, Future[Stored]]]()
         for one in waiting.values():
             if (future := self._taken(one, stop)) is not None:
@@ -108,6 +106,8 @@ class FolderSource:
         while flying:
             self._finish(*flying.popleft(), stop)
         self._save()
+        self._state.set("running")
+        stop.wait(min(1.0, now - begin))  # so that searching a large folder takes half of a core at most
         return fresh
 
     def _taken(self, one: Arrived, stop: Event) -> Future[Stored] | None:
@@ -159,6 +159,7 @@ class FolderSource:
                 self._tried[path] = tries, time.monotonic() + watching.SETTLE
             else:
                 self._give_up(one.path, error.reason if isinstance(error, ImageError) else str(error))
+        self._state.set("running")
         self._mark, self._unsaved = max(self._mark, one.mark), True
         if time.monotonic() - self._saved > _SAVED:
             self._save()
