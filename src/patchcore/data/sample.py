@@ -104,8 +104,8 @@ def images_in(folder: Path, recursive: bool = False, closed: bool = False) -> li
     )
 
 
-def search(root: Path, recursive: bool, closed: bool = False) -> tuple[list[Path], str]:
-    """What `images_in` finds, and in words what it leaves out. Errors: DataError."""
+def search(root: Path, recursive: bool, closed: bool = False, without: Container[Path] = ()) -> tuple[list[Path], str]:
+    """What `images_in` finds, and in words what it leaves out; without these folders. Errors: DataError."""
     found: list[Path] = []
     left_out: dict[str, list[str]] = {}
     folders, links, seen = [root], list[Path](), set[str]()
@@ -132,7 +132,8 @@ def search(root: Path, recursive: bool, closed: bool = False) -> tuple[list[Path
             if why := _why_not(entry, path, names, folded and recursive):
                 left_out.setdefault(why, []).append((path.suffix.lower() or path.name) if why == _OTHER else path.name)
             elif folded:
-                (links if entry.is_symlink() else folders).append(path)
+                if path not in without:
+                    (links if entry.is_symlink() else folders).append(path)
             elif not hidden(path.name):
                 found.append(path)
     parts = [f"{counted(len(names), *why.split('|'))} ({some(sorted(set(names)))})" for why, names in left_out.items()]

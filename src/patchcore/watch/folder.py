@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +25,17 @@ class Arrived(NamedTuple):
     mark: Mark
 
 
-def arrived(folder: Path, after: Mark, until: float | None = None) -> tuple[list[Arrived], bool]:
+def arrived(
+    folder: Path, after: Mark, until: float | None = None, without: Container[Path] = ()
+) -> tuple[list[Arrived], bool]:
     """The images that came after a mark and have settled, in order; and whether others have not settled yet.
 
-    Sub-folders are searched too. `until`: only those that came up to then, in seconds of the system's clock.
+    Sub-folders are searched too, but not `without`. `until`: only those that came up to then, in seconds of the
+    system's clock.
     Errors: DataError for a folder that cannot be read.
     """
     now, found, fresh = time.time(), list[Arrived](), False
-    for path in search(folder, recursive=True)[0]:
+    for path in search(folder, recursive=True, without=without)[0]:
         try:
             changed = path.stat().st_ctime_ns
         except OSError:  # it has gone again

@@ -243,7 +243,7 @@ class Message(Base):
 
     __tablename__ = "message"
     id: Mapped[int] = mapped_column(_Number, primary_key=True)
-    output: Mapped[str] = mapped_column(String(64), index=True)  # the name of one in the settings
+    output: Mapped[str] = mapped_column(String(64))  # the name of one in the settings
     inspection_id: Mapped[int | None] = mapped_column(ForeignKey("inspection.id"), index=True)
     body: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created: Mapped[datetime] = mapped_column(default=now)
@@ -251,7 +251,8 @@ class Message(Base):
     due: Mapped[datetime] = mapped_column(default=now)
     error: Mapped[str] = mapped_column(Text, default="")
     sent: Mapped[datetime | None]
-    __table_args__ = (Index("message_due", "sent", "due"),)
+    given_up: Mapped[datetime | None]
+    __table_args__ = (Index("message_next", "output", "sent", "given_up", "id"),)
 
 
 class Setting(Base):

@@ -210,6 +210,7 @@ def upgrade() -> None:
         sa.Column("due", Moment, nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("sent", Moment, nullable=True),
+        sa.Column("given_up", Moment, nullable=True),
         sa.ForeignKeyConstraint(
             ["inspection_id"],
             ["inspection.id"],
@@ -217,5 +218,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_message_inspection_id"), "message", ["inspection_id"], unique=False)
-    op.create_index(op.f("ix_message_output"), "message", ["output"], unique=False)
-    op.create_index("message_due", "message", ["sent", "due"], unique=False)
+    op.create_index("message_next", "message", ["output", "sent", "given_up", "id"], unique=False)

@@ -1,0 +1,1 @@
+"""Outputs: what tells machines of results: webhook, MQTT, OPC UA, Modbus TCP."""
