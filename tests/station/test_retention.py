@@ -26,24 +26,24 @@ def kept(station, numbers):
 
 
 def test_without_rules_everything_stays(station, rows):
-    assert station.keeper.sweep(now() + timedelta(days=36500)) == 0
+    assert station.sweeper.sweep(now() + timedelta(days=36500)) == 0
     assert kept(station, rows) == [True, True, True]
 
 
 def test_what_waits_for_a_person_stays_whatever_the_rules_say(station, rows):
     set_rules(station.database, Retention(passed_days=1, other_days=10))
-    assert station.keeper.sweep(now() + timedelta(hours=23)) == 0
-    assert station.keeper.sweep(now() + timedelta(days=2)) == 1
+    assert station.sweeper.sweep(now() + timedelta(hours=23)) == 0
+    assert station.sweeper.sweep(now() + timedelta(days=2)) == 1
     assert kept(station, rows) == [False, True, True]
-    assert station.keeper.sweep(now() + timedelta(days=11)) == 1
+    assert station.sweeper.sweep(now() + timedelta(days=11)) == 1
     assert kept(station, rows) == [False, True, False]
     assert len(list(station.files.all("images"))) == 1
 
 
 def test_files_that_no_row_names_go_once_they_are_old(station, rows):
     station.files.write("images/2020/01/01/left", b"by a crash")
-    assert station.keeper.sweep(now()) == 0
-    assert station.keeper.sweep(now() + timedelta(hours=2)) == 1
+    assert station.sweeper.sweep(now()) == 0
+    assert station.sweeper.sweep(now() + timedelta(hours=2)) == 1
     assert not station.files.exists("images/2020/01/01/left")
     assert kept(station, rows) == [True, True, True]
 

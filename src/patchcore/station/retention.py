@@ -29,7 +29,7 @@ class Retention(BaseModel):
     other_days: float | None = Field(default=None, gt=0, le=36_500, description="Others, once they are decided.")
 
 
-class Keeper:
+class Sweeper:
     """Deletes what the rules let go, once an hour.
 
     An image file goes first and its row says so then: after a crash between the two the next round ends it. Files that

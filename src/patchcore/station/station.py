@@ -17,9 +17,15 @@ from patchcore.station.inspection import Inspector
 from patchcore.station.jobs import Jobs
 from patchcore.station.metrics import Metrics
 from patchcore.station.models import Models
+from patchcore.station.outputs.keeper import Outputs
+from patchcore.station.outputs.specs import stored
+from patchcore.station.people import hosts
+from patchcore.station.people.protection import checked_url
 from patchcore.station.people.trail import record
-from patchcore.station.retention import Keeper
+from patchcore.station.retention import Sweeper
 from patchcore.station.settings import Settings
+from patchcore.station.sources.keeper import Keeper
+from patchcore.station.sources.specs import source_spec
 from patchcore.station.store.database import Database
 from patchcore.station.store.files import Files
 from patchcore.station.store.tables import Job, Line
@@ -35,7 +41,8 @@ class Station:
         settings: What it is started with.
 
     Attributes:
-        settings, database, files, hub, models, inspector, jobs, watching, keeper, metrics: Its rooms.
+        settings, database, files, hub, models, inspector, jobs, watching, sweeper, metrics, sources, outputs: Its
+            rooms.
 
     Raises:
         StoreError: The database or the folder cannot be used.
@@ -48,6 +55,7 @@ class Station:
         except OSError as error:
             raise UsageError(f"{settings.data}: {error.strerror}. Give a folder that can be written.") from error
         self._ends = ExitStack()
+        self._told = dict[str, dict[str, Any]]()  # the last state of each line's source
         self.hub = Hub()
         self.database = Database(settings.database_url)
         self._ends.callback(self.database.close)
@@ -56,19 +64,23 @@ class Station:
         self.jobs = Jobs(self.database, self.hub)
         self.watching = Watching(settings.data / "watch", self.database, self.models, self.hub)
         self._ends.callback(self.watching.close)
-        self.keeper = Keeper(self.database, self.files)
-        self._ends.callback(self.keeper.close)
+        self.sweeper = Sweeper(self.database, self.files)
+        self._ends.callback(self.sweeper.close)
         self.metrics = Metrics(lambda: self.inspector.waiting, lambda: shutil.disk_usage(settings.data).free)
-        self.inspector = Inspector(
-            settings,
+        self.outputs = Outputs(
             self.database,
-            self.files,
-            self.models,
-            self.hub,
-            announce=self.metrics.see,
-            watch=self.watching.see,
+            lambda url: checked_url(url, hosts.allowed(self.database)),
+            alive=lambda: self.inspector.trouble is None,
+            tell=lambda name, state: self.hub.publish("output", {"name": name, **state}),
         )
+        self._ends.callback(self.outputs.close)
+        self.inspector = Inspector(
+            settings, self.database, self.files, self.models, self.hub, enqueue=self.outputs.enqueue,
+            announce=self._announce, watch=self.watching.see,
+        )  # fmt: skip
         self._ends.callback(self.inspector.close)
+        self.sources = Keeper(self.inspector.submit, self.database, self._source_is, settings.upload)
+        self._ends.callback(self.sources.close)
         self._ends.callback(self.jobs.close)
         with self.database.begin() as session:
             if session.scalar(select(Line).limit(1)) is None:
@@ -76,7 +88,8 @@ class Station:
         self.jobs.when_done("train", self._trained)
         self.jobs.when_done("audit", lambda job, found: found)
         self.jobs.start()
-        self.keeper.start()
+        self.sweeper.start()
+        self._connect()
 
     @property
     def sets(self) -> Path:
@@ -109,6 +122,39 @@ class Station:
         )
         return {"model_id": model.id, "version": model.version, **found}
 
+    def _connect(self) -> None:
+        """Begin the sources and outputs that people have set. What cannot begin says so, and holds nothing up."""
+        with self.database.read() as session:
+            lines = session.scalars(select(Line)).all()
+            try:
+                self.outputs.set(stored(session))
+            except UsageError as error:
+                log.error("Outputs: %s", error)
+        for line in lines:
+            try:
+                spec = source_spec(line.source if line.running else {}, self.settings.roots, line.source)
+                self.sources.set(line.id, spec)
+            except UsageError as error:  # a root that the station is no longer started with
+                self._source_is(line.id, {"kind": str(line.source.get("kind")), "state": "lost", "why": str(error)})
+
+    def _announce(self, told: dict[str, Any]) -> None:
+        self.metrics.see(told)
+        self.outputs.announce(told)
+
+    def _source_is(self, number: int, state: dict[str, Any]) -> None:
+        """The source of a line is in another state."""
+        name = self.line(number).name
+        self._told[name] = state
+        self.outputs.source(name, state)
+        self.hub.publish("source", {"line": name, **state})
+
+    def source_states(self) -> dict[str, dict[str, Any]]:
+        """How the source of each line is, by the line's name."""
+        with self.database.read() as session:
+            names = {line.id: line.name for line in session.scalars(select(Line))}
+        now = self.sources.states
+        return {name: now.get(number) or self._told.get(name, {"state": "off"}) for number, name in names.items()}
+
     def close(self) -> None:
         """Finish the images that wait, stop jobs and sources, and close the database."""
         self._ends.close()
@@ -129,6 +175,7 @@ class Station:
             "database": self.database.alive(),
             "disk": None if free > 2 * self.settings.upload else f"Only {free / 1e6:.0f} MB are free.",
             "inspection": self.inspector.trouble,
+            "sources": self._lost(),
             "models": self._models(),
         }
         return {
@@ -140,6 +187,11 @@ class Station:
             "listeners": len(self.hub),
             "start": self.hub.start,
         }
+
+    def _lost(self) -> str | None:
+        """Which sources have lost what they need."""
+        lost = [f"{n}: {s['why']}" for n, s in self._told.items() if s["state"] == "lost"]
+        return "; ".join(lost) or None
 
     def _models(self) -> str | None:
         """Why a line cannot judge, if one cannot."""

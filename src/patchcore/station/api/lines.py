@@ -54,7 +54,7 @@ def line_dict(here: Here, line: Line, hours: float = 8) -> dict[str, Any]:
         "name": line.name,
         "model": line.model and {"id": line.model.id, "name": line.model.name, "version": line.model.version},
         "shadow": line.shadow and {"id": line.shadow.id, "name": line.shadow.name, "version": line.shadow.version},
-        "source": line.source,
+        "source": here.sources.states.get(line.id, {"kind": line.source.get("kind", "none"), "state": "off"}),
         "running": line.running,
         "last": last,
         "counts": {verdict: counts.get(verdict, 0) for verdict in ("pass", "unsure", "fail")},
@@ -81,7 +81,7 @@ def restart_watch(here: Here, who: Engineer, name: str) -> dict[str, str]:
 @router.get("/retention", summary="What is kept for how long")
 def retention(here: Here, who: Operator) -> Retention:
     """In days; null: for ever."""
-    return here.keeper.rules()
+    return here.sweeper.rules()
 
 
 @router.put("/retention", summary="Keep it for another time")
