@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from patchcore.errors import UsageError
 
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 _KEEPALIVE = 15  # seconds; a broker that is silently gone is missed after 1.5 times that
 _TIMEOUT = 5.0  # seconds for each answer of a broker
+
+
+def _host(name: str) -> str:
+    try:
+        name.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"is neither the name of a host nor an address ({error})") from error
+    if not name.isprintable() or set(name) & set(" /@?#"):
+        raise ValueError("is neither the name of a host nor an address")
+    return name
+
+
+Host = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_host)]
 
 
 class Broker(BaseModel):
@@ -30,7 +43,7 @@ class Broker(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(min_length=1, max_length=253)
+    host: Host
     port: int = Field(default=1883, ge=1, le=65535)
     user: str | None = None
     password: str | None = Field(default=None, repr=False)

@@ -42,13 +42,13 @@ def add_line(here: Here, who: Engineer, wanted: NewLine) -> dict[str, Any]:
     try:
         with here.database.begin() as session:
             lock(session)
-            session.add(line := Line(name=wanted.name))
+            session.add(Line(name=wanted.name))
             session.flush()
             record(session, who.name, "line.add", wanted.name)
     except IntegrityError as error:
         raise ConflictError(f"There is a line {wanted.name!r} already.") from error
     here.hub.publish("line", {"line": wanted.name})
-    return line_dict(here, line)
+    return line_dict(here, here.line(wanted.name))
 
 
 @router.get("/sources", summary="How the sources are")

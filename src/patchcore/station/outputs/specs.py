@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
 from patchcore.errors import UsageError
-from patchcore.station.broker import Broker
+from patchcore.station.broker import Broker, Host
 from patchcore.station.secrets import restored
 from patchcore.station.sources.specs import Topic, parsed
 from patchcore.station.store.tables import Setting
@@ -92,7 +92,7 @@ class OpcUaSpec(_Spec):
     """
 
     kind: Literal["opcua"] = "opcua"
-    host: str = Field(default="127.0.0.1", max_length=253)
+    host: Host = "127.0.0.1"
     port: int = Field(default=4840, ge=1, le=65535)
 
 
@@ -104,7 +104,7 @@ class ModbusSpec(_Spec):
     """
 
     kind: Literal["modbus"] = "modbus"
-    host: str = Field(default="127.0.0.1", max_length=253)
+    host: Host = "127.0.0.1"
     port: int = Field(default=502, ge=1, le=65535)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from patchcore.errors import UsageError
-from patchcore.station.broker import Broker
+from patchcore.station.broker import Broker, Host
 from patchcore.station.secrets import restored
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")  # of cameras: FFmpeg knows others, which read files of this machine
@@ -95,7 +95,7 @@ class ModbusTrigger(_Spec):
     """
 
     kind: Literal["modbus"] = "modbus"
-    host: str = Field(min_length=1, max_length=253)
+    host: Host
     port: int = Field(default=502, ge=1, le=65535)
     unit: int = Field(default=1, ge=0, le=247)
     table: Literal["coil", "register"] = "coil"
