@@ -47,7 +47,10 @@ class State:
                 return
             since = self._now["since"] if condition == self._now["state"] else _now()
             self._now = {**self._now, "state": condition, "why": why, "since": since}
-        self._tell(self.to_dict())
+        try:
+            self._tell(self.to_dict())
+        except Exception as error:  # who listens has troubles of their own: they must not end what runs
+            log.warning("The state %s of a %s was not told: %s", self, self._now["kind"], error)
 
     def put(self, name: str, value: object) -> None:
         """Something to be shown beside the condition."""
