@@ -50,8 +50,12 @@ class Amqtt:
         await broker.start()
         return broker
 
+    async def _end(self):
+        await self._broker.shutdown()
+        await asyncio.sleep(0.05)  # for its sockets to be closed
+
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._broker.shutdown(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -90,3 +90,27 @@ def test_a_line_without_a_model_keeps_its_images_waiting_until_it_has_one(statio
     until(lambda: machines.sources.states[1].get("images") == 1, 60)
     assert machines.sources.states[1]["state"] == "running"
     machines.close()
+
+
+def test_a_database_that_is_away_keeps_images_and_messages_waiting(station, hazelnut, tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "SETTLE", 0.1)
+    machines, receiver = Machines(station), Receiver()
+    machines.outputs.set(
+        output_specs([{"kind": "webhook", "name": "mes", "url": receiver.url, "secret": "0123456789abcdef"}])
+    )
+    machines.sources.set(1, source_spec({"kind": "folder", "path": str(tmp_path)}, [tmp_path]))
+    until(lambda: machines.sources.states[1]["state"] == "running")
+    tables = ("inspection", "message", "setting", "line")
+    with station.database.engine.begin() as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away_{table}")
+    (tmp_path / "a.jpg").write_bytes((hazelnut / "test/colour/00.jpg").read_bytes())
+    until(lambda: "no such table" in machines.sources.states[1]["why"], 60)
+    with station.database.engine.begin() as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"ALTER TABLE away_{table} RENAME TO {table}")
+    until(lambda: receiver.taken, 60)
+    assert [one["result"]["name"] for one in receiver.taken] == ["a.jpg"]
+    until(lambda: machines.sources.states[1]["state"] == "running")
+    machines.close()
+    receiver.close()

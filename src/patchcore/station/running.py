@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
+from patchcore.errors import PatchcoreError
+
+log = logging.getLogger(__name__)
 Condition = Literal["running", "waiting", "lost", "ended", "off"]
 T = TypeVar("T")
 
@@ -43,7 +47,10 @@ class State:
                 return
             since = self._now["since"] if condition == self._now["state"] else _now()
             self._now = {**self._now, "state": condition, "why": why, "since": since}
-        self._tell(self.to_dict())
+        try:
+            self._tell(self.to_dict())
+        except Exception as error:  # who listens has troubles of their own: they must not end what runs
+            log.warning("The state %s of a %s was not told: %s", self, self._now["kind"], error)
 
     def put(self, name: str, value: object) -> None:
         """Something to be shown beside the condition."""
@@ -82,11 +89,13 @@ class Loop:
 
     Args:
         name: Of the thread.
-        main: What it runs, until `stop` cancels it.
+        main: What it runs, until `stop` cancels it; again, after a wait, whenever it ends or fails.
+        failed: Called with the reason, when it does.
     """
 
-    def __init__(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._main, self._ready = main, threading.Event()
+    def __init__(self, name: str, main: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[str], None]) -> None:
+        self._main, self._failed, self._ready = main, failed, threading.Event()
+        self._backoff = Backoff()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -100,9 +109,23 @@ class Loop:
             self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
             self._ready.set()
             with suppress(asyncio.CancelledError):
-                await self._main()
+                while True:
+                    await self._once()
+                    await asyncio.sleep(self._backoff.next())
 
         asyncio.run(main())
+
+    async def _once(self) -> None:
+        try:
+            await self._main()
+        except Exception as error:
+            if not isinstance(error, PatchcoreError | OSError):
+                log.exception("%s failed", self._thread.name)
+            self._failed(str(error) or type(error).__name__)
+
+    def up(self) -> None:
+        """What it runs works: after the next failure it begins again at once."""
+        self._backoff.reset()
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """Run something in the loop, from another thread. Errors: its own; TimeoutError; RuntimeError once stopped."""

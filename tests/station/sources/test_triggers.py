@@ -7,6 +7,7 @@ from brokers import Amqtt, Ear, Mosquitto
 from cameras import Stream
 from plain_line import PlainLine, until
 from pymodbus.client import ModbusTcpClient
+from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from receivers import free_port
@@ -125,7 +126,7 @@ class Plc:
     """A PLC as a server: a coil for triggers at 3, a register for answers at 7, and a register for triggers at 9."""
 
     def __init__(self):
-        self.port, self.said = free_port(), []
+        self.port, self.said, self.deaf, self.refused = free_port(), [], False, 0
         self.begin()
 
     def begin(self):
@@ -152,6 +153,9 @@ class Plc:
 
     async def _hear(self, function, start, address, count, current, values):
         if address == 7 and values:
+            if self.deaf:
+                self.refused += 1
+                return ExcCodes.DEVICE_FAILURE
             self.said.append(values[0])
 
     def set(self, value):
@@ -207,6 +211,16 @@ def test_a_trigger_that_waits_at_the_start_is_taken_once_over_restarts(begun, ca
     until(lambda: plc.said[2:3] == [0])
     plc.set(True)
     until(lambda: second.shots)
+
+
+def test_a_plc_that_is_gone_when_it_would_be_answered_gets_no_second_image(begun, camera, plc):
+    begun(camera.shoot, kind="modbus", host="127.0.0.1", port=plc.port, address=3, answer=7)
+    plc.deaf = True  # it does not take answers
+    plc.set(True)
+    until(lambda: plc.refused > 1)
+    plc.deaf = False
+    until(lambda: plc.said == [TAKEN, STORED])
+    assert len(camera.shots) == 1
 
 
 def test_a_register_without_answers_triggers_and_a_plc_that_goes_is_found_again(begun, camera, plc):

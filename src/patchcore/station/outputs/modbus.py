@@ -9,7 +9,7 @@ from typing import Any
 
 from patchcore.station.outputs.present import Present
 from patchcore.station.outputs.specs import ModbusSpec
-from patchcore.station.running import Backoff, Loop, State
+from patchcore.station.running import Loop, State
 
 REGISTERS, PART, ACKNOWLEDGED = 64, 32, 100  # registers that are read; where the part's id begins; where PLCs write
 _LETTERS = 32  # of the part's id
@@ -43,7 +43,7 @@ class Modbus:
         self._spec, self._state, self._alive = spec, state, alive
         self._now, self._heartbeat = Present(), 0
         self._acknowledged: int | None = None  # until a PLC writes it
-        self._loop = Loop(f"Modbus of {spec.name}", self._run)
+        self._loop = Loop(f"Modbus of {spec.name}", self._run, lambda why: state.set("lost", why))
 
     def start(self) -> None:
         self._loop.start()
@@ -65,29 +65,26 @@ class Modbus:
         from pymodbus.server import ModbusTcpServer
         from pymodbus.simulator import DataType, SimData, SimDevice
 
-        backoff = Backoff(0.5, 10.0)
-        while True:
-            blocks = [
-                SimData(0, count=REGISTERS, values=0, datatype=DataType.REGISTERS, readonly=True),
-                SimData(ACKNOWLEDGED, values=0, datatype=DataType.REGISTERS),
-            ]
-            identity = ModbusDeviceIdentification(info_name={"VendorName": "patchcore", "ProductName": "station"})
-            server = ModbusTcpServer(
-                SimDevice(0, blocks, action=self._asked), identity=identity, address=(self._spec.host, self._spec.port)
-            )
-            try:
-                await server.serve_forever(background=True)
-                self._state.set("running")
-                backoff.reset()
-                while True:
-                    await asyncio.sleep(1)
-                    if self._alive():
-                        self._heartbeat = self._heartbeat % _WORD + 1
-            except (OSError, RuntimeError) as error:
-                self._state.set("lost", f"cannot listen at {self._spec.host}:{self._spec.port}: {error}")
-            finally:
-                await server.shutdown()
-            await asyncio.sleep(backoff.next())
+        blocks = [
+            SimData(0, count=REGISTERS, values=0, datatype=DataType.REGISTERS, readonly=True),
+            SimData(ACKNOWLEDGED, values=0, datatype=DataType.REGISTERS),
+        ]
+        identity = ModbusDeviceIdentification(info_name={"VendorName": "patchcore", "ProductName": "station"})
+        place = (self._spec.host, self._spec.port)
+        server = ModbusTcpServer(SimDevice(0, blocks, action=self._asked), identity=identity, address=place)
+        try:
+            if not await server.listen():
+                raise OSError(
+                    f"cannot listen at {place[0]}:{place[1]}. Is another program there, or the port below 1024?"
+                )
+            self._state.set("running")
+            self._loop.up()
+            while True:
+                await asyncio.sleep(1)
+                if self._alive():
+                    self._heartbeat = self._heartbeat % _WORD + 1
+        finally:
+            await server.shutdown()
 
     async def _asked(self, function: int, start: int, address: int, count: int, current: list[int], values: Any) -> Any:
         """Before a request is answered: registers as they are now; and what a PLC writes."""

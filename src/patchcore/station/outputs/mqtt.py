@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from patchcore.errors import PatchcoreError
 from patchcore.station.outputs.errors import UnsentError
 from patchcore.station.outputs.specs import MqttSpec
-from patchcore.station.running import Backoff, Loop
+from patchcore.station.running import Loop
 
 if TYPE_CHECKING:
     import aiomqtt
@@ -39,7 +39,7 @@ class Mqtt:
         self.trouble: str | None = f"{self._where}: not connected yet."
         self._client: aiomqtt.Client | None = None
         self._sources = dict[str, dict[str, Any]]()
-        self._loop = Loop(f"MQTT of {spec.name}", self._run)
+        self._loop = Loop(f"MQTT of {spec.name}", self._run, self._lose)
 
     def start(self) -> None:
         self._loop.start()
@@ -84,33 +84,33 @@ class Mqtt:
                 lambda done: done.cancelled() or done.exception()
             )  # it is told at the next connection
 
+    def _lose(self, why: str) -> None:
+        self.trouble = why if why.startswith("broker") else f"{self._where}: {why}"
+        self._changed(False)
+
     async def _run(self) -> None:
         import aiomqtt
 
-        backoff, status = Backoff(0.5, 15.0), f"{self._spec.topic}/status"
-        while True:
-            try:
-                will = aiomqtt.Will(status, "offline", qos=1, retain=True)
-                async with self._spec.broker.client(will) as client:
-                    await client.publish(status, "online", qos=1, retain=True)
-                    self._client, self.trouble = client, None
-                    backoff.reset()
-                    for line in list(self._sources):
-                        self._tell(line)
-                    self._changed(True)
-                    try:
-                        async for _ in client.messages:  # nothing is subscribed to: it ends when the connection does
-                            pass
-                    except asyncio.CancelledError:  # stopped: a farewell, as a will is only for the unexpected
-                        self._client = None
-                        await client.publish(status, "offline", qos=1, retain=True, timeout=1.0)
-                        raise
-            except (aiomqtt.MqttError, PatchcoreError, OSError, ValueError) as error:
-                self.trouble = f"{self._where}: {error}"
-                self._changed(False)
-            finally:
-                self._client = None
-            await asyncio.sleep(backoff.next())
+        status = f"{self._spec.topic}/status"
+        try:
+            async with self._spec.broker.client(aiomqtt.Will(status, "offline", qos=1, retain=True)) as client:
+                await client.publish(status, "online", qos=1, retain=True)
+                self._client, self.trouble = client, None
+                self._loop.up()
+                for line in list(self._sources):
+                    self._tell(line)
+                self._changed(True)
+                try:
+                    async for _ in client.messages:  # nothing is subscribed to: it ends when the connection does
+                        pass
+                except asyncio.CancelledError:  # stopped: a farewell, as a will is only for the unexpected
+                    self._client = None
+                    await client.publish(status, "offline", qos=1, retain=True, timeout=1.0)
+                    raise
+        except aiomqtt.MqttError as error:
+            raise UnsentError(str(error)) from error
+        finally:
+            self._client = None
 
 
 def level(line: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from patchcore.errors import MissingExtraError
 from patchcore.station.outputs.present import Present
 from patchcore.station.outputs.specs import OpcUaSpec
-from patchcore.station.running import Backoff, Loop, State
+from patchcore.station.running import Loop, State
 
 if TYPE_CHECKING:
     from asyncua.common.node import Node
@@ -64,7 +64,7 @@ class OpcUa:
             logging.getLogger(noisy).setLevel(logging.ERROR)
         self._spec, self._state, self._alive = spec, state, alive
         self._now, self._awake = Present(), asyncio.Event()
-        self._loop = Loop(f"OPC UA of {spec.name}", self._run)
+        self._loop = Loop(f"OPC UA of {spec.name}", self._run, lambda why: state.set("lost", why))
 
     def start(self) -> None:
         self._loop.start()
@@ -83,15 +83,6 @@ class OpcUa:
         self._awake.set()
 
     async def _run(self) -> None:
-        backoff = Backoff(0.5, 10.0)
-        while True:
-            try:
-                await self._serve(backoff)
-            except OSError as error:
-                self._state.set("lost", f"cannot listen at {self._spec.host}:{self._spec.port}: {error.strerror}")
-            await asyncio.sleep(backoff.next())
-
-    async def _serve(self, backoff: Backoff) -> None:
         from asyncua import ua
         from asyncua.server.server import Server
 
@@ -109,7 +100,7 @@ class OpcUa:
         }
         async with server:
             self._state.set("running")
-            backoff.reset()
+            self._loop.up()
             beating = asyncio.create_task(self._beat(server, nodes["Heartbeat"]))
             try:
                 while True:

@@ -115,7 +115,8 @@ class Outbox:
         self._now = False
         arrived, failed = self._sent(messages)
         with self._database.begin() as session:
-            session.execute(update(Message).where(Message.id.in_([one.id for one in arrived])).values(sent=now()))
+            if arrived:
+                session.execute(update(Message).where(Message.id.in_([one.id for one in arrived])).values(sent=now()))
             if failed is not None:
                 self._failed(session, *failed)
         self._failing = failed is not None
@@ -153,7 +154,7 @@ class Outbox:
             .values(tries=tries, error=str(error), due=due, given_up=moment if refused else None)
         )
         old = and_(_waiting(self._name), Message.created < moment - self._keep)
-        session.execute(update(Message).where(old).values(given_up=moment))
+        session.execute(update(Message).where(old).values(given_up=moment, error=str(error)))
 
     def _sweep(self) -> None:
         """Once an hour, forget what was sent or given up long ago."""

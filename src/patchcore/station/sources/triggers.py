@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from patchcore.errors import PatchcoreError
+from patchcore.station.errors import UnavailableError
 from patchcore.station.running import Backoff, Loop, State
 from patchcore.station.sources.specs import ModbusTrigger, MqttTrigger
 from patchcore.station.sources.submit import Stored
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import aiomqtt
     from pymodbus.client import ModbusTcpClient
 
+log = logging.getLogger(__name__)
 _REMEMBERED = 1000  # ids of messages
 _LONGEST = 2000  # bytes of a message
 TAKEN, STORED, FAILED = 1, 2, 3  # in the register of answers
@@ -71,7 +73,7 @@ class OverMqtt:
     def __init__(self, spec: MqttTrigger, shoot: Shoot, state: State) -> None:
         self._spec, self._shoot, self._state = spec, shoot, state
         self._shots = OrderedDict[str, asyncio.Task[Future[Stored]]]()  # by id
-        self._loop = Loop("trigger", self._run)
+        self._loop = Loop("trigger", self._run, lambda why: state.set("lost", why))
 
     def start(self) -> None:
         self._loop.start()
@@ -82,20 +84,17 @@ class OverMqtt:
     async def _run(self) -> None:
         import aiomqtt
 
-        backoff = Backoff()
-        where = f"broker {self._spec.broker.host}:{self._spec.broker.port}"
-        while True:
-            try:
-                async with self._spec.broker.client() as client, asyncio.TaskGroup() as tasks:
-                    await client.subscribe(self._spec.topic, qos=1)
-                    self._state.set("running")
-                    backoff.reset()
-                    async for message in client.messages:
-                        if not message.retain:
-                            tasks.create_task(self._take(client, bytes(message.payload)))
-            except* (aiomqtt.MqttError, PatchcoreError, OSError) as failed:
-                self._state.set("lost", f"{where}: {failed.exceptions[0]}")
-            await asyncio.sleep(backoff.next())
+        try:
+            async with self._spec.broker.client() as client, asyncio.TaskGroup() as tasks:
+                await client.subscribe(self._spec.topic, qos=1)
+                self._state.set("running")
+                self._loop.up()
+                async for message in client.messages:
+                    if not message.retain:
+                        tasks.create_task(self._take(client, bytes(message.payload)))
+        except* aiomqtt.MqttError as failed:
+            where = f"broker {self._spec.broker.host}:{self._spec.broker.port}"
+            raise UnavailableError(f"{where}: {failed.exceptions[0]}") from failed
 
     async def _take(self, client: aiomqtt.Client, payload: bytes) -> None:
         told: dict[str, Any] = {}
@@ -105,7 +104,7 @@ class OverMqtt:
             await self._answer(client, {**told, "step": "taken"})
             stored = await asyncio.wrap_future(future)
             told |= {"step": "stored", "result": stored["id"], "verdict": stored["verdict"], "part": stored["part"]}
-        except (PatchcoreError, ValueError) as error:
+        except Exception as error:  # whatever kept it from that: who asked is told
             told |= {"step": "failed", "why": str(error)}
         await self._answer(client, told)
 
@@ -119,7 +118,7 @@ class OverMqtt:
                 self._shots.popitem(last=False)
         try:
             return await asyncio.shield(shot)
-        except PatchcoreError:
+        except Exception:
             self._shots.pop(number, None)  # asked again, it tries again
             raise
 
@@ -136,7 +135,9 @@ class OverModbus:
 
     def __init__(self, spec: ModbusTrigger, shoot: Shoot, state: State) -> None:
         self._spec, self._shoot, self._state = spec, shoot, state
-        self._stop = threading.Event()
+        self._stop, self._unsaid = threading.Event(), False
+        self._running: Future[Stored] | None = None
+        self._step = 0  # what was answered last; `_unsaid`: the PLC was gone
         self._thread = threading.Thread(target=self._run, name="trigger", daemon=True)
 
     def start(self) -> None:
@@ -158,7 +159,9 @@ class OverModbus:
                 if not client.connect():
                     raise OSError("does not answer. Is it switched on, and the address right?")
                 self._follow(client, backoff)
-            except (ModbusException, OSError) as error:
+            except Exception as error:
+                if not isinstance(error, ModbusException | OSError):
+                    log.exception("The trigger of %s failed", where)
                 self._state.set("lost", f"{where}: {error}")
             finally:
                 client.close()
@@ -166,28 +169,37 @@ class OverModbus:
 
     def _follow(self, client: ModbusTcpClient, backoff: Backoff) -> None:
         answer = self._spec.answer
-        known = self._register(client, answer) if answer is not None else 0
-        handled = known != 0 if answer is not None else self._set(client)
-        running: Future[Stored] | None = None
+        if self._unsaid:
+            self._say(client, self._step)
+        elif answer is not None:
+            self._step = self._register(client, answer)
+        handled = self._step != 0 if answer is not None else self._set(client)
         while not self._stop.is_set():
             now = self._set(client)
             self._state.set("running")
             backoff.reset()
-            if not now and (handled or known):
-                handled, running = False, None
-                known = self._say(client, 0)
-            elif now and not handled:
+            if not now:
+                self._running = None
+                if handled or self._step:
+                    handled = False
+                    self._say(client, 0)
+            elif not handled:
                 handled = True
-                try:
-                    running = self._shoot()
-                    known = self._say(client, TAKEN)
-                except PatchcoreError as error:
-                    known = self._say(client, FAILED)
-                    self._state.put("missed", str(error))
-            elif running is not None and running.done():
-                failed = running.cancelled() or running.exception() is not None
-                known, running = self._say(client, FAILED if failed else STORED), None
+                self._say(client, self._taken())
+            elif self._running is not None and self._running.done():
+                failed = self._running.cancelled() or self._running.exception() is not None
+                self._running = None
+                self._say(client, FAILED if failed else STORED)
             self._stop.wait(self._spec.every)
+
+    def _taken(self) -> int:
+        """Take an image; what to answer."""
+        try:
+            self._running = self._shoot()
+        except Exception as error:  # whatever kept it from that: the PLC is told
+            self._state.put("missed", str(error))
+            return FAILED
+        return TAKEN
 
     def _set(self, client: ModbusTcpClient) -> bool:
         read: Callable[..., Any] = client.read_coils
@@ -204,9 +216,11 @@ class OverModbus:
             raise OSError(f"holding register {address} cannot be read: {found}")
         return int(found.registers[0])
 
-    def _say(self, client: ModbusTcpClient, step: int) -> int:
+    def _say(self, client: ModbusTcpClient, step: int) -> None:
+        """Answer. If the PLC is gone just now, it is told when it is back, and no second image is taken."""
+        self._step, self._unsaid = step, True
         if self._spec.answer is not None:
             done = client.write_register(self._spec.answer, step, device_id=self._spec.unit)
             if done.isError():
                 raise OSError(f"holding register {self._spec.answer} cannot be written: {done}")
-        return step
+        self._unsaid = False
