@@ -2,7 +2,10 @@ import csv
 import hashlib
 import io
 import json
+import re
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, text, update
@@ -164,3 +167,26 @@ def test_a_writer_waits_for_the_other_and_not_for_ever(database):
         assert session.execute(text("SELECT count(*) FROM entry")).scalar() == 1
         trail.record(session, "x", "z")
     assert verify(database).rows == 2
+
+
+def test_the_script_of_the_page_checks_a_copy_without_the_station(database, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs" / "station-records.md").read_text("utf-8")
+    script = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("open(", "stack.enter_context(open(")
+    script = script.replace('encoding="utf-8")', 'encoding="utf-8"))')
+    fill(database)
+    rows = "".join(trail.json_lines(database)).splitlines(keepends=True)
+    monkeypatch.chdir(tmp_path)
+
+    def run(lines):
+        Path("trail.jsonl").write_text("".join(lines), "utf-8")
+        with ExitStack() as stack:
+            exec(script, {"stack": stack})
+
+    run(rows)
+    assert capsys.readouterr().out == f"5 {verify(database).hash}\n"
+    for spoilt, said in (
+        ([*rows[:2], *rows[3:]], "before row 3 something is missing"),
+        ([*rows[:2], rows[2].replace("anna", "berta"), *rows[3:]], "row 3 was edited"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            run(spoilt)
