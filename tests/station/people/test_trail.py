@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, text, update
 
+from patchcore.station import archive
 from patchcore.station.people import trail
 from patchcore.station.store.database import Database
+from patchcore.station.store.files import Files
 from patchcore.station.store.tables import Entry, Person, Role, Setting
 
 
@@ -190,3 +192,18 @@ def test_the_script_of_the_page_checks_a_copy_without_the_station(database, tmp_
     ):
         with pytest.raises(AssertionError, match=said):
             run(spoilt)
+
+
+def test_a_trail_stays_whole_in_a_backup_and_a_damaged_one_is_named(database, tmp_path):
+    fill(database)
+    files = Files(str(tmp_path / "files"))
+    archive.backup(database, files, tmp_path / "a.tar")
+    other = Database(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    archive.restore(other, files, tmp_path / "a.tar")
+    assert verify(other) == verify(database)
+    assert archive.check(other, files) == []
+    fill(other, 1)
+    with other.begin() as session:
+        session.execute(update(Entry).where(Entry.number == 2).values(who="berta"))
+    assert archive.check(other, files) == ["audit trail: row 2 was edited: its hash is not that of its content"]
+    other.close()
