@@ -102,3 +102,19 @@ def check(data: Path, database: str | None, files: str | None) -> None:
     if wrong:
         raise DataError(f"{data}: {counted(len(wrong), 'thing')} wrong. Restore from a backup what is missing.")
     say("All is there, as it was stored.")
+
+
+@station.command()
+@click.argument("name", default="admin")
+@data_option
+@database_option
+@files_option
+@command
+def password(name: str, data: Path, database: str | None, files: str | None) -> None:
+    """Give somebody (`admin`) a new password, for when no admin can log in. It is changed at the next login."""
+    from patchcore.station.people import accounts
+
+    with _opened(data, database, files) as (opened, _):
+        person = accounts.named(opened, name)
+        _, made = accounts.reset(opened, accounts.STATION, person.id, why="patchcore station password")
+    click.echo(made)

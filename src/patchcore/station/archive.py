@@ -17,6 +17,7 @@ from sqlalchemy.types import TypeEngine
 
 from patchcore.errors import StoreError
 from patchcore.files import appearing
+from patchcore.station.people import trail
 from patchcore.station.store.database import Database
 from patchcore.station.store.files import Files
 from patchcore.station.store.tables import Base, Inspection, Model, Moment
@@ -99,6 +100,8 @@ def check(database: Database, files: Files) -> list[str]:
             for number, image, sha256 in rows:
                 wrong += _compared(files, image, sha256, f"result {number}")
             last = rows[-1][0]
+        if (found := trail.verify(session)).problem:
+            wrong.append(f"audit trail: row {found.number} {found.problem}")
     return wrong
 
 

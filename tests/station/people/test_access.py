@@ -1,13 +1,15 @@
 import re
+from datetime import timedelta
 from typing import Annotated
 
 import pytest
 from fastapi import Depends, Form, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy import select, update
 
 from patchcore.station.people import accounts, keys, sessions
 from patchcore.station.people.access import Actor, identify, need, safe_next
-from patchcore.station.store.tables import Role
+from patchcore.station.store.tables import Login, Role, now
 
 PAGE = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -139,18 +141,22 @@ def test_whoever_has_a_password_that_was_made_for_them_changes_it_first(doors, b
     assert anna.post("/logout").status_code == 303
 
 
-def test_a_stream_learns_that_its_session_has_ended(app, browser, person, database):
+def test_a_stream_learns_that_its_session_has_ended_and_does_not_keep_it_alive(app, browser, person, database):
     seen = []
 
     @app.get("/stream")
     def stream(request: Request) -> None:
         seen.append(identify(request, touch=False))
-        token = request.cookies["station-8000"]
-        sessions.log_out(database, token)
+        sessions.log_out(database, request.cookies["station-8000"])
         seen.append(identify(request, touch=False))
 
-    browser(person("anna")).get("/stream")
+    there, long_ago = browser(person("anna", Role.engineer)), now() - timedelta(minutes=10)
+    with database.begin() as session:
+        session.execute(update(Login).values(seen=long_ago))
+    there.get("/stream")
     assert (seen[0].name, seen[1]) == ("anna", None)
+    with database.read() as session:
+        assert session.scalars(select(Login.seen)).one() == long_ago
 
 
 def test_a_browser_s_own_idea_of_a_session_is_none(doors, browser):

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from patchcore.errors import UsageError
-from patchcore.station.errors import ConflictError, MissingError
+from patchcore.station.errors import ConflictError, MissingError, UnavailableError
 from patchcore.station.people import accounts, passwords, sessions, trail
 from patchcore.station.store.database import Database
 from patchcore.station.store.tables import Entry, Person, Role
@@ -177,3 +177,28 @@ def test_a_hash_with_other_parameters_is_replaced_at_the_next_login(database):
         stored = session.scalars(select(Person.password)).one()
     assert not passwords.outdated(stored)
     assert sessions.log_in(database, "anna", "correct horse")
+
+
+def test_a_flood_of_logins_leaves_threads_for_everything_else():
+    for _ in range(8):
+        passwords._waiting.acquire()
+    try:
+        with pytest.raises(UnavailableError, match="Too many people log in"):
+            passwords.matches(None, "x")
+    finally:
+        for _ in range(8):
+            passwords._waiting.release()
+    assert not passwords.matches(None, "x")
+
+
+def test_when_no_admin_can_log_in_the_command_line_helps(run, tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'station.sqlite'}")
+    first = accounts.first_admin(database)
+    made = run("station", "password", "--data", tmp_path).stdout.strip()
+    assert sessions.log_in(database, "admin", first) is None
+    assert sessions.log_in(database, "admin", made)[1].must_change
+    assert ("station", "person.reset", "admin") in actions(database)
+    database.close()
+    failed = run("station", "password", "nobody", "--data", tmp_path)
+    assert failed.exit_code == 1
+    assert "nobody named 'nobody'" in failed.stderr

@@ -1,4 +1,5 @@
 import re
+import shutil
 import socket
 
 import pytest
@@ -10,9 +11,19 @@ from patchcore.errors import UsageError
 from patchcore.station.people import keys
 from patchcore.station.people.protection import HEADERS, TEXT, attachment, checked_url, inside, protect
 from patchcore.station.settings import Settings
+from patchcore.station.store.database import Database
 from patchcore.station.store.tables import Role
 
 HERE = "http://127.0.0.1"
+
+
+@pytest.fixture
+def database(_file, tmp_path):
+    """Only SQLite: all of this happens before the database."""
+    shutil.copy(_file, tmp_path / "station.sqlite")
+    database = Database(f"sqlite:///{tmp_path / 'station.sqlite'}")
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -2,13 +2,18 @@ import csv
 import hashlib
 import io
 import json
+import re
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, text, update
 
+from patchcore.station import archive
 from patchcore.station.people import trail
 from patchcore.station.store.database import Database
+from patchcore.station.store.files import Files
 from patchcore.station.store.tables import Entry, Person, Role, Setting
 
 
@@ -164,3 +169,41 @@ def test_a_writer_waits_for_the_other_and_not_for_ever(database):
         assert session.execute(text("SELECT count(*) FROM entry")).scalar() == 1
         trail.record(session, "x", "z")
     assert verify(database).rows == 2
+
+
+def test_the_script_of_the_page_checks_a_copy_without_the_station(database, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs" / "station-records.md").read_text("utf-8")
+    script = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("open(", "stack.enter_context(open(")
+    script = script.replace('encoding="utf-8")', 'encoding="utf-8"))')
+    fill(database)
+    rows = "".join(trail.json_lines(database)).splitlines(keepends=True)
+    monkeypatch.chdir(tmp_path)
+
+    def run(lines):
+        Path("trail.jsonl").write_text("".join(lines), "utf-8")
+        with ExitStack() as stack:
+            exec(script, {"stack": stack})
+
+    run(rows)
+    assert capsys.readouterr().out == f"5 {verify(database).hash}\n"
+    for spoilt, said in (
+        ([*rows[:2], *rows[3:]], "before row 3 something is missing"),
+        ([*rows[:2], rows[2].replace("anna", "berta"), *rows[3:]], "row 3 was edited"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            run(spoilt)
+
+
+def test_a_trail_stays_whole_in_a_backup_and_a_damaged_one_is_named(database, tmp_path):
+    fill(database)
+    files = Files(str(tmp_path / "files"))
+    archive.backup(database, files, tmp_path / "a.tar")
+    other = Database(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    archive.restore(other, files, tmp_path / "a.tar")
+    assert verify(other) == verify(database)
+    assert archive.check(other, files) == []
+    fill(other, 1)
+    with other.begin() as session:
+        session.execute(update(Entry).where(Entry.number == 2).values(who="berta"))
+    assert archive.check(other, files) == ["audit trail: row 2 was edited: its hash is not that of its content"]
+    other.close()

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from patchcore.errors import UsageError
+from patchcore.files.text import shown
 from patchcore.station.errors import ConflictError, MissingError
 from patchcore.station.people import sessions, trail
 from patchcore.station.people.passwords import check_strength, hashed, matches, new_password
@@ -145,6 +146,15 @@ def set_language(database: Database, number: int, language: str) -> Person:
     with database.begin() as session:
         person = _person(session, number)
         person.language = language
+    return person
+
+
+def named(database: Database, name: str) -> Person:
+    """Somebody by name. Errors: MissingError."""
+    with database.read() as session:
+        person = session.scalar(select(Person).where(Person.name == shown(folded(name))))
+    if person is None:
+        raise MissingError(f"There is nobody named {name!r}.")
     return person
 
 
