@@ -94,6 +94,11 @@ class Inspector:
         self._thread.start()
 
     @property
+    def alive(self) -> bool:
+        """Whether it takes images."""
+        return self._thread.is_alive() and not self._closed
+
+    @property
     def waiting(self) -> int:
         return self._queue.qsize()
 

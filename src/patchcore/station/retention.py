@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, delete, select
 from patchcore.errors import PatchcoreError
 from patchcore.station.store.database import Database
 from patchcore.station.store.files import Files
-from patchcore.station.store.tables import Inspection, Login, Message, Review, Setting, now
+from patchcore.station.store.tables import Inspection, Login, Review, Setting, now
 
 log = logging.getLogger(__name__)
 _NAME = "retention"
@@ -73,7 +73,6 @@ class Sweeper:
             gone += self._delete(and_(old, Inspection.review.not_in((Review.none, Review.open))))
         with self._database.begin() as session:
             session.execute(delete(Login).where(Login.expires < at - timedelta(days=30)))
-            session.execute(delete(Message).where(Message.sent < at - timedelta(days=30)))
         return gone + self._orphans(at)
 
     def _delete(self, which: ColumnElement[bool]) -> int:

@@ -55,6 +55,7 @@ class Station:
         except OSError as error:
             raise UsageError(f"{settings.data}: {error.strerror}. Give a folder that can be written.") from error
         self._ends = ExitStack()
+        self._names = dict[int, str]()
         self._told = dict[str, dict[str, Any]]()  # the last state of each line's source
         self.hub = Hub()
         self.database = Database(settings.database_url)
@@ -70,7 +71,7 @@ class Station:
         self.outputs = Outputs(
             self.database,
             lambda url: checked_url(url, hosts.allowed(self.database)),
-            alive=lambda: self.inspector.trouble is None,
+            alive=lambda: self.inspector.alive and not self.database.alive() and not self._models(),
             tell=lambda name, state: self.hub.publish("output", {"name": name, **state}),
         )
         self._ends.callback(self.outputs.close)
@@ -143,7 +144,8 @@ class Station:
 
     def _source_is(self, number: int, state: dict[str, Any]) -> None:
         """The source of a line is in another state."""
-        name = self.line(number).name
+        name = self._names.get(number) or self.line(number).name  # of the database only once: it may be away
+        self._names[number] = name
         self._told[name] = state
         self.outputs.source(name, state)
         self.hub.publish("source", {"line": name, **state})

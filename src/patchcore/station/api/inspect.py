@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from patchcore.errors import ImageError
 from patchcore.files import contents
 from patchcore.station.api.common import Here, Operator
-from patchcore.station.errors import BusyError
+from patchcore.station.errors import BusyError, UnavailableError
 from patchcore.station.inspection import Stored
 from patchcore.station.people.protection import inside
 from patchcore.station.station import Station
@@ -101,4 +101,9 @@ def _submit(here: Station, image: UploadFile, line: str, part: str | None, key: 
 
 
 def _answer(future: Future[Stored]) -> dict[str, Any]:
-    return future.result(timeout=_WAIT)
+    try:
+        return future.result(timeout=_WAIT)
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"No verdict within {_WAIT:.0f} s. Ask again with the same Idempotency-Key: it is not inspected twice."
+        ) from error

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from patchcore.station.api.common import Admin, Engineer, Here, Operator
 from patchcore.station.api.lines import line_dict
-from patchcore.station.errors import ConflictError
+from patchcore.station.errors import ConflictError, UnavailableError
 from patchcore.station.outputs import specs as output_settings
 from patchcore.station.outputs.specs import OutputSpec
 from patchcore.station.people.trail import lock, record
@@ -102,7 +102,10 @@ def switch(here: Here, who: Operator, name: str, wanted: Switch) -> dict[str, An
 @router.post("/lines/{name}/shoot", summary="Take an image with the line's camera")
 def shoot(here: Here, who: Operator, name: str, wanted: Shot) -> dict[str, Any]:
     """The verdict of an image that was taken after this was asked. 503: there is no camera that runs."""
-    return here.sources.shoot(here.line(name).id, wanted.part).result(timeout=60)
+    try:
+        return here.sources.shoot(here.line(name).id, wanted.part).result(timeout=60)
+    except TimeoutError as error:
+        raise UnavailableError("The camera gave no image within a minute. Look at its state.") from error
 
 
 @router.get("/outputs", summary="What machines are told")
