@@ -1,4 +1,5 @@
 # make demo   real solar cells, from images to verdicts, in a virtual environment of its own
+# make demo-station   a running station with a model and live images from a folder
 # make quick  a few tests of everything, in less than a minute after installing
 # make test   the whole suite, offline, after installing
 # make cover  the same, and how much of src/ it runs: up to twice the time before Python 3.12
@@ -34,10 +35,15 @@ QUICK := \
   tests/cli/test_predict.py::test_every_image_gets_a_line_of_json \
   tests/cli/test_export.py::test_a_detector_is_exported_and_verified
 
-.PHONY: demo quick test cover check hooks wheel web docs site clean
+.PHONY: demo demo-station quick test cover check hooks wheel web docs site clean
 
 demo: .venv/installed
 	$(BIN)/python -m patchcore demo -o demo_out
+
+# With a browser at http://127.0.0.1:8000/ ; the password of admin is printed once.
+demo-station: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,station]'
+	$(BIN)/python -m patchcore serve --demo --data demo_station
 
 # GOMP_SPINCOUNT as the commands set it: docs/decisions/0006. Most of the suite waits for one core, so it runs twice;
 # a process that is done takes tests from the other. PYTHONDONTWRITEBYTECODE, where it is set, would have the hundred
@@ -114,4 +120,4 @@ site: .venv/bin/python
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv .wheel-env dist demo_out site .cache runtime/web/node_modules
+	rm -rf .venv .wheel-env dist demo_out demo_station site .cache runtime/web/node_modules

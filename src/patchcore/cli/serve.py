@@ -43,6 +43,7 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 @click.option("--files", metavar="URL", help="Where images and models are instead of in --data: s3://...")
 @click.option("--tls/--no-tls", default=False, help="A proxy before it speaks TLS: cookies are marked as secure.")
 @click.option("--engine", type=click.Choice(["torch", "openvino", "auto"]), default="torch", show_default=True)
+@click.option("--demo", is_flag=True, help="Learn real solar cells, and inspect one every few seconds.")
 @click.option("--threads", type=click.IntRange(1), help="Images that are judged at once, each on one core.")
 @command
 def serve(
@@ -55,6 +56,7 @@ def serve(
     files: str | None,
     tls: bool,
     engine: str,
+    demo: bool,
     threads: int | None,
 ) -> None:  # fmt: skip
     """Run a station: a server and its pages, to teach, inspect, review and watch.
@@ -71,6 +73,11 @@ def serve(
     from patchcore.station.settings import Settings
     from patchcore.station.station import Station
 
+    if demo:
+        from patchcore.station.demo import Demo, place
+
+        place(data).mkdir(parents=True, exist_ok=True)
+        roots = (*roots, place(data))
     settings = Settings(
         data=data, host=host, port=port, hosts=hosts, roots=roots, database=database, files=files, tls=tls,
         engine=engine, threads=threads,
@@ -93,6 +100,11 @@ def serve(
         ) from None
     if password := first_admin(station.database):
         say(f"Log in as admin, with the password {password} - it is shown this once, and changed at the first login.")
+    if demo:
+        show = Demo(station)
+        station.ends(show.close)
+        show.start()
+        say("Solar cells are learned now; in less than a minute one is inspected every few seconds.")
     where = sockets[0].getsockname()
     say(f"The station runs at http://{host}:{where[1]}/ . Ctrl-C stops it.")
     uvicorn.Server(config).run(sockets)

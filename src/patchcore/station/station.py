@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,10 @@ class Station:
             names = {line.id: line.name for line in session.scalars(select(Line))}
         now = self.sources.states
         return {name: now.get(number) or self._told.get(name, {"state": "off"}) for number, name in names.items()}
+
+    def ends(self, close: Callable[[], None]) -> None:
+        """Call this first when the station ends."""
+        self._ends.callback(close)
 
     def close(self) -> None:
         """Finish the images that wait, stop jobs and sources, and close the database."""

@@ -26,6 +26,8 @@ CHANGED_BY_OPERATORS = {
     "POST /api/v1/inspect/path",
     "POST /api/v1/inspect/batch",
     "POST /api/v1/results/{number}/review",
+    "POST /api/v1/lines/{name}/switch",
+    "POST /api/v1/lines/{name}/shoot",
     "POST /api/v1/results/{number}/teach",
     "POST /api/v1/results/{number}/unteach",
     "POST /api/v1/models/{number}/promise",  # asks, and changes nothing
