@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from patchcore.station.people import hosts, passwords, sessions
+from patchcore.station.people.attempts import Attempts
 from patchcore.station.people.protection import checked_url
 from patchcore.station.store.tables import Entry, Person, Role
 
@@ -16,6 +17,12 @@ FASTAPI = ("/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect")
 @pytest.fixture(scope="module")
 def stored():
     return passwords.hashed("correct horse")
+
+
+@pytest.fixture
+def stopped(app):
+    """Time stands still for those who try to log in."""
+    app.state.attempts = Attempts(lambda: 0.0)
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def test_a_login_sends_nobody_elsewhere_and_into_no_header(browser, anna):
         assert "a=b" not in str(answer.headers)
 
 
-def test_guessing_is_slowed_down_for_the_account_whatever_the_address_and_also_when_right(app, browser, anna):
+def test_guessing_is_slowed_down_for_the_account_whatever_the_address_and_also_when_right(app, browser, anna, stopped):
     client = browser(None)
     assert [log_in(client, "Anna", "x")[1]["error"] for _ in range(5)] == ["wrong"] * 5
     assert log_in(client, "anna", "correct horse") == ("/login", {"error": "wait", "seconds": "1", "next": "/"})
@@ -79,7 +86,7 @@ def test_guessing_is_slowed_down_for_the_account_whatever_the_address_and_also_w
         assert len(session.scalars(select(Entry).where(Entry.action == "login.fail")).all()) == 5
 
 
-def test_behind_a_proxy_the_address_is_the_last_one_it_names(app, browser):
+def test_behind_a_proxy_the_address_is_the_last_one_it_names(app, browser, stopped):
     app.state.station.settings = app.state.station.settings.model_copy(update={"tls": True})
     client = browser(None)
     for i in range(20):
@@ -130,7 +137,7 @@ def test_a_stolen_cookie_is_worthless_after_the_password_changed(browser, anna, 
     assert log_in(browser(None), password="a better password")[0] == "/"
 
 
-def test_the_old_password_cannot_be_guessed_with_a_stolen_session(browser, anna):
+def test_the_old_password_cannot_be_guessed_with_a_stolen_session(browser, anna, stopped):
     client = browser(anna)
     guess = {"old": "x", "new": "a better password"}
     codes = [client.post("/api/v1/me/password", json=guess).status_code for _ in range(6)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -60,7 +61,7 @@ def log_in(
     name = accounts.folded(name)
     if wait := attempts.begin(name, _address(request)):
         _log.warning("login of %s from %s must wait %.0f s", shown(name), _address(request), wait)
-        return _to(LOGIN, error="wait", seconds=str(int(wait) + 1), next=next)
+        return _to(LOGIN, error="wait", seconds=str(ceil(wait)), next=next)
     if former := request.cookies.get(cookie_name(station.settings)):
         sessions.log_out(station.database, former)
     found = sessions.log_in(station.database, name, password, _agent(request))
@@ -122,7 +123,7 @@ def set_password(request: Request, response: Response, given: NewPassword, actor
     """Change one's own password. All sessions end; this browser gets a new one, with another CSRF token."""
     person, attempts = _person(actor), request.app.state.attempts
     if wait := attempts.begin(person.name, _address(request)):
-        raise HTTPException(429, "There were too many tries. Wait a little.", {"Retry-After": str(int(wait) + 1)})
+        raise HTTPException(429, "There were too many tries. Wait a little.", {"Retry-After": str(ceil(wait))})
     try:
         changed = accounts.set_password(database_of(request), person.id, given.old, given.new)
     except UsageError:  # of the new one: the old one was right
