@@ -31,7 +31,8 @@ def test_without_rules_everything_stays(station, rows):
 
 
 def test_what_waits_for_a_person_stays_whatever_the_rules_say(station, rows):
-    set_rules(station.database, Retention(passed_days=1, other_days=10))
+    with station.database.begin() as session:
+        set_rules(session, Retention(passed_days=1, other_days=10))
     assert station.sweeper.sweep(now() + timedelta(hours=23)) == 0
     assert station.sweeper.sweep(now() + timedelta(days=2)) == 1
     assert kept(station, rows) == [False, True, True]

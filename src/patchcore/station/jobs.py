@@ -14,11 +14,14 @@ from sqlalchemy import select, update
 
 from patchcore.station.errors import ConflictError, MissingError
 from patchcore.station.hub import Hub
+from patchcore.station.people.trail import lock, record
 from patchcore.station.store.database import Database
 from patchcore.station.store.tables import Job, JobState, now
 
 _BAR = re.compile(r"(?P<step>[^\r\n:]+?):\s+(?P<percent>\d+)%\|")  # what tqdm draws
 _TOLD = 4000  # characters of what a job printed that are kept
+
+_OWN = ("command", "target")  # of what is wanted: how it is done here
 
 Done = Callable[[Job, dict[str, Any]], dict[str, Any]]
 
@@ -51,7 +54,10 @@ class Jobs:
     def add(self, kind: str, command: list[str], who: str, wanted: dict[str, Any]) -> Job:
         """Put a job into the queue: `command` are the arguments of `patchcore`."""
         with self._database.begin() as session:
+            lock(session)
             session.add(job := Job(kind=kind, who=who, wanted={**wanted, "command": command}))
+            told = {key: value for key, value in wanted.items() if key not in _OWN}
+            record(session, who, f"job.{kind}", str(wanted.get("name", "")), why=wanted.get("why", ""), detail=told)
         self._tell(job)
         with self._awake:
             self._awake.notify()
@@ -172,7 +178,7 @@ def to_dict(job: Job) -> dict[str, Any]:
         "message": job.message,
         "found": job.found,
         "who": job.who,
-        "wanted": {name: value for name, value in job.wanted.items() if name not in ("command", "target")},
+        "wanted": {name: value for name, value in job.wanted.items() if name not in _OWN},
         "created": job.created.isoformat(timespec="seconds"),
         "ended": job.ended and job.ended.isoformat(timespec="seconds"),
     }

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy.orm import Session
 
 from patchcore.errors import PatchcoreError
 from patchcore.station.store.database import Database
@@ -106,6 +107,5 @@ class Sweeper:
         return gone
 
 
-def set_rules(database: Database, rules: Retention) -> None:
-    with database.begin() as session:
-        session.merge(Setting(name=_NAME, value=rules.model_dump()))
+def set_rules(session: Session, rules: Retention) -> None:
+    session.merge(Setting(name=_NAME, value=rules.model_dump()))

@@ -13,6 +13,7 @@ from patchcore.errors import PatchcoreError
 from patchcore.result import Result
 from patchcore.station.hub import Hub
 from patchcore.station.models import Models
+from patchcore.station.people.trail import lock, record
 from patchcore.station.store.database import Database
 from patchcore.station.store.tables import Line, Setting, now
 from patchcore.watch.monitor import Monitor
@@ -76,12 +77,14 @@ class Watching:
             self._lines[line.id] = watched
             self._write(line.id, watched)
         with self._database.begin() as session:
+            lock(session)
             if (kept := session.get(Setting, _ALARMS)) is not None:
                 alarms = [
                     {"by": who, **one} if one["line"] == line.name and "by" not in one else one
                     for one in kept.value["alarms"]
                 ]
                 kept.value = {"alarms": alarms}
+            record(session, who, "line.watch", line.name)
         self._hub.publish("alarm", {"line": line.name, "what": None, "by": who})
 
     def alarms(self) -> list[dict[str, Any]]:

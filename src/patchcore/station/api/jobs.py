@@ -17,7 +17,6 @@ from patchcore.station.api.common import Engineer, Here, Operator
 from patchcore.station.errors import MissingError
 from patchcore.station.jobs import to_dict
 from patchcore.station.people.protection import inside
-from patchcore.station.people.trail import record
 from patchcore.station.station import Station
 from patchcore.station.store.tables import Job
 
@@ -116,8 +115,6 @@ def train(here: Here, who: Engineer, wanted: Training) -> dict[str, Any]:
     command += ["--confidence", str(wanted.confidence)] if wanted.confidence is not None else []
     command += ["--reject-suspects", str(wanted.reject_suspects)] if wanted.reject_suspects else []
     told = {**wanted.model_dump(), "target": str(target)}
-    with here.database.begin() as session:
-        record(session, who.name, "model.train", wanted.name, why=wanted.why, detail=wanted.model_dump())
     return to_dict(here.jobs.add("train", command, who.name, told))
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from patchcore.station.api.common import Admin, Engineer, Here, Operator
 from patchcore.station.people.access import identify
-from patchcore.station.people.trail import record
+from patchcore.station.people.trail import lock, record
 from patchcore.station.retention import Retention, set_rules
 from patchcore.station.store.tables import Inspection, Line, now
 
@@ -73,8 +73,6 @@ def restart_watch(here: Here, who: Engineer, name: str) -> dict[str, str]:
     """As after a repair: it is compared anew, and its alarms so far are marked as seen to."""
     line = here.line(name)
     here.watching.restart(line, who.name)
-    with here.database.begin() as session:
-        record(session, who.name, "line.watch", line.name)
     return {"line": line.name}
 
 
@@ -87,8 +85,9 @@ def retention(here: Here, who: Operator) -> Retention:
 @router.put("/retention", summary="Keep it for another time")
 def set_retention(here: Here, who: Admin, rules: Retention) -> Retention:
     """What waits for a person is never deleted, whatever the rules say."""
-    set_rules(here.database, rules)
     with here.database.begin() as session:
+        lock(session)
+        set_rules(session, rules)
         record(session, who.name, "retention.set", detail=rules.model_dump())
     return rules
 
