@@ -29,7 +29,7 @@ from patchcore.station.sources.keeper import Keeper
 from patchcore.station.sources.specs import source_spec
 from patchcore.station.store.database import Database
 from patchcore.station.store.files import Files
-from patchcore.station.store.tables import Job, Line
+from patchcore.station.store.tables import Job, Line, Model
 from patchcore.station.watching import Watching
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class Station:
             if session.scalar(select(Line).limit(1)) is None:
                 session.add(Line(name="main"))
         self.jobs.when_done("train", self._trained)
+        self.jobs.when_done("recalibrate", self._trained)
         self.jobs.when_done("audit", lambda job, found: found)
         self.jobs.start()
         self.sweeper.start()
@@ -112,8 +113,9 @@ class Station:
             target.unlink(missing_ok=True)
         with self.database.begin() as session:
             model = self.models.add(
-                session, content, name=wanted["name"], how="fit", who=job.who, why=wanted.get("why", "")
-            )
+                session, content, name=wanted["name"], how="fit" if job.kind == "train" else job.kind, who=job.who,
+                why=wanted.get("why", ""), parent=session.get(Model, wanted.get("model_id", 0)),
+            )  # fmt: skip
             if wanted.get("line") is not None:
                 line = session.scalars(select(Line).where(Line.name == wanted["line"])).one()
                 before, line.model_id = line.model_id, model.id

@@ -18,7 +18,7 @@ from patchcore.station.errors import MissingError
 from patchcore.station.jobs import to_dict
 from patchcore.station.people.protection import inside
 from patchcore.station.station import Station
-from patchcore.station.store.tables import Job
+from patchcore.station.store.tables import Job, Model
 
 router = APIRouter(tags=["jobs"])
 _IMAGES = 10_000  # of one set
@@ -116,6 +116,32 @@ def train(here: Here, who: Engineer, wanted: Training) -> dict[str, Any]:
     command += ["--reject-suspects", str(wanted.reject_suspects)] if wanted.reject_suspects else []
     told = {**wanted.model_dump(), "target": str(target)}
     return to_dict(here.jobs.add("train", command, who.name, told))
+
+
+class Recalibration(BaseModel):
+    """Good images that are to set the thresholds of a model again."""
+
+    model_config = ConfigDict(extra="forbid")
+    model_id: int = Field(ge=1, le=2**62)
+    images: str = Field(max_length=4096, description="A set that was uploaded, or a folder within a --root.")
+    line: str | None = Field("main", max_length=64)
+    why: str = Field("", max_length=2000)
+
+
+@router.post("/recalibrations", summary="Set the thresholds again, with new good images")
+def recalibrate(here: Here, who: Engineer, wanted: Recalibration) -> dict[str, Any]:
+    """A job, as after a change of light or camera; the bank stays. Its version then judges the line."""
+    with here.database.read() as session:
+        model = session.get(Model, wanted.model_id)
+    if model is None:
+        raise MissingError(f"There is no model {wanted.model_id}.")
+    if wanted.line is not None:
+        here.line(wanted.line)
+    images, target = place_of(here, wanted.images), here.work / f"{uuid4().hex}.patchcore"
+    target.write_bytes(here.models.content(model))
+    command = ["recalibrate", str(target), str(images), "--who", who.name, "--why", wanted.why, "--json"]
+    told = {**wanted.model_dump(), "name": model.name, "target": str(target)}
+    return to_dict(here.jobs.add("recalibrate", command, who.name, told))
 
 
 @router.post("/checks", summary="Look for suspects among training images")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
 
+from patchcore.changes.difference import stated, verdicts
+from patchcore.data.reading import Reading
+from patchcore.data.sample import Sample
 from patchcore.errors import StoreError
 from patchcore.station.api.common import Engineer, Here, Operator
 from patchcore.station.api.results import found as result_of
@@ -18,6 +22,7 @@ from patchcore.station.station import Station
 from patchcore.station.store.tables import Inspection, Line, Model, Review, now
 
 router = APIRouter(tags=["models"])
+Limit = Annotated[int, Query(ge=1, le=100)]
 _LARGEST = 1_000_000_000  # bytes of a model file that is imported
 
 
@@ -161,6 +166,24 @@ def activate(here: Here, who: Engineer, number: int, choice: Choice) -> dict[str
     return to_dict(model)
 
 
+@router.get("/models/{number}/compare/{other}", summary="Compare two versions")
+def compare(here: Here, who: Operator, number: int, other: int, limit: Limit = 30) -> dict[str, Any]:
+    """What they have learned, and what both say of the images of the newest results that are kept, at most 100."""
+    pair = [here.models.detector(found(here, one)) for one in (number, other)]
+    with here.database.read() as session:
+        rows = session.scalars(
+            select(Inspection).where(Inspection.image != "").order_by(Inspection.id.desc()).limit(limit)
+        ).all()
+    samples = [Sample(str(row.id), io.BytesIO(here.files.read(row.image))) for row in rows]
+    both = [
+        {"id": int(one.name), "before": one.before.decision, "after": one.after.decision,
+         "scores": [one.before.score, one.after.score], "changes": one.changes}
+        for one in verdicts(pair[0], pair[1], samples, Reading(max_pixels=here.settings.pixels))
+    ]  # fmt: skip
+    changes = [one for one in both if one["changes"]]
+    return {"learned": stated(pair[0].fitted, pair[1].fitted), "images": len(both), "changes": changes, "all": both}
+
+
 @router.delete("/lines/{name}/shadow", summary="End the shadow")
 def end_shadow(here: Here, who: Engineer, name: str) -> dict[str, Any]:
     """Its results stay."""
@@ -184,6 +207,8 @@ class Lesson(BaseModel):
 def teach(here: Here, who: Operator, number: int, lesson: Lesson) -> dict[str, Any]:
     """The line's model learns the image, as a new version, and judges from then on. 409 if somebody was first."""
     row = result_of(here, number)
+    if row.review != lesson.was:
+        raise ConflictError(f"Result {number} is decided already: {row.review.value}, by {row.reviewed_by}.")
     line = here.line(row.line_id)
     model = line.model
     if model is None:

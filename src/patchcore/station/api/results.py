@@ -10,13 +10,16 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, or_, select, update
 
 from patchcore import __version__
 from patchcore.files.text import cell
 from patchcore.measure import coco
+from patchcore.oversight.sources import Sources
+from patchcore.report.images import card
+from patchcore.report.results import render
 from patchcore.result import Result
 from patchcore.station.api.common import Here, Operator
 from patchcore.station.drawing import heat_png, image_png, overlay_png
@@ -28,6 +31,7 @@ from patchcore.station.store.tables import Inspection, Line, Review, now
 
 router = APIRouter(prefix="/results", tags=["results"])
 _PAGE = 500
+_CARDS = 40
 
 
 class Wanted(BaseModel):
@@ -107,6 +111,21 @@ def _all(here: Station, wanted: Wanted) -> Iterator[Inspection]:
         if len(rows) < _PAGE:
             return
         page = page.model_copy(update={"before": rows[-1].id})
+
+
+@router.get("/export.html", summary="Results as one page", response_class=HTMLResponse)
+def export_html(here: Here, who: Operator, wanted: Annotated[Wanted, Query()]) -> HTMLResponse:
+    """The first `limit` results that are wanted; up to 40 that failed or are unsure with image, map and evidence."""
+    with here.database.read() as session:
+        rows = session.scalars(chosen(wanted).limit(wanted.limit)).all()
+    other = [row for row in rows if row.verdict != "pass" and row.image]
+    cards = []
+    for row in other[:_CARDS]:
+        seen, detector = again(here, row.id), here.models.detector(row.model)
+        cards.append((to_dict(row), card(detector, seen.sample, seen, Sources(), False, here.settings.pixels)))
+    about = f"{rows[-1].time:%Y-%m-%d %H:%M} to {rows[0].time:%Y-%m-%d %H:%M} UTC" if rows else "Nothing was found."
+    page = render("Inspections", about, [to_dict(row) for row in rows], cards, len(other) - len(cards))
+    return HTMLResponse(page, headers={"content-disposition": 'attachment; filename="results.html"'})
 
 
 class Decision(BaseModel):
