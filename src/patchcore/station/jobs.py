@@ -23,7 +23,7 @@ _TOLD = 4000  # characters of what a job printed that are kept
 
 _OWN = ("command", "target")  # of what is wanted: how it is done here
 
-Done = Callable[[Job, dict[str, Any]], dict[str, Any]]
+Done = Callable[[Job, list[dict[str, Any]]], dict[str, Any]]
 
 
 class Jobs:
@@ -45,7 +45,7 @@ class Jobs:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
 
     def when_done(self, kind: str, done: Done) -> None:
-        """What is made of a job of this kind, with the JSON that its command printed; its answer is `Job.found`."""
+        """What is made of a job of this kind, with the lines of JSON that its command printed; its answer is `Job.found`."""
         self._done[kind] = done
 
     def start(self) -> None:
@@ -161,7 +161,7 @@ class Jobs:
             if code:
                 raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"It ended with {code}.")
             found = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-            result = self._done[job.kind](job, found[-1] if found else {})
+            result = self._done[job.kind](job, found)
             self._change(number, state=JobState.done, progress=1.0, step="", ended=now(), found=result, message=said)
         except Exception as error:
             self._change(number, state=JobState.failed, step="", ended=now(), message=str(error))
