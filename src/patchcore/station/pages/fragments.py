@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from PIL import Image
 
 from patchcore.report.charts import histogram
+from patchcore.station.api import results
 from patchcore.station.api.common import Here, Operator
 from patchcore.station.api.models import found
 from patchcore.station.pages.figures import confirmed, counted, yield_of
@@ -50,3 +54,34 @@ def over_time(
         counts = counted(session, here.line(line).id, begin, end)
     chart = yield_of(counts, begin, end, timedelta(minutes=offset))
     return fragment(request, who, "yield", chart=chart, per_hour=sum(chart.totals.values()) / hours)
+
+
+@router.get("/results/{number}/evidence")
+def evidence(
+    here: Here, who: Operator, number: int, n: Annotated[int, Query(ge=1, le=9)] = 3
+) -> list[dict[str, Any]]:
+    """The most unusual places, each beside the good one that is most like it, as PNG in base 64."""
+    from patchcore.oversight.evidence import evidence as evidence_of
+
+    row = results.found(here, number)
+    seen = evidence_of(here.models.detector(row.model), results.again(here, number), n=n)
+    found = list[dict[str, Any]]()
+    for patch in seen.patches:
+        part, good, _ = seen.close_ups(patch, 240)
+        found.append(
+            {
+                "distance": patch.distance,
+                "p_value": patch.p_value,
+                "x": (patch.box[0] + patch.box[2]) // 2,
+                "y": (patch.box[1] + patch.box[3]) // 2,
+                "source": patch.nearest.name or None,
+                "part": _png(part),
+                "good": _png(good) if good is not None else None,
+            }
+        )
+    return found
+
+
+def _png(image: Image.Image) -> str:
+    image.save(file := io.BytesIO(), "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -3,7 +3,8 @@ import "./shell.js";
 import { failed, get, now, Refused, upload } from "./api.js";
 import { onFiles } from "./drop.js";
 import * as events from "./events.js";
-import { load, put } from "./loading.js";
+import { clearEvidence, showEvidence } from "./evidence.js";
+import { load } from "./loading.js";
 import { $, called, chip, el, moment, note, number, percent, span, t } from "./page.js";
 import { alt, Viewer } from "./viewer.js";
 
@@ -62,23 +63,17 @@ function show(result) {
   link.href = `/results/${result.id}`;
   link.hidden = false;
   viewer.show(result.id, alt(called(result), result.verdict));
-  showEvidence(result);
+  prove(result);
 }
 
-const evidence = $("evidence", HTMLImageElement);
 let soon = 0;
 
 /** Evidence of a part that stays for a moment: it costs more than the verdict. @param {Result} result */
-function showEvidence(result) {
+function prove(result) {
   clearTimeout(soon);
-  evidence.hidden = true;
+  clearEvidence();
   $("evidence-none").hidden = result.verdict !== "pass";
-  if (result.verdict === "pass") return;
-  soon = window.setTimeout(async () => {
-    evidence.alt = t("inspect.evidence_alt");
-    const came = await put(evidence, `/api/v1/results/${result.id}/evidence.png?n=2`);
-    evidence.hidden = !came || last?.id !== result.id;
-  }, 600);
+  if (result.verdict !== "pass") soon = window.setTimeout(() => showEvidence(result.id, 2), 600);
 }
 
 /** @param {Result} result */

@@ -2,7 +2,8 @@
 import "./shell.js";
 import { failed, get, Refused, send } from "./api.js";
 import * as events from "./events.js";
-import { load, put } from "./loading.js";
+import { clearEvidence, showEvidence } from "./evidence.js";
+import { load } from "./loading.js";
 import { $, called, chip, data, el, moment, note, number, t } from "./page.js";
 import { alt, Viewer } from "./viewer.js";
 
@@ -102,7 +103,7 @@ function choose(one) {
   $("desk-name").textContent = called(one);
   $("desk-about").textContent = [moment(one.time), `${t("common.score")} ${number(one.score)} / ${number(one.threshold)}`, one.model, one.reason].filter(Boolean).join(" · ");
   viewer.show(one.id, alt(called(one), one.verdict));
-  showEvidence();
+  prove();
   document.getElementById(`open-${one.id}`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
@@ -111,14 +112,9 @@ function allow(may) {
   for (const id of ["confirm", "teach", "good"]) $(id, HTMLButtonElement).disabled = !may;
 }
 
-function showEvidence() {
-  const box = $("evidence-box", HTMLDetailsElement);
-  const image = $("evidence", HTMLImageElement);
-  image.hidden = true;
-  const one = here;
-  if (!box.open || !one) return;
-  image.alt = t("inspect.evidence_alt");
-  put(image, `/api/v1/results/${one.id}/evidence.png`).then((came) => (image.hidden = !came || here?.id !== one.id));
+function prove() {
+  if ($("evidence-box", HTMLDetailsElement).open && here) showEvidence(here.id, 3);
+  else clearEvidence();
 }
 
 /** @param {number} by */
@@ -223,7 +219,7 @@ $("confirm").addEventListener("click", () => decide("confirmed"));
 $("teach").addEventListener("click", () => decide("taught"));
 $("good").addEventListener("click", () => decide("good"));
 $("undo").addEventListener("click", undo);
-$("evidence-box").addEventListener("toggle", showEvidence);
+$("evidence-box").addEventListener("toggle", prove);
 
 document.addEventListener("keydown", (event) => {
   const place = event.target;
