@@ -54,7 +54,7 @@ def result(request: Request, here: Here, who: Operator, number: int) -> HTMLResp
     try:
         seen = results.again(here, number)
         regions = list(seen.regions)
-    except StoreError as error:
+    except (MissingError, StoreError) as error:
         lost = str(error)
     return page(request, who, "result", result=to_dict(row), regions=regions, lost=lost)
 

@@ -62,7 +62,8 @@ function show(result) {
   const link = $("open-result", HTMLAnchorElement);
   link.href = `/results/${result.id}`;
   link.hidden = false;
-  viewer.show(result.id, alt(called(result), result.verdict));
+  if (result.kept) viewer.show(result.id, alt(called(result), result.verdict));
+  else viewer.clear();
   prove(result);
 }
 
@@ -73,13 +74,13 @@ function prove(result) {
   clearTimeout(soon);
   clearEvidence();
   $("evidence-none").hidden = result.verdict !== "pass";
-  if (result.verdict !== "pass") soon = window.setTimeout(() => showEvidence(result.id, 2), 600);
+  if (result.verdict !== "pass" && result.kept) soon = window.setTimeout(() => showEvidence(result.id, 2), 600);
 }
 
 /** @param {Result} result */
 function thumb(result) {
   const image = el("img", { alt: "", width: 104, height: 96 });
-  load(image, `/api/v1/results/${result.id}/image.png?side=160`);
+  if (result.kept) load(image, `/api/v1/results/${result.id}/image.png?side=160`);
   return el("li", {}, el("a", { href: `/results/${result.id}`, class: `thumb ${result.verdict}` }, image, chip(result.verdict), el("span", { class: "quiet" }, moment(result.time, false))));
 }
 

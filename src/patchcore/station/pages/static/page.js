@@ -4,7 +4,7 @@
  * @typedef {"pass" | "unsure" | "fail"} Verdict
  * @typedef {{id: number, time: string, line: string, name: string, part: string | null, verdict: Verdict,
  *   reason: string | null, score: number, threshold: number | null, seconds: number, waited: number, model: string,
- *   model_id: number, review: string, reviewed_by: string | null, reviewed: string | null, note: string,
+ *   model_id: number, kept: boolean, review: string, reviewed_by: string | null, reviewed: string | null, note: string,
  *   shadow: {model_id: number, score: number, verdict: Verdict} | null}} Result
  * @typedef {{id: number, name: string, version: number}} Version
  * @typedef {{id: number, name: string, model: Version | null, shadow: Version | null, running: boolean,

@@ -82,7 +82,7 @@ function list() {
 /** @param {Result} one */
 function entry(one) {
   const image = el("img", { alt: "", width: 76, height: 76 });
-  load(image, `/api/v1/results/${one.id}/image.png?side=160`);
+  if (one.kept) load(image, `/api/v1/results/${one.id}/image.png?side=160`);
   const text = el("span", {}, el("b", {}, called(one)), chip(one.verdict), el("small", {}, ` ${moment(one.time, false)}`));
   return el("li", { id: `open-${one.id}` }, el("button", { type: "button", onclick: () => choose(one) }, image, text));
 }

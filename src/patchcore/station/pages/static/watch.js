@@ -1,10 +1,10 @@
 // Watch: whether the line is as it was.
 import "./shell.js";
-import { draw, failed, get } from "./api.js";
+import { draw, failed, get, send } from "./api.js";
 import * as events from "./events.js";
-import { $, bytes, el, moment, number, t } from "./page.js";
+import { $, bytes, data, el, moment, note, number, t } from "./page.js";
 
-/** @typedef {{what: string, before: number, now: number, since: string, advice: string, time?: string, line?: string}} Alarm */
+/** @typedef {{what: string, before: number, now: number, since: string, advice: string, time: string, line: string, by?: string}} Alarm */
 
 const ALARMS = 30;
 const line = $("line", HTMLSelectElement);
@@ -46,16 +46,33 @@ async function state() {
 /** @param {Alarm} alarm */
 function shown(alarm) {
   const told = { what: alarm.what, before: number(alarm.before, 3), now: number(alarm.now, 3), since: alarm.since };
-  const about = [alarm.line, alarm.time && moment(alarm.time)].filter(Boolean).join(" · ");
-  return el("li", {}, el("b", {}, t("watch.alarm", told)), el("span", {}, alarm.advice), el("span", { class: "quiet" }, about));
+  const about = [`${t("common.line")} ${alarm.line}`, moment(alarm.time), alarm.by && t("watch.seen", { who: alarm.by })].filter(Boolean).join(" · ");
+  return el("li", { class: alarm.by ? "seen" : "" }, el("b", {}, t("watch.alarm", told)), el("span", {}, alarm.advice), el("span", { class: "quiet" }, about));
 }
 
 async function alarms() {
   /** @type {Alarm[]} */
   const found = await get("/alarms").catch(() => []);
   $("alarms").replaceChildren(...found.slice(0, ALARMS).map(shown));
-  $("no-alarms").hidden = found.length > 0;
+  $("no-alarms").hidden = found.some((one) => !one.by);
+  $("restart").hidden = data.role === "operator" || !found.some((one) => !one.by && one.line === line.value);
 }
+
+$("restart").addEventListener("click", () => send("POST", `/lines/${encodeURIComponent(line.value)}/watch/restart`).then(alarms, failed));
+
+/** How long images are kept; for those who may say so. @param {HTMLFormElement} form */
+async function keeping(form) {
+  const rules = await get("/retention").catch(() => ({}));
+  const inputs = [...form.querySelectorAll("input")];
+  for (const one of inputs) one.value = rules[one.name] ?? "";
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const wanted = Object.fromEntries(inputs.map((one) => [one.name, one.value ? Number(one.value) : null]));
+    await send("PUT", "/retention", wanted).then(() => note(t("common.saved")), failed);
+  });
+}
+const form = document.getElementById("keep");
+if (form instanceof HTMLFormElement) keeping(form);
 
 events.on("hello", () => (chart(), state(), alarms()));
 events.on("result", (one) => {
@@ -63,11 +80,7 @@ events.on("result", (one) => {
   if (arrived.length > 5000) arrived.splice(0, 1000);
   if (one.line === line.value) chart();
 });
-events.on("alarm", (/** @type {Alarm} */ alarm) => {
-  $("no-alarms").hidden = true;
-  $("alarms").prepend(shown(alarm));
-  while ($("alarms").childElementCount > ALARMS) $("alarms").lastElementChild?.remove();
-});
+events.on("alarm", alarms);
 for (const kind of ["trouble", "model", "line", "source"]) events.on(kind, state);
 for (const choice of [line, hours]) choice.addEventListener("change", chart);
 setInterval(() => document.hidden || state(), 3000);
