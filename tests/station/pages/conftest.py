@@ -61,9 +61,10 @@ def open_page(browser, served):
     """Opens a page in a browser of its own; whether it complains is looked at afterwards."""
     opened = list[Page]()
 
-    def open_(path: str = "/", station: Served = served, **given):
+    def open_(path: str = "/", station: Served = served, who: dict | None = None, **given):
         one = Page(browser, station, **given)
         opened.append(one)
+        one.context.add_cookies([who or station.person()])
         one.page.goto(path)
         one.page.complaints = one.complaints
         return one.page

@@ -9,9 +9,11 @@ from pathlib import Path
 import uvicorn
 
 from patchcore.station.app import create_app
+from patchcore.station.people import sessions
+from patchcore.station.people.access import cookie_name
 from patchcore.station.settings import Settings
 from patchcore.station.station import Station
-from patchcore.station.store.tables import Line
+from patchcore.station.store.tables import Line, Person, Role
 
 
 class Served:
@@ -40,6 +42,16 @@ class Served:
         self._server.should_exit = True
         self._thread.join(30)
         assert not self._thread.is_alive()
+
+    def person(self, name: str = "admin", role: Role = Role.admin, **fields: object) -> dict[str, str]:
+        """The cookie of somebody who is logged in."""
+        with self.station.database.begin() as session:
+            someone = session.query(Person).filter(Person.name == name).one_or_none()
+            if someone is None:
+                session.add(someone := Person(name=name, password="none", role=role, **fields))
+                session.flush()
+            token = sessions.begin(session, someone)
+        return {"name": cookie_name(self.settings), "value": token, "url": self.url}
 
     def use(self, model: Path, name: str = "nuts") -> int:
         """Let a model file judge the line; the number of its version."""

@@ -23,7 +23,6 @@ POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:", "connect-src 'self'",
     "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'",
 ))  # fmt: skip
-_RANK = {role: rank for rank, role in enumerate(Role)}
 NAVIGATION = (  # name of the page, who may see it
     ("inspect", Role.operator),
     ("review", Role.operator),
@@ -52,26 +51,19 @@ def _environment() -> jinja2.Environment:
 
 def language_of(request: Request, actor: Actor | None) -> str:
     """The person's own, else what their browser prefers; `?lang=` for those who have no account yet."""
-    login = getattr(actor, "login", None)
-    if login is not None:
-        return login.person.language if login.person.language in LANGUAGES else "en"
+    if actor is not None and actor.login is not None:
+        return actor.login.person.language if actor.login.person.language in LANGUAGES else "en"
     asked = request.query_params.get("lang") or request.cookies.get("language", "")
     return asked if asked in LANGUAGES else preferred(request.headers.get("accept-language", ""))
-
-
-def may(actor: Actor, role: Role) -> bool:
-    """Whether somebody has at least that role."""
-    return _RANK[actor.role] >= _RANK[role]
 
 
 def page(request: Request, actor: Actor | None, template: str, status: int = 200, /, **values: object) -> HTMLResponse:
     """A page. `template`: its name; `values`: what that shows beside what every page has."""
     language = language_of(request, actor)
-    login = getattr(actor, "login", None)
     theme = request.cookies.get("theme", "")
     data = {
         "language": language,
-        "csrf": login.csrf if login else "",
+        "csrf": actor.login.csrf if actor and actor.login else "",
         "name": actor.name if actor else "",
         "role": actor.role.value if actor else "",
         "texts": texts(language),
@@ -84,7 +76,7 @@ def page(request: Request, actor: Actor | None, template: str, status: int = 200
         here=template,
         actor=actor,
         csrf=data["csrf"],
-        pages=[one for one, role in NAVIGATION if actor and may(actor, role)],
+        pages=[one for one, role in NAVIGATION if actor and actor.may(role)],
         static=f"/static/{static_files.version()}",
         page_data=data,
         version=__version__,

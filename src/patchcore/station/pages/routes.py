@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -15,14 +15,16 @@ from patchcore.station.api import results
 from patchcore.station.api.common import Here, Operator
 from patchcore.station.errors import MissingError
 from patchcore.station.pages import fragments, static_files
-from patchcore.station.pages.rendering import NEEDS, may, page
-from patchcore.station.people.access import Actor
+from patchcore.station.pages.rendering import NEEDS, page
+from patchcore.station.people.access import Actor, need
 from patchcore.station.record import to_dict
-from patchcore.station.store.tables import Line, Model
+from patchcore.station.store.tables import Line, Model, Role
 
 router = APIRouter(include_in_schema=False)
 router.include_router(static_files.router)
 router.include_router(fragments.router)
+
+Anyone = Annotated[Actor, Depends(need(Role.operator, unchanged=True))]
 
 
 @router.get("/")
@@ -38,9 +40,9 @@ def login(request: Request, error: str = "", seconds: int = 0, next: str = "/") 
 
 
 @router.get("/password")
-def password(request: Request, next: str = "/") -> HTMLResponse:
-    """A new password. The page shows nothing; what it sends is refused unless somebody is logged in."""
-    return page(request, None, "password", next=next)
+def password(request: Request, who: Anyone, next: str = "/") -> HTMLResponse:
+    """A new password, which a first login must set."""
+    return page(request, who, "password", next=next)
 
 
 @router.get("/results/{number}")
@@ -93,7 +95,7 @@ def other(request: Request, here: Here, who: Operator, name: str) -> Response:
 def _page(request: Request, here: Any, who: Actor, name: str, **values: object) -> HTMLResponse:
     if name not in NEEDS:
         return page(request, who, "error", 404, what="missing", name=name)
-    if not may(who, NEEDS[name]):
+    if not who.may(NEEDS[name]):
         return page(request, who, "error", 403, what="role", name=NEEDS[name].value)
     return page(request, who, name, **_choices(here), **values)
 

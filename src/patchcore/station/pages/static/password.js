@@ -1,6 +1,6 @@
 // Password: a new one.
-import { failed, get, Refused, send } from "./api.js";
-import { $, data, t } from "./page.js";
+import { failed, Refused, send } from "./api.js";
+import { $, t } from "./page.js";
 
 const form = $("password", HTMLFormElement);
 const said = /** @type {HTMLElement} */ (form.querySelector("[role=alert]"));
@@ -12,7 +12,6 @@ form.addEventListener("submit", async (event) => {
   said.textContent = t("password.differ");
   if (!said.hidden) return;
   try {
-    data.csrf = (await get("/me")).csrf ?? "";
     await send("POST", "/me/password", { old: given.get("old"), new: given.get("new") });
     const next = form.dataset.next ?? "/";
     location.assign(next.startsWith("/") && !next.startsWith("//") && !next.includes("\\") ? next : "/");
