@@ -13,8 +13,7 @@ from patchcore.report.charts import Area, Tick, nice
 from patchcore.station.store.tables import Inspection, Model, Review
 
 VERDICTS = ("pass", "unsure", "fail")
-_SPANS = 48
-_LABELS = 6
+WIDE, NARROW = 900, 420  # units of a chart: on a desk, on a phone
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Yield:
         return self.totals["pass"] / total if (total := sum(self.totals.values())) else None
 
 
-def counted(session: Session, line: int, begin: datetime, end: datetime, spans: int = _SPANS) -> list[dict[str, int]]:
+def counted(session: Session, line: int, begin: datetime, end: datetime, spans: int) -> list[dict[str, int]]:
     """How many parts of each verdict there were in each of so many equal spans."""
     step = (end - begin) / spans
     span = case(*((Inspection.time < begin + step * (n + 1), n) for n in range(spans)), else_=spans - 1).label("span")
@@ -59,16 +58,18 @@ def counted(session: Session, line: int, begin: datetime, end: datetime, spans: 
     return found
 
 
-def yield_of(counts: Sequence[dict[str, int]], begin: datetime, end: datetime, offset: timedelta) -> Yield:
-    """Of what was counted. `offset`: of the person's clock from UTC."""
+def yield_of(
+    counts: Sequence[dict[str, int]], begin: datetime, end: datetime, offset: timedelta, width: float = WIDE
+) -> Yield:
+    """Of what was counted. `offset`: of the person's clock from UTC; `width`: of the charts, in their units."""
     step, hours = (end - begin) / len(counts), (end - begin) / timedelta(hours=1)
     sums = [sum(one.values()) for one in counts]
     shares = [one["pass"] / total if total else None for one, total in zip(counts, sums, strict=True)]
     lowest = min((one for one in shares if one is not None), default=0.9)
     low = max(0.0, min(0.9, int(lowest * 10) / 10))
     most = max(max(sums), 4)
-    share = Area(900, 250, (0.0, len(counts)), (low, 1.0))
-    count = Area(900, 190, (0.0, len(counts)), (0.0, 1.08 * most))
+    share = Area(width, 250, (0.0, len(counts)), (low, 1.0))
+    count = Area(width, 190, (0.0, len(counts)), (0.0, 1.08 * most))
     pieces, piece, dots = list[str](), list[str](), list[tuple[float, float]]()
     for number, value in enumerate(shares):
         if value is None:
@@ -79,7 +80,7 @@ def yield_of(counts: Sequence[dict[str, int]], begin: datetime, end: datetime, o
         dots.append((round(x, 1), round(y, 1)))
     pieces += [" ".join(piece)] if piece else []
     form = "%H:%M" if hours <= 48 else "%m-%d"
-    marks = range(0, len(counts) + 1, len(counts) // _LABELS)
+    marks = range(0, len(counts) + 1, len(counts) // (6 if width == WIDE else 3))
     return Yield(
         share,
         count,

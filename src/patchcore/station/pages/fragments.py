@@ -16,7 +16,7 @@ from patchcore.report.charts import histogram
 from patchcore.station.api import results
 from patchcore.station.api.common import Here, Operator
 from patchcore.station.api.models import found
-from patchcore.station.pages.figures import confirmed, counted, yield_of
+from patchcore.station.pages.figures import NARROW, WIDE, confirmed, counted, yield_of
 from patchcore.station.pages.rendering import fragment
 from patchcore.station.store.tables import now
 
@@ -45,14 +45,15 @@ def over_time(
     who: Operator,
     line: Annotated[str, Query(max_length=64)] = "main",
     hours: Annotated[float, Query(ge=0.1, le=24 * 366)] = 8,
+    narrow: bool = False,
     offset: Annotated[int, Query(ge=-1440, le=1440, description="Minutes of the person's clock from UTC.")] = 0,
 ) -> HTMLResponse:
     """The share of parts that passed, and how many of each verdict."""
     end = now()
     begin = end - timedelta(hours=hours)
     with here.database.read() as session:
-        counts = counted(session, here.line(line).id, begin, end)
-    chart = yield_of(counts, begin, end, timedelta(minutes=offset))
+        counts = counted(session, here.line(line).id, begin, end, 18 if narrow else 36)
+    chart = yield_of(counts, begin, end, timedelta(minutes=offset), NARROW if narrow else WIDE)
     return fragment(request, who, "yield", chart=chart, per_hour=sum(chart.totals.values()) / hours)
 
 

@@ -10,7 +10,7 @@
  * @typedef {{id: number, name: string, model: Version | null, shadow: Version | null, running: boolean,
  *   counts: Record<Verdict, number>}} Line
  * @typedef {Version & {how: string, who: string, why: string, created: string, parent_id: number | null,
- *   images: number, rows: number, threshold: number | null, false_reject_rate: number, confidence: number | null,
+ *   images: number, rows: number, threshold: number | null, false_reject_rate: number, confidence: number | null, unsure?: number | null,
  *   good_images: number, enough: boolean, backbone: string[], size: number}} Model
  * @typedef {{language: string, csrf: string, name: string, role: string, texts: Record<string, string>}} PageData
  */

@@ -24,14 +24,22 @@ function begin(choice) {
     return { false_reject_rate: RATES[Number(rate.value)], confidence: number("confidence"), unsure: number("unsure") };
   };
 
+  /** What the model has now, also where the page would not offer it. @param {string} name @param {number | null | undefined} value */
+  function select(name, value) {
+    const field = /** @type {HTMLSelectElement} */ (form.elements.namedItem(name));
+    const known = [...field.options].find((one) => (one.value ? Number(one.value) : null) === (value ?? null));
+    if (!known && value) field.append(el("option", { value: String(value) }, percent(value, 3)));
+    field.value = known ? known.value : String(value);
+  }
+
   async function choose() {
     try {
       model = await get(`/models/${choice.value}`);
       if (!model) return;
       const nearest = RATES.map((one) => Math.abs(Math.log(one / (model?.false_reject_rate ?? 0.01))));
       rate.value = String(nearest.indexOf(Math.min(...nearest)));
-      const sure = /** @type {HTMLSelectElement} */ (form.elements.namedItem("confidence"));
-      sure.value = [...sure.options].map((one) => one.value).find((one) => Number(one) === model?.confidence) ?? "";
+      select("confidence", model.confidence);
+      select("unsure", model.unsure);
       await Promise.all([draw(`/models/${model.id}/histogram`, $("histogram")), region.open(model.name)]);
       await state();
     } catch (error) {

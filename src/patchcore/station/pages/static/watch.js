@@ -22,7 +22,7 @@ async function chart() {
   while (again) {
     again = false;
     const offset = -new Date().getTimezoneOffset();
-    await draw(`/yield?line=${encodeURIComponent(line.value)}&hours=${hours.value}&offset=${offset}`, $("yield")).catch(failed);
+    await draw(`/yield?line=${encodeURIComponent(line.value)}&hours=${hours.value}&offset=${offset}&narrow=${innerWidth < 600}`, $("yield")).catch(failed);
     await new Promise((resolve) => setTimeout(resolve, 3000));
   }
   drawing = false;
