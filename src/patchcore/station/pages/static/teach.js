@@ -12,6 +12,8 @@ import { $, bytes, el, number, percent, percentAbove, t } from "./page.js";
  */
 
 const TOGETHER = 8; // images in one request
+/** What the engine calls its steps, and the text for it. @type {Record<string, string>} */
+const STEPS = { starting: "step.starting", "Looking at good images": "step.looking", "Reading good images": "step.reading", "Choosing patches": "step.choosing" };
 const KEPT = "patchcore-set"; // what is chosen survives a reload
 
 const form = $("train", HTMLFormElement);
@@ -146,7 +148,7 @@ function showJob(job) {
   const bar = $("bar", HTMLProgressElement);
   bar.hidden = !running;
   bar.value = job.progress;
-  $("job-step").textContent = running && job.step ? `${job.step} · ${percent(job.progress)}` : "";
+  $("job-step").textContent = running && job.step ? `${job.step in STEPS ? t(STEPS[job.step]) : job.step} · ${percent(job.progress)}` : "";
   $("stop").hidden = !running;
   $("found").replaceChildren();
   if (running) return;
