@@ -42,7 +42,11 @@ _DAY = 220  # parts
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images" / "station"
     wanted = [(page, width, dark) for page in PAGES for width in (1440, 390) for dark in (False, True)]
-    with tempfile.TemporaryDirectory() as data, serving(Path(data)) as (address, cookie), sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as data,
+        serving(Path(data)) as (address, cookie),
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=OPTIONS)
         folder.mkdir(parents=True, exist_ok=True)
         for page, width, dark in wanted if len(sys.argv) > 1 else SHOWN:
@@ -78,10 +82,11 @@ def serving(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         model(station, data / "nuts.patchcore")
         day(station)
         with station.database.begin() as session:
-            for name, role in (("anna", Role.admin), ("otto", Role.operator), ("petra", Role.engineer)):
-                session.add(person := Person(name=name, password="none", role=role))
-                session.flush()
-                token = sessions.begin(session, person) if name == "anna" else token
+            roles = {"anna": Role.admin, "otto": Role.operator, "petra": Role.engineer}
+            people = [Person(name=name, password="none", role=role) for name, role in roles.items()]
+            session.add_all(people)
+            session.flush()
+            token = sessions.begin(session, people[0])
         thread.start()
         while not server.started:
             time.sleep(0.05)
@@ -118,9 +123,7 @@ def day(station: Station) -> None:
         bad[0],
     ]
     for number, image in enumerate(kinds):
-        told = station.inspector.submit(
-            image.read_bytes(), line=1, name=image.name, part=f"H-{1911 + number}"
-        ).result()
+        told = station.inspector.submit(image.read_bytes(), line=1, name=image.name, part=f"H-{1911 + number}").result()
         ago = timedelta(minutes=2.15 * (_DAY - 1 - number)) * chance.uniform(0.97, 1)
         with station.database.begin() as session:
             row = session.get_one(Inspection, told["id"])

@@ -48,7 +48,9 @@ class Page:
 
     def __init__(self, browser, served: Served, *, width: int = 1440, dark: bool = False, **given) -> None:
         scheme = "dark" if dark else "light"
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, base_url=served.url, **given)
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, base_url=served.url, **given
+        )
         self.context.set_default_timeout(15_000)
         self.page = self.context.new_page()
         self.complaints = list[str]()

@@ -32,7 +32,9 @@ class Served:
 
     def begin(self) -> None:
         self.station = Station(self.settings)
-        config = uvicorn.Config(create_app(self.station), port=self.port, log_level="error", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            create_app(self.station), port=self.port, log_level="error", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
@@ -61,9 +63,7 @@ class Served:
             return found.id
 
     def inspect(self, image: Path, part: str | None = None) -> dict:
-        return self.station.inspector.submit(
-            image.read_bytes(), line=1, name=image.name, part=part
-        ).result(60)
+        return self.station.inspector.submit(image.read_bytes(), line=1, name=image.name, part=part).result(60)
 
 
 def until(true: Callable[[], object], seconds: float = 30) -> None:

@@ -26,7 +26,8 @@ def test_an_old_verdict_is_never_shown_as_the_present_one(open_page, restarted, 
     expect(page.locator("#word")).to_have_text("FAIL")
     page.evaluate("""() => {
         const panel = document.getElementById("panel");
-        new MutationObserver(() => panel.dataset.state === "stale" && (window.stale ??= Date.now())).observe(panel, {attributes: true});
+        const look = () => panel.dataset.state === "stale" && (window.stale ??= Date.now());
+        new MutationObserver(look).observe(panel, {attributes: true});
     }""")
     gone = time.time()
     restarted.stop()

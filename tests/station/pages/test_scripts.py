@@ -22,7 +22,7 @@ def test_scripts_have_the_types_that_their_comments_say():
 def test_scripts_import_only_each_other():
     for name, (content, _) in files().items():
         for place in re.findall(r'(?:from|import) "([^"]+)"', content.decode()):
-            assert place.startswith("./") and place[2:] in files(), (name, place)
+            assert place in {f"./{other}" for other in files()}, name
 
 
 def test_styles_and_scripts_ask_nothing_of_the_network():

@@ -10,7 +10,9 @@ from patchcore.station import pages
 from patchcore.station.pages.texts import LANGUAGES, preferred, texts, translator
 
 ROOT = Path(pages.__file__).parent
-SOURCES = {path.name: path.read_text("utf-8") for kind in ("templates/*.html", "static/*.js") for path in ROOT.glob(kind)}
+SOURCES = {
+    path.name: path.read_text("utf-8") for kind in ("templates/*.html", "static/*.js") for path in ROOT.glob(kind)
+}
 KEY = r"[a-z]+(?:\.[a-z_]+)+"
 
 

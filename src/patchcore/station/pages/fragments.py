@@ -58,9 +58,7 @@ def over_time(
 
 
 @router.get("/results/{number}/evidence")
-def evidence(
-    here: Here, who: Operator, number: int, n: Annotated[int, Query(ge=1, le=9)] = 3
-) -> list[dict[str, Any]]:
+def evidence(here: Here, who: Operator, number: int, n: Annotated[int, Query(ge=1, le=9)] = 3) -> list[dict[str, Any]]:
     """The most unusual places, each beside the good one that is most like it, as PNG in base 64."""
     from patchcore.oversight.evidence import evidence as evidence_of
 

@@ -68,19 +68,23 @@ def page(request: Request, actor: Actor | None, template: str, status: int = 200
         "role": actor.role.value if actor else "",
         "texts": texts(language),
     }
-    shown = _environment().get_template(f"{template}.html").render(
-        t=translator(language),
-        language=language,
-        languages=LANGUAGES,
-        theme=theme if theme in ("light", "dark") else "auto",
-        here=template,
-        actor=actor,
-        csrf=data["csrf"],
-        pages=[one for one, role in NAVIGATION if actor and actor.may(role)],
-        static=f"/static/{static_files.version()}",
-        page_data=data,
-        version=__version__,
-        **values,
+    shown = (
+        _environment()
+        .get_template(f"{template}.html")
+        .render(
+            t=translator(language),
+            language=language,
+            languages=LANGUAGES,
+            theme=theme if theme in ("light", "dark") else "auto",
+            here=template,
+            actor=actor,
+            csrf=data["csrf"],
+            pages=[one for one, role in NAVIGATION if actor and actor.may(role)],
+            static=f"/static/{static_files.version()}",
+            page_data=data,
+            version=__version__,
+            **values,
+        )
     )
     return HTMLResponse(shown, status, {"content-security-policy": POLICY, "cache-control": "no-store"})
 
@@ -100,7 +104,7 @@ def _moment(time: datetime | str | None) -> str:
 
 
 def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return "\u2013" if value is None else f"{value:.4g}"
 
 
 def _data(value: object) -> str:

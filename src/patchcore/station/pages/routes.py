@@ -69,7 +69,7 @@ def history(request: Request, here: Here, who: Operator) -> HTMLResponse:
     try:
         wanted = results.Wanted.model_validate({"limit": 48, **given})
     except ValidationError as error:
-        problem, wanted = error.errors()[0]["msg"], results.Wanted(limit=48)
+        problem, wanted = error.errors()[0]["msg"], results.Wanted.model_validate({"limit": 48})
     with here.database.read() as session:
         rows = [to_dict(one) for one in session.scalars(results.chosen(wanted).limit(wanted.limit))]
     query = {name: value for name, value in given.items() if name not in ("before", "limit")}
@@ -83,7 +83,9 @@ def history(request: Request, here: Here, who: Operator) -> HTMLResponse:
 @router.get("/teach")
 def teach(request: Request, here: Here, who: Operator) -> Response:
     """From good parts to a model."""
-    return _page(request, here, who, "teach", recipes=list(Recipe.names()), roots=[str(root) for root in here.settings.roots])
+    return _page(
+        request, here, who, "teach", recipes=list(Recipe.names()), roots=[str(root) for root in here.settings.roots]
+    )
 
 
 @router.get("/{name}")

@@ -55,7 +55,9 @@ function askCount() {
 
 async function askTrouble() {
   const state = await get("/state").catch(() => null);
-  if (state) showTrouble(Object.values(state.trouble).join(" "));
+  if (!state) return;
+  const teaching = document.body.classList.contains("page-teach"); // where the want of a model is no news
+  showTrouble(Object.entries(state.trouble).filter(([name]) => !(teaching && name === "models")).map(([, text]) => text).join(" "));
 }
 
 /** @param {string} text */

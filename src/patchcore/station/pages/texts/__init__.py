@@ -41,4 +41,6 @@ def preferred(accepted: str) -> str:
             wanted.append((-float(quality or 1), name.strip().lower().partition("-")[0]))
         except ValueError:
             continue
-    return next((name for quality, name in sorted(wanted, key=lambda one: one[0]) if quality < 0 and name in LANGUAGES), "en")
+    return next(
+        (name for quality, name in sorted(wanted, key=lambda one: one[0]) if quality < 0 and name in LANGUAGES), "en"
+    )
