@@ -113,11 +113,12 @@ class Jobs:
             self._running = job.id, process
         said = list[str]()
         assert process.stdout is not None
-        reader = threading.Thread(target=self._follow, args=(job.id, process, said), daemon=True)
-        reader.start()
-        printed = process.stdout.read()
-        code = process.wait()
-        reader.join()
+        with process:  # closes its pipes
+            reader = threading.Thread(target=self._follow, args=(job.id, process, said), daemon=True)
+            reader.start()
+            printed = process.stdout.read()
+            code = process.wait()
+            reader.join()
         with self._lock:
             self._running = None
         self._end(job.id, code, printed, "".join(said)[-_TOLD:])
