@@ -6,6 +6,7 @@ light and dark, to be looked at.
 
 from __future__ import annotations
 
+import io
 import random
 import socket
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from patchcore import Detector, Recipe
@@ -51,7 +53,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for page, width, dark in wanted if len(sys.argv) > 1 else SHOWN:
             name = f"{page.replace('/', '-')}-{'desk' if width > 600 else 'phone'}{'-dark' if dark else ''}"
-            shoot(browser, f"{address}/{page}", cookie, folder / f"{name}.png", width, dark=dark)
+            shoot(browser, f"{address}/{page}", cookie, folder / f"{name}.webp", width, dark=dark)
         browser.close()
 
 
@@ -64,7 +66,7 @@ def shoot(browser: Browser, address: str, cookie: dict[str, Any], path: Path, wi
     page = context.new_page()
     page.goto(address)
     page.wait_for_timeout(4000)
-    page.screenshot(path=path)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=86, method=6)
     context.close()
     print(path)
 

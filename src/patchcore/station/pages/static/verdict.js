@@ -5,7 +5,10 @@ import * as events from "./events.js";
 import { $, el, note, number, percent, percentAbove, t } from "./page.js";
 import { Region } from "./region.js";
 
-/** @typedef {import("./page.js").Model} Model */
+/**
+ * @typedef {{name: string, score: number, threshold_without: number | null}} Deciding
+ * @typedef {import("./page.js").Model & {deciding: Deciding[]}} Model
+ */
 
 const RATES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2];
 
@@ -24,6 +27,12 @@ function begin(choice) {
     return { false_reject_rate: RATES[Number(rate.value)], confidence: number("confidence"), unsure: number("unsure") };
   };
 
+  /** @param {Deciding} one */
+  function deciding(one) {
+    const without = one.threshold_without === null ? "" : t("verdict.without", { threshold: number(one.threshold_without) });
+    return el("li", {}, el("b", {}, one.name), el("span", {}, number(one.score)), el("span", { class: "quiet" }, without));
+  }
+
   /** What the model has now, also where the page would not offer it. @param {string} name @param {number | null | undefined} value */
   function select(name, value) {
     const field = /** @type {HTMLSelectElement} */ (form.elements.namedItem(name));
@@ -38,6 +47,8 @@ function begin(choice) {
       if (!model) return;
       const nearest = RATES.map((one) => Math.abs(Math.log(one / (model?.false_reject_rate ?? 0.01))));
       rate.value = String(nearest.indexOf(Math.min(...nearest)));
+      $("deciding-title").hidden = !model.deciding.length;
+      $("deciding").replaceChildren(...model.deciding.map(deciding));
       select("confidence", model.confidence);
       select("unsure", model.unsure);
       await Promise.all([draw(`/models/${model.id}/histogram`, $("histogram")), region.open(model.name)]);
@@ -95,7 +106,7 @@ function begin(choice) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      /** @type {Model} */
+      /** @type {import("./page.js").Version} */
       const after = await send("POST", `/models/${choice.value}/rate`, { ...asked(), why: new FormData(form).get("why") });
       const name = `${after.name} ${after.version}`;
       choice.prepend(el("option", { value: String(after.id) }, name));
