@@ -23,7 +23,7 @@ def good(hazelnut: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, model_file, defects, good) -> Iterator[Served]:
     """With a model, one part that fails and one that passes."""
-    served = Served(tmp_path_factory.mktemp("station"))
+    served = Served(tmp_path_factory.mktemp("station"), (tmp_path_factory.mktemp("root"),))
     served.use(model_file)
     served.inspect(defects[0], "bad-1")
     served.inspect(good[0], "good-1")

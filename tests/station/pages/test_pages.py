@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ PAGES = (
     "teach",
     "verdict",
     "models",
+    "lines",
     "people",
     "results/1",
     "login",
@@ -91,7 +93,7 @@ def test_an_operator_sees_no_more_than_an_operator_may(open_page, served):
         "/history",
         "/watch",
     ]
-    for path in ("teach", "verdict", "models", "people"):
+    for path in ("teach", "verdict", "models", "lines", "people"):
         page.goto(f"/{path}")
         expect(page.locator("h1")).to_have_text("Not for your role")
 
@@ -483,6 +485,32 @@ def test_a_version_is_tried_as_shadow_compared_activated_and_rolled_back(open_pa
     page.get_by_role("button", name="Yes, do it").click()
     expect(page.locator("#lines")).to_contain_text("nuts 1")
     assert page.complaints == []
+
+
+def test_a_folder_is_connected_to_a_line_and_what_comes_is_shown(open_page, served, good):
+    folder = served.settings.roots[0] / "in"
+    folder.mkdir()
+    page = open_page("/lines")
+    card = page.locator(".line-card")
+    card.locator("[name=kind]").select_option("folder")
+    card.locator("[name=place]").fill(str(folder.parent.parent))
+    card.get_by_role("button", name="Connect").click()
+    expect(page.locator(".note.bad")).to_be_visible()  # outside of what the station may read
+    card.locator("[name=place]").fill(str(folder))
+    card.get_by_role("button", name="Connect").click()
+    expect(card.locator(".state")).to_have_text("Running")
+    shutil.copy(good[0], folder / "from-folder.jpg")
+    page.goto("/inspect")
+    expect(page.locator("#told")).to_have_text("from-folder.jpg", timeout=20_000)
+    page.goto("/lines")
+    card.get_by_role("button", name="Switch off").click()
+    expect(card.locator(".state")).to_have_text("Off")
+    page.get_by_label("New line").fill("press 2")
+    page.locator("#add button").click()
+    expect(card).to_have_count(2)
+    with served.station.database.begin() as session:
+        session.query(Line).filter(Line.name == "press 2").delete()
+    assert [one for one in page.complaints if "422" not in one] == []
 
 
 def test_watch_shows_yield_and_an_alarm_with_its_advice(open_page, served):

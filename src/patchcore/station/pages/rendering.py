@@ -31,6 +31,7 @@ NAVIGATION = (  # name of the page, who may see it
     ("teach", Role.engineer),
     ("verdict", Role.engineer),
     ("models", Role.engineer),
+    ("lines", Role.engineer),
     ("people", Role.admin),
 )
 NEEDS = dict(NAVIGATION)

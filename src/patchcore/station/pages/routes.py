@@ -88,6 +88,12 @@ def teach(request: Request, here: Here, who: Operator) -> Response:
     )
 
 
+@router.get("/lines")
+def lines(request: Request, here: Here, who: Operator) -> Response:
+    """What brings images, and what machines are told."""
+    return _page(request, here, who, "lines", roots=[str(root) for root in here.settings.roots])
+
+
 @router.get("/{name}")
 def other(request: Request, here: Here, who: Operator, name: str) -> Response:
     """Inspect, review, watch, verdict, models, people; everything else is not there."""
