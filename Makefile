@@ -7,6 +7,7 @@
 # make hooks  checks of what changes, before each commit
 # make wheel  builds both distributions, and uses each wheel in a clean environment
 # make web    what the browser page needs, from npm
+# make pages  the station's scripts: what checks them, from npm, and their types
 # make docs   docs/reference, and the drawing of the rooms, from the code
 # make site   the documentation as pages, in site/
 PYTHON ?= python3
@@ -35,7 +36,7 @@ QUICK := \
   tests/cli/test_predict.py::test_every_image_gets_a_line_of_json \
   tests/cli/test_export.py::test_a_detector_is_exported_and_verified
 
-.PHONY: demo demo-station quick test cover check hooks wheel web docs site clean
+.PHONY: demo demo-station quick test cover check hooks wheel web pages docs site clean
 
 demo: .venv/installed
 	$(BIN)/python -m patchcore demo -o demo_out
@@ -95,6 +96,12 @@ web: runtime/web/node_modules/.package-lock.json
 runtime/web/node_modules/.package-lock.json: runtime/web/package-lock.json
 	cd runtime/web && npm ci --ignore-scripts --no-audit --no-fund
 
+pages: tests/station/pages/node_modules/.package-lock.json
+	cd tests/station/pages && npm run --silent types
+
+tests/station/pages/node_modules/.package-lock.json: tests/station/pages/package-lock.json
+	cd tests/station/pages && npm ci --ignore-scripts --no-audit --no-fund
+
 docs: .venv/tested
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/rooms.py
@@ -120,4 +127,4 @@ site: .venv/bin/python
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv .wheel-env dist demo_out demo_station site .cache runtime/web/node_modules
+	rm -rf .venv .wheel-env dist demo_out demo_station site .cache runtime/web/node_modules tests/station/pages/node_modules

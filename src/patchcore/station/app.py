@@ -11,8 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from patchcore import __version__
 from patchcore.errors import DataError, ImageError, PatchcoreError, StoreError, UsageError
-from patchcore.station.api import health, inspect, jobs, lines, machines, models, results
+from patchcore.station.api import health, inspect, jobs, lines, machines, models, regions, results
 from patchcore.station.errors import BusyError, ConflictError, MissingError, UnavailableError
+from patchcore.station.pages import routes as pages
 from patchcore.station.people import routes as people
 from patchcore.station.people.protection import protect
 from patchcore.station.station import Station
@@ -45,9 +46,10 @@ def create_app(station: Station) -> FastAPI:
 
     app = FastAPI(title="patchcore station", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
     app.state.station = station
-    for room in (inspect, results, models, jobs, lines, machines, health):
+    for room in (inspect, results, models, regions, jobs, lines, machines, health):
         app.include_router(room.router, prefix="/api/v1")
     app.include_router(people.router)
+    app.include_router(pages.router)  # last: its addresses are the most general
     protect(app, station.settings, _LARGER)
 
     @app.exception_handler(PatchcoreError)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
@@ -23,7 +24,7 @@ _TOLD = 4000  # characters of what a job printed that are kept
 
 _OWN = ("command", "target")  # of what is wanted: how it is done here
 
-Done = Callable[[Job, dict[str, Any]], dict[str, Any]]
+Done = Callable[[Job, list[dict[str, Any]]], dict[str, Any]]
 
 
 class Jobs:
@@ -45,7 +46,7 @@ class Jobs:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
 
     def when_done(self, kind: str, done: Done) -> None:
-        """What is made of a job of this kind, with the JSON that its command printed; its answer is `Job.found`."""
+        """What is made of a job of this kind, with the lines of JSON that its command printed; this is `Job.found`."""
         self._done[kind] = done
 
     def start(self) -> None:
@@ -113,14 +114,17 @@ class Jobs:
             self._running = job.id, process
         said = list[str]()
         assert process.stdout is not None
-        reader = threading.Thread(target=self._follow, args=(job.id, process, said), daemon=True)
-        reader.start()
-        printed = process.stdout.read()
-        code = process.wait()
-        reader.join()
+        with process:  # closes its pipes
+            reader = threading.Thread(target=self._follow, args=(job.id, process, said), daemon=True)
+            reader.start()
+            printed = process.stdout.read()
+            code = process.wait()
+            reader.join()
         with self._lock:
             self._running = None
         self._end(job.id, code, printed, "".join(said)[-_TOLD:])
+        if target := job.wanted.get("target"):  # of one that was stopped, or has failed
+            Path(target).unlink(missing_ok=True)
 
     def _follow(self, number: int, process: subprocess.Popen[str], said: list[str]) -> None:
         """Progress bars become the job's progress; the rest is kept as what it said."""
@@ -158,10 +162,10 @@ class Jobs:
         if self._closed:
             return  # the next start calls it lost
         try:
-            if code:
+            if code and not (job.kind == "audit" and code == 4):  # 4: it has found something
                 raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"It ended with {code}.")
             found = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-            result = self._done[job.kind](job, found[-1] if found else {})
+            result = self._done[job.kind](job, found)
             self._change(number, state=JobState.done, progress=1.0, step="", ended=now(), found=result, message=said)
         except Exception as error:
             self._change(number, state=JobState.failed, step="", ended=now(), message=str(error))

@@ -145,6 +145,7 @@ def summary(fitted: Fitted) -> dict[str, Any]:
                 "rows": fitted.rows,
                 "threshold": calibration.threshold,
                 "lower_threshold": calibration.lower_threshold,
+                "unsure": calibration.unsure,
                 "interval": [low, high],
                 "false_reject_rate": calibration.false_reject_rate,
                 "confidence": calibration.confidence,

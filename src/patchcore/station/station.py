@@ -89,7 +89,7 @@ class Station:
                 session.add(Line(name="main"))
         self.jobs.when_done("train", self._trained)
         self.jobs.when_done("recalibrate", self._trained)
-        self.jobs.when_done("audit", lambda job, found: found)
+        self.jobs.when_done("audit", lambda job, found: {"images": found})
         self.jobs.start()
         self.sweeper.start()
         self._connect()
@@ -104,7 +104,7 @@ class Station:
         """Where jobs write what is not yet a model."""
         return _folder(self.settings.data / "work")
 
-    def _trained(self, job: Job, found: dict[str, Any]) -> dict[str, Any]:
+    def _trained(self, job: Job, found: list[dict[str, Any]]) -> dict[str, Any]:
         """What a training wrote becomes a version, and judges its line."""
         wanted, target = job.wanted, Path(job.wanted["target"])
         try:
@@ -124,7 +124,7 @@ class Station:
         self.hub.publish(
             "model", {"id": model.id, "name": model.name, "version": model.version, "line": wanted["line"]}
         )
-        return {"model_id": model.id, "version": model.version, **found}
+        return {"model_id": model.id, "version": model.version, **(found[-1] if found else {})}
 
     def _connect(self) -> None:
         """Begin the sources and outputs that people have set. What cannot begin says so, and holds nothing up."""

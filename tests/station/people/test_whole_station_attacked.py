@@ -20,7 +20,14 @@ from patchcore.station.store.tables import Login, Person, Role
 HERE = "http://127.0.0.1"
 
 # Whoever adds a route says here that everybody, or every operator, may use it. All others are of engineers and admins.
-FOR_EVERYBODY = {"HEAD /openapi.json", "GET /openapi.json", "GET /api/v1/health", "POST /login"}
+FOR_EVERYBODY = {
+    "HEAD /openapi.json",
+    "GET /openapi.json",
+    "GET /api/v1/health",
+    "POST /login",
+    "GET /login",
+    "GET /static/{state}/{name}",
+}
 CHANGED_BY_OPERATORS = {
     "POST /api/v1/inspect",
     "POST /api/v1/inspect/path",

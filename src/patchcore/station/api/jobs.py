@@ -14,6 +14,7 @@ from sqlalchemy import select
 from patchcore.data.reading import EXTENSIONS
 from patchcore.errors import ImageError
 from patchcore.station.api.common import Engineer, Here, Operator
+from patchcore.station.api.regions import region_file
 from patchcore.station.errors import MissingError
 from patchcore.station.jobs import to_dict
 from patchcore.station.people.protection import inside
@@ -113,6 +114,8 @@ def train(here: Here, who: Engineer, wanted: Training) -> dict[str, Any]:
     command = ["fit", str(images), "-o", str(target), "--recipe", wanted.recipe, "--json", "--skip-bad", "--thumbnails",
                "--false-reject", str(wanted.false_reject_rate)]  # fmt: skip
     command += ["--confidence", str(wanted.confidence)] if wanted.confidence is not None else []
+    region = region_file(here, wanted.name)
+    command += ["--roi", str(region)] if region is not None else []
     command += ["--reject-suspects", str(wanted.reject_suspects)] if wanted.reject_suspects else []
     told = {**wanted.model_dump(), "target": str(target)}
     return to_dict(here.jobs.add("train", command, who.name, told))
