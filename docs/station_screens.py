@@ -34,7 +34,7 @@ from patchcore.station.store.tables import Inspection, Line, Person, Review, Rol
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "tests" / "images" / "hazelnut"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-PAGES = ("inspect", "review", "history", "watch", "teach", "verdict", "models", "people", "results/1", "login")
+PAGES = ("inspect", "review", "history", "watch", "teach", "verdict", "models", "lines", "people", "results/1", "login")
 SHOWN = (("inspect", 1440, False), ("inspect", 390, True), ("teach", 1440, False), ("verdict", 1440, False),
          ("review", 1440, False), ("history", 1440, False), ("watch", 1440, True), ("models", 1440, False),
          ("people", 1440, False))  # fmt: skip
