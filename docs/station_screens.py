@@ -77,7 +77,7 @@ def serving(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    station = Station(Settings(data=data, port=port, roots=(IMAGES,), threads=1))
+    station = Station(Settings(data=data, port=port, roots=(Path("/srv/images"),), threads=1))
     server = uvicorn.Server(uvicorn.Config(create_app(station), port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     try:
