@@ -119,7 +119,7 @@ def main() -> None:
         first.goto(f"{url}/login")
         first.fill("[name=name]", "soak")
         first.fill("[name=password]", PASSWORD)
-        first.click("button[type=submit]")
+        first.click("form button")
         first.wait_for_url(lambda at: "/login" not in at)
         pages = [first, *(context.new_page() for _ in range(options.pages - 1))]
         for page in pages:
