@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from socket import socket
 
 import click
 
@@ -105,6 +107,14 @@ def serve(
         station.ends(show.close)
         show.start()
         say("Solar cells are learned now; in less than a minute one is inspected every few seconds.")
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)  # from here on, it is signals that end it
+            say(f"The station runs at http://{host}:{where[1]}/ . Ctrl-C stops it.")
+
     where = sockets[0].getsockname()
-    say(f"The station runs at http://{host}:{where[1]}/ . Ctrl-C stops it.")
-    uvicorn.Server(config).run(sockets)
+    for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order, and then raises the signal again
+        signal.signal(one, lambda *_: None)
+    Server(config).run(sockets)
+    say("Stopped. What was answered is stored.")

@@ -209,8 +209,9 @@ class Station:
             with self.database.read() as session:
                 lines = session.scalars(select(Line)).all()
             for line in lines:
-                if line.model is None:
-                    found.append(f"Line {line.name} has no model yet.")
+                if line.model is None:  # trouble where images come, or if there is none at all
+                    if (line.source and line.running) or not any(one.model for one in lines):
+                        found.append(f"Line {line.name} has no model yet.")
                 elif not self.files.exists(line.model.file):
                     found.append(f"The model file of line {line.name} is gone: {line.model.file}. Put it back.")
         except Exception as error:
