@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--longest", type=float, default=6, help="seconds until a kill at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -135,7 +136,7 @@ def main() -> None:
         for run in range(options.kills):
             served = Served(data)
             load = Load(served.url, key, images, run, known)
-            time.sleep(after := drawn.uniform(0.05, 6))
+            time.sleep(after := drawn.uniform(0.05, options.longest))
             served.kill()
             load.end()
             reviews |= load.reviews

@@ -29,9 +29,7 @@ PASSWORD = "correct horse battery staple"
 
 def serve(data: Path, images: Path, port: int, rate: float) -> None:
     """The server: judges each image once, and then tells these results at the rate."""
-    import uvicorn
-
-    from patchcore.station.app import create_app
+    from patchcore.station.server import Server as Serving
     from patchcore.station.settings import Settings
     from patchcore.station.station import Station
 
@@ -47,7 +45,7 @@ def serve(data: Path, images: Path, port: int, rate: float) -> None:
             time.sleep(1 / rate)
 
     threading.Thread(target=tell, daemon=True).start()
-    uvicorn.Server(uvicorn.Config(create_app(station), port=port, log_level="warning")).run()
+    Serving(station).serve_forever()
 
 
 class Server:

@@ -8,6 +8,11 @@ import sys
 import httpx
 import pytest
 
+from patchcore.station.people import keys
+from patchcore.station.settings import Settings
+from patchcore.station.store.database import Database
+from patchcore.station.store.tables import Role
+
 
 def served(data, *options):
     command = [sys.executable, "-m", "patchcore", "serve", "--data", str(data), "--port", "0", *map(str, options)]
@@ -38,7 +43,14 @@ def test_the_first_start_prints_a_password_that_logs_in_and_the_second_does_not(
     process, url, said = served(tmp_path / "line")
     assert "password" not in said
     assert httpx.get(f"{url}api/v1/health").json()["trouble"] == ["models"]
-    ended(process)
+    database = Database(Settings(data=tmp_path / "line").database_url)
+    _, key = keys.make(database, "somebody", "page", Role.operator)
+    database.close()
+    with httpx.stream("GET", f"{url}api/v1/events", headers={"authorization": f"Bearer {key}"}) as page:
+        lines = page.iter_lines()
+        assert next(lines) == "event: hello"
+        ended(process)  # a page that is open holds nothing up
+        assert "event: result" not in list(lines)
 
 
 def test_another_address_without_tls_is_a_warning(tmp_path):

@@ -136,7 +136,7 @@ def test_a_line_without_a_model_says_what_to_do(station, good):
         session.add(Line(name="second"))
     with pytest.raises(UnavailableError, match="Line second has no model yet"):
         told(station.inspector.submit(good, line=2))
-    assert station.health()["ok"]  # nothing comes there
+    assert "models" not in station.health()["trouble"]  # nothing comes there
     with station.database.begin() as session:
         session.get_one(Line, 2).source = {"kind": "folder"}
     assert "Line second has no model yet" in station.health()["trouble"]["models"]

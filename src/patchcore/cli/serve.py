@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from socket import socket
 
 import click
 
 from patchcore.cli.common import command, say
-from patchcore.errors import MissingExtraError, UsageError
+from patchcore.errors import MissingExtraError
 
 _HERE = ("127.0.0.1", "::1", "localhost")
 
@@ -66,9 +65,7 @@ def serve(
     The first start prints the password of `admin`, once.
     """
     try:
-        import uvicorn
-
-        from patchcore.station.app import create_app
+        from patchcore.station.server import Server
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "station", "A station") from error
     from patchcore.station.people.accounts import first_admin
@@ -87,19 +84,7 @@ def serve(
     if host not in _HERE and not tls:
         say(f"Warning: on {host} passwords and images travel without TLS. Put a proxy with TLS before it, and --tls.")
     station = Station(settings)
-    try:
-        app = create_app(station)
-    except BaseException:
-        station.close()
-        raise
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False, proxy_headers=False)
-    try:
-        sockets = [config.bind_socket()]
-    except SystemExit:
-        station.close()
-        raise UsageError(
-            f"Port {port} on {host} cannot be used: something listens there. Give another --port."
-        ) from None
+    server = Server(station, lambda url: say(f"The station runs at {url} . Ctrl-C stops it."))
     if password := first_admin(station.database):
         say(f"Log in as admin, with the password {password} - it is shown this once, and changed at the first login.")
     if demo:
@@ -107,14 +92,7 @@ def serve(
         station.ends(show.close)
         show.start()
         say("Solar cells are learned now; in less than a minute one is inspected every few seconds.")
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket] | None = None) -> None:
-            await super().startup(sockets)  # from here on, it is signals that end it
-            say(f"The station runs at http://{host}:{where[1]}/ . Ctrl-C stops it.")
-
-    where = sockets[0].getsockname()
-    for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order, and then raises the signal again
+    for one in (signal.SIGINT, signal.SIGTERM):  # the server ends in order, and then raises the signal again
         signal.signal(one, lambda *_: None)
-    Server(config).run(sockets)
+    server.serve_forever()
     say("Stopped. What was answered is stored.")

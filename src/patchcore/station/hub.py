@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -40,6 +40,7 @@ class Hub:
     def __init__(self) -> None:
         self.start = secrets.token_hex(8)
         self._lock, self._number, self._listeners = Lock(), 0, set[_Listener]()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -55,6 +56,14 @@ class Hub:
                     listener.loop.call_soon_threadsafe(listener.awake.set)
                 except RuntimeError:  # its loop has ended
                     self._listeners.discard(listener)
+
+    def close(self) -> None:
+        """All listening ends."""
+        with self._lock:
+            self._closed = True
+            for listener in self._listeners:
+                with suppress(RuntimeError):
+                    listener.loop.call_soon_threadsafe(listener.awake.set)
 
     @contextmanager
     def _listening(self) -> Any:
@@ -73,7 +82,7 @@ class Hub:
         Numbers that are missing were lost to a listener that was too slow: it asks for the present state again.
         """
         with self._listening() as listener:
-            while True:
+            while not self._closed:
                 try:
                     await asyncio.wait_for(listener.awake.wait(), every)
                 except TimeoutError:
