@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from plain_line import until
 from sqlalchemy import func, select
 
+from patchcore.errors import UsageError
 from patchcore.station.app import create_app
 from patchcore.station.demo import Demo, place
 from patchcore.station.errors import UnavailableError
@@ -129,3 +130,11 @@ def test_a_damaged_image_from_a_folder_is_listed_and_the_next_one_is_inspected(t
         until(lambda: (folder / "failed" / "a.jpg").exists(), seconds=60)
         state = client.get("/api/v1/sources", headers=headers).json()["main"]
         assert state["state"] == "running"
+
+
+def test_two_stations_never_share_a_folder(tmp_path):
+    first = Station(Settings(data=tmp_path))
+    with pytest.raises(UsageError, match="a station runs here already"):
+        Station(Settings(data=tmp_path))
+    first.close()
+    Station(Settings(data=tmp_path)).close()

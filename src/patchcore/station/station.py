@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from sqlalchemy import select
 
 from patchcore.errors import UsageError
@@ -56,6 +57,13 @@ class Station:
         except OSError as error:
             raise UsageError(f"{settings.data}: {error.strerror}. Give a folder that can be written.") from error
         self._ends = ExitStack()
+        lock = FileLock(settings.data / "station.lock", blocking=False)
+        try:
+            self._ends.enter_context(lock)
+        except Timeout:
+            raise UsageError(
+                f"{settings.data}: a station runs here already. Stop it, or give another folder."
+            ) from None
         self._names = dict[int, str]()
         self._told = dict[str, dict[str, Any]]()  # the last state of each line's source
         self.hub = Hub()
