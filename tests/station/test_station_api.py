@@ -265,3 +265,20 @@ def test_figures_for_prometheus_and_for_everybody(http, served):
     assert set(plain.json()) == {"ok", "waiting", "queue", "start", "trouble"}
     assert httpx.get(f"{served.url}/api/v1/results").status_code == 401
     assert json.loads(http.get("/state").text)["queue"] == 32
+
+
+def test_a_folder_is_counted_before_it_is_learned(http, hazelnut):
+    good = hazelnut / "train/good"
+    found = answer(http.post("/folders", json={"images": str(good)}))
+    assert found["count"] == len(list(good.iterdir()))
+    assert found["bytes"] == sum(path.stat().st_size for path in good.iterdir())
+    for place in ("/etc", str(hazelnut / "nowhere")):
+        refused = http.post("/folders", json={"images": place})
+        assert refused.status_code == 422
+        assert "nothing in a folder that the station may read" in refused.text
+
+
+def test_a_source_that_is_not_there_is_refused_when_it_is_set(http, hazelnut):
+    refused = http.put("/lines/main/source", json={"kind": "folder", "path": str(hazelnut / "nowhere")})
+    assert refused.status_code == 422
+    assert "does not exist. Make it first" in refused.text

@@ -44,6 +44,7 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 @click.option("--files", metavar="URL", help="Where images and models are instead of in --data: s3://...")
 @click.option("--tls/--no-tls", default=False, help="A proxy before it speaks TLS: cookies are marked as secure.")
 @click.option("--engine", type=click.Choice(["torch", "openvino", "auto"]), default="torch", show_default=True)
+@click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Largest image.")
 @click.option("--demo", is_flag=True, help="Learn real solar cells, and inspect one every few seconds.")
 @click.option("--threads", type=click.IntRange(1), help="Images that are judged at once, each on one core.")
 @command
@@ -57,6 +58,7 @@ def serve(
     files: str | None,
     tls: bool,
     engine: str,
+    max_pixels: int,
     demo: bool,
     threads: int | None,
 ) -> None:  # fmt: skip
@@ -79,7 +81,7 @@ def serve(
         roots = (*roots, place(data))
     settings = Settings(
         data=data, host=host, port=port, hosts=hosts, roots=roots, database=database, files=files, tls=tls,
-        engine=engine, threads=threads,
+        engine=engine, pixels=max_pixels, threads=threads,
     )  # fmt: skip
     if host not in _HERE and not tls:
         say(f"Warning: on {host} passwords and images travel without TLS. Put a proxy with TLS before it, and --tls.")

@@ -17,6 +17,10 @@ class UnavailableError(PatchcoreError):
     """The station cannot do this now: no model, no room on the disk, or no database. The message says which."""
 
 
+class NoModelError(UnavailableError):
+    """A line has no model yet."""
+
+
 class ConflictError(PatchcoreError):
     """Somebody else was first: a part is decided, a key is used for another image, a model has been replaced."""
 

@@ -28,7 +28,7 @@ from patchcore.data.reading import Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError, PatchcoreError, StoreError
 from patchcore.result import Result
-from patchcore.station.errors import BusyError, ConflictError, UnavailableError
+from patchcore.station.errors import BusyError, ConflictError, NoModelError, UnavailableError
 from patchcore.station.hub import Hub
 from patchcore.station.models import Models
 from patchcore.station.record import inspected, to_dict
@@ -181,6 +181,8 @@ class Inspector:
                     self._answer(one, said)
                     self._look_after(line, result)
                 self._shadow(line, results, stored)
+        except NoModelError as error:  # no trouble of the station
+            self._refuse(batch, error)
         except (StoreError, UnavailableError, DBAPIError, OSError) as error:
             self.trouble = str(getattr(error, "orig", error))
             self._hub.publish("trouble", {"line": number, "text": self.trouble})
@@ -233,7 +235,7 @@ class Inspector:
         if line is None:
             raise UnavailableError(f"There is no line {number}.")
         if line.model is None:
-            raise UnavailableError(f"Line {line.name} has no model yet. Teach one, or import a file.")
+            raise NoModelError(f"Line {line.name} has no model yet. Teach one, or import a file.")
         return line, self._models.detector(line.model)
 
     def _judge(self, detector: Any, batch: list[_Waiting]) -> list[tuple[_Waiting, Result]]:

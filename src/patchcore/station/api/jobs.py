@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from patchcore.data.reading import EXTENSIONS
+from patchcore.data.resolve import detect
 from patchcore.errors import ImageError
 from patchcore.station.api.common import Engineer, Here, Operator
 from patchcore.station.api.regions import region_file
@@ -102,6 +103,15 @@ def add_to_set(here: Here, who: Engineer, name: str, images: list[UploadFile]) -
         except ImageError as error:
             refused.append({"name": given, "reason": error.reason})
     return {"images": name, "added": added, "count": held + added, "refused": refused}
+
+
+@router.post("/folders", summary="Count the images of a folder")
+def folder(here: Here, who: Engineer, wanted: Check) -> dict[str, Any]:
+    """What a training of this set or folder would learn. 422: there is none that the station may read."""
+    found = detect(place_of(here, wanted.images))
+    paths = [one.image for one in found.train if isinstance(one.image, str | Path)]
+    return {"images": wanted.images, "count": len(found.train), "bytes": sum(Path(one).stat().st_size for one in paths),
+            "description": found.description}  # fmt: skip
 
 
 @router.post("/trainings", summary="Train a model")

@@ -68,7 +68,7 @@ def source(here: Here, who: Engineer, name: str) -> dict[str, Any]:
 def set_source(here: Here, who: Engineer, name: str, wanted: SourceSpec) -> dict[str, Any]:
     """A folder, a camera, a video, or none; docs/station-machines.md has the fields. It begins at once."""
     line = here.line(name)
-    spec = source_spec(wanted.model_dump(mode="json"), here.settings.roots, line.source)
+    spec = source_spec(wanted.model_dump(mode="json"), here.settings.roots, line.source, new=True)
     stored = {} if spec.kind == "none" else spec.model_dump(mode="json")
     with here.database.begin() as session:
         lock(session)

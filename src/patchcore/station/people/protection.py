@@ -109,7 +109,11 @@ class Protection:
             known = await run_in_threadpool(identify, request)
         except DBAPIError:  # the route says so
             return None
-        return None if known else (401, "Log in, or send an API key, before you send this much.")
+        if known:
+            return None
+        if "authorization" in headers:
+            return 401, "This API key is not valid."
+        return 401, "Log in, or send an API key, before you send this much."
 
     def _limit(self, request: Request) -> int:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

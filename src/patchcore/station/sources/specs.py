@@ -149,7 +149,7 @@ _SPECS: TypeAdapter[SourceSpec] = TypeAdapter(SourceSpec)
 
 
 def source_spec(
-    given: object, roots: Sequence[Path] = (), before: dict[str, Any] | None = None
+    given: object, roots: Sequence[Path] = (), before: dict[str, Any] | None = None, *, new: bool = False
 ) -> Nothing | FolderSpec | CameraSpec | VideoSpec:
     """Settings of a source from plain values, such as `Line.source`; {} is none.
 
@@ -157,6 +157,7 @@ def source_spec(
         given: The values.
         roots: The folders that paths must lie in, links followed.
         before: What they were: secrets that are hidden are taken from there.
+        new: Somebody sets them now: a path must be there. (One that was set may come back.)
 
     Errors: UsageError, with a line for each field.
     """
@@ -167,6 +168,8 @@ def source_spec(
         if not any(path.is_relative_to(root.resolve()) for root in roots):
             known = ", ".join(map(str, roots)) or "there is none: start the station with --root"
             raise UsageError(f"source: path is {spec.path}, which is in none of the station's roots ({known}).")
+        if new and not path.exists():
+            raise UsageError(f"source: path is {spec.path}, which does not exist. Make it first, or give another.")
     return spec
 
 

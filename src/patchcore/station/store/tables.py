@@ -93,7 +93,7 @@ class Person(Base):
     password: Mapped[str] = mapped_column(String(256))  # Argon2id, with its salt and parameters
     role: Mapped[Role] = mapped_column(_text_of(Role))
     active: Mapped[bool] = mapped_column(default=True)
-    language: Mapped[str] = mapped_column(String(8), default="en")
+    language: Mapped[str] = mapped_column(String(8), default="")  # of the pages; "": as the browser asks
     must_change: Mapped[bool] = mapped_column(default=False)  # the password, at the next login
     created: Mapped[datetime] = mapped_column(default=now)
 

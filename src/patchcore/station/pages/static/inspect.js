@@ -164,7 +164,10 @@ async function sendOne(file) {
     try {
       return await upload("/inspect", form, { "Idempotency-Key": key });
     } catch (error) {
-      if (!(error instanceof Refused) || error.status !== 429) return note(`${file.name}: ${error instanceof Error ? error.message : error}`, { bad: true });
+      if (!(error instanceof Refused) || error.status !== 429) {
+        const said = error instanceof Error ? error.message : String(error);
+        return note(said.startsWith(file.name) ? said : `${file.name}: ${said}`, { bad: true });
+      }
       write("sending", t("fail.limit", { seconds: error.wait || 1 }));
       await new Promise((resolve) => setTimeout(resolve, 1000 * (error.wait || 1)));
     }

@@ -21,6 +21,7 @@ let here = null;
 /** @type {Result | null} */
 let undoable = null; // what this person has decided last
 let busy = false;
+let undoNext = false; // asked for while the last decision was on its way
 
 async function refresh() {
   try {
@@ -130,6 +131,8 @@ async function decide(what) {
   if (!one || busy || held()) return;
   busy = true;
   allow(false);
+  $("desk").setAttribute("aria-busy", "true");
+  if (what === "taught") note(`${called(one)}: ${t("review.teaching")}`);
   try {
     const [path, body] = what === "taught" ? ["teach", { why: why.value }] : ["review", { says: what, why: why.value }];
     const told = await send("POST", `/results/${one.id}/${path}`, body);
@@ -143,7 +146,12 @@ async function decide(what) {
     else failed(error);
   } finally {
     busy = false;
+    $("desk").removeAttribute("aria-busy");
     if (!held()) allow(true);
+    if (undoNext) {
+      undoNext = false;
+      undo();
+    }
   }
 }
 
@@ -174,8 +182,12 @@ function leave(id) {
 }
 
 async function undo() {
+  if (busy) {
+    undoNext = true;
+    return;
+  }
   const one = undoable;
-  if (!one || busy) return;
+  if (!one) return;
   busy = true;
   try {
     const taught = one.review === "taught";

@@ -31,11 +31,11 @@ function keep(now) {
 
 function show() {
   $("set").hidden = chosen === null;
-  $("go", HTMLButtonElement).disabled = chosen === null || (!chosen.folder && chosen.count < 1);
+  $("go", HTMLButtonElement).disabled = chosen === null || chosen.count < 1;
   if (chosen === null) return advise();
   const sizes = Object.entries(chosen.sizes).sort((a, b) => b[1] - a[1]);
-  $("set-count").textContent = chosen.folder ? "–" : chosen.count.toLocaleString();
-  $("set-bytes").textContent = chosen.folder ? "–" : bytes(chosen.bytes);
+  $("set-count").textContent = chosen.count.toLocaleString();
+  $("set-bytes").textContent = bytes(chosen.bytes);
   $("set-size").textContent = sizes.length > 1 ? t("teach.sizes", { count: sizes.length }) : (sizes[0]?.[0] ?? "–");
   $("set-refused").textContent = String(chosen.refused.length);
   $("refused").replaceChildren(...chosen.refused.slice(-20).map((one) => el("li", {}, one)));
@@ -48,7 +48,7 @@ function advise() {
   const place = $("needs");
   const rate = Number(new FormData(form).get("rate"));
   place.textContent = "";
-  if (chosen === null || chosen.folder || !chosen.count) return;
+  if (chosen === null || !chosen.count) return;
   const needed = Math.ceil(1 / rate - 1e-9) - 1;
   const missing = Math.max(0, needed - chosen.count);
   const told = { count: chosen.count, rate: percent(rate), needed, missing };
@@ -99,7 +99,8 @@ onFiles("drop", add);
 document.getElementById("from-folder")?.addEventListener("submit", (event) => {
   event.preventDefault();
   const path = String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("path") ?? "").trim();
-  if (path) keep({ images: path, count: 0, bytes: 0, sizes: {}, refused: [], folder: true });
+  if (!path) return;
+  send("POST", "/folders", { images: path }).then((/** @type {{count: number, bytes: number}} */ found) => keep({ images: path, count: found.count, bytes: found.bytes, sizes: {}, refused: [], folder: true }), failed);
 });
 $("forget").addEventListener("click", () => {
   keep(null);

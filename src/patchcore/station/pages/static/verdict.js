@@ -77,6 +77,7 @@ function begin(choice) {
     ];
     const place = $("statement");
     place.classList.toggle("few", !promise.enough);
+    for (const button of form.querySelectorAll("button")) button.disabled = !promise.enough; // a promise that is not kept
     place.replaceChildren(el("b", {}, first), ...lines.filter(Boolean).map((line) => el("p", {}, line)));
     move(promise.threshold, promise.lower_threshold);
   }
