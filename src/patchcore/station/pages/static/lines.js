@@ -6,7 +6,7 @@ import { $, el, note, t } from "./page.js";
 
 /**
  * @typedef {import("./page.js").Line} Line
- * @typedef {{state: string, why?: string | null}} State
+ * @typedef {{state: string, why?: string | null, failed?: number, bad?: {name: string, error: string}[]}} State
  * @typedef {{kind: string, path?: string, address?: string | number, every?: number | null, afterwards?: string}} Source
  */
 
@@ -84,7 +84,9 @@ async function states() {
   for (const one of document.querySelectorAll(".line-card")) {
     const state = known[/** @type {HTMLElement} */ (one).dataset.line ?? ""] ?? { state: "off" };
     find(one, ".state", HTMLElement).textContent = t(`lines.state.${state.state}`);
-    find(one, ".why-not", HTMLElement).textContent = state.why ?? "";
+    const bad = state.bad?.slice(-5).map((file) => `${file.name}: ${file.error}`) ?? [];
+    const lines = [state.why ?? "", ...(bad.length ? [t("lines.bad", { count: state.failed ?? bad.length }), ...bad] : [])];
+    find(one, ".why-not", HTMLElement).replaceChildren(...lines.filter(Boolean).map((line) => el("span", { class: "line" }, line)));
   }
 }
 
@@ -119,3 +121,4 @@ form?.addEventListener("submit", async (event) => {
 
 events.on("hello", refresh);
 events.on("source", states);
+setInterval(states, 10_000); // files that could not be read are no other state

@@ -2,7 +2,7 @@
 import "./shell.js";
 import { failed, get, Refused, send } from "./api.js";
 import * as events from "./events.js";
-import { $, data, el, moment, t } from "./page.js";
+import { $, data, el, moment, note, t } from "./page.js";
 
 /**
  * @typedef {{id: number, name: string, role: string, active: boolean, sessions: number}} Person
@@ -23,6 +23,7 @@ async function refresh() {
     const [people, keys] = await Promise.all([get("/people"), get("/keys")]);
     $("accounts").replaceChildren(...people.map(person));
     $("keys").replaceChildren(...keys.map(key));
+    hosts((await get("/hosts")).hosts);
     await trail();
   } catch (error) {
     if (error instanceof Refused && error.status === 404) $("checked").textContent = t("people.missing");
@@ -75,6 +76,23 @@ function maker(id, path) {
     }
   });
 }
+/** @param {string[]} names */
+function hosts(names) {
+  const field = /** @type {HTMLInputElement} */ ($("hosts", HTMLFormElement).elements.namedItem("hosts"));
+  if (document.activeElement !== field) field.value = names.join(" ");
+}
+
+$("hosts").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const given = String(new FormData($("hosts", HTMLFormElement)).get("hosts") ?? "");
+  try {
+    hosts((await send("PUT", "/hosts", { hosts: given.split(/[\s,;]+/).filter(Boolean) })).hosts);
+    note(t("people.hosts_saved"));
+  } catch (error) {
+    failed(error);
+  }
+});
+
 maker("make-person", "/people");
 maker("make-key", "/keys");
 
