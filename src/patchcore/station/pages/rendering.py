@@ -52,9 +52,8 @@ def _environment() -> jinja2.Environment:
 
 def language_of(request: Request, actor: Actor | None) -> str:
     """The person's own, else what their browser prefers; `?lang=` for those who have no account yet."""
-    if actor is not None and actor.login is not None:
-        if actor.login.person.language in LANGUAGES:
-            return actor.login.person.language
+    if actor is not None and actor.login is not None and actor.login.person.language in LANGUAGES:
+        return actor.login.person.language
     asked = request.query_params.get("lang") or request.cookies.get("language", "")
     return asked if asked in LANGUAGES else preferred(request.headers.get("accept-language", ""))
 
