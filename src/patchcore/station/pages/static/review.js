@@ -10,6 +10,7 @@ import { alt, Viewer } from "./viewer.js";
 /** @typedef {import("./page.js").Result} Result */
 
 const MOST = 40; // parts in the list
+const FAR = 1.2; // times the threshold: few good parts score so high
 const DECIDED = 12; // rows of what was decided last
 
 const viewer = new Viewer();
@@ -139,7 +140,9 @@ async function decide(what) {
     undoable = what === "taught" ? told.result : told;
     showUndo();
     leave(one.id);
-    note(`${called(one)}: ${t(`review.state.${what}`)}`, { undo });
+    const times = one.threshold ? one.score / one.threshold : 1;
+    const far = what === "taught" && times > FAR ? ` ${t("review.far", { times: number(times, 3) })}` : "";
+    note(`${called(one)}: ${t(`review.state.${what}`)}${far}`, { undo });
     refreshDecided();
   } catch (error) {
     if (error instanceof Refused && error.status === 409) await taken(one);
