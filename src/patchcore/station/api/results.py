@@ -121,7 +121,7 @@ def export_html(here: Here, who: Operator, wanted: Annotated[Wanted, Query()]) -
     other = [row for row in rows if row.verdict != "pass" and row.image]
     cards = []
     for row in other[:_CARDS]:
-        seen, detector = again(here, row.id), here.models.detector(row.model)
+        seen, detector = again(here, row), here.models.detector(row.model)
         cards.append((to_dict(row), card(detector, seen.sample, seen, Sources(), False, here.settings.pixels)))
     about = f"{rows[-1].time:%Y-%m-%d %H:%M} to {rows[0].time:%Y-%m-%d %H:%M} UTC" if rows else "Nothing was found."
     page = render("Inspections", about, [to_dict(row) for row in rows], cards, len(other) - len(cards))
@@ -144,7 +144,7 @@ def export_coco(here: Here, who: Operator, wanted: Annotated[Wanted, Query()]) -
     with here.database.read() as session:
         rows = session.scalars(chosen(wanted).limit(wanted.limit)).all()
     for row in (row for row in rows if row.image):
-        seen = again(here, row.id)
+        seen = again(here, row)
         images.append({**coco.image(row.id, seen), "file_name": row.image})
         boxes += coco.boxes(row.id, seen)
     return coco.dataset(images, boxes, __version__)
@@ -156,7 +156,7 @@ def result(here: Here, who: Operator, number: int) -> dict[str, Any]:
     told = to_dict(row := found(here, number))
     if not row.image:
         return told
-    seen = again(here, number)
+    seen = again(here, row)
     told["regions"] = [asdict(one) for one in seen.regions]
     told["nearest_image"] = seen.nearest_image and seen.nearest_image.name
     told["areas"] = [asdict(one) for one in seen.areas]
@@ -192,19 +192,19 @@ def decide(here: Station, who: str, number: int, decision: Decision) -> dict[str
 @router.get("/{number}/image.png", summary="The image", response_class=Response)
 def image(here: Here, who: Operator, number: int, side: Annotated[int, Query(ge=0, le=4096)] = 0) -> Response:
     """As it was inspected, as PNG; `side` bounds its larger side."""
-    return _png(image_png(again(here, number), side))
+    return _png(image_png(again(here, found(here, number)), side))
 
 
 @router.get("/{number}/overlay.png", summary="The image with its defects outlined", response_class=Response)
 def overlay(here: Here, who: Operator, number: int, side: Annotated[int, Query(ge=0, le=4096)] = 0) -> Response:
     """What failed it is outlined; a part that passes has no outline."""
-    return _png(overlay_png(again(here, number), side))
+    return _png(overlay_png(again(here, found(here, number)), side))
 
 
 @router.get("/{number}/heat.png", summary="The heat map", response_class=Response)
 def heat(here: Here, who: Operator, number: int, side: Annotated[int, Query(ge=0, le=4096)] = 0) -> Response:
     """Transparent where nothing is unusual, to be laid over the image."""
-    return _png(heat_png(again(here, number), side))
+    return _png(heat_png(again(here, found(here, number)), side))
 
 
 @router.get("/{number}/evidence.png", summary="Why: the worst patches beside the nearest good ones")
@@ -212,7 +212,8 @@ def evidence(here: Here, who: Operator, number: int, n: Annotated[int, Query(ge=
     """One picture."""
     from patchcore.oversight.evidence import evidence as evidence_of
 
-    seen = evidence_of(here.models.detector(found(here, number).model), again(here, number), n=n)
+    row = found(here, number)
+    seen = evidence_of(here.models.detector(row.model), again(here, row), n=n)
     seen.image().save(file := io.BytesIO(), "PNG")
     return _png(file.getvalue())
 
@@ -226,11 +227,10 @@ def found(here: Station, number: int) -> Inspection:
     return row
 
 
-def again(here: Station, number: int) -> Result:
+def again(here: Station, row: Inspection) -> Result:
     """A result, as it was made. Errors: MissingError; StoreError if its image or model is gone."""
-    row = found(here, number)
     if not row.image:
-        raise MissingError(f"The image of result {number} was deleted, as the rules of retention say.")
+        raise MissingError(f"The image of result {row.id} was deleted, as the rules of retention say.")
     return restored(row, here.files.read(row.image), here.models.detector(row.model).fitted)
 
 

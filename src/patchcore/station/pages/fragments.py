@@ -63,7 +63,7 @@ def evidence(here: Here, who: Operator, number: int, n: Annotated[int, Query(ge=
     from patchcore.oversight.evidence import evidence as evidence_of
 
     row = results.found(here, number)
-    seen = evidence_of(here.models.detector(row.model), results.again(here, number), n=n)
+    seen = evidence_of(here.models.detector(row.model), results.again(here, row), n=n)
     found = list[dict[str, Any]]()
     for patch in seen.patches:
         part, good, _ = seen.close_ups(patch, 240)

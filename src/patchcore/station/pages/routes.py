@@ -54,7 +54,7 @@ def result(request: Request, here: Here, who: Operator, number: int) -> HTMLResp
         return page(request, who, "error", 404, what="missing", name=str(number))
     regions, lost = list[Any](), ""
     try:
-        seen = results.again(here, number)
+        seen = results.again(here, row)
         regions = list(seen.regions)
     except (MissingError, StoreError) as error:
         lost = str(error)
