@@ -11,7 +11,6 @@ from cli_helpers import SMALL
 CLOSED = {  # number of each descriptor that is closed: what Python has there
     "stderr": (2,),
     "stdout": (1,),
-    "both": (1, 2),
     "all": (0, 1, 2),
 }
 # Runs commands one after the other, each in a process that begins without these streams; writes exit codes to a file.
