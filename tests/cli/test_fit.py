@@ -1,5 +1,6 @@
 """`patchcore fit`."""
 
+import csv
 import json
 import os
 import re
@@ -520,7 +521,12 @@ def test_a_region_of_interest_from_a_file_and_its_verdicts_in_json(run, few, haz
     model = tmp_path / "m.patchcore"
     done = run("fit", few, "-o", model, *SMALL, "--roi", file, "--set", "registration=shift")
     assert done.exit_code == 0, done.stderr
-    (row,) = lines(run("predict", model, hazelnut / "test/colour/00.jpg", "--json").stdout)
+    (row,) = lines(run("predict", model, hazelnut / "test/colour/00.jpg", "--json", "-o", tmp_path / "out").stdout)
+    with (tmp_path / "out/results.csv").open(encoding="utf-8-sig", newline="") as table:
+        (cells,) = csv.DictReader(table)
+    assert {name: json.loads(cells[name]) for name in ("areas", "registration")} == {
+        name: row[name] for name in ("areas", "registration")
+    }
     assert [one["name"] for one in row["areas"]] == ["upper", "lower"]
     assert set(row["areas"][0]) == {"name", "score", "threshold", "decision"}
     assert set(row["registration"]) == {"shift", "angle", "residual", "found"}

@@ -133,7 +133,8 @@ def predict(
     With --regions also regions, those of an image that failed, the one with the highest peak first: number (as on the
     overlay), box (left, top, width, height; pixels), polygons (outlines of points x, y; pixels), peak (the highest
     value of the map), area, length and width (sides of the smallest rectangle around it, at any angle), unit: px, or
-    mm if the recipe has mm_per_pixel. results.csv has them, too, without polygons.
+    mm if the recipe has mm_per_pixel. results.csv has them, too, without polygons. Its cells of regions, areas and
+    registration are JSON.
     """
     if address is not None:
         from patchcore.cli import cluster
@@ -238,14 +239,17 @@ def predict(
 
 def _cells(result: Result, name: Path) -> dict[str, str]:
     """What results.csv has beside, or in another form than, a line of JSON."""
+    from patchcore.measure.row import where_of
+
     regions = [{key: value for key, value in asdict(one).items() if key != "polygons"} for one in result.regions]
-    return {"files": str(name), "warnings": "; ".join(result.warnings), "regions": json.dumps(regions)}
+    where = {key: json.dumps(value) for key, value in where_of(result).items()}
+    return {"files": str(name), "warnings": "; ".join(result.warnings), "regions": json.dumps(regions), **where}
 
 
 def _write_table(output: Path, rows: list[dict[str, Any]], bad: BadImages) -> None:
     from patchcore.measure.row import COLUMNS
 
-    head = (*COLUMNS, "regions", "files", "error")
+    head = (*COLUMNS, "regions", "areas", "registration", "files", "error")
     lines = [*rows, *({"path": error.name, "error": error.reason} for error in bad.errors)]
     with appearing(output / "results.csv") as temporary:
         write_csv(temporary, [head, *([line.get(name) for name in head] for line in lines)])

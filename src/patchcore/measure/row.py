@@ -33,14 +33,14 @@ def row_of(result: Result, model: str, *, regions: bool = False) -> dict[str, Js
         "warnings": list(result.warnings),
         "reason": result.reason,
         "foreign": result.foreign,
-        **_where(result),
+        **where_of(result),
     }
     if regions:
         row["regions"] = [asdict(one) for one in result.regions]
     return row
 
 
-def _where(result: Result) -> dict[str, JsonValue]:
+def where_of(result: Result) -> dict[str, JsonValue]:
     """Areas and registration, if the model has any."""
     found: dict[str, JsonValue] = {}
     if result.areas:
