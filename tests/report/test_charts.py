@@ -37,6 +37,15 @@ def test_bars_are_shares_of_each_class_and_everything_is_in_the_plot(good, defec
     assert all(top <= at <= bottom for at, _ in chart.y_ticks)
 
 
+def test_a_band_lies_between_both_thresholds_also_below_all_scores():
+    chart = charts.histogram([5.0, 6.0], [9.0], 8.0, "", 2.0)
+    left, _, right, _ = chart.area.box
+    assert left < chart.lower < chart.threshold < right
+    assert (chart.threshold - chart.lower) * 3 == pytest.approx(6 * float(chart.area.x(5.0) - chart.area.x(2.0)))
+    assert charts.histogram([5.0], [], math.nan, "", 2.0).lower is None
+    assert charts.histogram([5.0], [], 6.0, "").lower is None
+
+
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(3, 10))
 def test_ticks_are_round_numbers_between_the_limits(low, width, most):
     ticks = charts.nice(low, low + width, most)

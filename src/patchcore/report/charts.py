@@ -111,11 +111,18 @@ class Histogram:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     threshold: float | None
+    lower: float | None  # where verdicts begin to be unsure, if they are
 
 
-def histogram(good: Sequence[float], defective: Sequence[float], threshold: float, about: str) -> Histogram:
-    """The share of each class per bin of scores; the range includes the threshold. Needs at least one score."""
-    values = [*good, *defective, *([] if math.isnan(threshold) else [threshold])]
+def histogram(
+    good: Sequence[float], defective: Sequence[float], threshold: float, about: str, lower: float | None = None
+) -> Histogram:
+    """The share of each class per bin of scores; the range includes both thresholds. Needs at least one score.
+
+    `lower`: the score up to which an image passes, where that is not the threshold.
+    """
+    limits = [] if math.isnan(threshold) else [threshold, threshold if lower is None else lower]
+    values = [*good, *defective, *limits]
     low, high = min(values), max(values)
     alike = high - low <= 1e-6 * abs(high) + 1e-9  # too close for distinct bins and ticks
     pad = 0.5 * max(abs(high), 1e-3) if alike else 0.02 * (high - low)
@@ -143,6 +150,7 @@ def histogram(good: Sequence[float], defective: Sequence[float], threshold: floa
         [(float(area.x(at)), f"{at:.6g}") for at in nice(edges[0], edges[-1], 7)],
         [(float(area.y(at)), f"{abs(100 * at):.3g} %") for at in shares],
         None if math.isnan(threshold) else float(area.x(threshold)),
+        None if lower is None or math.isnan(threshold) else float(area.x(lower)),
     )
 
 

@@ -200,8 +200,12 @@ class _Parts:
             for name, found in (("good", self.good), ("defective", self.defective))
             if found
         )
-        end = "no threshold" if math.isnan(self.threshold) else f"threshold {_number(self.threshold)}"
-        return charts.histogram(_scores(self.good), _scores(self.defective), self.threshold, f"{about}; {end}.")
+        end, lower = f"threshold {_number(self.threshold)}", self.evaluation.results[0][1].lower_threshold
+        if math.isnan(self.threshold):
+            end = "no threshold"
+        elif lower is not None:
+            end += f", unsure above {_number(lower)}"
+        return charts.histogram(_scores(self.good), _scores(self.defective), self.threshold, f"{about}; {end}.", lower)
 
     def curves(self) -> list[charts.Curve]:
         """ROC and PR if there are good and defective images; PRO if all defective ones have masks."""
