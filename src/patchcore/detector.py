@@ -29,7 +29,7 @@ from patchcore.memory.patches import spill_limit
 from patchcore.model import file
 from patchcore.model.fitted import Fitted
 from patchcore.pipeline.decide import decided
-from patchcore.pipeline.embed import Embedder, backbone_for, check_by
+from patchcore.pipeline.embed import Embedder, backbones_for, check_by
 from patchcore.pipeline.learn import learn
 from patchcore.pipeline.place import Placer, placed
 from patchcore.pipeline.score import rehearse, score
@@ -157,13 +157,12 @@ class Detector:
         """
         before, reading, held = self._ready[1] if self._ready else [], self._reading(reading), spill_limit(memory)
         with undisturbed():
-            backbones = [embedder.backbone for embedder in before] or [
-                backbone_for(one, self._network) for one in self.recipe.each
-            ]
+            backbones = backbones_for(self.recipe, [one.backbone for one in before], self._network)
         samples = limited(resolve(images, learning=True).samples, limit, self.recipe.seed)
         recipe, place, samples = placed(self.recipe, samples, reading)
         recipe, measured, samples, told = decided(recipe, backbones, self.device, samples, reading, progress, place)
         with undisturbed():
+            backbones = backbones_for(recipe, backbones, self._network)
             embedders = [Embedder(one, own, self.device) for one, own in zip(recipe.each, backbones, strict=True)]
         fitted = learn(
             recipe,

@@ -185,7 +185,8 @@ def _got_and_expected(items: Sequence[Mapping[str, Any]]) -> str:
 
     A value of a right type, but out of range, says most; else the types are listed.
     """
-    of_value = [item for item in items if not item["type"].endswith(("_type", "_parsing", "_from_float", "too_short"))]
+    of_type = ("_type", "_parsing", "_from_float", "too_short", "literal_error")
+    of_value = [item for item in items if not item["type"].endswith(of_type)]
     told = of_value[:1] or [item for item in items if item["input"] is items[0]["input"]]  # NaN is not equal to itself
     reasons = [_OWN.get(t["type"], t["msg"]).removeprefix("Input should be " * (t is not told[0])) for t in told]
     text = "; or ".join(dict.fromkeys(reason.partition(", unable to parse")[0] for reason in reasons))

@@ -59,6 +59,25 @@ def test_what_lies_anyhow_on_rough_surfaces_is_averaged():
     assert detector.fitted.measured.arrangement > 1
 
 
+def test_rough_surfaces_are_read_smaller_unless_what_the_network_sees_is_stated(tmp_path):
+    def size(images, **fields):
+        recipe = SMALL.replace(**{"size": "auto", "ratio": 0.001, "gate": "none", **fields})
+        detector = Detector(recipe).fit(images)
+        return detector, [one.size for one in detector.fitted.recipe.each]
+
+    detector, found = size(rough(6))
+    assert found == [256]
+    assert detector.embedders[0].backbone.extractor.size == (256, 256)
+    path = detector.save(tmp_path / "m.patchcore") and tmp_path / "m.patchcore"
+    assert Detector.load(path).predict(rough(1)[0]).score == detector.predict(rough(1)[0]).score
+    assert size(parts(6))[1] == size(parts(1))[1] == [320]
+    assert size(rough(6), tile=160)[1] == [320]
+    assert size(rough(6), size=96)[1] == [96]
+    members = [{"size": "auto", "ratio": 0.001}, {"size": 256, "ratio": 0.001}]
+    ensemble = Detector(Recipe(members=members, gate="none")).fit(rough(6))
+    assert [one.size for one in ensemble.fitted.recipe.each] == [320, 256]
+
+
 def test_what_is_stated_stays():
     recipe = SMALL.replace(exposure="even", pool="mean", scaling="none")
     detector = Detector(recipe).fit(parts())

@@ -42,7 +42,7 @@ def test_an_unknown_field_that_is_like_no_other_suggests_nothing():
     ("field", "value", "says"),
     [
         ("size", 0, "greater than 0"),
-        ("size", "large", "a whole number; or a list"),
+        ("size", "large", "a whole number; or a list; or 'auto'"),
         ("size", (256,), "a list with more values"),
         ("crop", -1, "greater than 0"),
         ("resize", "squash", "'area', 'stretch', 'short_side' or 'letterbox'"),
@@ -106,7 +106,7 @@ def test_a_wrong_value_says_what_was_got_what_is_taken_and_what_the_field_is(fie
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"size": "abc"}, "size got 'abc': Input should be a whole number; or a list. Size in pixels"),
+        ({"size": "abc"}, "size got 'abc': Input should be a whole number; or a list; or 'auto'. Size in pixels"),
         ({"size": -3}, r"size got -3: Input should be greater than 0\. Size"),
         ({"size": (1, 2, 3)}, r"size got \(1, 2, 3\): Tuple should have at most 2 items"),
         ({"taps": (8, -1)}, r"taps got -1: Input should be greater than 0\. Layers"),

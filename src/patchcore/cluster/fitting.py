@@ -29,7 +29,7 @@ from patchcore.model.fitted import Member
 from patchcore.pipeline.calibrate import Tried
 from patchcore.pipeline.choose import Chosen
 from patchcore.pipeline.decide import decided, spread
-from patchcore.pipeline.embed import Embedder, backbone_for
+from patchcore.pipeline.embed import Embedder, backbones_for
 from patchcore.pipeline.learn import Hands, Looking, Remembered, Seen, learn
 from patchcore.pipeline.place import placed
 from patchcore.pipeline.surroundings import undisturbed
@@ -97,12 +97,13 @@ def fit(
         bound = None if memory is None else 3 * (spill_limit(memory) or 0)
         held = (spill_limit(memory) or 0) // (1 if memory is not None else count)
         with undisturbed():
-            backbones = [backbone_for(one, backbone) for one in asked.each]
+            backbones = backbones_for(asked, [], backbone)
         some = [*_opened(spread(samples, _LOOKED), reading)]
         chosen, place, _ = placed(asked, some, reading)
         some = [*_opened(spread(samples, _LOOKED // 2), reading)]
         chosen, measured, _, told = decided(chosen, backbones, plain.device, some, reading, progress, place)
         with undisturbed():
+            backbones = backbones_for(chosen, backbones, backbone)
             each = zip(chosen.each, backbones, strict=True)
             embedders = [Embedder(one, own, plain.device) for one, own in each]
         networks = [Network.of(one, own, sent) for one, own in zip(chosen.each, backbones, strict=True)]

@@ -23,7 +23,7 @@ from patchcore.pipeline.roi import check_areas
 from patchcore.pipeline.surroundings import undisturbed
 from patchcore.pipeline.workers import Loaded, through
 from patchcore.recipe.recipe import Recipe
-from patchcore.recipe.rules import AUTO
+from patchcore.recipe.rules import AUTO, SIZE, SMALLER
 
 T = TypeVar("T")
 _LIGHT = 32  # images that tell how light varies
@@ -57,12 +57,14 @@ def decided(
     if "exposure" in open_fields:
         light = _light(recipe, some, reading, "Looking at good images" if progress else None)
         recipe = _chosen(recipe, "exposure", "as_is" if light is not None and light <= 1 else "even")
-    if {"pool", "scaling"} & set(open_fields):
-        number = next(n for n, one in enumerate(recipe.each) if "auto" in (one.pool, one.scaling))
+    if {"size", "pool", "scaling"} & set(open_fields):
+        number = next(n for n, one in enumerate(recipe.each) if "auto" in (one.size, one.pool, one.scaling))
         with undisturbed():
             embedder = Embedder(recipe.each[number].replace(pool="quarters", merge="concat"), backbones[number], device)
         arranged = _arrangement(embedder, list(spread(some)), reading, place)
         tells = arranged is None or arranged <= 1
+        stated = recipe.members or recipe.crop or recipe.tile  # what the network sees, or how that differs
+        recipe = _chosen(recipe, "size", SIZE if tells or stated else SMALLER)
         recipe = _chosen(recipe, "pool", "quarters" if tells else "mean")
         recipe = _chosen(recipe, "scaling", "taps" if tells else "channel")
     why = "Chosen from the good images" if (light, arranged) != (None, None) else "Taken, as one image tells nothing"
@@ -70,7 +72,7 @@ def decided(
     return recipe, Measured(light, arranged), samples, told
 
 
-def _chosen(recipe: Recipe, name: str, value: str) -> Recipe:
+def _chosen(recipe: Recipe, name: str, value: str | int) -> Recipe:
     if recipe.members:
         return recipe.replace(members=[_chosen(member, name, value) for member in recipe.members])
     return recipe.replace(**{name: value}) if getattr(recipe, name) == "auto" else recipe

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -188,6 +188,14 @@ def backbone_for(recipe: Recipe, network: nn.Module | None) -> Backbone:
     if recipe.backbone == "module":
         raise UsageError("The recipe has backbone='module'; give the network: Detector(recipe, backbone=network).")
     return registry.build(recipe.backbone, recipe.weights, recipe.taps, recipe.seen, recipe.seed)
+
+
+def backbones_for(recipe: Recipe, before: Sequence[Backbone], network: nn.Module | None) -> list[Backbone]:
+    """The backbone of each member: of those that were there before, if it reads images of this size. Errors as above."""
+    return [
+        own if own and own.extractor.size == one.seen else backbone_for(one, network)
+        for one, own in zip_longest(recipe.each, before)
+    ]
 
 
 def check_cells(recipe: Recipe, cell: int) -> None:

@@ -17,10 +17,11 @@ class Fields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     # Images
-    size: Side | tuple[Side, Side] = Field(
-        default=320,
+    size: Side | tuple[Side, Side] | Literal["auto"] = Field(
+        default="auto",
         description="Size in pixels that `resize` brings an image to: a side, or (height, width). A side has at most "
-        "65,536 pixels, and what the network reads, at the largest of `scales`, at most 2**28.",
+        "65,536 pixels, and what the network reads, at the largest of `scales`, at most 2**28. `auto`: 320, or 256 "
+        "where `fit` finds surfaces so rough that it would choose `pool=mean`, unless `crop`, `tile` or `members` is set.",
     )
     resize: Literal["area", "stretch", "short_side", "letterbox"] = Field(
         default="area",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,8 @@ OF_ALL = (
     "members", "registration", "roi", "value_range", "mm_per_pixel", "min_region", "region_gap",
     "calibration", "calibration_share", "near_copies", "false_reject_rate", "confidence", "unsure", "gate", "seed",
 )  # fmt: skip
-AUTO = ("exposure", "pool", "scaling")  # fields of a member that fit decides where they are "auto"
+AUTO = ("exposure", "size", "pool", "scaling")  # fields of a member that fit decides where they are "auto"
+SIZE, SMALLER = 320, 256  # what `size` can become where it is "auto"; the first until it is known
 # Every number has an upper bound, far beyond what is of use, so that a slip of the pen or a hostile file is refused
 # before any work or memory goes into it. Counts that are only compared with others may be as large as such a count.
 Count = Annotated[int, Field(gt=0, lt=2**63)]
@@ -58,8 +59,8 @@ def check_together(recipe: Recipe) -> None:
         (recipe.scales[0] != 1, f"scales is {list(recipe.scales)}; the first must be 1"),
         (short and isinstance(size, tuple), f"resize='short_side' takes one side as size, not {size}"),
         (
-            crop is not None and isinstance(size, int) and crop > size,
-            f"crop is {crop}, larger than the short side, {size}",
+            crop is not None and crop > sides(size)[0],
+            f"crop is {crop}, larger than the short side, {sides(size)[0]}",
         ),
         (
             value_range is not None and value_range[0] >= value_range[1],
@@ -109,8 +110,10 @@ def _check_members(recipe: Recipe) -> None:
                 )
 
 
-def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+def sides(size: int | tuple[int, int] | Literal["auto"]) -> tuple[int, int]:
     """(height, width) of a side or of both."""
+    if size == "auto":
+        return SIZE, SIZE
     return size if isinstance(size, tuple) else (size, size)
 
 
