@@ -452,6 +452,8 @@ def test_long_paths_of_anomalib_import_first():
     lines = IMPORTS.strip()
     done = subprocess.run([sys.executable, "-c", FIRST, lines], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    wrong = subprocess.run([sys.executable, "-c", FIRST, "import patchcore.no"], capture_output=True, text=True, check=False)
+    wrong = subprocess.run(
+        [sys.executable, "-c", FIRST, "import patchcore.no"], capture_output=True, text=True, check=False
+    )
     assert wrong.returncode == 1
     assert wrong.stderr.endswith("import patchcore.no\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from patchcore.cli.common import (
     threads_option,
     weights_option,
 )
+from patchcore.cli.promise import Share
 from patchcore.errors import counted
 
 
@@ -57,13 +59,13 @@ from patchcore.errors import counted
 @click.option("--test", type=data_path, help="int8: labelled images to measure on: anything that `evaluate` takes.")
 @click.option(
     "--max-auroc-drop",
-    type=click.FloatRange(0, 1),
+    type=Share(0, 1),
     show_default="0.005",
     help="int8: refuse if the image AUROC drops by more.",
 )
 @click.option(
     "--max-threshold-shift",
-    type=click.FloatRange(0),
+    type=Share(0, math.inf),
     show_default="0.05",
     help="int8: refuse if the threshold set from good images moves by a larger share.",
 )

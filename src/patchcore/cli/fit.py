@@ -33,7 +33,7 @@ from patchcore.cli.common import (
     threads_option,
 )
 from patchcore.cli.parts import part_option, with_parts
-from patchcore.cli.promise import confidence_option, rate_option
+from patchcore.cli.promise import Share, confidence_option, rate_option
 from patchcore.cli.recipes import read_recipe
 from patchcore.errors import ImageError, UsageError, counted
 
@@ -80,9 +80,8 @@ _FEW = 2  # good images; docs/recipes.md has the figures
 @click.option(
     "--reject-suspects",
     "rejected",
-    type=click.FloatRange(0, 0.5, max_open=True),
+    type=Share(0, 0.499999),
     default=0.0,
-    metavar="SHARE",
     help="Leave this share of the images out, those most unlike the rest; needs a second fit. See `patchcore audit`.",
 )
 @click.option("--memory", metavar="SIZE", help="Memory for fitting, in addition to the model, for example 2GB.")
@@ -180,6 +179,8 @@ def fit(
         raise UsageError(
             "--reject-suspects needs all images in one process: leave out --cluster, or give `audit` first."
         )
+    if address is not None:  # its workers have one core each, and no other device
+        cluster.check_alone({"--device": device not in ("auto", "cpu"), "--threads": threads}, "fit")
     if models is not None:
         cluster.check_alone({"-o": output, "--calibration": calibration, "--roi": roi, "--part": part}, "fit --models")
         recipe = read_recipe(recipe_names, assignments, seed)

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from patchcore.verdict.defects import Defects
 
 
-class _Share(click.ParamType):  # type: ignore[type-arg]
-    """A share between 0 and 1, given as 0.01 or 1%."""
+class Share(click.ParamType):  # type: ignore[type-arg]
+    """A share, given as 0.01 or 1%."""
 
     name = "SHARE"
+
+    def __init__(self, least: float = 1e-9, most: float = 1 - 1e-9) -> None:
+        self._least, self._most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value).strip()
@@ -37,12 +40,13 @@ class _Share(click.ParamType):  # type: ignore[type-arg]
             share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         except ValueError:
             share = float("nan")
-        if not 1e-9 <= share <= 1 - 1e-9:
-            self.fail(f"{text!r} is no share between 0 and 1; expected for example 0.01 or 1%.", param, ctx)
+        if not self._least <= share <= self._most:
+            range_ = f"{round(self._least, 6):g} and {round(self._most, 6):g}"
+            self.fail(f"{text!r} is no share between {range_}; expected for example 0.01 or 1%.", param, ctx)
         return share
 
 
-share = _Share()
+share = Share()
 rate_option = click.option(
     "--false-reject", "rate", type=share, help="Share of good parts that may fail, for example 1%."
 )

@@ -21,7 +21,7 @@ from patchcore.cli.common import (
     print_json,
     say,
 )
-from patchcore.cli.promise import share
+from patchcore.cli.promise import Share, share
 from patchcore.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _SAVED = 100  # images after which the state is written, if one look finds more
 @click.option("--false-alarm", "rate", type=share, help="The probability that there is ever a false alarm.  [1%]")
 @click.option(
     "--defects",
-    type=click.FloatRange(0, 0.2),
+    type=Share(0, 0.2),
     help="Share of images that may be unlike the good ones without an alarm.  [0.1]",
 )
 @click.option("--every", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds between two looks.")

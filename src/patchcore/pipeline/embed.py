@@ -191,7 +191,7 @@ def backbone_for(recipe: Recipe, network: nn.Module | None) -> Backbone:
 
 
 def backbones_for(recipe: Recipe, before: Sequence[Backbone], network: nn.Module | None) -> list[Backbone]:
-    """The backbone of each member: of those that were there before, if it reads images of this size. Errors as above."""
+    """The backbone of each member: one of those `before`, if it reads images of this size. Errors as above."""
     return [
         own if own and own.extractor.size == one.seen else backbone_for(one, network)
         for one, own in zip_longest(recipe.each, before)

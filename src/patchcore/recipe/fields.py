@@ -21,7 +21,8 @@ class Fields(BaseModel):
         default="auto",
         description="Size in pixels that `resize` brings an image to: a side, or (height, width). A side has at most "
         "65,536 pixels, and what the network reads, at the largest of `scales`, at most 2**28. `auto`: 320, or 256 "
-        "where `fit` finds surfaces so rough that it would choose `pool=mean`, unless `crop`, `tile` or `members` is set.",
+        "where `fit` finds surfaces so rough that it would choose `pool=mean`, unless `crop`, `tile` or `members` "
+        "is set.",
     )
     resize: Literal["area", "stretch", "short_side", "letterbox"] = Field(
         default="area",
