@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -56,7 +57,7 @@ class _Waiting:
     arrived: float = field(default_factory=time.monotonic)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
@@ -262,7 +263,7 @@ class Inspector:
                 place = f"images/{one.time:%Y/%m/%d}/{uuid4().hex}"
                 self._files.add(place, one.content)
                 written.append(place)
-                row = inspected(result, one.content, place, name=one.name, part=one.part, key=one.key)
+                row = inspected(result, one.sha256, place, name=one.name, part=one.part, key=one.key)
                 row.line_id, row.model_id, row.time = line.id, model.id, one.time
                 row.waited = max(0.0, time.monotonic() - one.arrived - result.seconds)
                 rows.append(row)

@@ -56,51 +56,52 @@ class Station:
             settings.data.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{settings.data}: {error.strerror}. Give a folder that can be written.") from error
-        self._ends = ExitStack()
-        lock = FileLock(settings.data / "station.lock", blocking=False)
-        try:
-            self._ends.enter_context(lock)
-        except Timeout:
-            raise UsageError(
-                f"{settings.data}: a station runs here already. Stop it, or give another folder."
-            ) from None
-        self._names = dict[int, str]()
-        self._told = dict[str, dict[str, Any]]()  # the last state of each line's source
-        self.hub = Hub()
-        self.database = Database(settings.database_url)
-        self._ends.callback(self.database.close)
-        self.files = Files(settings.files_url)
-        self.models = Models(settings, self.database, self.files)
-        self.jobs = Jobs(self.database, self.hub)
-        self.watching = Watching(settings.data / "watch", self.database, self.models, self.hub)
-        self._ends.callback(self.watching.close)
-        self.sweeper = Sweeper(self.database, self.files)
-        self._ends.callback(self.sweeper.close)
-        self.metrics = Metrics(lambda: self.inspector.waiting, lambda: shutil.disk_usage(settings.data).free)
-        self.outputs = Outputs(
-            self.database,
-            lambda url: checked_url(url, hosts.allowed(self.database)),
-            alive=lambda: self.inspector.alive and not self.database.alive() and not self._models(),
-            tell=lambda name, state: self.hub.publish("output", {"name": name, **state}),
-        )
-        self._ends.callback(self.outputs.close)
-        self.inspector = Inspector(
-            settings, self.database, self.files, self.models, self.hub, enqueue=self.outputs.enqueue,
-            announce=self._announce, watch=self.watching.see,
-        )  # fmt: skip
-        self._ends.callback(self.inspector.close)
-        self.sources = Keeper(self.inspector.submit, self.database, self._source_is, settings.upload)
-        self._ends.callback(self.sources.close)
-        self._ends.callback(self.jobs.close)
-        with self.database.begin() as session:
-            if session.scalar(select(Line).limit(1)) is None:
-                session.add(Line(name="main"))
-        self.jobs.when_done("train", self._trained)
-        self.jobs.when_done("recalibrate", self._trained)
-        self.jobs.when_done("audit", lambda job, found: {"images": found})
-        self.jobs.start()
-        self.sweeper.start()
-        self._connect()
+        with ExitStack() as ends:  # what has begun ends, and the lock goes, where the rest cannot begin
+            lock = FileLock(settings.data / "station.lock", blocking=False)
+            try:
+                ends.enter_context(lock)
+            except Timeout:
+                raise UsageError(
+                    f"{settings.data}: a station runs here already. Stop it, or give another folder."
+                ) from None
+            self._names = dict[int, str]()
+            self._told = dict[str, dict[str, Any]]()  # the last state of each line's source
+            self.hub = Hub()
+            self.database = Database(settings.database_url)
+            ends.callback(self.database.close)
+            self.files = Files(settings.files_url)
+            self.models = Models(settings, self.database, self.files)
+            self.jobs = Jobs(self.database, self.hub)
+            self.watching = Watching(settings.data / "watch", self.database, self.models, self.hub)
+            ends.callback(self.watching.close)
+            self.sweeper = Sweeper(self.database, self.files)
+            ends.callback(self.sweeper.close)
+            self.metrics = Metrics(lambda: self.inspector.waiting, lambda: shutil.disk_usage(settings.data).free)
+            self.outputs = Outputs(
+                self.database,
+                lambda url: checked_url(url, hosts.allowed(self.database)),
+                alive=lambda: self.inspector.alive and not self.database.alive() and not self._models(),
+                tell=lambda name, state: self.hub.publish("output", {"name": name, **state}),
+            )
+            ends.callback(self.outputs.close)
+            self.inspector = Inspector(
+                settings, self.database, self.files, self.models, self.hub, enqueue=self.outputs.enqueue,
+                announce=self._announce, watch=self.watching.see,
+            )  # fmt: skip
+            ends.callback(self.inspector.close)
+            self.sources = Keeper(self.inspector.submit, self.database, self._source_is, settings.upload)
+            ends.callback(self.sources.close)
+            ends.callback(self.jobs.close)
+            with self.database.begin() as session:
+                if session.scalar(select(Line).limit(1)) is None:
+                    session.add(Line(name="main"))
+            self.jobs.when_done("train", self._trained)
+            self.jobs.when_done("recalibrate", self._trained)
+            self.jobs.when_done("audit", lambda job, found: {"images": found})
+            self.jobs.start()
+            self.sweeper.start()
+            self._connect()
+            self._ends = ends.pop_all()
 
     @property
     def sets(self) -> Path:
@@ -193,6 +194,7 @@ class Station:
             "disk": None if free > 2 * self.settings.upload else f"Only {free / 1e6:.0f} MB are free.",
             "inspection": self.inspector.trouble,
             "sources": self._lost(),
+            "outputs": self.outputs.lost(),
             "models": self._models(),
         }
         return {

@@ -15,6 +15,7 @@ from patchcore.station.hub import Hub
 from patchcore.station.models import Models
 from patchcore.station.people.trail import lock, record
 from patchcore.station.store.database import Database
+from patchcore.station.store.kept import kept
 from patchcore.station.store.tables import Line, Setting, now
 from patchcore.watch.monitor import Monitor
 
@@ -78,20 +79,20 @@ class Watching:
             self._write(line.id, watched)
         with self._database.begin() as session:
             lock(session)
-            if (kept := session.get(Setting, _ALARMS)) is not None:
-                alarms = [
-                    {"by": who, **one} if one["line"] == line.name and "by" not in one else one
-                    for one in kept.value["alarms"]
-                ]
-                kept.value = {"alarms": alarms}
+            row = kept(session, _ALARMS, {"alarms": []})
+            alarms = [
+                {"by": who, **one} if one["line"] == line.name and "by" not in one else one
+                for one in row.value["alarms"]
+            ]
+            row.value = {"alarms": alarms}
             record(session, who, "line.watch", line.name)
         self._hub.publish("alarm", {"line": line.name, "what": None, "by": who})
 
     def alarms(self) -> list[dict[str, Any]]:
         """Those that are kept, the newest first."""
         with self._database.read() as session:
-            kept = session.get(Setting, _ALARMS)
-        return list(reversed(kept.value["alarms"])) if kept is not None else []
+            row = session.get(Setting, _ALARMS)
+        return list(reversed(row.value["alarms"])) if row is not None else []
 
     def close(self) -> None:
         """Write all states."""
@@ -101,10 +102,8 @@ class Watching:
 
     def _keep(self, alarm: dict[str, Any]) -> None:
         with self._database.begin() as session:
-            kept = session.get(Setting, _ALARMS)
-            if kept is None:
-                session.add(kept := Setting(name=_ALARMS, value={"alarms": []}))
-            kept.value = {"alarms": [*kept.value["alarms"], alarm][-_KEPT:]}
+            row = kept(session, _ALARMS, {"alarms": []})
+            row.value = {"alarms": [*row.value["alarms"], alarm][-_KEPT:]}
         self._hub.publish("alarm", alarm)
 
     def _place(self, number: int, sha256: str) -> Path:

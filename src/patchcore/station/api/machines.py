@@ -12,6 +12,8 @@ from patchcore.station.api.lines import line_dict
 from patchcore.station.errors import ConflictError, UnavailableError
 from patchcore.station.outputs import specs as output_settings
 from patchcore.station.outputs.specs import OutputSpec
+from patchcore.station.people import hosts
+from patchcore.station.people.shapes import ChangeHosts, Hosts
 from patchcore.station.people.trail import lock, record
 from patchcore.station.secrets import hidden
 from patchcore.station.sources.specs import SourceSpec, source_spec
@@ -130,3 +132,17 @@ def set_outputs(here: Here, who: Admin, wanted: list[OutputSpec]) -> list[dict[s
         record(session, who.name, "outputs.set", detail={"outputs": told})
     here.outputs.set(specs)
     return outputs(here, who)
+
+
+@router.get("/hosts", summary="Where webhooks may go in the own network")
+def list_hosts(here: Here, who: Admin) -> Hosts:
+    """The hosts in the own network that a webhook may send to. Those of the internet need not be listed."""
+    return Hosts(hosts=list(hosts.allowed(here.database)))
+
+
+@router.put("/hosts", summary="Let webhooks go to hosts in the own network")
+def change_hosts(here: Here, who: Admin, given: ChangeHosts) -> Hosts:
+    """List these, and no others. What waits for them is sent at once."""
+    listed = hosts.allow(here.database, who.name, given.hosts, why=given.why)
+    here.outputs.wake()
+    return Hosts(hosts=list(listed))

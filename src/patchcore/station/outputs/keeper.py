@@ -95,6 +95,12 @@ class Outputs:
             if running.spec.tells(result):
                 running.announce(result)
 
+    def wake(self) -> None:
+        """Send what waits now, whenever its next try is due: the way to a receiver may be open again. Never waits."""
+        for running in self._running.copy().values():
+            if running.outbox is not None:
+                running.outbox.wake(now=True)
+
     def source(self, line: str, state: dict[str, Any]) -> None:
         """Tell how the source of a line is. Never waits."""
         self._sources[line] = state
@@ -110,6 +116,11 @@ class Outputs:
                 waits = outbox.backlog(session, name) if running.outbox is not None else {}
                 found.append({"name": name, **running.state.to_dict(), **waits})
         return found
+
+    def lost(self) -> str | None:
+        """Which outputs cannot say what they have to, and why; None if all can."""
+        states = {name: running.state.to_dict() for name, running in self._running.copy().items()}
+        return "; ".join(f"{name}: {one['why']}" for name, one in states.items() if one["state"] == "lost") or None
 
     def close(self, timeout: float = 5.0) -> list[str]:
         """Stop all. Returns the names of those that did not end within so many seconds; they hold nothing up."""

@@ -9,6 +9,7 @@ from patchcore.errors import UsageError
 from patchcore.files.text import shown
 from patchcore.station.people import trail
 from patchcore.station.store.database import Database
+from patchcore.station.store.kept import kept
 from patchcore.station.store.tables import Setting
 
 _SETTING = "hosts"
@@ -29,9 +30,8 @@ def allow(database: Database, who: str, hosts: Iterable[str], *, why: str = "") 
         raise UsageError(f"{shown(bad[0])!r} is no host: give a name or an address, without http:// and port.")
     with database.begin() as session:
         trail.lock(session)
-        row = session.get(Setting, _SETTING) or Setting(name=_SETTING, value={"hosts": []})
+        row = kept(session, _SETTING, {"hosts": []})
         before, row.value = row.value["hosts"], {"hosts": wanted}
-        session.add(row)
         if before != wanted:
             trail.record(session, who, "hosts.change", why=why, detail={"before": before, "after": wanted})
     return tuple(wanted)
