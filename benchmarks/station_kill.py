@@ -1,12 +1,15 @@
 """A station that is killed under load: what it has acknowledged must be there.
 
-    python benchmarks/station_kill.py MODEL IMAGES [--kills 50] [--seed 0] [--json FILE]
+    python benchmarks/station_kill.py MODEL IMAGES [--kills 50] [--seed 0] [--teach] [--json FILE]
 
 A station of its own folder is started, four clients send it images, each with an idempotency key, and some of them also
 review and teach; after a random time, from the start of the server on, it is killed (SIGKILL). Then database, model store
 and images are opened and compared: every result, review and lesson that was acknowledged with 200 is there, its image
 has its hash, no row lacks its image, the audit trail's chain is whole; and the next start answers. An image that was not
 acknowledged is sent again with its key and must give one row in all.
+
+With `--teach` one client teaches, beside one that sends images, and each kill aims at a lesson: in turn while it is being
+learned, at a random time after it was asked for, and right after it was acknowledged.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -25,23 +29,29 @@ from common import machine, write_json
 from serving import Served, prepare
 from sqlalchemy import func, select
 
+from patchcore import Detector
 from patchcore.station.archive import check
 from patchcore.station.people.trail import verify
 from patchcore.station.settings import Settings
 from patchcore.station.store.database import Database
 from patchcore.station.store.files import Files
-from patchcore.station.store.tables import Inspection, Review
+from patchcore.station.store.tables import Inspection, Line, Model, Review
+
+_WINDOWS = {"asked": (0.0, 1.5), "learned": (0.0, 0.05)}  # seconds after that
 
 
 class Load:
     """Clients that send until the server is gone, and remember what it has acknowledged."""
 
-    def __init__(self, url: str, key: str, images: list[Path], run: int, known: dict[str, dict]) -> None:
+    def __init__(
+        self, url: str, key: str, images: list[Path], run: int, known: dict[str, dict], clients: Sequence[int]
+    ) -> None:
         self.url, self.key, self.images, self.run = url, key, images, run
+        self.asked, self.learned = threading.Event(), threading.Event()  # a lesson was, for the first time
         self.known, self.reviews, self.taught, self.open = known, dict[int, str](), list[int](), list[str]()
         self.errors = list[str]()
         self.lock, self.ended = threading.Lock(), threading.Event()
-        self.threads = [threading.Thread(target=self._work, args=(n,)) for n in range(4)]
+        self.threads = [threading.Thread(target=self._work, args=(n,)) for n in clients]
         for thread in self.threads:
             thread.start()
 
@@ -61,9 +71,13 @@ class Load:
                         if says.status_code == 200:
                             self.reviews[answer["id"]] = "confirmed"
                     if worker == 1 and answer["verdict"] != "pass":
+                        self.asked.set()
                         says = http.post(f"/results/{answer['id']}/teach", json={}, timeout=60)
                         if says.status_code == 200:
                             self.taught.append(answer["id"])
+                            self.learned.set()
+                        elif says.status_code != 409:
+                            self.errors.append(f"teach: {says.status_code} {says.text[:200]}")
                 except httpx.HTTPError:
                     self.ended.wait(0.05)
 
@@ -111,6 +125,13 @@ def compare(data: Path, known: dict[str, dict], reviews: dict[int, str], taught:
         for number in taught:
             if session.get_one(Inspection, number).review != Review.taught:
                 wrong.append(f"the lesson {number} is lost")
+        lessons = session.scalar(select(func.count(Model.id)).where(Model.how == "teach"))
+        told = session.scalar(select(func.count(Inspection.id)).where(Inspection.review == Review.taught))
+        if lessons != told:
+            wrong.append(f"{told} lessons, and {lessons} versions made of them")
+        model = session.get_one(Line, 1).model
+        if model is None or len(Detector.load(data / model.file).fitted.history) < lessons:
+            wrong.append(f"the model of the line does not know its {lessons} lessons")
         if (broken := verify(session)).problem:
             wrong.append(f"audit trail: {broken}")
     database.close()
@@ -124,6 +145,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--longest", type=float, default=6, help="seconds until a kill at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teach", action="store_true", help="kill while a lesson is learned, and right after it was")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(json.dumps(machine()))
@@ -135,14 +157,19 @@ def main() -> None:
         reviews, taught = dict[int, str](), list[int]()
         for run in range(options.kills):
             served = Served(data)
-            load = Load(served.url, key, images, run, known)
-            time.sleep(after := drawn.uniform(0.05, options.longest))
+            begin = time.monotonic()
+            load = Load(served.url, key, images, run, known, (1, 2) if options.teach else range(4))
+            aim = "learned" if options.teach and run % 2 else "asked" if options.teach else ""
+            if aim and not getattr(load, aim).wait(60):
+                load.errors.append("no lesson within a minute")
+            time.sleep(drawn.uniform(*_WINDOWS[aim]) if aim else drawn.uniform(0.05, options.longest))
+            after = time.monotonic() - begin
             served.kill()
             load.end()
             reviews |= load.reviews
             taught += load.taught
             wrong = compare(data, known, reviews, taught) + load.errors
-            rounds.append({"kill": run, "after": round(after, 2), "acknowledged": len(known), "reviews": len(reviews),
+            rounds.append({"kill": run, "aim": aim, "after": round(after, 2), "acknowledged": len(known), "reviews": len(reviews),
                            "taught": len(taught), "open": len(set(load.open) - set(known)), "wrong": wrong})  # fmt: skip
             print(json.dumps(rounds[-1]), flush=True)
         served = Served(data)
