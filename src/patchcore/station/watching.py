@@ -17,7 +17,7 @@ from patchcore.station.people.trail import lock, record
 from patchcore.station.store.database import Database
 from patchcore.station.store.kept import kept
 from patchcore.station.store.tables import Line, Setting, now
-from patchcore.watch.monitor import Monitor
+from patchcore.watch.monitor import Alarm, Monitor
 
 log = logging.getLogger(__name__)
 _ALARMS = "alarms"  # the setting that holds them
@@ -56,7 +56,9 @@ class Watching:
             if alarms or time.monotonic() - watched.written > _EVERY:
                 self._write(line.id, watched)
         for alarm in alarms:
-            self._keep({"line": line.name, "time": now().isoformat(timespec="seconds"), **alarm.to_dict()})
+            cause = _cause(alarm, result.threshold)
+            about = {"line": line.name, "time": now().isoformat(timespec="seconds"), "cause": cause}
+            self._keep({**about, **alarm.to_dict()})
 
     def _begun(self, line: Line) -> _Watched:
         assert line.model is not None
@@ -116,3 +118,12 @@ class Watching:
             watched.monitor.save(self._place(number, watched.sha256))
         except PatchcoreError as error:  # a full disk must not stop an inspection
             log.warning("%s", error)
+
+
+def _cause(alarm: Alarm, threshold: float) -> str:
+    """A code for the advice of an alarm: `alarm.advice.CODE` in pages/texts."""
+    if alarm.what == "score":
+        return "fails" if alarm.now > threshold else "score"
+    if alarm.what == "sharpness":
+        return "sharpness_up" if alarm.now > alarm.before else "sharpness_down"
+    return alarm.what

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from patchcore.station.api.common import Admin, Engineer, Here, Operator
 from patchcore.station.api.lines import line_dict
-from patchcore.station.errors import ConflictError, UnavailableError
+from patchcore.station.errors import ConflictError, UnavailableError, coded
 from patchcore.station.outputs import specs as output_settings
 from patchcore.station.outputs.specs import OutputSpec
 from patchcore.station.people import hosts
@@ -48,7 +48,8 @@ def add_line(here: Here, who: Engineer, wanted: NewLine) -> dict[str, Any]:
             session.flush()
             record(session, who.name, "line.add", wanted.name)
     except IntegrityError as error:
-        raise ConflictError(f"There is a line {wanted.name!r} already.") from error
+        text = f"There is a line {wanted.name!r} already."
+        raise coded(ConflictError(text), "line_exists", name=wanted.name) from error
     here.hub.publish("line", {"line": wanted.name})
     return line_dict(here, here.line(wanted.name))
 
@@ -107,7 +108,8 @@ def shoot(here: Here, who: Operator, name: str, wanted: Shot) -> dict[str, Any]:
     try:
         return here.sources.shoot(here.line(name).id, wanted.part).result(timeout=60)
     except TimeoutError as error:
-        raise UnavailableError("The camera gave no image within a minute. Look at its state.") from error
+        text = "The camera gave no image within a minute. Look at its state."
+        raise coded(UnavailableError(text), "camera_silent") from error
 
 
 @router.get("/outputs", summary="What machines are told")

@@ -126,11 +126,32 @@ function step(by) {
   if (next) choose(next);
 }
 
+/** Whether a part is to be taught whose score few good parts have: the person is asked once. @param {Result} one */
+async function sure(one) {
+  const times = one.threshold ? one.score / one.threshold : 1;
+  if (times <= FAR) return true;
+  const dialog = $("sure", HTMLDialogElement);
+  $("sure-about").textContent = t("review.sure_about", { part: called(one), times: number(times, 3) });
+  dialog.returnValue = "";
+  dialog.showModal();
+  $("sure-go").focus();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  return dialog.returnValue === "go";
+}
+
 /** @param {"confirmed" | "good" | "taught"} what */
 async function decide(what) {
   const one = here;
   if (!one || busy || held()) return;
   busy = true;
+  if (what === "taught" && !(await sure(one))) {
+    busy = false;
+    return;
+  }
+  if (held()) { // somebody else was first, while the question was open
+    busy = false;
+    return;
+  }
   allow(false);
   $("desk").setAttribute("aria-busy", "true");
   if (what === "taught") note(`${called(one)}: ${t("review.teaching")}`);
@@ -140,9 +161,7 @@ async function decide(what) {
     undoable = what === "taught" ? told.result : told;
     showUndo();
     leave(one.id);
-    const times = one.threshold ? one.score / one.threshold : 1;
-    const far = what === "taught" && times > FAR ? ` ${t("review.far", { times: number(times, 3) })}` : "";
-    note(`${called(one)}: ${t(`review.state.${what}`)}${far}`, { undo });
+    note(`${called(one)}: ${t(`review.state.${what}`)}`, { undo });
     refreshDecided();
   } catch (error) {
     if (error instanceof Refused && error.status === 409) await taken(one);
@@ -239,7 +258,7 @@ $("evidence-box").addEventListener("toggle", prove);
 document.addEventListener("keydown", (event) => {
   const place = event.target;
   const writing = place instanceof HTMLInputElement && place.type !== "range" && place.type !== "radio";
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("sure", HTMLDialogElement).open) return;
   if (writing || place instanceof HTMLSelectElement) {
     if (event.key === "Escape" && place instanceof HTMLElement) place.blur();
     return;
