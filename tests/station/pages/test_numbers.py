@@ -4,10 +4,12 @@ import doctest
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 from patchcore.station.pages import numbers
 from patchcore.station.pages.numbers import localized, number, percent
 from patchcore.station.pages.texts import translator
+from patchcore.station.store.tables import Inspection, Role
 
 VALUES = (0.0, 0.5, 1234.5678, 0.00012345, 99.995, 123456.0, 7.0, 0.1 + 0.2)
 
@@ -35,10 +37,13 @@ def test_ticks_and_texts_have_the_language_s_marks():
     assert translator("de")("history.shown", count=1234) == "1.234 Ergebnisse, die neuesten zuerst"
 
 
-def test_a_german_result_has_one_decimal_mark(open_page, served):
-    from patchcore.station.store.tables import Role
-
+def test_a_german_page_has_one_decimal_mark(open_page, served):
     page = open_page("/results/1", who=served.person("spricht deutsch", Role.operator, language="de"))
-    facts = page.locator("dl.facts").first.inner_text()
-    score = served.station.inspector  # noqa: F841
-    assert "," in facts
+    with served.station.database.read() as session:
+        row = session.get_one(Inspection, 1)
+    facts = page.locator("dl.facts").first
+    expect(facts).to_contain_text(number(row.score, "de"))
+    expect(facts).to_contain_text(number(row.p_value, "de"))
+    assert "." not in number(row.p_value, "de")
+    page.goto("/watch")
+    expect(page.locator("#yield svg").first).to_contain_text("100\u00a0%")

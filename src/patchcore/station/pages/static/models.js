@@ -166,7 +166,8 @@ pairing.addEventListener("submit", async (event) => {
     const added = learned.images.added.length, removed = learned.images.removed.length;
     const facts = [
       change(t("common.threshold"), learned.threshold), change(t("models.pair_rows"), learned.rows),
-      added ? t("models.pair_added", { count: added }) : "", removed ? t("models.pair_removed", { count: removed }) : "", Object.keys(learned.recipe).join(", "),
+      added ? t("models.pair_added", { count: added }) : "", removed ? t("models.pair_removed", { count: removed }) : "",
+      Object.keys(learned.recipe).length ? `${t("teach.recipe")}: ${Object.keys(learned.recipe).join(", ")}` : "",
     ].filter(Boolean);
     place.replaceChildren(
       ...(all.length ? verdicts(pairs, before, after) : [el("p", { class: "banner few" }, t("models.pair_none"))]),

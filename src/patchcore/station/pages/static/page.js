@@ -126,7 +126,7 @@ export function bytes(bytes) {
 export const called = (one) => one.part || one.name || `#${one.id}`;
 
 /**
- * Something for the person, at the edge of the page; `undo` is a button in it.
+ * Something for the person, at the edge of the page; `undo` is a button in it. Returns what takes it away.
  * @param {string} text
  * @param {{bad?: boolean, undo?: () => void}} [how]
  */
@@ -144,6 +144,7 @@ export function note(text, { bad = false, undo } = {}) {
   if (notes.matches(":popover-open")) notes.hidePopover(); // shown last, it lies above a dialog
   notes.showPopover();
   setTimeout(away, bad ? 12000 : 7000);
+  return away;
 }
 
 /** Times of the server's making, in the person's own zone. */

@@ -22,6 +22,7 @@ let here = null;
 /** @type {Result | null} */
 let undoable = null; // what this person has decided last
 let busy = false;
+let done = () => {}; // takes the note of the last decision away
 let undoNext = false; // asked for while the last decision was on its way
 
 async function refresh() {
@@ -154,20 +155,22 @@ async function decide(what) {
   }
   allow(false);
   $("desk").setAttribute("aria-busy", "true");
-  if (what === "taught") note(`${called(one)}: ${t("review.teaching")}`);
+  const learning = what === "taught" ? note(`${called(one)}: ${t("review.teaching")}`) : () => {};
   try {
     const [path, body] = what === "taught" ? ["teach", { why: why.value }] : ["review", { says: what, why: why.value }];
     const told = await send("POST", `/results/${one.id}/${path}`, body);
     undoable = what === "taught" ? told.result : told;
     showUndo();
     leave(one.id);
-    note(`${called(one)}: ${t(`review.state.${what}`)}`, { undo });
+    done();
+    done = note(`${called(one)}: ${t(`review.state.${what}`)}`, { undo });
     refreshDecided();
   } catch (error) {
     if (error instanceof Refused && error.status === 409) await taken(one);
     else failed(error);
   } finally {
     busy = false;
+    learning();
     $("desk").removeAttribute("aria-busy");
     if (!held()) allow(true);
     if (undoNext) {
@@ -211,6 +214,7 @@ async function undo() {
   const one = undoable;
   if (!one) return;
   busy = true;
+  done(); // its button would undo another one
   try {
     const taught = one.review === "taught";
     const body = taught ? { why: why.value, was: "taught" } : { says: "open", was: one.review, why: why.value };

@@ -169,10 +169,12 @@ function showJob(job) {
 /** @param {Job} job */
 async function showFound(job) {
   const { found, wanted } = job;
-  const rates = { false_reject_rate: wanted.false_reject_rate, confidence: wanted.confidence };
+  $("found").replaceChildren(el("p", { class: "quiet loading" }, t("viewer.loading")));
+  const made = await get(`/models/${found.model_id}`); // what was not asked for stays as it was
+  const rates = { false_reject_rate: wanted.false_reject_rate ?? made.false_reject_rate, confidence: wanted.confidence ?? made.confidence };
   const promise = await send("POST", `/models/${found.model_id}/promise`, rates);
   const figures = [[found.images, t("teach.count")], [number(found.threshold), t("common.threshold")], [percentAbove(Math.max(promise.lowest_rate, 0)), t("teach.lowest")]];
-  const rate = percent(wanted.false_reject_rate);
+  const rate = percent(rates.false_reject_rate);
   $("found").replaceChildren(
     el("p", { class: "banner ok" }, t("teach.found", { name: wanted.name, version: found.version })),
     el("div", { class: "figures" }, ...figures.map(([value, text]) => el("div", {}, el("b", {}, String(value)), el("span", {}, text)))),

@@ -56,6 +56,7 @@ export class Viewer {
     this.label = label;
     this.fit();
     this.base.style.opacity = this.heat.style.opacity = "0.15"; // not yet that of this part
+    this.empty.hidden = true;
     this.#tell(t("viewer.loading"));
     if (!this.loading) this.#load();
   }
