@@ -90,7 +90,7 @@ class Inspector:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(settings.queue)
         self._lock, self._keys, self._pace = threading.Lock(), dict[str, _Waiting](), 0.1
         self._closed, self._watched = False, 0.0
-        self.trouble: Exception | None = None  # why the last image could not be inspected; None: it could
+        self.trouble: dict[str, Any] | None = None  # why the last image could not be inspected, as `told` says it
         self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)
         self._thread.start()
 
@@ -187,7 +187,7 @@ class Inspector:
         except NoModelError as error:  # no trouble of the station
             self._refuse(batch, error)
         except (StoreError, UnavailableError, DBAPIError, OSError) as error:
-            self.trouble, said = error, told(error)
+            self.trouble = said = told(error)
             self._hub.publish("trouble", {"line": number, **said})
             if not isinstance(error, UnavailableError):
                 error = coded(UnavailableError(said["text"]), said["code"], **said["values"])
@@ -294,7 +294,7 @@ class Inspector:
             detector = self._models.detector(line.shadow)
             again = self._judge(detector, [one for one, _ in results])
         except PatchcoreError as error:
-            self._hub.publish("trouble", {"line": line.id, **told(error)})
+            self._hub.publish("trouble", {"line": line.id, "of": "shadow", **told(error)})
             return
         with self._database.begin() as session:
             numbers = {id(one): said["id"] for (one, _), said in zip(results, stored, strict=True)}

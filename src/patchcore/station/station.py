@@ -220,7 +220,7 @@ class Station:
             error = UnavailableError(f"Only {free / 1e6:.0f} MB are free.")
             found.append({"about": "disk", **told(coded(error, "disk", free=round(free / 1e6)))})
         if self.inspector.trouble is not None:
-            found.append({"about": "inspection", **told(self.inspector.trouble)})
+            found.append({"about": "inspection", **self.inspector.trouble})
         return [{"of": "", **one} for one in found]
 
     def _lost(self) -> list[dict[str, Any]]:
