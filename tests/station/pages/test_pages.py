@@ -441,6 +441,12 @@ def test_progress_survives_a_reload_and_a_job_can_be_stopped(open_page, served):
     page = open_page("/teach")
     expect(page.locator("#job-title")).to_have_text("Training of nuts")
     change(number, progress=0.4, step="Choosing patches")
+    next_one = {**job_dict(job), "id": number + 1, "state": "waiting", "wanted": {"name": "bolts"}}
+    station.hub.publish("job", next_one)  # there is none in the database, where it would begin
+    expect(page.locator("#queue li")).to_contain_text("Training of bolts")
+    expect(page.locator("#job-title")).to_have_text("Training of nuts")
+    station.hub.publish("job", {**next_one, "state": "stopped"})
+    expect(page.locator("#queue-box")).to_be_hidden()
     expect(page.locator("#job-step")).to_have_text("Choosing patches · 40%")
     page.reload()
     expect(page.locator("#job-step")).to_have_text("Choosing patches · 40%")

@@ -149,10 +149,6 @@ async function decide(what) {
     busy = false;
     return;
   }
-  if (held()) { // somebody else was first, while the question was open
-    busy = false;
-    return;
-  }
   allow(false);
   $("desk").setAttribute("aria-busy", "true");
   const learning = what === "taught" ? note(`${called(one)}: ${t("review.teaching")}`) : () => {};
