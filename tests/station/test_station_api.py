@@ -12,10 +12,13 @@ import uvicorn
 from PIL import Image
 from plain_line import until
 from pycocotools.coco import COCO
+from receivers import Receiver
 
 from patchcore import Detector
+from patchcore.errors import StoreError
 from patchcore.station.app import create_app
 from patchcore.station.client import Client, StationError
+from patchcore.station.outputs import outbox
 from patchcore.station.people import keys
 from patchcore.station.settings import Settings
 from patchcore.station.station import Station
@@ -282,3 +285,32 @@ def test_a_source_that_is_not_there_is_refused_when_it_is_set(http, hazelnut):
     refused = http.put("/lines/main/source", json={"kind": "folder", "path": str(hazelnut / "nowhere")})
     assert refused.status_code == 422
     assert "does not exist. Make it first" in refused.text
+
+
+def test_an_admin_lists_hosts_of_the_own_network_and_what_waits_for_them_is_sent_at_once(http, monkeypatch, hazelnut):
+    monkeypatch.setattr(outbox, "_after", lambda tries: 3600.0)
+    assert answer(http.get("/hosts")) == {"hosts": []}
+    receiver = Receiver()
+    hook = {"kind": "webhook", "name": "mes", "url": receiver.url, "secret": "0123456789abcdef"}
+    answer(http.put("/outputs", json=[hook]))
+    defect = (hazelnut / "test/colour/00.jpg").read_bytes()
+    number = answer(http.post("/inspect", files={"image": ("a.jpg", defect)}))["id"]
+    until(lambda: "own network" in answer(http.get("/outputs"))[0]["now"]["why"])
+    assert "own network" in answer(http.get("/state"))["trouble"]["outputs"]
+    given = {"hosts": ["MES.factory", "LOCALHOST", "[::1]", "127.0.0.1", "mes.factory"], "why": "the MES"}
+    assert answer(http.put("/hosts", json=given)) == {"hosts": ["127.0.0.1", "::1", "localhost", "mes.factory"]}
+    until(lambda: receiver.taken)
+    assert [one["result"]["id"] for one in receiver.taken] == [number]
+    until(lambda: "outputs" not in answer(http.get("/state"))["trouble"])
+    receiver.close()
+    assert http.put("/hosts", json={"hosts": ["http://x/"]}).status_code == 422
+    answer(http.put("/hosts", json={"hosts": []}))
+    answer(http.put("/outputs", json=[]))
+    changes = [row["detail"]["after"] for row in answer(http.get("/trail", params={"action": "hosts."}))]
+    assert changes == [[], ["127.0.0.1", "::1", "localhost", "mes.factory"]]
+
+
+def test_a_station_that_cannot_begin_leaves_its_folder_to_the_next_one(tmp_path):
+    with pytest.raises(StoreError, match="database postgresql"):
+        Station(Settings(data=tmp_path, database=f"postgresql+psycopg://nobody@/nothing?host={tmp_path}"))
+    Station(Settings(data=tmp_path)).close()

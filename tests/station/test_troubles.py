@@ -18,7 +18,7 @@ from patchcore.station.errors import UnavailableError
 from patchcore.station.people import keys
 from patchcore.station.settings import Settings
 from patchcore.station.station import Station
-from patchcore.station.store.tables import Inspection, Line, Role
+from patchcore.station.store.tables import Inspection, Job, JobState, Line, Role
 
 
 def begun(settings, model_file):
@@ -138,3 +138,23 @@ def test_two_stations_never_share_a_folder(tmp_path):
         Station(Settings(data=tmp_path))
     first.close()
     Station(Settings(data=tmp_path)).close()
+
+
+def test_jobs_survive_a_database_that_was_away(tmp_path, model_file, caplog):
+    station = begun(Settings(data=tmp_path, threads=1), model_file)
+
+    def named(before, after):
+        with station.database.engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
+
+    named("job", "away")
+    until(lambda: any("no such table" in one.message for one in caplog.records))
+    named("away", "job")
+    job = station.jobs.add("audit", ["audit", "--help"], "somebody", {})
+
+    def state():
+        with station.database.read() as session:
+            return session.get_one(Job, job.id).state
+
+    until(lambda: state() == JobState.done, seconds=60)
+    station.close()

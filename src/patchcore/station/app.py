@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from patchcore import __version__
 from patchcore.errors import DataError, ImageError, PatchcoreError, StoreError, UsageError
 from patchcore.station.api import health, inspect, jobs, lines, machines, models, regions, results
-from patchcore.station.errors import BusyError, ConflictError, MissingError, UnavailableError
+from patchcore.station.errors import BusyError, ConflictError, MissingError, UnavailableError, told
 from patchcore.station.pages import routes as pages
 from patchcore.station.people import routes as people
 from patchcore.station.people.protection import protect
@@ -56,10 +56,12 @@ def create_app(station: Station) -> FastAPI:
     async def refuse(request: Request, error: PatchcoreError) -> JSONResponse:
         status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
         headers = {"retry-after": f"{error.retry:.0f}"} if isinstance(error, BusyError) else None
-        return JSONResponse({"detail": str(error)}, status, headers)
+        said = told(error)
+        return JSONResponse({"detail": said.pop("text"), **said}, status, headers)
 
     @app.exception_handler(DBAPIError)
     async def no_database(request: Request, error: DBAPIError) -> JSONResponse:
-        return JSONResponse({"detail": f"The database does not answer: {error.orig}"}, 503)
+        said = told(error)
+        return JSONResponse({"detail": f"The database does not answer: {said.pop('text')}", **said}, 503)
 
     return app

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from patchcore.errors import UsageError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import aiomqtt
 
 _KEEPALIVE = 15  # seconds; a broker that is silently gone is missed after 1.5 times that
+_NO_HOST = "is neither the name of a host nor an address"
 _TIMEOUT = 5.0  # seconds for each answer of a broker
 
 
@@ -21,9 +23,9 @@ def _host(name: str) -> str:
     try:
         name.encode("idna")
     except UnicodeError as error:
-        raise ValueError(f"is neither the name of a host nor an address ({error})") from error
+        raise PydanticCustomError("host", _NO_HOST) from error
     if not name.isprintable() or set(name) & set(" /@?#"):
-        raise ValueError("is neither the name of a host nor an address")
+        raise PydanticCustomError("host", _NO_HOST)
     return name
 
 

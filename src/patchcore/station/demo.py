@@ -59,7 +59,8 @@ class Demo:
             target = station.work / "demo.patchcore"
             command = ["fit", str(learned.parent), "-o", str(target), "--recipe", "fast", "--json", "--thumbnails",
                        "--false-reject", "0.05", "--force"]  # fmt: skip
-            wanted = {"name": "Solar cells", "line": line.name, "target": str(target), "why": "demonstration"}
+            wanted = {"name": "Solar cells", "line": line.name, "target": str(target), "why": "demonstration",
+                      "images": str(learned.parent), "false_reject_rate": 0.05, "confidence": None}  # fmt: skip
             station.jobs.add("train", command, "station", wanted)
         if not line.source:
             spec = FolderSpec(path=incoming, afterwards="delete", bad="move", part=r"(cell\d+)")

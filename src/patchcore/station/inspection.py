@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ from patchcore.data.reading import Reading
 from patchcore.data.sample import Sample
 from patchcore.errors import ImageError, PatchcoreError, StoreError
 from patchcore.result import Result
-from patchcore.station.errors import BusyError, ConflictError, NoModelError, UnavailableError
+from patchcore.station.errors import BusyError, ConflictError, NoModelError, UnavailableError, coded, told
 from patchcore.station.hub import Hub
 from patchcore.station.models import Models
 from patchcore.station.record import inspected, to_dict
@@ -56,7 +57,7 @@ class _Waiting:
     arrived: float = field(default_factory=time.monotonic)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
@@ -89,7 +90,7 @@ class Inspector:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(settings.queue)
         self._lock, self._keys, self._pace = threading.Lock(), dict[str, _Waiting](), 0.1
         self._closed, self._watched = False, 0.0
-        self.trouble: str | None = None  # why the last image could not be inspected; None: it could
+        self.trouble: dict[str, Any] | None = None  # why the last image could not be inspected, as `told` says it
         self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)
         self._thread.start()
 
@@ -123,17 +124,19 @@ class Inspector:
         one = _Waiting(content, line, name, part, key)
         with self._lock:
             if self._closed:
-                raise UnavailableError("The station is being stopped.")
+                raise coded(UnavailableError("The station is being stopped."), "stopping")
             if key is not None and (same := self._keys.get(key)) is not None:
                 if same.sha256 == one.sha256:
                     return same.future
-                raise ConflictError(f"The idempotency key {key!r} is in use for another image. Take a new one.")
+                text = f"The idempotency key {key!r} is in use for another image. Take a new one."
+                raise coded(ConflictError(text), "key_used", key=key)
             try:
                 self._queue.put_nowait(one)
             except queue.Full:
                 waiting = self._queue.qsize()
                 retry = min(_SLOWEST, max(1.0, waiting * self._pace))
-                raise BusyError(f"{waiting} images are waiting already. Try again in {retry:.0f} s.", retry) from None
+                busy = BusyError(f"{waiting} images are waiting already. Try again in {retry:.0f} s.", retry)
+                raise coded(busy, "busy", waiting=waiting, seconds=round(retry)) from None
             if key is not None:
                 self._keys[key] = one
         return one.future
@@ -184,9 +187,11 @@ class Inspector:
         except NoModelError as error:  # no trouble of the station
             self._refuse(batch, error)
         except (StoreError, UnavailableError, DBAPIError, OSError) as error:
-            self.trouble = str(getattr(error, "orig", error))
-            self._hub.publish("trouble", {"line": number, "text": self.trouble})
-            self._refuse(batch, error if isinstance(error, UnavailableError) else UnavailableError(self.trouble))
+            self.trouble = said = told(error)
+            self._hub.publish("trouble", {"line": number, **said})
+            if not isinstance(error, UnavailableError):
+                error = coded(UnavailableError(said["text"]), said["code"], **said["values"])
+            self._refuse(batch, error)
         except Exception as error:
             log.exception("An inspection failed")
             self._refuse(batch, error)
@@ -226,16 +231,17 @@ class Inspector:
                         self._answer(one, {**to_dict(known), "replayed": True})
                     else:
                         text = f"The idempotency key {one.key!r} was used for another image. Take a new one."
-                        self._answer(one, ConflictError(text))
+                        self._answer(one, coded(ConflictError(text), "key_used", key=one.key))
         return [one for one in batch if not one.future.done()]
 
     def _ready(self, number: int) -> tuple[Line, Any]:
         with self._database.read() as session:
             line = session.get(Line, number)
         if line is None:
-            raise UnavailableError(f"There is no line {number}.")
+            raise coded(UnavailableError(f"There is no line {number}."), "no_line", line=str(number))
         if line.model is None:
-            raise NoModelError(f"Line {line.name} has no model yet. Teach one, or import a file.")
+            text = f"Line {line.name} has no model yet. Teach one, or import a file."
+            raise coded(NoModelError(text), "no_model", line=line.name)
         return line, self._models.detector(line.model)
 
     def _judge(self, detector: Any, batch: list[_Waiting]) -> list[tuple[_Waiting, Result]]:
@@ -262,7 +268,7 @@ class Inspector:
                 place = f"images/{one.time:%Y/%m/%d}/{uuid4().hex}"
                 self._files.add(place, one.content)
                 written.append(place)
-                row = inspected(result, one.content, place, name=one.name, part=one.part, key=one.key)
+                row = inspected(result, one.sha256, place, name=one.name, part=one.part, key=one.key)
                 row.line_id, row.model_id, row.time = line.id, model.id, one.time
                 row.waited = max(0.0, time.monotonic() - one.arrived - result.seconds)
                 rows.append(row)
@@ -288,7 +294,7 @@ class Inspector:
             detector = self._models.detector(line.shadow)
             again = self._judge(detector, [one for one, _ in results])
         except PatchcoreError as error:
-            self._hub.publish("trouble", {"line": line.id, "text": f"shadow model: {error}"})
+            self._hub.publish("trouble", {"line": line.id, "of": "shadow", **told(error)})
             return
         with self._database.begin() as session:
             numbers = {id(one): said["id"] for (one, _), said in zip(results, stored, strict=True)}

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
 
-from patchcore.station.errors import ConflictError, MissingError
+from patchcore.station.errors import ConflictError, MissingError, coded
 from patchcore.station.hub import Hub
 from patchcore.station.people.trail import lock, record
 from patchcore.station.store.database import Database
 from patchcore.station.store.tables import Job, JobState, now
 
+log = logging.getLogger(__name__)
 _BAR = re.compile(r"(?P<step>[^\r\n:]+?):\s+(?P<percent>\d+)%\|")  # what tqdm draws
 _TOLD = 4000  # characters of what a job printed that are kept
 
@@ -68,9 +72,10 @@ class Jobs:
         """Stop a job that waits or runs. Errors: MissingError, ConflictError for one that has ended."""
         with self._database.begin() as session:
             if (job := session.get(Job, number)) is None:
-                raise MissingError(f"There is no job {number}.")
+                raise coded(MissingError(f"There is no job {number}."), "missing", name=str(number))
             if job.state not in (JobState.waiting, JobState.running):
-                raise ConflictError(f"Job {number} has ended: it is {job.state.value}.")
+                text = f"Job {number} has ended: it is {job.state.value}."
+                raise coded(ConflictError(text), "job_ended")
             job.state, job.ended, job.message = JobState.stopped, now(), "Stopped. Nothing of it was kept."
         with self._lock:
             if self._running is not None and self._running[0] == number:
@@ -94,14 +99,21 @@ class Jobs:
 
     def _work(self) -> None:
         while not self._closed:
-            with self._database.read() as session:
-                job = session.scalar(select(Job).where(Job.state == JobState.waiting).order_by(Job.id).limit(1))
-            if job is None:
-                with self._awake:
-                    if not self._closed:
-                        self._awake.wait(timeout=2)
-                continue
-            self._run(job)
+            try:
+                with self._database.read() as session:
+                    job = session.scalar(select(Job).where(Job.state == JobState.waiting).order_by(Job.id).limit(1))
+                if job is not None:
+                    self._run(job)
+                    continue
+            except Exception as error:  # a database that is away: the next round tries again
+                log.warning("Jobs: %s", error)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until there is something new, or for two seconds."""
+        with self._awake:
+            if not self._closed:
+                self._awake.wait(timeout=2)
 
     def _run(self, job: Job) -> None:
         command = [sys.executable, "-m", "patchcore", *job.wanted["command"]]
@@ -122,6 +134,8 @@ class Jobs:
             reader.join()
         with self._lock:
             self._running = None
+        while self._database.alive() is not None and not self._closed:  # what it found waits for the database
+            self._wait()
         self._end(job.id, code, printed, "".join(said)[-_TOLD:])
         if target := job.wanted.get("target"):  # of one that was stopped, or has failed
             Path(target).unlink(missing_ok=True)
@@ -138,7 +152,8 @@ class Jobs:
                 here = bar["step"].strip(), int(bar["percent"])
                 if here != last:
                     last = here
-                    self._change(number, step=here[0], progress=here[1] / 100)
+                    with suppress(DBAPIError):  # the process goes on, and must find somebody who reads
+                        self._change(number, step=here[0], progress=here[1] / 100)
             elif line.strip():
                 said.append(line + "\n")
             line = ""

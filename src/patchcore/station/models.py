@@ -18,6 +18,7 @@ from patchcore.detector import Detector
 from patchcore.errors import PatchcoreError, StoreError
 from patchcore.files.text import finite
 from patchcore.model.fitted import Fitted
+from patchcore.station.errors import coded
 from patchcore.station.settings import Settings
 from patchcore.station.store.database import Database
 from patchcore.station.store.files import Files
@@ -87,7 +88,8 @@ class Models:
                 return found
         content = self._files.read(model.file)
         if hashlib.sha256(content).hexdigest() != model.sha256:
-            raise StoreError(f"{model.file}: the file is not the one that was stored. Take it from a backup.")
+            text = f"{model.file}: the file is not the one that was stored. Take it from a backup."
+            raise coded(StoreError(text), "model_changed", file=model.file)
         detector = self._loaded_bytes(content)
         self._keep(model.sha256, detector)
         return detector
@@ -122,7 +124,8 @@ class Models:
             try:
                 return Detector.load(path, engine=self._settings.engine, threads=1)
             except PatchcoreError as error:
-                raise StoreError(str(error).replace(str(path), "the model")) from error
+                text = str(error).replace(str(path), "the model")
+                raise coded(StoreError(text), "no_model_file", why=text) from error
 
     def _keep(self, sha: str, detector: Detector) -> None:
         with self._lock:

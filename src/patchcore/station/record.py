@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import zlib
@@ -24,9 +23,9 @@ _FRAME = TypeAdapter(Frame)
 
 
 def inspected(
-    result: Result, content: bytes, place: str, *, name: str = "", part: str | None = None, key: str | None = None
+    result: Result, sha256: str, place: str, *, name: str = "", part: str | None = None, key: str | None = None
 ) -> Inspection:
-    """A row of the database. `content`: the image file's bytes; `place`: where they are stored."""
+    """A row of the database. `sha256`: of the image file's bytes; `place`: where they are stored."""
     height, width = result.frame.source
     review = Review.none if result.decision == "pass" else Review.open
     return Inspection(
@@ -34,7 +33,7 @@ def inspected(
         threshold=_finite(result.threshold), lower_threshold=_finite(result.lower_threshold),
         pixel_threshold=_finite(result.pixel_threshold), p_value=_finite(result.p_value),
         foreign=_finite(result.foreign), seconds=result.seconds, image=place,
-        sha256=hashlib.sha256(content).hexdigest(), height=height, width=width, frame=asdict(result.frame),
+        sha256=sha256, height=height, width=width, frame=asdict(result.frame),
         scores=_packed(result.patch_scores.numpy(force=True)),
         rows=_packed(result.nearest_rows.numpy(force=True).astype(np.int32)),
         areas={"scores": [_finite(score) for score in result.area_scores], "units": list(result.units)},

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from patchcore.errors import PatchcoreError
+from patchcore.station.errors import told
 
 log = logging.getLogger(__name__)
 Condition = Literal["running", "waiting", "lost", "ended", "off"]
@@ -30,7 +31,9 @@ class State:
 
     def __init__(self, kind: str, tell: Callable[[dict[str, Any]], None] = lambda state: None) -> None:
         self._tell, self._lock = tell, threading.Lock()
-        self._now: dict[str, Any] = {"kind": kind, "state": "waiting", "why": "starting", "since": _now()}
+        self._now: dict[str, Any] = {
+            "kind": kind, "state": "waiting", "why": "starting", "since": _now(), "code": "starting", "values": {},
+        }  # fmt: skip
         self._about: dict[str, Any] = {}
 
     def __str__(self) -> str:
@@ -41,12 +44,15 @@ class State:
     def condition(self) -> Condition:
         return self._now["state"]
 
-    def set(self, condition: Condition, why: str = "") -> None:
+    def set(self, condition: Condition, why: str | BaseException = "") -> None:
+        """It is so now; `why`: the reason in words, or an error, whose code pages can say in other languages."""
+        said = {"text": why, "code": "", "values": {}} if isinstance(why, str) else told(why)
         with self._lock:
-            if (condition, why) == (self._now["state"], self._now["why"]):
+            if (condition, said["text"]) == (self._now["state"], self._now["why"]):
                 return
             since = self._now["since"] if condition == self._now["state"] else _now()
-            self._now = {**self._now, "state": condition, "why": why, "since": since}
+            self._now |= {"state": condition, "why": said["text"], "since": since}
+            self._now |= {"code": said["code"], "values": said["values"]}
         try:
             self._tell(self.to_dict())
         except Exception as error:  # who listens has troubles of their own: they must not end what runs
@@ -64,6 +70,12 @@ class State:
     def to_dict(self) -> dict[str, Any]:
         with self._lock:
             return {**self._now, **self._about}
+
+
+def troubled(about: str, name: str, state: dict[str, Any]) -> dict[str, Any]:
+    """Of a state that is `lost`: whose it is, and why, as `errors.told` has it."""
+    return {"about": about, "of": name, "text": state["why"], "code": state.get("code", ""),
+            "values": state.get("values", {})}  # fmt: skip
 
 
 def _now() -> str:

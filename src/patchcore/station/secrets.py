@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from patchcore.errors import UsageError
+from patchcore.station.errors import coded
 
 HIDDEN = 16 * "*"  # stands for a secret; sent back, it means: as it was
 _NAMES = ("secret", "password")
@@ -48,4 +49,5 @@ def _restored(name: str, value: Any, before: Any, where: str) -> Any:
             return value.replace(HIDDEN, urlsplit(before).password or "", 1)
     else:
         return value
-    raise UsageError(f"{where}: {name} is hidden, and there is none of this host from before. Give it again.")
+    text = f"{where}: {name} is hidden, and there is none of this host from before. Give it again."
+    raise coded(UsageError(text), "secret_again", field=name)

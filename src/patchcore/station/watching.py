@@ -15,8 +15,9 @@ from patchcore.station.hub import Hub
 from patchcore.station.models import Models
 from patchcore.station.people.trail import lock, record
 from patchcore.station.store.database import Database
+from patchcore.station.store.kept import kept
 from patchcore.station.store.tables import Line, Setting, now
-from patchcore.watch.monitor import Monitor
+from patchcore.watch.monitor import Alarm, Monitor
 
 log = logging.getLogger(__name__)
 _ALARMS = "alarms"  # the setting that holds them
@@ -55,7 +56,9 @@ class Watching:
             if alarms or time.monotonic() - watched.written > _EVERY:
                 self._write(line.id, watched)
         for alarm in alarms:
-            self._keep({"line": line.name, "time": now().isoformat(timespec="seconds"), **alarm.to_dict()})
+            cause = _cause(alarm, result.threshold)
+            about = {"line": line.name, "time": now().isoformat(timespec="seconds"), "cause": cause}
+            self._keep({**about, **alarm.to_dict()})
 
     def _begun(self, line: Line) -> _Watched:
         assert line.model is not None
@@ -78,20 +81,20 @@ class Watching:
             self._write(line.id, watched)
         with self._database.begin() as session:
             lock(session)
-            if (kept := session.get(Setting, _ALARMS)) is not None:
-                alarms = [
-                    {"by": who, **one} if one["line"] == line.name and "by" not in one else one
-                    for one in kept.value["alarms"]
-                ]
-                kept.value = {"alarms": alarms}
+            row = kept(session, _ALARMS, {"alarms": []})
+            alarms = [
+                {"by": who, **one} if one["line"] == line.name and "by" not in one else one
+                for one in row.value["alarms"]
+            ]
+            row.value = {"alarms": alarms}
             record(session, who, "line.watch", line.name)
         self._hub.publish("alarm", {"line": line.name, "what": None, "by": who})
 
     def alarms(self) -> list[dict[str, Any]]:
         """Those that are kept, the newest first."""
         with self._database.read() as session:
-            kept = session.get(Setting, _ALARMS)
-        return list(reversed(kept.value["alarms"])) if kept is not None else []
+            row = session.get(Setting, _ALARMS)
+        return list(reversed(row.value["alarms"])) if row is not None else []
 
     def close(self) -> None:
         """Write all states."""
@@ -101,10 +104,8 @@ class Watching:
 
     def _keep(self, alarm: dict[str, Any]) -> None:
         with self._database.begin() as session:
-            kept = session.get(Setting, _ALARMS)
-            if kept is None:
-                session.add(kept := Setting(name=_ALARMS, value={"alarms": []}))
-            kept.value = {"alarms": [*kept.value["alarms"], alarm][-_KEPT:]}
+            row = kept(session, _ALARMS, {"alarms": []})
+            row.value = {"alarms": [*row.value["alarms"], alarm][-_KEPT:]}
         self._hub.publish("alarm", alarm)
 
     def _place(self, number: int, sha256: str) -> Path:
@@ -117,3 +118,12 @@ class Watching:
             watched.monitor.save(self._place(number, watched.sha256))
         except PatchcoreError as error:  # a full disk must not stop an inspection
             log.warning("%s", error)
+
+
+def _cause(alarm: Alarm, threshold: float) -> str:
+    """A code for the advice of an alarm: `alarm.advice.CODE` in pages/texts."""
+    if alarm.what == "score":
+        return "fails" if alarm.now > threshold else "score"
+    if alarm.what == "sharpness":
+        return "sharpness_up" if alarm.now > alarm.before else "sharpness_down"
+    return alarm.what

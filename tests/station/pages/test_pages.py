@@ -177,9 +177,9 @@ def test_an_image_that_is_chosen_gets_its_verdict_map_and_evidence(open_page, de
     assert page.locator("#viewer .heat").evaluate("one => one.style.opacity") == "0.2"
     page.locator("#viewer .stage").focus()
     page.keyboard.press("+")
-    assert page.locator(".zoom-value").inner_text() == "150 %"
+    assert page.locator(".zoom-value").inner_text() == "150%"
     page.keyboard.press("0")
-    assert page.locator(".zoom-value").inner_text() == "100 %"
+    assert page.locator(".zoom-value").inner_text() == "100%"
     page.locator("#drop input").set_input_files(good[1])
     expect(panel).to_have_attribute("data-verdict", "pass")
     expect(page.locator("#evidence img")).to_have_count(0)
@@ -258,16 +258,23 @@ def test_a_part_is_reviewed_by_keys_alone_with_undo(open_page, served, defects):
     assert page.complaints == []
 
 
-def test_a_good_part_is_taught_in_one_click_and_taken_back(open_page, served, defects):
+def test_a_part_far_above_the_threshold_is_taught_after_one_question_and_taken_back(open_page, served, defects):
     number = served.inspect(defects[3], "lesson")["id"]
     page = open_page("/review")
     expect(page.locator("#desk-name")).to_have_text("lesson")
-    page.locator("#teach").click()
+    page.keyboard.press("g")
+    expect(page.locator("#sure-about")).to_contain_text("times the score of the threshold")
+    page.keyboard.press("g")  # not twice by mistake
+    page.keyboard.press("Escape")
+    expect(page.locator("#sure")).to_be_hidden()
+    assert state_of(served, number)[0] == "open"
+    page.keyboard.press("g")
+    page.keyboard.press("Enter")
     until(lambda: state_of(served, number)[0] == "taught")
     with served.station.database.read() as session:
         assert session.get_one(Line, 1).model.how == "teach"
     expect(page.locator(".note").last).to_contain_text("lesson")
-    page.locator(".note button").last.click()
+    page.locator(".note").last.get_by_role("button", name="Undo").click()
     until(lambda: state_of(served, number)[0] == "open")
     with served.station.database.read() as session:
         assert session.get_one(Line, 1).model.how == "import"
@@ -434,6 +441,12 @@ def test_progress_survives_a_reload_and_a_job_can_be_stopped(open_page, served):
     page = open_page("/teach")
     expect(page.locator("#job-title")).to_have_text("Training of nuts")
     change(number, progress=0.4, step="Choosing patches")
+    next_one = {**job_dict(job), "id": number + 1, "state": "waiting", "wanted": {"name": "bolts"}}
+    station.hub.publish("job", next_one)  # there is none in the database, where it would begin
+    expect(page.locator("#queue li")).to_contain_text("Training of bolts")
+    expect(page.locator("#job-title")).to_have_text("Training of nuts")
+    station.hub.publish("job", {**next_one, "state": "stopped"})
+    expect(page.locator("#queue-box")).to_be_hidden()
     expect(page.locator("#job-step")).to_have_text("Choosing patches · 40%")
     page.reload()
     expect(page.locator("#job-step")).to_have_text("Choosing patches · 40%")
@@ -478,6 +491,10 @@ def test_a_version_is_tried_as_shadow_compared_activated_and_rolled_back(open_pa
     expect(page.locator("#compared")).to_contain_text("1 of 1 parts have the same verdict")
     page.get_by_role("button", name="End the shadow").click()
     expect(page.locator("#compare")).to_be_hidden()
+    row.get_by_role("button", name="Compare").click()
+    expect(page.locator("#paired .matrix")).to_be_visible(timeout=60_000)
+    expect(page.locator("#paired")).to_contain_text("parts have the same verdict")
+    expect(page.locator("#paired")).to_contain_text(re.compile("learned the same|Recipe: false_reject_rate"))
     row.get_by_role("button", name="Use this version").click()
     page.get_by_role("button", name="Yes, do it").click()
     expect(row.locator(".tag")).to_have_text("In use on main")
@@ -493,15 +510,22 @@ def test_a_folder_is_connected_to_a_line_and_what_comes_is_shown(open_page, serv
     page = open_page("/lines")
     card = page.locator(".line-card")
     card.locator("[name=kind]").select_option("folder")
-    card.locator("[name=place]").fill(str(folder.parent.parent))
     card.get_by_role("button", name="Connect").click()
-    expect(page.locator(".note.bad")).to_be_visible()  # outside of what the station may read
-    card.locator("[name=place]").fill(str(folder))
+    expect(card.locator("[data-of=path] .fault")).to_have_text("This is needed.")
+    card.get_by_label("Folder on the station").fill(str(folder.parent.parent))
+    card.get_by_label("Part id in the file's name").fill("SN[0-9]+")
+    card.get_by_role("button", name="Connect").click()
+    expect(card.locator("[data-of=part] .fault")).to_contain_text("one pair of brackets")
+    expect(card.get_by_label("Part id in the file's name")).to_be_focused()
+    card.get_by_label("Part id in the file's name").fill("SN([0-9]+)")
+    card.get_by_role("button", name="Connect").click()
+    expect(card.locator("[data-of=path] .fault")).to_contain_text("in none of the folders that the station may read")
+    card.get_by_label("Folder on the station").fill(str(folder))
     card.get_by_role("button", name="Connect").click()
     expect(card.locator(".state")).to_have_text("Running")
-    shutil.copy(good[0], folder / "from-folder.jpg")
+    shutil.copy(good[0], folder / "SN42-from-folder.jpg")
     page.goto("/inspect")
-    expect(page.locator("#told")).to_have_text("from-folder.jpg", timeout=20_000)
+    expect(page.locator("#told")).to_have_text("42", timeout=20_000)
     page.goto("/lines")
     card.get_by_role("button", name="Switch off").click()
     expect(card.locator(".state")).to_have_text("Off")
@@ -510,6 +534,86 @@ def test_a_folder_is_connected_to_a_line_and_what_comes_is_shown(open_page, serv
     expect(card).to_have_count(2)
     with served.station.database.begin() as session:
         session.query(Line).filter(Line.name == "press 2").delete()
+    assert [one for one in page.complaints if "422" not in one] == []
+
+
+def test_a_camera_with_a_trigger_is_set_and_shown_again(open_page, served):
+    page = open_page("/lines")
+    card = page.locator(".line-card")
+    card.locator("summary").first.click()
+    card.locator("[name=kind]").select_option("camera")
+    expect(card.get_by_label("PLC", exact=True)).to_be_hidden()
+    card.get_by_label("Camera", exact=True).fill("http://127.0.0.1:9/stream")
+    card.get_by_label("Seconds between two images").fill("")
+    card.get_by_label("Trigger", exact=True).select_option("modbus")
+    card.get_by_label("PLC", exact=True).fill("not a host")
+    card.get_by_label("Address of the trigger").fill("70000")
+    card.get_by_role("button", name="Connect").click()
+    expect(card.locator("[data-of='trigger.address'] .fault")).to_have_text("At most 65,535.")
+    card.get_by_label("Address of the trigger").fill("3")
+    card.get_by_role("button", name="Connect").click()
+    expect(card.locator("[data-of='trigger.host'] .fault")).to_have_text("Neither the name of a host nor an address.")
+    card.get_by_label("PLC", exact=True).fill("127.0.0.1")
+    card.get_by_label("Port of the PLC").fill("9")
+    card.get_by_text("More settings").click()
+    card.get_by_label("Images to leave out after a trigger").fill("2")
+    card.get_by_role("button", name="Connect").click()
+    expect(card.locator("summary").first).to_contain_text("camera http://127.0.0.1:9/stream")
+    with served.station.database.read() as session:
+        source = session.get_one(Line, 1).source
+    trigger = {"kind": "modbus", "host": "127.0.0.1", "port": 9, "unit": 1, "table": "coil", "address": 3}
+    camera = {"kind": "camera", "address": "http://127.0.0.1:9/stream", "every": None, "flush": 2, "silence": 3.0}
+    assert source == {**camera, "trigger": {**trigger, "answer": None, "every": 0.02}}
+    expect(card.locator(".state")).to_have_text("Lost", timeout=20_000)
+    expect(card.locator(".why-not")).to_contain_text("The camera is lost")
+    card.locator("summary").first.click()
+    expect(card.get_by_label("PLC", exact=True)).to_have_value("127.0.0.1")
+    expect(card.get_by_label("Seconds between two images")).to_have_value("")
+    card.locator("[name=kind]").select_option("none")
+    card.get_by_role("button", name="Connect").click()
+    expect(card.locator(".state")).to_have_text("Off")
+    assert [one for one in page.complaints if "422" not in one] == []
+
+
+def test_an_output_is_added_changed_and_removed_by_its_fields(open_page, served):
+    page = open_page("/lines", width=390)
+    page.get_by_label("Kind of output").select_option("webhook")
+    page.get_by_role("button", name="Add an output").click()
+    form = page.locator("#output-form")
+    form.get_by_label("Name", exact=True).fill("mes")
+    form.get_by_label("Web address").fill("mes.example/hook")
+    form.get_by_label("Secret").fill("too short")
+    form.get_by_role("button", name="Save").click()
+    expect(form.locator("[data-of=secret] .fault")).to_have_text("At least 16 characters.")
+    form.get_by_label("Secret").fill("0123456789abcdef")
+    form.get_by_role("button", name="Save").click()
+    expect(form.locator("[data-of=url] .fault")).to_contain_text("must begin with http://")
+    expect(form.get_by_label("Web address")).to_be_focused()
+    form.get_by_label("Web address").fill("http://127.0.0.1:9/hook")
+    form.get_by_label("PASS").uncheck()
+    if AXE.exists():
+        assert violations(page) == []
+    form.get_by_role("button", name="Save").click()
+    row = page.locator("#outputs li")
+    expect(row).to_contain_text("http://127.0.0.1:9/hook")
+    assert served.station.outputs.specs[0].verdicts == ("unsure", "fail")
+    row.get_by_role("button", name="Change").click()
+    form.get_by_text("More settings").click()
+    form.get_by_label("Give a message up after").fill("48")
+    form.get_by_role("button", name="Save").click()
+    until(lambda: [one.hours for one in served.station.outputs.specs] == [48])
+    assert served.station.outputs.specs[0].secret == "0123456789abcdef"
+    page.get_by_role("button", name="Add an output").click()
+    form.get_by_label("Name", exact=True).fill("mes")
+    form.get_by_label("Web address").fill("https://other.example/")
+    form.get_by_label("Secret").fill("0123456789abcdef")
+    form.get_by_role("button", name="Save").click()
+    expect(form.locator("[data-of=name] .fault")).to_have_text("Another output has the name mes.")
+    form.get_by_role("button", name="Cancel").click()
+    row.get_by_role("button", name="Remove").click()
+    page.locator("#remove").get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(0)
+    assert served.station.outputs.specs == ()
     assert [one for one in page.complaints if "422" not in one] == []
 
 
@@ -529,10 +633,11 @@ def test_watch_shows_yield_and_an_alarm_with_its_advice(open_page, served):
         "spreads": 8.0,
     }
     served.station.watching._keep({"line": "main", "time": "2026-01-01T00:00:00+00:00", **alarm})
+    expect(page.locator("#alarms")).to_contain_text("Sharpness: 1 before, 0.4 now")
     expect(page.locator("#alarms")).to_contain_text("Look at the lens.")
     page.get_by_role("button", name="The line is in order again").click()
     expect(page.locator("#alarms li.seen")).to_contain_text("seen to by admin")
-    served.station.hub.publish("trouble", {"line": 1, "text": "No disk."})
+    served.station.hub.publish("trouble", {"line": 1, "text": "No disk.", "code": "", "values": {}})
     expect(page.locator("#trouble")).to_have_text("No disk.")
     assert page.complaints == []
 

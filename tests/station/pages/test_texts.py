@@ -1,5 +1,6 @@
 """Every text is there in every language, is used, and has the same gaps."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from patchcore.station import pages
 from patchcore.station.pages.texts import LANGUAGES, preferred, texts, translator
+from patchcore.watch.channel import CHANNELS
 
 ROOT = Path(pages.__file__).parent
 SOURCES = {
@@ -47,6 +49,37 @@ def test_every_text_is_used():
     keys, beginnings = named()
     left = {key for key in texts("en") if key not in keys and not key.startswith(tuple(beginnings))}
     assert left == set()
+
+
+def codes():
+    """Codes of refusals that the station gives, each with what it puts into its text."""
+    found = {}
+    for path in ROOT.parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "coded":
+                given, code = {one.arg for one in node.keywords}, node.args[1]
+                if isinstance(code, ast.Constant):
+                    found[code.value] = given
+    written = {
+        f"file_{what}": {"name", "why"} for what in ("written", "read", "deleted")
+    }  # put together in store/files.py
+    elsewhere = {"image": {"name", "why"}, "unreachable": {"where", "why"}, "starting": set()}
+    return {**found, **written, **elsewhere}
+
+
+def test_every_refusal_has_a_text_whose_gaps_it_fills():
+    written = {key.removeprefix("refused."): text for key, text in texts("en").items() if key.startswith("refused.")}
+    known = codes()
+    assert set(written) == set(known)
+    for code, text in written.items():
+        assert set(re.findall(r"\{(\w+)\}", text)) <= known[code], code
+
+
+def test_every_alarm_has_a_name_and_an_advice():
+    names = {key.removeprefix("alarm.what.") for key in texts("en") if key.startswith("alarm.what.")}
+    advice = {key.removeprefix("alarm.advice.") for key in texts("en") if key.startswith("alarm.advice.")}
+    assert names == set(CHANNELS)
+    assert advice == set(CHANNELS) - {"sharpness"} | {"fails", "sharpness_up", "sharpness_down"}
 
 
 def test_files_are_sorted_so_that_two_changes_rarely_meet():

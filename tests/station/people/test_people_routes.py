@@ -5,9 +5,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from patchcore.station.people import hosts, passwords, sessions
+from patchcore.station.people import passwords, sessions
 from patchcore.station.people.attempts import Attempts
-from patchcore.station.people.protection import checked_url
 from patchcore.station.store.tables import Entry, Person, Role
 
 OPEN = {("POST", "/login")}  # for everybody
@@ -188,20 +187,6 @@ def test_an_admin_looks_after_keys(browser, person):
     assert machine.get("/api/v1/me").status_code == 401
     assert admin.post("/api/v1/keys/99/revoke", json={}).status_code == 404
     assert admin.post("/api/v1/keys", json={"name": "press 1", "role": "operator"}).status_code == 409
-
-
-def test_an_admin_lists_hosts_of_the_own_network(browser, person, database):
-    admin = browser(person("root", Role.admin))
-    assert admin.get("/api/v1/hosts").json() == {"hosts": []}
-    given = {"hosts": ["MES.factory", "10.0.0.7", "[::1]", "mes.factory"], "why": "the MES"}
-    assert admin.put("/api/v1/hosts", json=given).json() == {"hosts": ["10.0.0.7", "::1", "mes.factory"]}
-    assert hosts.allowed(database) == ("10.0.0.7", "::1", "mes.factory")
-    assert checked_url("http://[::1]:9/", hosts.allowed(database)) == ("::1",)
-    assert admin.put("/api/v1/hosts", json={"hosts": ["http://x/"]}).status_code == 422
-    assert admin.put("/api/v1/hosts", json={"hosts": ["10.0.0.7"]}).json() == {"hosts": ["10.0.0.7"]}
-    assert [row["detail"]["after"] for row in admin.get("/api/v1/trail").json()] == [
-        ["10.0.0.7"], ["10.0.0.7", "::1", "mes.factory"],
-    ]  # fmt: skip
 
 
 def test_an_admin_reads_checks_and_exports_the_trail(browser, person):

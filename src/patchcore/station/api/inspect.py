@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from patchcore.errors import ImageError
 from patchcore.files import contents
 from patchcore.station.api.common import Here, Operator
-from patchcore.station.errors import BusyError, UnavailableError
+from patchcore.station.errors import BusyError, UnavailableError, coded
 from patchcore.station.inspection import Stored
 from patchcore.station.people.protection import inside
 from patchcore.station.station import Station
@@ -104,6 +104,5 @@ def _answer(future: Future[Stored]) -> dict[str, Any]:
     try:
         return future.result(timeout=_WAIT)
     except TimeoutError as error:
-        raise UnavailableError(
-            f"No verdict within {_WAIT:.0f} s. Ask again with the same Idempotency-Key: it is not inspected twice."
-        ) from error
+        text = f"No verdict within {_WAIT:.0f} s. Ask again with the same Idempotency-Key: it is not inspected twice."
+        raise coded(UnavailableError(text), "no_verdict", seconds=_WAIT) from error

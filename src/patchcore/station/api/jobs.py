@@ -16,7 +16,7 @@ from patchcore.data.resolve import detect
 from patchcore.errors import ImageError
 from patchcore.station.api.common import Engineer, Here, Operator
 from patchcore.station.api.regions import region_file
-from patchcore.station.errors import MissingError
+from patchcore.station.errors import MissingError, coded
 from patchcore.station.jobs import to_dict
 from patchcore.station.people.protection import inside
 from patchcore.station.station import Station
@@ -61,7 +61,7 @@ def job(here: Here, who: Operator, number: int) -> dict[str, Any]:
     with here.database.read() as session:
         found = session.get(Job, number) if 0 < number < 2**62 else None
     if found is None:
-        raise MissingError(f"There is no job {number}.")
+        raise coded(MissingError(f"There is no job {number}."), "missing", name=str(number))
     return to_dict(found)
 
 
@@ -147,7 +147,7 @@ def recalibrate(here: Here, who: Engineer, wanted: Recalibration) -> dict[str, A
     with here.database.read() as session:
         model = session.get(Model, wanted.model_id)
     if model is None:
-        raise MissingError(f"There is no model {wanted.model_id}.")
+        raise coded(MissingError(f"There is no model {wanted.model_id}."), "missing", name=str(wanted.model_id))
     if wanted.line is not None:
         here.line(wanted.line)
     images, target = place_of(here, wanted.images), here.work / f"{uuid4().hex}.patchcore"
@@ -167,7 +167,7 @@ def check(here: Here, who: Engineer, wanted: Check) -> dict[str, Any]:
 def _set(here: Station, name: str) -> Path:
     place = here.sets / name
     if not name.startswith("set-") or not name[4:].isalnum() or not place.is_dir():
-        raise MissingError(f"There is no set {name!r}.")
+        raise coded(MissingError(f"There is no set {name!r}."), "set_gone")
     return place
 
 

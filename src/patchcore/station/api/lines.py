@@ -94,7 +94,8 @@ def set_retention(here: Here, who: Admin, rules: Retention) -> Retention:
 
 @router.get("/events", summary="What happens, as it happens", response_class=StreamingResponse)
 async def events(request: Request, here: Here, who: Operator) -> StreamingResponse:
-    """Server-sent events: `result`, `review`, `model`, `line`, `job`, `source`, `alarm`, `trouble`; and each second
+    """Server-sent events: `result`, `review`, `model`, `line`, `job`, `source`, `output`,
+    `alarm`, `trouble`; and each second
     without one `beat`. The first is `hello`, whose `start` changes with each start of the server. Ids count: where one
     is missing, ask for the present state."""
 

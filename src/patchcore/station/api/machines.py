@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from patchcore.station.api.common import Admin, Engineer, Here, Operator
 from patchcore.station.api.lines import line_dict
-from patchcore.station.errors import ConflictError, UnavailableError
+from patchcore.station.errors import ConflictError, UnavailableError, coded
 from patchcore.station.outputs import specs as output_settings
 from patchcore.station.outputs.specs import OutputSpec
+from patchcore.station.people import hosts
+from patchcore.station.people.shapes import ChangeHosts, Hosts
 from patchcore.station.people.trail import lock, record
 from patchcore.station.secrets import hidden
 from patchcore.station.sources.specs import SourceSpec, source_spec
@@ -46,7 +48,8 @@ def add_line(here: Here, who: Engineer, wanted: NewLine) -> dict[str, Any]:
             session.flush()
             record(session, who.name, "line.add", wanted.name)
     except IntegrityError as error:
-        raise ConflictError(f"There is a line {wanted.name!r} already.") from error
+        text = f"There is a line {wanted.name!r} already."
+        raise coded(ConflictError(text), "line_exists", name=wanted.name) from error
     here.hub.publish("line", {"line": wanted.name})
     return line_dict(here, here.line(wanted.name))
 
@@ -105,7 +108,8 @@ def shoot(here: Here, who: Operator, name: str, wanted: Shot) -> dict[str, Any]:
     try:
         return here.sources.shoot(here.line(name).id, wanted.part).result(timeout=60)
     except TimeoutError as error:
-        raise UnavailableError("The camera gave no image within a minute. Look at its state.") from error
+        text = "The camera gave no image within a minute. Look at its state."
+        raise coded(UnavailableError(text), "camera_silent") from error
 
 
 @router.get("/outputs", summary="What machines are told")
@@ -130,3 +134,17 @@ def set_outputs(here: Here, who: Admin, wanted: list[OutputSpec]) -> list[dict[s
         record(session, who.name, "outputs.set", detail={"outputs": told})
     here.outputs.set(specs)
     return outputs(here, who)
+
+
+@router.get("/hosts", summary="Where webhooks may go in the own network")
+def list_hosts(here: Here, who: Admin) -> Hosts:
+    """The hosts in the own network that a webhook may send to. Those of the internet need not be listed."""
+    return Hosts(hosts=list(hosts.allowed(here.database)))
+
+
+@router.put("/hosts", summary="Let webhooks go to hosts in the own network")
+def change_hosts(here: Here, who: Admin, given: ChangeHosts) -> Hosts:
+    """List these, and no others. What waits for them is sent at once."""
+    listed = hosts.allow(here.database, who.name, given.hosts, why=given.why)
+    here.outputs.wake()
+    return Hosts(hosts=list(listed))

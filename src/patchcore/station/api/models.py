@@ -15,7 +15,7 @@ from patchcore.data.sample import Sample
 from patchcore.errors import StoreError
 from patchcore.station.api.common import Engineer, Here, Operator
 from patchcore.station.api.results import found as result_of
-from patchcore.station.errors import ConflictError, MissingError
+from patchcore.station.errors import ConflictError, MissingError, coded
 from patchcore.station.people.trail import record
 from patchcore.station.record import to_dict as told_of
 from patchcore.station.station import Station
@@ -57,7 +57,7 @@ def import_model(
     """One that `patchcore fit` or another station has written. It judges nothing before it is activated."""
     content = file.file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
-        raise StoreError(f"The file has more than {_LARGEST} bytes.")
+        raise coded(StoreError(f"The file has more than {_LARGEST} bytes."), "too_large", most=_LARGEST)
     with here.database.begin() as session:
         model = here.models.add(session, content, name=name, how="import", who=who.name, why=why)
         record(session, who.name, "model.import", f"{name} {model.version}", why=why, detail={"sha256": model.sha256})
@@ -167,16 +167,22 @@ def activate(here: Here, who: Engineer, number: int, choice: Choice) -> dict[str
 
 
 @router.get("/models/{number}/compare/{other}", summary="Compare two versions")
-def compare(here: Here, who: Operator, number: int, other: int, limit: Limit = 30) -> dict[str, Any]:
-    """What they have learned, and what both say of the images of the newest results that are kept, at most 100."""
+def compare(
+    here: Here, who: Operator, number: int, other: int, limit: Limit = 30,
+    line: Annotated[str | None, Query(max_length=64)] = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What they have learned, and what both say of the images of the newest results, of a line or of all, that are
+    kept, at most 100."""
     pair = [here.models.detector(found(here, one)) for one in (number, other)]
+    query = select(Inspection).where(Inspection.image != "").order_by(Inspection.id.desc()).limit(limit)
+    if line is not None:
+        query = query.where(Inspection.line_id == here.line(line).id)
     with here.database.read() as session:
-        rows = session.scalars(
-            select(Inspection).where(Inspection.image != "").order_by(Inspection.id.desc()).limit(limit)
-        ).all()
-    samples = [Sample(str(row.id), io.BytesIO(here.files.read(row.image))) for row in rows]
+        rows = {row.id: row for row in session.scalars(query)}
+    samples = [Sample(str(row.id), io.BytesIO(here.files.read(row.image))) for row in rows.values()]
     both = [
-        {"id": int(one.name), "before": one.before.decision, "after": one.after.decision,
+        {"id": int(one.name), "name": rows[int(one.name)].part or rows[int(one.name)].name or f"#{one.name}",
+         "before": one.before.decision, "after": one.after.decision,
          "scores": [one.before.score, one.after.score], "changes": one.changes}
         for one in verdicts(pair[0], pair[1], samples, Reading(max_pixels=here.settings.pixels))
     ]  # fmt: skip
@@ -208,11 +214,12 @@ def teach(here: Here, who: Operator, number: int, lesson: Lesson) -> dict[str, A
     """The line's model learns the image, as a new version, and judges from then on. 409 if somebody was first."""
     row = result_of(here, number)
     if row.review != lesson.was:
-        raise ConflictError(f"Result {number} is decided already: {row.review.value}, by {row.reviewed_by}.")
+        text = f"Result {number} is decided already: {row.review.value}, by {row.reviewed_by}."
+        raise coded(ConflictError(text), "decided", who=row.reviewed_by or "")
     line = here.line(row.line_id)
     model = line.model
     if model is None:
-        raise ConflictError(f"Line {line.name} has no model now.")
+        raise coded(ConflictError(f"Line {line.name} has no model now."), "no_model", line=line.name)
     content, detector = here.models.taught(model, [here.files.read(row.image)], who=who.name, why=lesson.why)
     with here.database.begin() as session:
         changed = session.execute(
@@ -232,7 +239,8 @@ def teach(here: Here, who: Operator, number: int, lesson: Lesson) -> dict[str, A
         )
         moved = session.execute(switched.values(model_id=after.id))
         if changed.rowcount != 1 or moved.rowcount != 1:  # type: ignore[attr-defined]
-            raise ConflictError(f"Result {number} was decided, or the model of line {line.name} changed, meanwhile.")
+            text = f"Result {number} was decided, or the model of line {line.name} changed, meanwhile."
+            raise coded(ConflictError(text), "changed_meanwhile")
         record(session, who.name, "result.teach", str(number), why=lesson.why,
                detail={"from": model.id, "to": after.id})  # fmt: skip
         told = told_of(session.get_one(Inspection, number, populate_existing=True))
@@ -247,14 +255,14 @@ def unteach(here: Here, who: Operator, number: int, lesson: Lesson) -> dict[str,
     with here.database.begin() as session:
         row = session.get(Inspection, number)
         if row is None:
-            raise MissingError(f"There is no result {number}.")
+            raise coded(MissingError(f"There is no result {number}."), "missing", name=str(number))
         line = session.get_one(Line, row.line_id)
         model = line.model
         if row.review != Review.taught or model is None or model.how != "teach" or model.parent_id is None:
-            raise ConflictError(f"Result {number} is not what was taught last on line {line.name}.")
+            raise coded(ConflictError(f"Result {number} is not what was taught last on line {line.name}."), "not_last")
         taught = {"from": model.parent_id, "to": model.id}
         if not _taught_last(session, number, taught):
-            raise ConflictError(f"Result {number} is not what was taught last on line {line.name}.")
+            raise coded(ConflictError(f"Result {number} is not what was taught last on line {line.name}."), "not_last")
         line.model_id = model.parent_id
         row.review, row.reviewed_by, row.reviewed, row.note = Review.open, who.name, now(), lesson.why
         record(session, who.name, "result.unteach", str(number), why=lesson.why,
@@ -280,5 +288,5 @@ def found(here: Station, number: int) -> Model:
     with here.database.read() as session:
         model = session.get(Model, number) if 0 < number < 2**62 else None
     if model is None:
-        raise MissingError(f"There is no model {number}.")
+        raise coded(MissingError(f"There is no model {number}."), "missing", name=str(number))
     return model

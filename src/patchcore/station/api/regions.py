@@ -16,6 +16,7 @@ from patchcore.station.api.common import Engineer, Here, Operator
 from patchcore.station.errors import MissingError
 from patchcore.station.people.trail import record
 from patchcore.station.station import Station
+from patchcore.station.store.kept import kept
 from patchcore.station.store.tables import Setting
 
 router = APIRouter(prefix="/regions", tags=["models"])
@@ -47,14 +48,12 @@ def save(here: Here, who: Engineer, product: str, given: Region) -> dict[str, An
         raise MissingError(f"There is no product {product[:80]!r}.")
     told = given.model_dump(mode="json")
     with here.database.begin() as session:
-        row = session.get(Setting, _SETTING)
-        if row is None:
-            session.add(row := Setting(name=_SETTING, value={}))
-        kept = {name: one for name, one in row.value.items() if name != product}
+        row = kept(session, _SETTING, {})
+        regions = {name: one for name, one in row.value.items() if name != product}
         if given.include or given.exclude:
             validated(Roi, told, "the region")
-            kept = dict(list(kept.items())[-_PRODUCTS + 1 :]) | {product: told}
-        row.value = kept
+            regions = dict(list(regions.items())[-_PRODUCTS + 1 :]) | {product: told}
+        row.value = regions
         record(session, who.name, "region.set", product, detail=told)
     return told
 

@@ -23,7 +23,7 @@ from patchcore.report.results import render
 from patchcore.result import Result
 from patchcore.station.api.common import Here, Operator
 from patchcore.station.drawing import heat_png, image_png, overlay_png
-from patchcore.station.errors import ConflictError, MissingError
+from patchcore.station.errors import ConflictError, MissingError, coded
 from patchcore.station.people.trail import record
 from patchcore.station.record import restored, to_dict
 from patchcore.station.station import Station
@@ -181,7 +181,8 @@ def decide(here: Station, who: str, number: int, decision: Decision) -> dict[str
         if changed.rowcount != 1:  # type: ignore[attr-defined]
             last = session.get(Inspection, number, populate_existing=True)
             by = f" by {last.reviewed_by}" if last and last.reviewed_by else ""
-            raise ConflictError(f"Result {number} is {last.review.value if last else row.review.value} already{by}.")
+            text = f"Result {number} is {last.review.value if last else row.review.value} already{by}."
+            raise coded(ConflictError(text), "decided", who=last.reviewed_by or "" if last else "")
         record(session, who, "result.review", str(number), why=decision.why,
                detail={"from": decision.was.value, "to": after.value})  # fmt: skip
         told = to_dict(session.get_one(Inspection, number, populate_existing=True))
@@ -223,14 +224,15 @@ def found(here: Station, number: int) -> Inspection:
     with here.database.read() as session:
         row = session.get(Inspection, number) if 0 < number < 2**62 else None
     if row is None:
-        raise MissingError(f"There is no result {number}.")
+        raise coded(MissingError(f"There is no result {number}."), "missing", name=str(number))
     return row
 
 
 def again(here: Station, row: Inspection) -> Result:
     """A result, as it was made. Errors: MissingError; StoreError if its image or model is gone."""
     if not row.image:
-        raise MissingError(f"The image of result {row.id} was deleted, as the rules of retention say.")
+        text = f"The image of result {row.id} was deleted, as the rules of retention say."
+        raise coded(MissingError(text), "image_deleted")
     return restored(row, here.files.read(row.image), here.models.detector(row.model).fitted)
 
 

@@ -18,7 +18,7 @@ from patchcore.station.outputs.opcua import OpcUa
 from patchcore.station.outputs.outbox import Outbox
 from patchcore.station.outputs.specs import ModbusSpec, MqttSpec, OpcUaSpec, Spec, WebhookSpec
 from patchcore.station.outputs.webhook import Check, Webhook
-from patchcore.station.running import State
+from patchcore.station.running import State, troubled
 from patchcore.station.store.database import Database
 from patchcore.station.store.tables import Inspection
 
@@ -82,7 +82,7 @@ class Outputs:
         try:
             running.begin(self._database, self._check, self._alive)
         except PatchcoreError as error:
-            running.state.set("lost", str(error))
+            running.state.set("lost", error)
         return running
 
     def enqueue(self, session: Session, inspection: Inspection) -> None:
@@ -94,6 +94,12 @@ class Outputs:
         for running in self._running.copy().values():
             if running.spec.tells(result):
                 running.announce(result)
+
+    def wake(self) -> None:
+        """Send what waits now, whenever its next try is due: the way to a receiver may be open again. Never waits."""
+        for running in self._running.copy().values():
+            if running.outbox is not None:
+                running.outbox.wake(now=True)
 
     def source(self, line: str, state: dict[str, Any]) -> None:
         """Tell how the source of a line is. Never waits."""
@@ -110,6 +116,11 @@ class Outputs:
                 waits = outbox.backlog(session, name) if running.outbox is not None else {}
                 found.append({"name": name, **running.state.to_dict(), **waits})
         return found
+
+    def lost(self) -> list[dict[str, Any]]:
+        """Which outputs cannot say what they have to, and why."""
+        states = {name: running.state.to_dict() for name, running in self._running.copy().items()}
+        return [troubled("outputs", name, state) for name, state in states.items() if state["state"] == "lost"]
 
     def close(self, timeout: float = 5.0) -> list[str]:
         """Stop all. Returns the names of those that did not end within so many seconds; they hold nothing up."""

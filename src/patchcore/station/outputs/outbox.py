@@ -92,7 +92,7 @@ class Outbox:
                 backoff.reset()
             except Exception as error:  # the database; or a fault of ours, which must not end the thread
                 log.warning("The outbox of %s: %s", self._name, error)
-                self._state.set("lost", str(getattr(error, "orig", error)))
+                self._state.set("lost", error)
                 wait = backoff.next()
             self._awake.wait(wait)
             self._awake.clear()
@@ -121,7 +121,7 @@ class Outbox:
                 self._failed(session, *failed)
         self._failing = failed is not None
         if failed is not None:
-            self._state.set("lost", str(failed[1]))
+            self._state.set("lost", failed[1])
         else:
             self._tell()
         return 0.0 if arrived or failed is None else min(_IDLE, _after(failed[0].tries + 1))

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 from sqlalchemy.orm import Session
 
 from patchcore.errors import UsageError
 from patchcore.station.broker import Broker, Host
+from patchcore.station.errors import coded
 from patchcore.station.secrets import restored
 from patchcore.station.sources.specs import Topic, parsed
 from patchcore.station.store.tables import Setting
@@ -23,7 +25,9 @@ def _web(url: str) -> str:
     parts = urlsplit(url)
     plain = url.isascii() and url.isprintable() and " " not in url
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not plain:
-        raise ValueError("must begin with http:// or https:// and a host, in ASCII without spaces")
+        raise PydanticCustomError(
+            "web_address", "must begin with http:// or https:// and a host, in ASCII without spaces"
+        )
     return url
 
 
@@ -115,7 +119,8 @@ def output_specs(given: object, before: Sequence[Spec] = ()) -> tuple[Spec, ...]
     """
     specs: tuple[Spec, ...] = parsed(_SPECS, given, "outputs")
     if twice := [name for name, count in Counter(spec.name for spec in specs).items() if count > 1]:
-        raise UsageError(f"outputs: {', '.join(twice)}: two have this name. Give each one of its own.")
+        text = f"outputs: {', '.join(twice)}: two have this name. Give each one of its own."
+        raise coded(UsageError(text), "name_twice", name=twice[0], field="name")
     known = {(spec.name, spec.kind): spec.model_dump(mode="json") for spec in before}
     whole = [
         restored(one.model_dump(mode="json"), known.get((one.name, one.kind), {}), f"outputs: {one.name}")

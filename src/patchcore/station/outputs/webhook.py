@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from patchcore.errors import UsageError
+from patchcore.station.errors import coded, told
 from patchcore.station.outputs.errors import RefusedError, UnsentError
 from patchcore.station.outputs.specs import WebhookSpec
 
@@ -97,7 +98,11 @@ class Webhook:
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, UsageError, ValueError) as error:
-            raise UnsentError(f"{where}: {error or type(error).__name__}") from error
+            why = told(error)
+            if not why["code"]:
+                why |= {"code": "unreachable", "values": {"where": where, "why": why["text"]}}
+            raise coded(UnsentError(f"{where}: {why['text']}"), why["code"], **why["values"]) from error
         moved = " It sends elsewhere, which is not followed." if 300 <= answer.status < 400 else ""
         kind = RefusedError if answer.status in _REFUSED else UnsentError
-        raise kind(f"{where} answered {answer.status} {answer.reason}.{moved} {said}".strip())
+        refused = kind(f"{where} answered {answer.status} {answer.reason}.{moved} {said}".strip())
+        raise coded(refused, "answered", where=where, status=f"{answer.status} {answer.reason}", text=said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jinja2
@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from patchcore import __version__
 from patchcore.station.pages import static_files
+from patchcore.station.pages.numbers import localized, number, percent
 from patchcore.station.pages.texts import LANGUAGES, preferred, texts, translator
 from patchcore.station.people.access import Actor
 from patchcore.station.store.tables import Role
@@ -46,7 +47,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"moment": _moment, "score": _score, "data": _data}
+    found.filters |= {"moment": _moment, "data": _data}
     return found
 
 
@@ -56,6 +57,16 @@ def language_of(request: Request, actor: Actor | None) -> str:
         return actor.login.person.language
     asked = request.query_params.get("lang") or request.cookies.get("language", "")
     return asked if asked in LANGUAGES else preferred(request.headers.get("accept-language", ""))
+
+
+def _spoken(language: str) -> dict[str, object]:
+    """What templates write texts (`t`) and numbers with."""
+    return {
+        "t": translator(language),
+        "number": partial(number, language=language),
+        "percent": partial(percent, language=language),
+        "localized": partial(localized, language=language),
+    }
 
 
 def page(request: Request, actor: Actor | None, template: str, status: int = 200, /, **values: object) -> HTMLResponse:
@@ -73,7 +84,6 @@ def page(request: Request, actor: Actor | None, template: str, status: int = 200
         _environment()
         .get_template(f"{template}.html")
         .render(
-            t=translator(language),
             language=language,
             languages=LANGUAGES,
             theme=theme if theme in ("light", "dark") else "auto",
@@ -84,6 +94,7 @@ def page(request: Request, actor: Actor | None, template: str, status: int = 200
             static=f"/static/{static_files.version()}",
             page_data=data,
             version=__version__,
+            **_spoken(language),
             **values,
         )
     )
@@ -92,8 +103,8 @@ def page(request: Request, actor: Actor | None, template: str, status: int = 200
 
 def fragment(request: Request, actor: Actor, name: str, **values: object) -> HTMLResponse:
     """A piece of a page, that a script puts into its place."""
-    translate = translator(language_of(request, actor))
-    shown = _environment().get_template(f"{name}.html").render(t=translate, **values)
+    spoken = _spoken(language_of(request, actor))
+    shown = _environment().get_template(f"{name}.html").render(**spoken, **values)
     return HTMLResponse(shown, headers={"content-security-policy": POLICY, "cache-control": "no-store"})
 
 
@@ -102,10 +113,6 @@ def _moment(time: datetime | str | None) -> str:
     if time is None:
         return ""
     return (time if isinstance(time, datetime) else datetime.fromisoformat(time)).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _score(value: float | None) -> str:
-    return "\u2013" if value is None else f"{value:.4g}"
 
 
 def _data(value: object) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from patchcore.errors import UsageError
 from patchcore.files.text import shown
-from patchcore.station.errors import ConflictError, MissingError
+from patchcore.station.errors import ConflictError, MissingError, coded
 from patchcore.station.people import sessions, trail
 from patchcore.station.people.passwords import check_strength, hashed, matches, new_password
 from patchcore.station.store.database import Database
@@ -30,7 +30,8 @@ def name_of(text: str) -> str:
     """The same. Errors: UsageError if it can be no name."""
     name = folded(text)
     if not _NAME.fullmatch(name) or name == STATION:
-        raise UsageError(f"{text!r} can be no name: take 2 to 64 letters, digits, spaces or any of . _ @ -")
+        said = f"{text!r} can be no name: take 2 to 64 letters, digits, spaces or any of . _ @ -"
+        raise coded(UsageError(said), "no_name", name=text)
     return name
 
 
@@ -60,7 +61,8 @@ def make(database: Database, who: str, name: str, role: Role, *, why: str = "") 
     with database.begin() as session:
         trail.lock(session)
         if session.scalar(select(Person.id).where(Person.name == name)) is not None:
-            raise ConflictError(f"There is already somebody named {name!r}. Names are never used again.")
+            text = f"There is already somebody named {name!r}. Names are never used again."
+            raise coded(ConflictError(text), "name_used", name=name)
         person = Person(name=name, password=stored, role=role, must_change=True)
         session.add(person)
         trail.record(session, who, "person.make", name, why=why, detail={"role": role.value})
@@ -86,7 +88,8 @@ def change(
         session.flush()
         admins = select(func.count()).select_from(Person).where(Person.active, Person.role == Role.admin)
         if not session.scalar(admins):
-            raise ConflictError(f"{person.name} is the only active admin. Make another one first.")
+            text = f"{person.name} is the only active admin. Make another one first."
+            raise coded(ConflictError(text), "only_admin", name=person.name)
         sessions.revoke_all(session, person)
         trail.record(session, who, "person.change", person.name, why=why, detail={"before": before, "after": after})
     return person
@@ -126,7 +129,7 @@ def set_password(database: Database, number: int, old: str, new: str) -> Person 
         return None
     check_strength(new, person.name)
     if matches(person.password, new):
-        raise UsageError("The new password is the old one. Take another.")
+        raise coded(UsageError("The new password is the old one. Take another."), "password_same")
     stored = hashed(new)
     with database.begin() as session:
         trail.lock(session)

@@ -10,17 +10,15 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 
 from patchcore.files.text import shown
-from patchcore.station.people import accounts, hosts, keys, sessions, trail
+from patchcore.station.people import accounts, keys, sessions, trail
 from patchcore.station.people.access import Actor, database_of, need
 from patchcore.station.people.protection import attachment
 from patchcore.station.people.shapes import (
     NONE,
     PROBLEMS,
     WRONG,
-    ChangeHosts,
     ChangePerson,
     Checked,
-    Hosts,
     Key,
     MakeKey,
     MakePerson,
@@ -110,21 +108,6 @@ def make_key(request: Request, given: MakeKey, actor: Admin) -> Secret:
 def revoke_key(request: Request, number: Number, given: Reason, actor: Admin) -> Key:
     """End a key, at once and for good."""
     return Key.model_validate(keys.revoke(database_of(request), actor.name, number, why=given.why))
-
-
-# Hosts
-
-
-@router.get("/hosts")
-def list_hosts(request: Request, actor: Admin) -> Hosts:
-    """The hosts in the own network that a webhook may send to. Those of the internet need not be listed."""
-    return Hosts(hosts=list(hosts.allowed(database_of(request))))
-
-
-@router.put("/hosts")
-def change_hosts(request: Request, given: ChangeHosts, actor: Admin) -> Hosts:
-    """List these, and no others."""
-    return Hosts(hosts=list(hosts.allow(database_of(request), actor.name, given.hosts, why=given.why)))
 
 
 # Trail

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from patchcore.errors import UsageError
 from patchcore.files.text import shown
+from patchcore.station.errors import coded
 from patchcore.station.people import trail
 from patchcore.station.store.database import Database
+from patchcore.station.store.kept import kept
 from patchcore.station.store.tables import Setting
 
 _SETTING = "hosts"
@@ -26,12 +28,12 @@ def allow(database: Database, who: str, hosts: Iterable[str], *, why: str = "") 
     """List these, and no others. Errors: UsageError for what is neither a name nor an address."""
     wanted = sorted({host.strip().removeprefix("[").removesuffix("]").casefold() for host in hosts})
     if bad := [host for host in wanted if not _HOST.fullmatch(host)]:
-        raise UsageError(f"{shown(bad[0])!r} is no host: give a name or an address, without http:// and port.")
+        text = f"{shown(bad[0])!r} is no host: give a name or an address, without http:// and port."
+        raise coded(UsageError(text), "no_host", host=shown(bad[0]))
     with database.begin() as session:
         trail.lock(session)
-        row = session.get(Setting, _SETTING) or Setting(name=_SETTING, value={"hosts": []})
+        row = kept(session, _SETTING, {"hosts": []})
         before, row.value = row.value["hosts"], {"hosts": wanted}
-        session.add(row)
         if before != wanted:
             trail.record(session, who, "hosts.change", why=why, detail={"before": before, "after": wanted})
     return tuple(wanted)

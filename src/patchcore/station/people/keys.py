@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
-from patchcore.station.errors import ConflictError, MissingError
+from patchcore.station.errors import ConflictError, MissingError, coded
 from patchcore.station.people import trail
 from patchcore.station.people.accounts import name_of
 from patchcore.station.people.sessions import token_hash
@@ -24,7 +24,8 @@ def make(database: Database, who: str, name: str, role: Role, *, why: str = "") 
     with database.begin() as session:
         trail.lock(session)
         if session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
-            raise ConflictError(f"There is already a key named {name!r}. Names are never used again.")
+            text = f"There is already a key named {name!r}. Names are never used again."
+            raise coded(ConflictError(text), "name_used", name=name)
         key = ApiKey(name=name, token=token_hash(token), role=role, made_by=who)
         session.add(key)
         trail.record(session, who, "key.make", name, why=why, detail={"role": role.value})

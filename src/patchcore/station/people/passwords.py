@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from patchcore.errors import UsageError
-from patchcore.station.errors import UnavailableError
+from patchcore.station.errors import UnavailableError, coded
 
 SHORTEST, LONGEST = 10, 200  # letters
 
@@ -35,15 +35,17 @@ def check_strength(password: str, name: str) -> None:
     text = _same(password)
     rest = text.casefold().replace(name.casefold(), "")
     if not SHORTEST <= len(text) <= LONGEST:
-        raise UsageError(f"The password has {len(text)} letters; it must have {SHORTEST} to {LONGEST}.")
+        said = f"The password has {len(text)} letters; it must have {SHORTEST} to {LONGEST}."
+        raise coded(UsageError(said), "password_length", length=len(text), least=SHORTEST, most=LONGEST)
     if len(set(rest)) < 6:
-        raise UsageError("The password is too easy to guess: use more different letters, beside your name.")
+        said = "The password is too easy to guess: use more different letters, beside your name."
+        raise coded(UsageError(said), "password_easy")
 
 
 @contextmanager
 def _turn() -> Iterator[None]:
     if not _waiting.acquire(blocking=False):
-        raise UnavailableError("Too many people log in at this moment. Try again in a few seconds.")
+        raise coded(UnavailableError("Too many people log in at this moment. Try again in a few seconds."), "logins")
     try:
         with _turns:
             yield

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from patchcore.errors import UsageError
 from patchcore.files.text import shown
+from patchcore.station.errors import coded
 from patchcore.station.people.access import identify
 from patchcore.station.people.attempts import Attempts
 from patchcore.station.settings import Settings
@@ -192,7 +193,8 @@ def inside(roots: Iterable[Path], path: str | Path) -> Path:
     for root in roots:
         if place is not None and place.is_relative_to(root.resolve()):
             return place
-    raise UsageError(f"{shown(path)}: nothing in a folder that the station may read. Start it with --root FOLDER.")
+    text = f"{shown(path)}: nothing in a folder that the station may read. Start it with --root FOLDER."
+    raise coded(UsageError(text), "outside", path=shown(path), field="path")
 
 
 def checked_url(url: str, allowed: Collection[str] = ()) -> tuple[str, ...]:
@@ -221,10 +223,12 @@ def checked_url(url: str, allowed: Collection[str] = ()) -> tuple[str, ...]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"{told}: {host} is not known ({getattr(error, 'strerror', None) or error}).") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise coded(UsageError(f"{told}: {host} is not known ({why})."), "host_unknown", host=host, why=why) from error
     addresses = tuple(dict.fromkeys(str(one[4][0]) for one in found))
     if host not in {one.casefold() for one in allowed} and (own := [one for one in addresses if not _public(one)]):
-        raise UsageError(f"{told}: {host} is {own[0]}, in the own network. An admin can list {host} as allowed.")
+        text = f"{told}: {host} is {own[0]}, in the own network. An admin can list {host} as allowed."
+        raise coded(UsageError(text), "own_network", host=host, address=own[0])
     return addresses
 
 

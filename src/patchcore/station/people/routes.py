@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 
 from patchcore.errors import UsageError
 from patchcore.files.text import shown
+from patchcore.station.errors import ConflictError, coded
 from patchcore.station.people import accounts, admin, sessions
 from patchcore.station.people.access import (
     LOGIN,
@@ -130,7 +131,7 @@ def set_password(request: Request, response: Response, given: NewPassword, actor
         attempts.succeed(person.name, _address(request))
         raise
     if changed is None:
-        raise HTTPException(409, "The old password is wrong.")
+        raise coded(ConflictError("The old password is wrong."), "password_wrong")
     attempts.succeed(person.name, _address(request))
     with database_of(request).begin() as session:
         token = sessions.begin(session, changed, _agent(request))

@@ -12,7 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from patchcore.errors import ImageError
-from patchcore.station.errors import BusyError, UnavailableError
+from patchcore.station.errors import BusyError, UnavailableError, coded
 from patchcore.station.running import State
 from patchcore.station.sources.grabber import Grabber
 from patchcore.station.sources.specs import CameraSpec
@@ -53,7 +53,7 @@ class CameraSource:
         self._grabber = Grabber(spec.address, spec.silence)
         self._taking = threading.Lock()
         self._flying = deque[Future[Stored]]()
-        self._trouble: str | None = None  # why the station does not judge the images
+        self._trouble: BaseException | None = None  # why the station does not judge the images
 
     def run(self, stop: Event) -> None:
         self._grabber.start()
@@ -79,7 +79,7 @@ class CameraSource:
             BusyError: The queue stays full.
         """
         if not self._taking.acquire(timeout=2 * _TICK):
-            raise UnavailableError("The camera is still taking the image before.")
+            raise coded(UnavailableError("The camera is still taking the image before."), "camera_busy")
         try:
             image = self._grabber.take(self._spec.flush, _PATIENCE)
         finally:
@@ -123,14 +123,14 @@ class CameraSource:
 
     def _answered(self, future: Future[Stored]) -> None:
         error = None if future.cancelled() else future.exception()
-        self._trouble = None if error is None else str(error) or type(error).__name__
+        self._trouble = error
         self._state.count("images" if error is None else "failed")
 
     def _tell(self) -> None:
         if (why := self._grabber.trouble) is not None:
-            self._state.set("lost", why)
+            self._state.set("lost", coded(UnavailableError(why), "camera_lost", why=why))
         elif not self._grabber.ready:
-            self._state.set("waiting", "the camera is being opened")
+            self._state.set("waiting", coded(UnavailableError("the camera is being opened"), "camera_opened"))
         elif self._trouble is not None:
             self._state.set("waiting", self._trouble)
         else:

@@ -16,7 +16,7 @@ from typing import Any
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from patchcore.errors import DataError, ImageError
-from patchcore.station.errors import UnavailableError
+from patchcore.station.errors import UnavailableError, coded
 from patchcore.station.running import Backoff, State
 from patchcore.station.sources.specs import FolderSpec
 from patchcore.station.sources.submit import Stored, Submit, handed_over
@@ -68,9 +68,12 @@ class FolderSource:
             except WatchfilesRustInternalError:  # a changed name is no UTF-8: it knows only that something has changed
                 continue
             except UnavailableError as held:
-                self._state.set("waiting", str(held))
-            except (DataError, OSError) as error:
-                self._state.set("lost", str(error))
+                self._state.set("waiting", held)
+            except OSError as error:
+                why = coded(error, "folder_gone", path=str(self._spec.path), why=error.strerror or str(error))
+                self._state.set("lost", why)
+            except DataError as error:
+                self._state.set("lost", error)
             stop.wait(backoff.next())
 
     def _follow(self, stop: Event, backoff: Backoff) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from patchcore.station.errors import UnavailableError
+from patchcore.station.errors import UnavailableError, coded
 from patchcore.station.running import Backoff
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ class Grabber:
             try:
                 while self._frame is None:
                     if (why := self.trouble) is not None:
-                        raise UnavailableError(why)
+                        raise coded(UnavailableError(why), "camera_lost", why=why)
                     if (left := end - time.monotonic()) <= 0:
-                        raise UnavailableError(f"{shown_address(self._address)} sent no image within {timeout:g} s.")
+                        text = f"{shown_address(self._address)} sent no image within {timeout:g} s."
+                        raise coded(UnavailableError(text), "camera_lost", why=text)
                     self._changed.wait(min(left, 0.1))
                 return self._frame[1]
             finally:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from patchcore.errors import PatchcoreError
-from patchcore.station.errors import UnavailableError
+from patchcore.station.errors import UnavailableError, coded
 from patchcore.station.running import Backoff, State
 from patchcore.station.sources.camera import CameraSource
 from patchcore.station.sources.folder import FolderSource
@@ -55,7 +55,8 @@ class Keeper:
             if (old := self._kept.get(line)) is not None:
                 old.stop.set()
                 if not old.end(timeout):
-                    raise UnavailableError(f"The source of line {line} is still busy: {old.state}. Try again.")
+                    text = f"The source of line {line} is still busy: {old.state}. Try again."
+                    raise coded(UnavailableError(text), "source_busy")
                 del self._kept[line]
             if isinstance(spec, Nothing):
                 self._tell(line, {"kind": "none", "state": "off", "why": ""})
@@ -68,7 +69,7 @@ class Keeper:
         kept = self._kept.get(line)
         source = kept.source if kept is not None else None
         if not isinstance(source, CameraSource):
-            raise UnavailableError(f"Line {line} has no camera that runs.")
+            raise coded(UnavailableError(f"Line {line} has no camera that runs."), "no_camera")
         return source.shoot(part, key)
 
     def close(self, timeout: float = 8.0) -> list[int]:
@@ -122,7 +123,7 @@ class _Kept:
             except Exception as error:
                 if not isinstance(error, PatchcoreError):
                     log.exception("The source of line %s failed", self.line)
-                self.state.set("lost", str(getattr(error, "orig", error)) or type(error).__name__)
+                self.state.set("lost", error)
             if time.monotonic() - begin > _CALM:
                 backoff.reset()
             self.stop.wait(backoff.next())

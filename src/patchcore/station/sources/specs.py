@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from patchcore.errors import UsageError
 from patchcore.station.broker import Broker, Host
+from patchcore.station.errors import coded
 from patchcore.station.secrets import restored
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")  # of cameras: FFmpeg knows others, which read files of this machine
@@ -21,15 +23,15 @@ def _pattern(text: str) -> str:
     try:
         groups = re.compile(text).groups
     except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from error
+        raise PydanticCustomError("pattern", "is no regular expression: {why}", {"why": str(error)}) from error
     if groups != 1:
-        raise ValueError(f"must have one group, such as '([0-9]+)'; it has {groups}")
+        raise PydanticCustomError("group", "must have one group, such as '([0-9]+)'; it has {count}", {"count": groups})
     return text
 
 
 def _topic(text: str) -> str:
     if any(character in text for character in "+#\0"):
-        raise ValueError("must be a topic without wildcards")
+        raise PydanticCustomError("topic", "must be a topic without wildcards")
     return text
 
 
@@ -38,7 +40,8 @@ Topic = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_topi
 
 def _address(value: int | str) -> int | str:
     if isinstance(value, str) and (urlsplit(value).scheme not in SCHEMES or not urlsplit(value).hostname):
-        raise ValueError(f"must be the number of a camera, or an address that begins with {', '.join(SCHEMES)}")
+        text = "must be the number of a camera, or an address that begins with {schemes}"
+        raise PydanticCustomError("camera_address", text, {"schemes": ", ".join(SCHEMES)})
     return value
 
 
@@ -167,9 +170,11 @@ def source_spec(
         path = spec.path.resolve()
         if not any(path.is_relative_to(root.resolve()) for root in roots):
             known = ", ".join(map(str, roots)) or "there is none: start the station with --root"
-            raise UsageError(f"source: path is {spec.path}, which is in none of the station's roots ({known}).")
+            text = f"source: path is {spec.path}, which is in none of the station's roots ({known})."
+            raise coded(UsageError(text), "path_outside", path=str(spec.path), roots=known, field="path")
         if new and not path.exists():
-            raise UsageError(f"source: path is {spec.path}, which does not exist. Make it first, or give another.")
+            text = f"source: path is {spec.path}, which does not exist. Make it first, or give another."
+            raise coded(UsageError(text), "path_missing", path=str(spec.path), field="path")
     return spec
 
 

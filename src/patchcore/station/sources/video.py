@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from patchcore.errors import DataError
-from patchcore.station.errors import UnavailableError
+from patchcore.station.errors import UnavailableError, coded
 from patchcore.station.running import Backoff, State
 from patchcore.station.sources.camera import encoded
 from patchcore.station.sources.specs import VideoSpec
@@ -46,7 +46,7 @@ class VideoSource:
 
         path = self._spec.path
         if not path.is_file():
-            raise DataError(f"{path}: there is no such file.")
+            raise coded(DataError(f"{path}: there is no such file."), "path_missing", path=str(path))
         place = hashlib.sha256(bytes(path)).hexdigest()[:16]
         found, about, number, due = False, path.stat(), -1, time.monotonic()
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -82,5 +82,5 @@ class VideoSource:
                 self._state.set("running")
                 self._state.count("images" if error is None else "failed")
                 return
-            self._state.set("waiting", str(error))
+            self._state.set("waiting", error)
             stop.wait(backoff.next())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from patchcore.errors import StoreError
+from patchcore.files import appearing
 
+MIGRATIONS = Path(__file__).parent / "migrations"
 _WAIT = 10  # seconds that a transaction waits for another that writes
 
 
@@ -35,9 +37,11 @@ class Database:
         self.engine = _engine(url)
         try:
             migrate(self.engine)
-        except (DBAPIError, OSError) as error:
+        except BaseException as error:
             self.engine.dispose()
-            raise StoreError(f"{self}: {getattr(error, 'orig', error)}") from error
+            if isinstance(error, DBAPIError | OSError):
+                raise StoreError(f"{self}: {getattr(error, 'orig', error)}") from error
+            raise
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def __str__(self) -> str:
@@ -89,13 +93,19 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the tables to this version, in one transaction. Errors: StoreError for those of a newer one."""
+def migrate(engine: Engine, to: str = "head") -> None:
+    """Bring the tables to this version, or that one, in one transaction.
+
+    Where SQLite holds an older one, its file is copied first, as `NAME.VERSION` beside it: the way back to the
+    patchcore that wrote it. A server's database is for who runs it to back up.
+
+    Errors: StoreError for tables of a newer version.
+    """
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     settings = Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    settings.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         if engine.dialect.name == "postgresql":  # two that start at once
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7203941)")
@@ -107,5 +117,19 @@ def migrate(engine: Engine) -> None:
                 f"database {engine.url.render_as_string()}: its tables have version {version}, which this version of "
                 f"patchcore does not know. Use the version that wrote it, or a newer one."
             )
+        if version is not None and version != script.get_current_head() and engine.dialect.name == "sqlite":
+            _copied(engine, version)
         settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+        command.upgrade(settings, to)
+
+
+def _copied(engine: Engine, version: str) -> None:
+    """What was committed, in a file of its own; one from an upgrade that failed is replaced."""
+    if (name := engine.url.database) in (None, "", ":memory:"):
+        return
+    with (
+        appearing(Path(f"{name}.{version}")) as path,
+        closing(sqlite3.connect(str(name))) as source,
+        closing(sqlite3.connect(path)) as copy,
+    ):
+        source.backup(copy)

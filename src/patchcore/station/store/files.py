@@ -11,6 +11,7 @@ import fsspec
 
 from patchcore.errors import StoreError
 from patchcore.files import appearing
+from patchcore.station.errors import coded
 
 
 class Files:
@@ -40,7 +41,7 @@ class Files:
             else:
                 self._system.pipe_file(place, content)
         except OSError as error:
-            raise StoreError(f"{name} cannot be written: {error.strerror or error}") from error
+            raise _refused(name, "written", error) from error
 
     def add(self, name: str, content: bytes) -> None:
         """Write a file whose name nobody knows yet. After a crash a part of it may be there: nothing names it then."""
@@ -61,13 +62,13 @@ class Files:
                 os.close(folder)
         except OSError as error:
             place.unlink(missing_ok=True)
-            raise StoreError(f"{name} cannot be written: {error.strerror or error}") from error
+            raise _refused(name, "written", error) from error
 
     def read(self, name: str) -> bytes:
         try:
             return cast(bytes, self._system.cat_file(self._place(name)))
         except OSError as error:
-            raise StoreError(f"{name} cannot be read: {os.strerror(error.errno) if error.errno else error}") from error
+            raise _refused(name, "read", error) from error
 
     def exists(self, name: str) -> bool:
         return bool(self._system.exists(self._place(name)))
@@ -88,7 +89,12 @@ class Files:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StoreError(f"{name} cannot be deleted: {error.strerror or error}") from error
+            raise _refused(name, "deleted", error) from error
+
+
+def _refused(name: str, what: str, error: OSError) -> StoreError:
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return coded(StoreError(f"{name} cannot be {what}: {why}"), f"file_{what}", name=name, why=why)
 
 
 def _protocols(system: Any) -> tuple[str, ...]:

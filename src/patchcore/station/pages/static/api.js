@@ -1,13 +1,18 @@
 // API: what the station is asked, and how it answers.
-import { data, note, t } from "./page.js";
+import { data, note, said, t } from "./page.js";
 
 /** The station has said no, and why. */
 export class Refused extends Error {
-  /** @param {number} status @param {string} detail @param {number} wait seconds, where it says so */
-  constructor(status, detail, wait = 0) {
-    super(detail);
+  /** @param {number} status @param {any} told what the station answered @param {number} wait seconds, where it says so */
+  constructor(status, told, wait = 0) {
+    const detail = told?.detail ?? t("fail.status", { status: String(status) });
+    super(typeof detail === "string" ? said({ text: detail, code: told.code, values: told.values }) : detail[0]?.msg);
     this.status = status;
     this.wait = wait;
+    /** @type {import("./fields.js").Fault[]} */
+    this.faults = typeof detail === "string" ? [] : detail;
+    /** @type {Record<string, any>} */
+    this.values = told?.values ?? {};
   }
 }
 
@@ -27,7 +32,7 @@ async function ask(path, how = {}) {
   try {
     answer = await fetch(`/api/v1${path}`, { ...how, headers });
   } catch {
-    throw new Refused(0, t("fail.network"));
+    throw new Refused(0, { detail: t("fail.network") });
   }
   const said = Date.parse(answer.headers.get("date") ?? "");
   if (said && Math.abs(said - now()) > 2000) ahead = said - Date.now();
@@ -36,8 +41,7 @@ async function ask(path, how = {}) {
   }
   const told = answer.status === 204 ? null : await answer.json().catch(() => null);
   if (answer.ok) return told;
-  const detail = typeof told?.detail === "string" ? told.detail : (told?.detail?.[0]?.msg ?? answer.statusText);
-  throw new Refused(answer.status, detail, Number(answer.headers.get("retry-after") ?? 0));
+  throw new Refused(answer.status, told, Number(answer.headers.get("retry-after") ?? 0));
 }
 
 /** @param {string} path */
@@ -57,7 +61,7 @@ export const upload = (path, form, headers = {}) => ask(path, { method: "POST", 
  */
 export async function draw(path, place) {
   const answer = await fetch(`/fragments${path}`);
-  if (!answer.ok) throw new Refused(answer.status, (await answer.json().catch(() => null))?.detail ?? answer.statusText);
+  if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => null));
   place.innerHTML = await answer.text(); // of our own templates, which escape what they show
   place.removeAttribute("aria-busy");
 }

@@ -3,7 +3,7 @@ import { get } from "./api.js";
 
 const QUIET = 2000; // milliseconds without a word after which nothing here may be taken for the present
 const AGAIN = 1500; // milliseconds between two tries to connect
-const KINDS = ["result", "review", "model", "line", "job", "source", "alarm", "trouble"];
+const KINDS = ["result", "review", "model", "line", "job", "source", "output", "alarm", "trouble"];
 
 /** @typedef {"wait" | "live" | "stale"} State */
 

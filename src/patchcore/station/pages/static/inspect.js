@@ -57,7 +57,7 @@ function show(result) {
   requestAnimationFrame(() => panel.classList.add("fresh"));
   write("fact-score", number(result.score));
   write("fact-threshold", number(result.threshold));
-  write("fact-latency", `${Math.round(1000 * (result.seconds + result.waited))} ms`);
+  write("fact-latency", `${number(1000 * (result.seconds + result.waited), 3)} ms`);
   write("fact-time", moment(result.time, false));
   const link = $("open-result", HTMLAnchorElement);
   link.href = `/results/${result.id}`;
@@ -91,7 +91,7 @@ function fill(results) {
 
 function count() {
   const all = counts.pass + counts.unsure + counts.fail;
-  for (const one of VERDICTS) write(`count-${one}`, counts[one].toLocaleString());
+  for (const one of VERDICTS) write(`count-${one}`, number(counts[one], 9));
   write("count-yield", all ? percent(counts.pass / all, 3) : "–");
 }
 

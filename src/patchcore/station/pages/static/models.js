@@ -4,7 +4,7 @@ import { failed, get, send, upload } from "./api.js";
 import * as events from "./events.js";
 import { $, called, chip, el, moment, number, percentAbove, t } from "./page.js";
 
-/** @typedef {import("./page.js").Model} Model @typedef {import("./page.js").Line} Line @typedef {import("./page.js").Result} Result */
+/** @typedef {import("./page.js").Verdict} Verdict @typedef {import("./page.js").Model} Model @typedef {import("./page.js").Line} Line @typedef {import("./page.js").Result} Result */
 
 const VERDICTS = /** @type {const} */ (["pass", "unsure", "fail"]);
 const COMPARED = 500; // parts, the last ones
@@ -19,6 +19,7 @@ async function refresh() {
     $("no-versions").hidden = models.length > 0;
     $("versions").replaceChildren(...models.slice(0, 200).map((one) => version(one, lines)));
     $("lines").replaceChildren(...lines.map((one) => lineTile(one, models)));
+    offer(models, lines);
     await compare(lines.find((one) => one.shadow && one.model));
   } catch (error) {
     failed(error);
@@ -52,6 +53,7 @@ function version(one, lines) {
       one.why && el("p", {}, `“${one.why}”`)),
     el("div", {}, el("p", {}, guarantee), el("p", { class: "quiet" }, figures.join(" · "))),
     el("div", { class: "row end" },
+      used.length === 0 && lines.some((line) => line.model) && el("button", { type: "button", onclick: () => pair(one, lines) }, t("models.pair_go")),
       used.length === 0 && el("button", { type: "button", onclick: () => act(one, false, t("models.activate")) }, t("models.activate")),
       used.length + shadow.length === 0 && el("button", { type: "button", onclick: () => act(one, true, t("models.shadow_start")) }, t("models.shadow_start")),
       el("a", { class: "button", href: `/api/v1/models/${one.id}/file`, download: "" }, t("models.download"))));
@@ -94,16 +96,88 @@ async function compare(line) {
   const both = results.filter((one) => one.shadow?.model_id === shadow.id);
   const place = $("compared");
   if (!both.length) return place.replaceChildren(el("p", { class: "quiet" }, `${t("models.compare_about")} ${t("models.compare_wait")}`));
-  const count = (/** @type {string} */ mine, /** @type {string} */ other) => both.filter((one) => one.verdict === mine && one.shadow?.verdict === other).length;
-  const differ = both.filter((one) => one.verdict !== one.shadow?.verdict);
-  const head = el("tr", {}, el("th", {}, `${named(line.model)} ↓  ${named(shadow)} →`), ...VERDICTS.map((one) => el("th", {}, chip(one))));
-  const rows = VERDICTS.map((mine) => el("tr", {}, el("th", {}, chip(mine)), ...VERDICTS.map((other) => el("td", { class: mine === other ? "same" : "" }, String(count(mine, other))))));
-  place.replaceChildren(
-    el("p", {}, el("b", {}, t("models.agree", { count: both.length - differ.length, all: both.length }))),
-    el("div", { class: "scroll" }, el("table", { class: "matrix" }, el("thead", {}, head), el("tbody", {}, ...rows))),
-    el("h3", { hidden: !differ.length }, t("models.differ")),
-    el("ul", { class: "alarms" }, ...differ.slice(0, 20).map((one) => el("li", {}, el("a", { href: `/results/${one.id}` }, called(one)), el("span", { class: "row" }, chip(one.verdict), "→", one.shadow && chip(one.shadow.verdict))))));
+  const pairs = both.map((one) => ({ id: one.id, text: called(one), before: one.verdict, after: /** @type {Verdict} */ (one.shadow?.verdict), about: "" }));
+  place.replaceChildren(...verdicts(pairs, named(line.model), named(shadow)));
 }
+
+/**
+ * What two versions say of the same parts: how often which verdicts, and where they differ.
+ * @param {{id: number, text: string, before: Verdict, after: Verdict, about: string}[]} both
+ * @param {string} before @param {string} after
+ */
+function verdicts(both, before, after) {
+  const count = (/** @type {Verdict} */ mine, /** @type {Verdict} */ other) => both.filter((one) => one.before === mine && one.after === other).length;
+  const differ = both.filter((one) => one.before !== one.after);
+  const head = el("tr", {}, el("th", { scope: "col" }, el("span", {}, `${before} ↓`), " ", el("span", {}, `${after} →`)), ...VERDICTS.map((one) => el("th", { scope: "col" }, chip(one))));
+  const rows = VERDICTS.map((mine) => el("tr", {}, el("th", { scope: "row" }, chip(mine)), ...VERDICTS.map((other) => el("td", { class: mine === other ? "same" : count(mine, other) ? "differs" : "" }, number(count(mine, other), 6)))));
+  return [
+    el("p", {}, el("b", {}, t("models.agree", { count: both.length - differ.length, all: both.length }))),
+    el("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": `${before} ↓ ${after} →` }, el("table", { class: "matrix" }, el("thead", {}, head), el("tbody", {}, ...rows))),
+    ...(differ.length ? [el("h3", {}, t("models.differ"))] : []),
+    el("ul", { class: "alarms" }, ...differ.slice(0, 20).map((one) => el("li", {}, el("a", { href: `/results/${one.id}` }, one.text), el("span", { class: "row" }, chip(one.before), "→", chip(one.after), one.about)))),
+  ];
+}
+
+const pairing = $("pair-form", HTMLFormElement);
+let offered = false;
+
+/** @param {string} name */
+const choice = (name) => /** @type {HTMLSelectElement} */ (pairing.elements.namedItem(name));
+
+/** The versions that can be compared, while they come and go: the one in use with the newest other one at first. @param {Model[]} models @param {Line[]} lines */
+function offer(models, lines) {
+  $("pair").hidden = models.length < 2;
+  for (const one of [choice("before"), choice("after")]) {
+    const chosen = one.value;
+    one.replaceChildren(...models.slice(0, 200).map((model) => el("option", { value: String(model.id) }, named(model))));
+    if ([...one.options].some((option) => option.value === chosen)) one.value = chosen;
+  }
+  if (offered || models.length < 2) return;
+  offered = true;
+  const used = lines.find((line) => line.model)?.model?.id ?? models[1].id;
+  choice("before").value = String(used);
+  choice("after").value = String((models.find((one) => one.id !== used) ?? models[0]).id);
+}
+
+/** Compare a version with the one in use. @param {Model} one @param {Line[]} lines */
+function pair(one, lines) {
+  const line = lines.find((other) => other.model?.name === one.name) ?? lines.find((other) => other.model);
+  choice("before").value = String(line?.model?.id);
+  choice("after").value = String(one.id);
+  if (pairing.elements.namedItem("line")) choice("line").value = line?.name ?? "";
+  $("pair").scrollIntoView({ block: "start" });
+  pairing.requestSubmit();
+}
+
+pairing.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const given = new FormData(pairing);
+  const place = $("paired");
+  const [before, after] = ["before", "after"].map((name) => choice(name).selectedOptions[0]?.textContent ?? "");
+  const button = /** @type {HTMLButtonElement} */ (pairing.querySelector("button"));
+  button.disabled = true;
+  place.replaceChildren(el("p", { class: "quiet loading" }, t("models.pair_wait")));
+  try {
+    const query = new URLSearchParams({ limit: String(given.get("limit")), ...(given.get("line") ? { line: String(given.get("line")) } : {}) });
+    /** @type {{learned: Record<string, any>, all: {id: number, name: string, before: Verdict, after: Verdict, scores: number[]}[]}} */
+    const { learned, all } = await get(`/models/${given.get("before")}/compare/${given.get("after")}?${query}`);
+    const pairs = all.map((one) => ({ id: one.id, text: one.name, before: one.before, after: one.after, about: one.scores.map((score) => number(score)).join(" → ") }));
+    const change = (/** @type {string} */ text, /** @type {[number | null, number | null]} */ [was, is]) => (was === is ? "" : `${text} ${number(was)} → ${number(is)}`);
+    const added = learned.images.added.length, removed = learned.images.removed.length;
+    const facts = [
+      change(t("common.threshold"), learned.threshold), change(t("models.pair_rows"), learned.rows),
+      added ? t("models.pair_added", { count: added }) : "", removed ? t("models.pair_removed", { count: removed }) : "",
+      Object.keys(learned.recipe).length ? `${t("teach.recipe")}: ${Object.keys(learned.recipe).join(", ")}` : "",
+    ].filter(Boolean);
+    place.replaceChildren(
+      ...(all.length ? verdicts(pairs, before, after) : [el("p", { class: "banner few" }, t("models.pair_none"))]),
+      el("p", { class: "quiet" }, facts.length ? facts.join(" · ") : t("models.pair_same")));
+  } catch (error) {
+    place.replaceChildren(el("p", { class: "banner bad" }, error instanceof Error ? error.message : String(error)));
+  } finally {
+    button.disabled = false;
+  }
+});
 
 const dialog = $("import", HTMLDialogElement);
 const form = $("import-form", HTMLFormElement);

@@ -19,12 +19,22 @@
 export const data = JSON.parse(document.getElementById("page-data")?.textContent ?? "{}");
 
 /**
- * A text of the page, with `{name}` replaced.
+ * A text of the page, with `{name}` replaced; numbers as the language writes them.
  * @param {string} key
- * @param {Record<string, string | number>} [values]
+ * @param {Record<string, any>} [values]
  */
 export function t(key, values = {}) {
-  return data.texts[key].replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
+  const shown = (/** @type {any} */ value) => (typeof value === "number" ? number(value, 6) : String(value ?? "–"));
+  return data.texts[key].replace(/\{(\w+)\}/g, (all, name) => (name in values ? shown(values[name]) : all));
+}
+
+/**
+ * What the station says of a trouble or a refusal: in the person's language where there is a text for its code.
+ * @param {{of?: string, text: string, code?: string, values?: Record<string, any>}} one
+ */
+export function said({ of = "", text, code = "", values = {} }) {
+  const told = `refused.${code}` in data.texts ? t(`refused.${code}`, values) : text;
+  return of ? `${of}: ${told}` : told;
 }
 
 /**
@@ -116,19 +126,25 @@ export function bytes(bytes) {
 export const called = (one) => one.part || one.name || `#${one.id}`;
 
 /**
- * Something for the person, at the edge of the page; `undo` is a button in it.
+ * Something for the person, at the edge of the page; `undo` is a button in it. Returns what takes it away.
  * @param {string} text
  * @param {{bad?: boolean, undo?: () => void}} [how]
  */
 export function note(text, { bad = false, undo } = {}) {
-  const made = el("p", { class: bad ? "note bad" : "note" }, el("span", {}, text));
-  if (undo) {
-    made.append(el("button", { type: "button", onclick: () => (made.remove(), undo()) }, t("review.undo")));
-  }
   const notes = $("notes");
+  const made = el("p", { class: bad ? "note bad" : "note" }, el("span", {}, text));
+  const away = () => {
+    made.remove();
+    if (!notes.childElementCount && notes.matches(":popover-open")) notes.hidePopover();
+  };
+  if (undo) made.append(el("button", { type: "button", onclick: () => (away(), undo()) }, t("review.undo")));
+  made.append(el("button", { type: "button", class: "close", "aria-label": t("common.close"), onclick: away }, "×"));
   notes.append(made);
-  while (notes.childElementCount > 3) notes.firstElementChild?.remove();
-  setTimeout(() => made.remove(), bad ? 12000 : 7000);
+  while (notes.childElementCount > (innerWidth < 600 ? 1 : 3)) notes.firstElementChild?.remove();
+  if (notes.matches(":popover-open")) notes.hidePopover(); // shown last, it lies above a dialog
+  notes.showPopover();
+  setTimeout(away, bad ? 12000 : 7000);
+  return away;
 }
 
 /** Times of the server's making, in the person's own zone. */

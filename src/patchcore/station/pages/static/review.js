@@ -22,6 +22,7 @@ let here = null;
 /** @type {Result | null} */
 let undoable = null; // what this person has decided last
 let busy = false;
+let done = () => {}; // takes the note of the last decision away
 let undoNext = false; // asked for while the last decision was on its way
 
 async function refresh() {
@@ -126,29 +127,46 @@ function step(by) {
   if (next) choose(next);
 }
 
+/** Whether a part is to be taught whose score few good parts have: the person is asked once. @param {Result} one */
+async function sure(one) {
+  const times = one.threshold ? one.score / one.threshold : 1;
+  if (times <= FAR) return true;
+  const dialog = $("sure", HTMLDialogElement);
+  $("sure-about").textContent = t("review.sure_about", { part: called(one), times: number(times, 3) });
+  dialog.returnValue = "";
+  dialog.showModal();
+  $("sure-go").focus();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  return dialog.returnValue === "go";
+}
+
 /** @param {"confirmed" | "good" | "taught"} what */
 async function decide(what) {
   const one = here;
   if (!one || busy || held()) return;
   busy = true;
+  if (what === "taught" && !(await sure(one))) {
+    busy = false;
+    return;
+  }
   allow(false);
   $("desk").setAttribute("aria-busy", "true");
-  if (what === "taught") note(`${called(one)}: ${t("review.teaching")}`);
+  const learning = what === "taught" ? note(`${called(one)}: ${t("review.teaching")}`) : () => {};
   try {
     const [path, body] = what === "taught" ? ["teach", { why: why.value }] : ["review", { says: what, why: why.value }];
     const told = await send("POST", `/results/${one.id}/${path}`, body);
     undoable = what === "taught" ? told.result : told;
     showUndo();
     leave(one.id);
-    const times = one.threshold ? one.score / one.threshold : 1;
-    const far = what === "taught" && times > FAR ? ` ${t("review.far", { times: number(times, 3) })}` : "";
-    note(`${called(one)}: ${t(`review.state.${what}`)}${far}`, { undo });
+    done();
+    done = note(`${called(one)}: ${t(`review.state.${what}`)}`, { undo });
     refreshDecided();
   } catch (error) {
     if (error instanceof Refused && error.status === 409) await taken(one);
     else failed(error);
   } finally {
     busy = false;
+    learning();
     $("desk").removeAttribute("aria-busy");
     if (!held()) allow(true);
     if (undoNext) {
@@ -192,6 +210,7 @@ async function undo() {
   const one = undoable;
   if (!one) return;
   busy = true;
+  done(); // its button would undo another one
   try {
     const taught = one.review === "taught";
     const body = taught ? { why: why.value, was: "taught" } : { says: "open", was: one.review, why: why.value };
@@ -239,7 +258,7 @@ $("evidence-box").addEventListener("toggle", prove);
 document.addEventListener("keydown", (event) => {
   const place = event.target;
   const writing = place instanceof HTMLInputElement && place.type !== "range" && place.type !== "radio";
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("sure", HTMLDialogElement).open) return;
   if (writing || place instanceof HTMLSelectElement) {
     if (event.key === "Escape" && place instanceof HTMLElement) place.blur();
     return;

@@ -1,7 +1,7 @@
 // Shell: what is around every page.
 import { get, send } from "./api.js";
 import * as events from "./events.js";
-import { $, data, localizeTimes, moment, t } from "./page.js";
+import { $, data, localizeTimes, moment, said, t } from "./page.js";
 
 /** @param {string} name @param {string} value */
 function remember(name, value) {
@@ -57,7 +57,7 @@ async function askTrouble() {
   const state = await get("/state").catch(() => null);
   if (!state) return;
   const teaching = document.body.classList.contains("page-teach"); // where the want of a model is no news
-  showTrouble(Object.entries(state.trouble).filter(([name]) => !(teaching && name === "models")).map(([, text]) => text).join(" "));
+  showTrouble(state.told.filter((/** @type {{about: string}} */ one) => !(teaching && one.about === "models")).map(said).join(" "));
 }
 
 /** @param {string} text */
@@ -71,8 +71,8 @@ if (data.role) {
   events.on("hello", () => (askCount(), askTrouble()));
   events.on("review", askCount);
   events.on("result", (one) => one.review === "open" && askCount());
-  events.on("trouble", (told) => showTrouble(told.text));
-  for (const kind of ["model", "line"]) events.on(kind, askTrouble);
+  events.on("trouble", (told) => showTrouble(said(told)));
+  for (const kind of ["model", "line", "source", "output"]) events.on(kind, askTrouble);
   setInterval(() => document.hidden || askTrouble(), 15000);
   // After the page's own script, which is run next, has said what it listens to.
   addEventListener("DOMContentLoaded", events.start);

@@ -3,10 +3,10 @@ import "./shell.js";
 import { failed, get, send, upload } from "./api.js";
 import { onFiles } from "./drop.js";
 import * as events from "./events.js";
-import { $, bytes, el, number, percent, percentAbove, t } from "./page.js";
+import { $, bytes, data, el, number, percent, percentAbove, t } from "./page.js";
 
 /**
- * @typedef {{id: number, kind: string, state: string, progress: number, step: string, message: string,
+ * @typedef {{id: number, who: string, kind: string, state: string, progress: number, step: string, message: string,
  *   found: any, wanted: Record<string, any>}} Job
  * @typedef {{images: string, count: number, bytes: number, sizes: Record<string, number>, refused: string[], folder: boolean}} Chosen
  */
@@ -34,7 +34,7 @@ function show() {
   $("go", HTMLButtonElement).disabled = chosen === null || chosen.count < 1;
   if (chosen === null) return advise();
   const sizes = Object.entries(chosen.sizes).sort((a, b) => b[1] - a[1]);
-  $("set-count").textContent = chosen.count.toLocaleString();
+  $("set-count").textContent = number(chosen.count, 9);
   $("set-bytes").textContent = bytes(chosen.bytes);
   $("set-size").textContent = sizes.length > 1 ? t("teach.sizes", { count: sizes.length }) : (sizes[0]?.[0] ?? "–");
   $("set-refused").textContent = String(chosen.refused.length);
@@ -110,7 +110,8 @@ form.addEventListener("change", advise);
 $("check").addEventListener("click", async () => {
   if (!chosen) return;
   try {
-    showJob(await send("POST", "/checks", { images: chosen.images }));
+    await send("POST", "/checks", { images: chosen.images });
+    await refresh();
   } catch (error) {
     failed(error);
   }
@@ -125,7 +126,8 @@ form.addEventListener("submit", async (event) => {
       name: String(given.get("name")).trim(), images: chosen.images, recipe: given.get("recipe"),
       false_reject_rate: Number(given.get("rate")), line: given.get("line") || null, why: given.get("why"),
     };
-    showJob(await send("POST", "/trainings", body));
+    await send("POST", "/trainings", body);
+    await refresh();
     $("job").scrollIntoView({ block: "nearest" });
   } catch (error) {
     failed(error);
@@ -138,13 +140,19 @@ name.addEventListener("change", async () => {
   $("region-used").textContent = region?.include.length || region?.exclude.length ? t("teach.region_used") : "";
 });
 
+/** @param {Job} job */
+const titled = (job) => (job.kind === "audit" ? t("job.audit") : t("job.train", { name: job.wanted.name }));
+
+/** Why there is nothing of it. @param {Job} job */
+const ended = (job) => (`job.message.${job.state}` in data.texts ? t(`job.message.${job.state}`) : job.message || t(`job.${job.state}`));
+
 /** The job that the page shows: the last one, whichever page began it. @param {Job} job */
 function showJob(job) {
   const running = job.state === "running" || job.state === "waiting";
   $("job").hidden = false;
   $("no-job").hidden = true;
   $("job").dataset.id = String(job.id);
-  $("job-title").textContent = job.kind === "train" ? t("job.train", { name: job.wanted.name }) : t("job.audit");
+  $("job-title").textContent = titled(job);
   $("job-state").textContent = t(`job.${job.state}`);
   const bar = $("bar", HTMLProgressElement);
   bar.hidden = !running;
@@ -153,7 +161,7 @@ function showJob(job) {
   $("stop").hidden = !running;
   $("found").replaceChildren();
   if (running) return;
-  if (job.state !== "done") $("found").replaceChildren(el("p", { class: "banner bad" }, job.message || t(`job.${job.state}`)));
+  if (job.state !== "done") $("found").replaceChildren(el("p", { class: "banner bad" }, ended(job)));
   else if (job.kind === "train") showFound(job).catch(failed);
   else showChecked(job);
 }
@@ -161,10 +169,12 @@ function showJob(job) {
 /** @param {Job} job */
 async function showFound(job) {
   const { found, wanted } = job;
-  const rates = { false_reject_rate: wanted.false_reject_rate, confidence: wanted.confidence };
+  $("found").replaceChildren(el("p", { class: "quiet loading" }, t("viewer.loading")));
+  const made = await get(`/models/${found.model_id}`); // what was not asked for stays as it was
+  const rates = { false_reject_rate: wanted.false_reject_rate ?? made.false_reject_rate, confidence: wanted.confidence ?? made.confidence };
   const promise = await send("POST", `/models/${found.model_id}/promise`, rates);
-  const figures = [[found.images, t("teach.count")], [number(found.threshold), t("common.threshold")], [percentAbove(Math.max(promise.lowest_rate, 0)), t("teach.rate")]];
-  const rate = percent(wanted.false_reject_rate);
+  const figures = [[found.images, t("teach.count")], [number(found.threshold), t("common.threshold")], [percentAbove(Math.max(promise.lowest_rate, 0)), t("teach.lowest")]];
+  const rate = percent(rates.false_reject_rate);
   $("found").replaceChildren(
     el("p", { class: "banner ok" }, t("teach.found", { name: wanted.name, version: found.version })),
     el("div", { class: "figures" }, ...figures.map(([value, text]) => el("div", {}, el("b", {}, String(value)), el("span", {}, text)))),
@@ -194,17 +204,36 @@ $("stop").addEventListener("click", async () => {
   }
 });
 
+/** @type {Map<number, Job>} */
+const waiting = new Map();
+
+/** Those that wait for the one that is shown, in their order. */
+function showQueue() {
+  const shown = Number($("job").dataset.id ?? 0);
+  const rows = [...waiting.values()].filter((one) => one.id !== shown).sort((a, b) => a.id - b.id);
+  $("queue-box").hidden = !rows.length;
+  $("queue").replaceChildren(...rows.map((one) => el("li", { class: "row between" }, el("span", {}, `${titled(one)} · ${one.who}`),
+    el("button", { type: "button", "aria-label": `${t("teach.stop")}: ${titled(one)}`, onclick: () => send("POST", `/jobs/${one.id}/stop`).then(refresh, failed) }, t("teach.stop")))));
+}
+
 /** Whatever runs first, else the newest. */
 async function refresh() {
   /** @type {Job[]} */
-  const jobs = await get("/jobs?limit=20").catch(() => []);
-  const job = jobs.find((one) => one.state === "running") ?? jobs.find((one) => one.state === "waiting") ?? jobs[0];
+  const jobs = await get("/jobs?limit=100").catch(() => []);
+  waiting.clear();
+  for (const one of jobs) if (one.state === "waiting") waiting.set(one.id, one);
+  const job = jobs.find((one) => one.state === "running") ?? [...jobs].reverse().find((one) => one.state === "waiting") ?? jobs[0];
   if (job) showJob(job);
+  showQueue();
 }
 
 events.on("hello", refresh);
 events.on("job", (/** @type {Job} */ job) => {
+  if (job.state === "waiting") waiting.set(job.id, job);
+  else waiting.delete(job.id);
   const shown = Number($("job").dataset.id ?? 0);
-  if (job.id >= shown || job.state === "running") showJob(job);
+  const busy = !$("stop").hidden;
+  if (job.id === shown || job.state === "running" || (!busy && job.id > shown)) showJob(job);
+  showQueue();
 });
 show();

@@ -1,6 +1,6 @@
 // Viewer: an image under its heat map, with opacity, outlines and zoom, by mouse, touch and keys.
 import { put } from "./loading.js";
-import { $, t } from "./page.js";
+import { $, percent, t } from "./page.js";
 
 const SIDE = 1200; // pixels of the longer side that are asked for
 const MOST = 16; // times
@@ -19,6 +19,7 @@ export class Viewer {
     this.base = find(".base", HTMLImageElement);
     this.heat = find(".heat", HTMLImageElement);
     this.empty = find(".stage-empty", HTMLElement);
+    this.told = find(".stage-told", HTMLElement);
     this.value = find(".zoom-value", HTMLElement);
     this.opacity = find(".opacity", HTMLInputElement);
     this.outline = find(".outline", HTMLButtonElement);
@@ -55,6 +56,8 @@ export class Viewer {
     this.label = label;
     this.fit();
     this.base.style.opacity = this.heat.style.opacity = "0.15"; // not yet that of this part
+    this.empty.hidden = true;
+    this.#tell(t("viewer.loading"));
     if (!this.loading) this.#load();
   }
 
@@ -63,6 +66,14 @@ export class Viewer {
     this.id = 0;
     this.base.hidden = this.heat.hidden = true;
     this.empty.hidden = false;
+    this.#tell("");
+  }
+
+  /** @param {string} text nothing: all is there */
+  #tell(text) {
+    this.told.textContent = text;
+    this.told.hidden = !text;
+    this.stage.setAttribute("aria-busy", String(text === t("viewer.loading")));
   }
 
   async #load() {
@@ -71,6 +82,7 @@ export class Viewer {
     while (this.id && (shown !== this.id || this.drawn !== this.#over())) {
       const over = this.#over();
       shown = this.id;
+      this.#tell(t("viewer.loading"));
       const where = `/api/v1/results/${shown}`;
       const came = await Promise.all([put(this.base, `${where}/image.png?side=${SIDE}`), put(this.heat, `${where}/${over}.png?side=${SIDE}`)]);
       this.drawn = over;
@@ -81,6 +93,7 @@ export class Viewer {
       this.base.alt = this.label;
       this.base.style.opacity = "1";
       this.#fade();
+      this.#tell(came[0] && !came[1] ? t("viewer.no_heat") : "");
     }
     this.loading = false;
   }
@@ -91,7 +104,7 @@ export class Viewer {
 
   #fade() {
     this.heat.style.opacity = String(Number(this.opacity.value) / 100);
-    this.opacity.setAttribute("aria-valuetext", `${this.opacity.value} %`);
+    this.opacity.setAttribute("aria-valuetext", percent(Number(this.opacity.value) / 100));
   }
 
   fit() {
@@ -117,7 +130,7 @@ export class Viewer {
     this.y = Math.min(0, Math.max(height * (1 - this.zoom), this.y));
     this.canvas.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.zoom})`;
     this.stage.classList.toggle("zoomed", this.zoom > 4);
-    this.value.textContent = `${Math.round(100 * this.zoom)} %`;
+    this.value.textContent = percent(this.zoom, 3);
   }
 
   /** @param {WheelEvent} event */

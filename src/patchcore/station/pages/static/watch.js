@@ -2,9 +2,12 @@
 import "./shell.js";
 import { draw, failed, get, send } from "./api.js";
 import * as events from "./events.js";
-import { $, bytes, data, el, moment, note, number, t } from "./page.js";
+import { $, bytes, data, el, moment, note, number, said, t } from "./page.js";
 
-/** @typedef {{what: string, before: number, now: number, since: string, advice: string, time: string, line: string, by?: string}} Alarm */
+/**
+ * @typedef {{what: string, before: number, now: number, since: string, advice: string, cause?: string, time: string, line: string, by?: string}} Alarm
+ * @typedef {{about: string, of: string, text: string, code: string, values: Record<string, any>}} Trouble
+ */
 
 const ALARMS = 30;
 const line = $("line", HTMLSelectElement);
@@ -13,6 +16,9 @@ const hours = $("hours", HTMLSelectElement);
 let arrived = []; // when parts came, in the last minute
 let drawing = false;
 let again = false;
+
+const asked = new URLSearchParams(location.search).get("line");
+if (asked && [...line.options].some((one) => one.value === asked)) line.value = asked;
 
 /** The chart; what comes while it is drawn is drawn once, afterwards. */
 async function chart() {
@@ -29,7 +35,7 @@ async function chart() {
 }
 
 async function state() {
-  /** @type {{ok: boolean, trouble: Record<string, string>, waiting: number, queue: number, disk_free: number}} */
+  /** @type {{ok: boolean, told: Trouble[], waiting: number, queue: number, disk_free: number}} */
   const now = await get("/state").catch(() => null);
   if (!now) return;
   const health = $("health");
@@ -38,16 +44,23 @@ async function state() {
   $("waiting").textContent = `${now.waiting} / ${now.queue}`;
   $("queue", HTMLProgressElement).value = now.waiting / now.queue;
   $("disk").textContent = bytes(now.disk_free);
-  $("troubles").replaceChildren(...Object.values(now.trouble).map((text) => el("li", {}, text)));
+  $("troubles").replaceChildren(...now.told.map((one) => el("li", { class: "lost" }, said(one), of(one))));
   arrived = arrived.filter((time) => time > performance.now() - 60_000);
   $("pace").textContent = String(arrived.length);
 }
 
+/** Where something can be done about a trouble. @param {Trouble} one */
+function of(one) {
+  const page = { sources: "lines", outputs: "lines", models: "teach" }[one.about];
+  return page && data.role !== "operator" && el("a", { href: `/${page}` }, t(`nav.${page}`));
+}
+
 /** @param {Alarm} alarm */
 function shown(alarm) {
-  const told = { what: alarm.what, before: number(alarm.before, 3), now: number(alarm.now, 3), since: alarm.since };
+  const advice = alarm.cause && `alarm.advice.${alarm.cause}` in data.texts ? `${t(`alarm.advice.${alarm.cause}`)} ${alarm.cause === "fails" ? "" : t("alarm.stay")}` : alarm.advice;
+  const told = { what: `alarm.what.${alarm.what}` in data.texts ? t(`alarm.what.${alarm.what}`) : alarm.what, before: number(alarm.before, 3), now: number(alarm.now, 3), since: alarm.since };
   const about = [`${t("common.line")} ${alarm.line}`, moment(alarm.time), alarm.by && t("watch.seen", { who: alarm.by })].filter(Boolean).join(" · ");
-  return el("li", { class: alarm.by ? "seen" : "" }, el("b", {}, t("watch.alarm", told)), el("span", {}, alarm.advice), el("span", { class: "quiet" }, about));
+  return el("li", { class: alarm.by ? "seen" : "" }, el("b", {}, t("watch.alarm", told)), el("span", {}, advice), el("span", { class: "quiet" }, about));
 }
 
 async function alarms() {
@@ -81,7 +94,7 @@ events.on("result", (one) => {
   if (one.line === line.value) chart();
 });
 events.on("alarm", alarms);
-for (const kind of ["trouble", "model", "line", "source"]) events.on(kind, state);
+for (const kind of ["trouble", "model", "line", "source", "output"]) events.on(kind, state);
 for (const choice of [line, hours]) choice.addEventListener("change", chart);
 setInterval(() => document.hidden || state(), 3000);
 setInterval(() => document.hidden || chart(), 60_000);

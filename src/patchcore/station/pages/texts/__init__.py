@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from patchcore.station.pages.numbers import number
+
 LANGUAGES = {"en": "English", "de": "Deutsch", "zh": "中文"}
 
 Translate = Callable[..., str]
@@ -20,13 +22,14 @@ def texts(language: str) -> dict[str, str]:
 
 
 def translator(language: str) -> Translate:
-    """What a template calls as `t(key, name=value)`: the text, with `{name}` replaced."""
+    """A template's `t(key, name=value)`: the text, with `{name}` replaced, numbers as the language has them."""
     known = texts(language)
 
     def translate(key: str, **values: object) -> str:
         text = known[key]
         for name, value in values.items():
-            text = text.replace(f"{{{name}}}", str(value))
+            shown = number(value, language, 6) if isinstance(value, int | float) else str(value)
+            text = text.replace(f"{{{name}}}", shown)
         return text
 
     return translate
