@@ -18,6 +18,7 @@ from patchcore.maths.registration import points
 from patchcore.maths.resize import Frame
 from patchcore.oversight.evidence import Evidence, evidence, good_maxima, p_value_among
 from patchcore.oversight.sources import Sources
+from patchcore.recipe.rules import sides
 from patchcore.result import Result
 
 _CELLS = 2  # a defect that is nowhere as wide in cells is a small one
@@ -242,7 +243,7 @@ def _advice(result: Result, defect: MarkedDefect) -> list[str]:
     finer = frame.source[0] > frame.resized[0]
     if not unusual and defect.p_value is not None and defect.width_in_cells < _CELLS and finer:
         times = _CELLS / max(defect.width_in_cells, 0.5)
-        sizes = recipe.size if isinstance(recipe.size, tuple) else (recipe.size,)
+        sizes = (recipe.size,) if isinstance(recipe.size, int) else sides(recipe.size)
         wanted: Sequence[int] = [int(-(-side * times // 32) * 32) for side in sizes]
         text = " x ".join(map(str, wanted))
         advice.append(

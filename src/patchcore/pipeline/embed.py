@@ -202,11 +202,11 @@ def check_cells(recipe: Recipe, cell: int) -> None:
     """Check that sides which must be whole cells of the taps' grids are; `cell` in pixels. Errors: RecipeError."""
     got = [(f"tile is {recipe.tile}", recipe.tile), (f"tile_stride is {recipe.tile_stride}", recipe.tile_stride)]
     if recipe.resize == "letterbox":
-        got.append((f"resize='letterbox' got size {recipe.size}", recipe.size))
+        got.append((f"resize='letterbox' got size {recipe.size}", recipe.window))
     elif recipe.tile and recipe.crop:
         got.append((f"tile={recipe.tile} got crop {recipe.crop}", recipe.crop))
     elif recipe.tile and recipe.resize == "stretch":
-        got.append((f"tile={recipe.tile} got size {recipe.size}", recipe.size))
+        got.append((f"tile={recipe.tile} got size {recipe.size}", recipe.window))
     for what, value in got:
         if value is not None and any(side % cell for side in sides(value)):
             raise RecipeError(f"{what}; with these taps it must be a multiple of {cell}.")
