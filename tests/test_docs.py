@@ -14,7 +14,11 @@ from click.testing import Result
 
 ROOT = Path(__file__).parent.parent
 # Pages whose every command and script is run, each page in a folder of its own.
-PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("start.md", "file-format.md")),
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
