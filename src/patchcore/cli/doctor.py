@@ -67,7 +67,7 @@ def _packages() -> list[_Package]:
     from packaging.requirements import Requirement
 
     own = metadata.metadata("patchcore")
-    extras = sorted(set(own.get_all("Provides-Extra") or ()) - {"test", "docs"})
+    extras = sorted(set(own.get_all("Provides-Extra") or ()) - {"test", "docs", "release"})
     told = [Requirement(one) for one in metadata.requires("patchcore") or ()]
     listed = list[_Package]()
     for one in told:
