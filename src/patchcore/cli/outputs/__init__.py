@@ -6,11 +6,11 @@ from typing import Any, Union
 
 from pydantic import TypeAdapter
 
-from patchcore.cli.outputs import images, measures, models
+from patchcore.cli.outputs import changes, images, measures, models
 from patchcore.cli.outputs.line import Unread
 
 OUTPUTS: dict[str, tuple[type, ...]] = {
-    "fit": (models.Fitted, models.FittedOfMany, models.Changed),
+    "fit": (models.Fitted, models.FittedOfMany, changes.Changed),
     "predict": (images.Predicted, images.PartPredicted, Unread),
     "explain": (images.Explained,),
     "evaluate": (measures.Evaluated,),
@@ -20,17 +20,17 @@ OUTPUTS: dict[str, tuple[type, ...]] = {
     "verify": (models.Verified,),
     "audit": (images.Audited,),
     "info": (models.Info,),
-    "plan": (models.Planned,),
-    "set": (models.Set,),
-    "teach": (models.Changed,),
-    "forget": (models.Changed,),
-    "undo": (models.Changed,),
-    "history": (models.Versioned,),
-    "recalibrate": (models.Changed,),
+    "plan": (changes.Planned,),
+    "set": (changes.Set,),
+    "teach": (changes.Changed,),
+    "forget": (changes.Changed,),
+    "undo": (changes.Changed,),
+    "history": (changes.Versioned,),
+    "recalibrate": (changes.Changed,),
     "watch": (
         images.Began, images.Restarted, images.Seen, images.Alarm, images.Learned, images.Unreadable, images.Ended,
     ),
-    "diff": (models.Compared, models.ComparedImage),
+    "diff": (changes.Compared, changes.ComparedImage),
     "recipes": (measures.ListedRecipe,),
     "backbones": (measures.ListedBackbone,),
     "datasets": (measures.ListedDataset,),
