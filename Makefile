@@ -5,7 +5,8 @@
 # make cover  the same, and how much of src/ it runs: up to twice the time before Python 3.12
 # make check  formatting, lint and types
 # make hooks  checks of what changes, before each commit
-# make wheel  builds both distributions, and uses each wheel in a clean environment
+# make wheel  builds both distributions, twice to the same bytes, and uses each wheel in a clean environment
+# make release   a dry run of a release: what is missing for it, and dist/ with all that would be published
 # make web    what the browser page needs, from npm
 # make pages  the station's scripts: what checks them, from npm, and their types
 # make docs   docs/reference, and the drawing of the rooms, from the code
@@ -36,7 +37,7 @@ QUICK := \
   tests/cli/test_predict.py::test_every_image_gets_a_line_of_json \
   tests/cli/test_export.py::test_a_detector_is_exported_and_verified
 
-.PHONY: demo demo-station quick test cover check hooks wheel web pages docs site clean
+.PHONY: demo demo-station quick test cover check hooks wheel release web pages docs site clean
 
 demo: .venv/installed
 	$(BIN)/python -m patchcore demo -o demo_out
@@ -72,8 +73,7 @@ hooks: .venv/tested
 
 wheel: .venv/tested
 	rm -rf dist .wheel-env
-	$(BIN)/python -m build --outdir dist
-	$(BIN)/python -m build --wheel --outdir dist runtime
+	$(BIN)/python tools/release.py --build -o dist
 	$(PYTHON) -m venv .wheel-env
 	.wheel-env/bin/python -m pip install --quiet --constraint constraints.txt dist/patchcore-*.whl
 	.wheel-env/bin/patchcore fit tests/images/hazelnut -o dist/check.patchcore --set ratio=0.02
@@ -90,6 +90,10 @@ wheel: .venv/tested
 	  rm -rf .wheel-env dist/check.$${engine%:*}; \
 	done
 	rm -rf dist/check dist/check.patchcore
+
+release: .venv/tested
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[release]'
+	$(BIN)/python tools/release.py
 
 web: runtime/web/node_modules/.package-lock.json
 

@@ -1,4 +1,4 @@
-"""Write docs/reference from the code (the command line, the Python API, the recipe fields), and docs/datasets.md.
+"""Write docs/reference from the code (the command line and its JSON, Python, the recipe), and docs/datasets.md.
 
 python docs/generate.py           writes the files
 python docs/generate.py --check   fails if they are not up to date
@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from patchcore.cli import _COMMANDS, main
+from patchcore.cli.outputs import OUTPUTS, schema_of
 from patchcore.recipe import Recipe
 
 OUT = Path(__file__).parent / "reference"
@@ -122,6 +123,65 @@ def recipe() -> str:
     return "".join(parts)
 
 
+def outputs() -> str:
+    """What commands print with --json, from the types in `patchcore.cli.outputs`."""
+    parts = [HEAD, _ABOUT_JSON]
+    named: dict[tuple[type, ...], list[str]] = {}
+    for name, types in OUTPUTS.items():
+        named.setdefault(types, []).append(name)
+    inner: dict[str, Any] = {}
+    for types, names in named.items():
+        parts.append(f"\n## {', '.join(names)}\n")
+        for one in types:
+            schema = schema_of(one)
+            inner |= schema.get("$defs", {})
+            parts.append(f"\n{schema['description']}\n\n{_keys(schema)}")
+    parts.append("\n## Objects inside\n")
+    parts += [f"\n### {name}\n\n{_keys(schema)}" for name, schema in sorted(inner.items()) if "properties" in schema]
+    return "".join(parts)
+
+
+_ABOUT_JSON = """# JSON output
+
+With `--json` a command prints one JSON object per line, in UTF-8. `patchcore watch` always does. NaN and infinity,
+which JSON has not, are null. `patchcore schema COMMAND` prints the same as JSON Schema, and the test suite holds every
+line that a command prints against it: these keys, and no others. A key with ? may be missing.
+
+`audit.json` holds the lines of `audit` as one list; `results.jsonl` those of `benchmark`;
+`predict --results FILE.jsonl` those of `predict`. `predict --coco` writes COCO's own format, and `tune` a
+[recipe](recipe.md).
+"""
+
+
+def _keys(schema: dict[str, Any]) -> str:
+    """The table of an object's keys."""
+    rows = ["| key | type | meaning |", "| --- | --- | --- |"]
+    for key, one in sorted(schema["properties"].items(), key=lambda item: item[0] not in schema["required"]):
+        missing = "" if key in schema["required"] else "?"
+        told = one.get("description", "").replace("|", "\\|")
+        rows.append(f"| `{key}`{missing} | {_type(one)} | {told} |")
+    return "\n".join(rows) + "\n"
+
+
+def _type(one: dict[str, Any]) -> str:
+    """The type of a value, in words."""
+    if "$ref" in one:
+        name = one["$ref"].rpartition("/")[2]
+        return "any value" if name == "JsonValue" else f"[{name}](#{name.lower()})"
+    if "allOf" in one:
+        return _type(one["allOf"][0])
+    if "anyOf" in one:
+        return " or ".join(_type(other) for other in one["anyOf"])
+    if "enum" in one or "const" in one:
+        return ", ".join(f"`{value}`" for value in one.get("enum", [one.get("const")]))
+    if one.get("type") == "array":
+        size = f"{one['minItems']} " if one.get("minItems") and one.get("minItems") == one.get("maxItems") else ""
+        return f"list of {size}{_type(one['items'])}" if one.get("items") else "list"
+    if one.get("type") == "object" and isinstance(one.get("additionalProperties"), dict):
+        return f"object of {_type(one['additionalProperties'])}" if one["additionalProperties"] else "object"
+    return str(one.get("type", "any"))
+
+
 def datasets() -> str:
     """The page of the datasets, from what their readers say of themselves."""
     from patchcore.data import layouts
@@ -140,7 +200,14 @@ def datasets() -> str:
 def run(check: bool) -> list[str]:
     """Write the files; with `check`, write nothing and return those that are not up to date."""
     stale = []
-    for name, text in {"cli.md": cli(), "api.md": api(), "recipe.md": recipe(), "../datasets.md": datasets()}.items():
+    pages = {
+        "cli.md": cli(),
+        "json.md": outputs(),
+        "api.md": api(),
+        "recipe.md": recipe(),
+        "../datasets.md": datasets(),
+    }
+    for name, text in pages.items():
         path = OUT / name
         if not check:
             OUT.mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
 """What tests share: real images, a recipe that is quick to fit, a detector fitted with it, and the commands."""
 
+import json
 import logging
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from hypothesis import settings
 
 from patchcore import Detector, Recipe
 from patchcore.cli import main
+from patchcore.cli.outputs import adapter
 
 settings.register_profile("untimed", deadline=None)  # a test says what is right, not how long it takes
 settings.load_profile("untimed")
@@ -47,12 +49,22 @@ def run() -> Iterator[Callable[..., Result]]:
     handlers, level = root.handlers[:], root.level
 
     def invoke(*arguments: object, env: dict[str, str] | None = None) -> Result:
+        words = [str(one) for one in arguments]
         # Wide enough that no table folds what is looked for.
-        return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="patchcore",
-                                  env={"COLUMNS": "250", **(env or {})})  # fmt: skip
+        done = CliRunner().invoke(main, words, prog_name="patchcore", env={"COLUMNS": "250", **(env or {})})
+        if done.stdout.startswith("{") and ("--json" in words or words[0] == "watch"):
+            as_promised(words[0], done.stdout)
+        return done
 
     yield invoke
     root.handlers[:], root.level = handlers, level
+
+
+def as_promised(command: str, printed: str) -> None:
+    """Every line of JSON that a command prints, in any test, is one that `patchcore schema` describes."""
+    check = adapter(command)
+    for text in printed.splitlines():
+        check.validate_python(json.loads(text))
 
 
 @pytest.fixture(scope="session")

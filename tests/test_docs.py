@@ -14,7 +14,11 @@ from click.testing import Result
 
 ROOT = Path(__file__).parent.parent
 # Pages whose every command and script is run, each page in a folder of its own.
-PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("start.md", "file-format.md")),
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -33,19 +37,20 @@ def test_what_a_page_says_runs(
     page: Path, run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    commands = [line for block in blocks(page, "console") for line in block.splitlines() if line.strip()]
-    scripts = blocks(page, "python")
-    assert commands or scripts
-    for command in commands:
-        program, *arguments = shlex.split(command)
-        assert program == "patchcore"
-        done = run(*arguments)
-        assert done.exit_code == 0, f"{command}\n{done.stderr}"
-    for number, code in enumerate(scripts):
-        script = folder / f"{page.stem}_{number}.py"
-        script.write_text(code, "utf-8")
-        done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    found = re.findall(r"```(console|python)\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert found
+    for number, (language, text) in enumerate(found):  # in the order of the page
+        if language == "python":
+            script = folder / f"{page.stem}_{number}.py"
+            script.write_text(text, "utf-8")
+            told = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
+            assert told.returncode == 0, told.stderr
+            continue
+        for command in filter(None, text.splitlines()):
+            program, *arguments = shlex.split(command)
+            assert program == "patchcore"
+            done = run(*arguments)
+            assert done.exit_code == 0, f"{command}\n{done.stderr}"
 
 
 def test_the_readme_is_short_and_its_script_finds_the_defect(folder: Path) -> None:

@@ -2,15 +2,18 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from cli_helpers import lines
 
 import patchcore
+from patchcore.cli import main
 
 COMMANDS = ["fit", "predict", "evaluate", "info", "recipes", "backbones", "datasets", "demo"]
 
@@ -58,10 +61,36 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_help_of_every_command_loads_nothing_heavy():
-    from patchcore.cli import _COMMANDS
-
-    names = loaded(["--help"], ["-h"], ["fits"], *([name, "--help"] for name in _COMMANDS))
+    names = loaded(["--help"], ["-h"], ["fits"], *([*words, "--help"] for words, _ in every_command()))
     assert not names & {*HEAVY, "pydantic"}
+
+
+def every_command(group=main, before=()):
+    """The words of each command, those of groups too, and the command."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        yield (*before, name), command
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*before, name))
+
+
+def test_the_help_of_every_command_ends_with_an_example_that_it_takes(hazelnut, tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(hazelnut, "parts")
+    for name in ("new", "station", "exported", "mvtec_bottle"):
+        Path(name).mkdir()
+    for name in ("parts.patchcore", "older.patchcore", "new/07.jpg", "station.tar", "mask.png"):
+        Path(name).touch()
+    for words, command in every_command():
+        shown = " ".join(run(*words, "--help").stdout.partition("Example: ")[2].split())
+        program, *example = shlex.split(shown.partition(" > ")[0])
+        assert program == "patchcore", words
+        assert tuple(example[: len(words)]) == words
+        takes, rest = command, example[len(words) :]
+        while isinstance(takes, click.Group):
+            name, *rest = rest
+            takes = takes.get_command(click.Context(takes), name)
+        takes.make_context(words[-1], rest)  # raises for an option or a value that it does not take
 
 
 def test_what_is_wrong_with_arguments_is_said_before_the_engine_is_loaded(model_file, hazelnut, tmp_path):

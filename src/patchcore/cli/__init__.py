@@ -38,6 +38,7 @@ _COMMANDS = {  # name: (module, one line of help)
     "recipes": ("info", "List the named recipes."),
     "backbones": ("info", "List the backbones that work offline."),
     "datasets": ("datasets", "List the public datasets that are read without conversion."),
+    "schema": ("schema", "Print the JSON Schema of what a command prints."),
     "doctor": ("doctor", "Say what a bug report needs, and what is wrong with this installation."),
     "import-inspection": ("import_inspection", "Convert a patchcore-inspection model into a detector."),
     "demo": ("demo", "Fit and evaluate on real solar-cell images."),

@@ -38,7 +38,7 @@ _SHOWN = 24  # images on a sheet and a page, and lines of a table, unless more a
 _FILES = ("audit.csv", "audit.json", "audit.html", "sheet.png")
 
 
-@click.command()
+@click.command(epilog="Example: patchcore audit parts -o audited")
 @click.argument("data", type=data_path)
 @click.option(
     "-o",

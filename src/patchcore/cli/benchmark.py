@@ -30,7 +30,7 @@ from patchcore.files import targets
 WRITTEN = ("results.csv", "results.md", "latency.png")  # beside results.jsonl and plots of each dataset
 
 
-@click.command()
+@click.command(epilog="Example: patchcore benchmark --data parts --recipes default,fast -o benchmark_out")
 @click.argument("config", type=AnyPath(exists=True, path_type=Path, dir_okay=False), required=False)
 @click.option(
     "--data",
@@ -114,9 +114,9 @@ def benchmark(
     category with fewer good images than a number of shots is not run with that number.
 
     JSON keys: dataset, category, recipe, shots, seed, those of evaluate, train_images, calibration_images (that set the
-    threshold), held_out_images (in no bank), bank_rows, fit_seconds, milliseconds, fit_memory_mb, peak_memory_mb,
-    model_mb, device, engine, precision, processor, cores, threads, python, patchcore, torch, timm, numpy, date, set,
-    jobs, key; for a failed cell, the first five and error.
+    threshold), held_out_images (in no bank), backbone, bank_rows, fit_seconds, milliseconds, fit_memory_mb,
+    peak_memory_mb, model_mb, device, engine, precision, processor, cores, threads, python, patchcore, torch, timm,
+    numpy, date, set, jobs, key; for a failed cell, the first five and error.
     """
     from patchcore.cli.recipes import COMPARED, read_recipes
 

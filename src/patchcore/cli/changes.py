@@ -90,7 +90,7 @@ def _unsigned(target: Path) -> None:
         say(f"{old} is gone, as it was for another version. Sign this one: patchcore sign {target} --key KEY")
 
 
-@click.command()
+@click.command(epilog="Example: patchcore teach parts.patchcore new/07.jpg --why 'only dust'")
 @click.argument("model", type=model_path)
 @click.argument("images", nargs=-1, required=True, type=existing_path)
 @click.option("--rows", type=click.IntRange(0), help="The most rows that the bank may get; by default what it takes.")
@@ -138,7 +138,7 @@ def teach(
     )
 
 
-@click.command()
+@click.command(epilog="Example: patchcore recalibrate parts.patchcore new --why 'a new lamp'")
 @click.argument("model", type=model_path)
 @click.argument("images", nargs=-1, required=True, type=existing_path)
 @max_pixels_option
@@ -182,7 +182,7 @@ def recalibrate(
     write(now, f"{text} {entry['promise']}")
 
 
-@click.command()
+@click.command(epilog="Example: patchcore forget parts.patchcore 07.jpg --why 'it has a scratch'")
 @click.argument("model", type=model_path)
 @click.argument("image")
 @json_option
@@ -211,7 +211,7 @@ def forget(
     write(now, text)
 
 
-@click.command()
+@click.command(epilog="Example: patchcore undo parts.patchcore 1")
 @click.argument("model", type=model_path)
 @click.argument("version", type=click.IntRange(1), required=False)
 @json_option
@@ -241,7 +241,7 @@ def undo(
     )
 
 
-@click.command()
+@click.command(epilog="Example: patchcore history parts.patchcore")
 @click.argument("model", type=model_path)
 @signature_option
 @json_option
@@ -266,7 +266,7 @@ def history(model: Path, require_signature: str | None, as_json: bool) -> None:
         tell(line(entry, number))
 
 
-@click.command()
+@click.command(epilog="Example: patchcore compact parts.patchcore -o small.patchcore")
 @click.argument("model", type=model_path)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write; by default MODEL."

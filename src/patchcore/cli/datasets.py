@@ -8,7 +8,7 @@ from patchcore.cli.common import command, json_option, print_json
 from patchcore.files.text import shown
 
 
-@click.command()
+@click.command(epilog="Example: patchcore datasets")
 @json_option
 @command
 def datasets(as_json: bool) -> None:

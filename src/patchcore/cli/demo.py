@@ -28,7 +28,7 @@ _LICENCE = (
 )
 
 
-@click.command()
+@click.command(epilog="Example: patchcore demo -o demo_out --limit 100")
 @click.option("-o", "--output", type=AnyPath(path_type=Path, file_okay=False), default="demo_out", show_default=True)
 @click.option("--recipe", "recipe_name", default="default", show_default=True, help="Recipe name, or a JSON file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of split and recipe.")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _SHOWN = 24  # images on a sheet
 
 
-@click.command()
+@click.command(epilog="Example: patchcore diff older.patchcore parts.patchcore parts -o changed.png")
 @click.argument("before", type=model_path)
 @click.argument("after", type=model_path)
 @click.argument("data", type=data_path, required=False)

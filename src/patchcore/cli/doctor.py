@@ -33,15 +33,13 @@ class _Package(NamedTuple):
         return self.version is not None and SpecifierSet(self.needed).contains(self.version, prereleases=True)
 
 
-@click.command()
+@click.command(epilog="Example: patchcore doctor --json > doctor.json")
 @json_option
 @command
 def doctor(as_json: bool) -> None:
     """Say what a bug report needs, and what is wrong with this installation.
 
     Takes a few seconds, writes nothing, and tells no path and no host's name. Exit code 1 if something is wrong.
-
-    Example: patchcore doctor --json > doctor.json
 
     JSON keys: machine (processor, cores, usable_cores, load, memory, free_memory, free_disk: bytes; system, threads,
     python, patchcore, torch, timm, numpy, date), devices, instructions (that the processor has for torch), packages
@@ -69,7 +67,7 @@ def _packages() -> list[_Package]:
     from packaging.requirements import Requirement
 
     own = metadata.metadata("patchcore")
-    extras = sorted(set(own.get_all("Provides-Extra") or ()) - {"test", "docs"})
+    extras = sorted(set(own.get_all("Provides-Extra") or ()) - {"test", "docs", "release"})
     told = [Requirement(one) for one in metadata.requires("patchcore") or ()]
     listed = list[_Package]()
     for one in told:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from patchcore.detector import Detector
 
 
-@click.command()
+@click.command(epilog="Example: patchcore evaluate parts.patchcore parts --json")
 @click.argument("model", type=model_path)
 @click.argument("data", type=data_path)
 @part_option

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from patchcore.detector import Detector
 
 
-@click.command()
+@click.command(epilog="Example: patchcore explain parts.patchcore parts/test/colour/00.jpg --mask mask.png")
 @click.argument("model", type=existing_path)
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(

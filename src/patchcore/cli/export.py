@@ -25,7 +25,7 @@ from patchcore.cli.promise import Share
 from patchcore.errors import counted
 
 
-@click.command()
+@click.command(epilog="Example: patchcore export parts.patchcore -o exported --format openvino")
 @click.argument("model", type=model_path)
 @click.option("-o", "--output", type=AnyPath(path_type=Path), required=True, help="Folder to write.")
 @click.option(
@@ -159,7 +159,7 @@ def export(
     tell(f"Wrote {output}{instead}: {size}. Check it anywhere with: patchcore verify {output}")
 
 
-@click.command()
+@click.command(epilog="Example: patchcore verify exported --require-signature public.pem")
 @click.argument("folder", type=AnyPath(exists=True, file_okay=False, path_type=Path))
 @threads_option
 @signature_option

@@ -44,7 +44,7 @@ _SKIP = "With --skip-bad, images that cannot be used are left out and listed."
 _FEW = 2  # good images; docs/recipes.md has the figures
 
 
-@click.command()
+@click.command(epilog="Example: patchcore fit parts/train/good -o parts.patchcore --false-reject 1%")
 @click.argument("data", type=data_path)
 @click.option("-o", "--output", type=AnyPath(path_type=Path, dir_okay=False), help="File to write.")
 @click.option(

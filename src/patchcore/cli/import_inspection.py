@@ -21,7 +21,10 @@ from patchcore.cli.common import (
 from patchcore.errors import counted
 
 
-@click.command("import-inspection")
+@click.command(
+    "import-inspection",
+    epilog="Example: patchcore import-inspection mvtec_bottle --calibration new -o bottle.patchcore",
+)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "-o",

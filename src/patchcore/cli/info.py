@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from patchcore.verdict.calibration import Calibration
 
 
-@click.command()
+@click.command(epilog="Example: patchcore info parts.patchcore --speed")
 @click.argument("model", type=model_path)
 @click.option(
     "--speed", is_flag=True, help="Measure this machine, for about ten seconds: which setting is the fastest."
@@ -215,7 +215,7 @@ def _interval(calibration: Calibration) -> dict[str, float | None] | None:
     return {"confidence": sure, "low": low, "high": high if high < math.inf else None}
 
 
-@click.command()
+@click.command(epilog="Example: patchcore recipes")
 @json_option
 @command
 def recipes(as_json: bool) -> None:
@@ -232,7 +232,7 @@ def recipes(as_json: bool) -> None:
             click.echo(f"    {field}={json.dumps(value)}")
 
 
-@click.command()
+@click.command(epilog="Example: patchcore backbones --json")
 @json_option
 @command
 def backbones(as_json: bool) -> None:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from patchcore.result import Result
 
 
-@click.command()
+@click.command(epilog="Example: patchcore predict parts.patchcore new -o out --regions")
 @click.argument("model", type=model_path)
 @click.argument("images", nargs=-1, required=True, type=AnyPath(path_type=Path, readable=False))
 @click.option(

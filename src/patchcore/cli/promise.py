@@ -57,7 +57,7 @@ confidence_option = click.option(
 )
 
 
-@click.command()
+@click.command(epilog="Example: patchcore plan parts.patchcore --false-reject 0.1% --confidence 95%")
 @click.argument("model", type=existing_path)
 @rate_option
 @confidence_option
@@ -102,7 +102,7 @@ def plan(
         click.echo(f"{has}: {needed - found.units} more are needed. They allow {_promise(lowest, confidence)}.")
 
 
-@click.command()
+@click.command(epilog="Example: patchcore set parts.patchcore --false-reject 1% --why 'too many false alarms'")
 @click.argument("model", type=existing_path)
 @rate_option
 @click.option("--miss-rate", type=share, help="Share of defective parts that may pass, for example 1%; with --defects.")

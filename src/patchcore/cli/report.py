@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from patchcore.detector import Detector
 
 
-@click.command()
+@click.command(epilog="Example: patchcore report parts.patchcore parts -o report.html")
 @click.argument("model", type=model_path)
 @click.argument("data", type=data_path)
 @click.option(

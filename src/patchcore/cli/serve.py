@@ -13,7 +13,7 @@ from patchcore.errors import MissingExtraError
 _HERE = ("127.0.0.1", "::1", "localhost")
 
 
-@click.command()
+@click.command(epilog="Example: patchcore serve --data station --port 8000")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),

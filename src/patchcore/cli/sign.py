@@ -10,7 +10,7 @@ from patchcore.cli.common import command, existing_path, tell
 from patchcore.errors import ExportError
 
 
-@click.command()
+@click.command(epilog="Example: patchcore sign parts.patchcore --key key.pem")
 @click.argument("model", type=existing_path)
 @click.option("--key", metavar="KEY", required=True, help="Ed25519 private key, a PEM file.")
 @command

@@ -24,7 +24,7 @@ database_option = click.option("--database", metavar="URL", help="As for `patchc
 files_option = click.option("--files", metavar="URL", help="As for `patchcore serve`.")
 
 
-@click.group()
+@click.group(epilog="Example: patchcore station backup --data station -o station.tar")
 def station() -> None:
     """Keep a station: back it up, restore it, check it."""
 
@@ -49,7 +49,7 @@ def _opened(
         opened.close()
 
 
-@station.command()
+@station.command(epilog="Example: patchcore station backup --data station -o station.tar")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write (.tar)."
 )
@@ -71,7 +71,7 @@ def backup(output: Path, data: Path, database: str | None, files: str | None, fo
     click.echo(f"{output}: {counted(told['inspection'], 'result')}, {counted(told['files'], 'file')}.")
 
 
-@station.command()
+@station.command(epilog="Example: patchcore station restore station.tar --data restored")
 @click.argument("archive", type=existing_path)
 @data_option
 @database_option
@@ -86,7 +86,7 @@ def restore(archive: Path, data: Path, database: str | None, files: str | None) 
     click.echo(f"{data}: {counted(told['inspection'], 'result')}, {counted(told['files'], 'file')}.")
 
 
-@station.command()
+@station.command(epilog="Example: patchcore station check --data station")
 @data_option
 @database_option
 @files_option
@@ -104,7 +104,7 @@ def check(data: Path, database: str | None, files: str | None) -> None:
     say("All is there, as it was stored.")
 
 
-@station.command()
+@station.command(epilog="Example: patchcore station password admin --data station")
 @click.argument("name", default="admin")
 @data_option
 @database_option

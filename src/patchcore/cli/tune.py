@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from patchcore.tuning import Candidate, Choice, Figures
 
 
-@click.command()
+@click.command(epilog="Example: patchcore tune parts --defects test --max-ms 50 -o recipe.json")
 @click.argument("data", type=data_path)
 @click.option(
     "--defects",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _SAVED = 100  # images after which the state is written, if one look finds more
 
 
-@click.command()
+@click.command(epilog="Example: patchcore watch parts.patchcore new --state watch.json")
 @click.argument("model", type=model_path)
 @click.argument("folder", type=existing_path)
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="File to go on from, after a restart.")
