@@ -487,9 +487,15 @@ def test_features_beyond_half_precision_are_refused():
         Detector(TINY, backbone=Loud()).fit(noise(3))
 
 
-def test_an_unknown_device_is_named():
-    with pytest.raises(UsageError, match=r"^device is 'gpu'; expected auto, cpu, cuda, cuda:0 or mps\.$"):
-        Detector(device="gpu")
+@pytest.mark.parametrize("device", ["gpu", "meta", None, 0, ""])
+def test_an_unknown_device_is_named(device):
+    with pytest.raises(UsageError, match=rf"^device is {device!r}; expected auto, cpu, cuda, cuda:0 or mps\.$"):
+        Detector(device=device)
+
+
+def test_a_backbone_by_name_is_a_field_of_the_recipe():
+    with pytest.raises(UsageError, match=r"backbone is 'resnet18'; expected a network.*Recipe\(backbone=name\)"):
+        Detector(backbone="resnet18")
 
 
 def test_a_detector_prints_what_it_is_in_a_line(tiny_detector):
@@ -518,10 +524,11 @@ def test_a_size_that_gives_a_single_cell_is_refused(size):
 
 
 def test_a_device_that_is_not_there_is_named():
-    with pytest.raises(
-        UsageError, match=r"^device is 'cuda:99', which cannot be used here \(.*\)\. Try auto or cpu\.$"
-    ):
-        Detector(device="cuda:99")
+    for device in ("cuda:99", "hpu"):
+        with pytest.raises(
+            UsageError, match=rf"^device is '{device}', which cannot be used here \([^()]*\)\. Try auto or cpu\.$"
+        ):
+            Detector(device=device)
 
 
 # What `predict` takes
@@ -741,10 +748,20 @@ def test_another_seed_holds_out_other_images():
 # Threads
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_no_threads_is_wrong_usage(threads, model_file):
+@pytest.mark.parametrize(
+    ("threads", "wrong"),
+    [
+        (0, "it must be at least 1"),
+        (-1, "it must be at least 1"),
+        (1_000_000, "it must be at most 4096"),  # the process would die of it
+        (2.5, "expected a whole number"),
+        ("4", "expected a whole number"),
+        (True, "expected a whole number"),
+    ],
+)
+def test_a_wrong_number_of_threads_is_wrong_usage(threads, wrong, model_file):
     for make in (Detector, partial(Detector.load, model_file)):
-        with pytest.raises(UsageError, match=f"threads is {threads}; it must be at least 1"):
+        with pytest.raises(UsageError, match=f"threads is {threads!r}; {wrong}"):
             make(threads=threads)
 
 

@@ -18,7 +18,7 @@ from typing import NoReturn, overload
 import torch
 from torch import nn
 
-from patchcore.backbones import engines
+from patchcore.backbones import engines, registry
 from patchcore.data.formats import Depth
 from patchcore.data.images import ImageLike
 from patchcore.data.reading import Colour, Reading
@@ -73,15 +73,12 @@ class Detector:
         engine: str = "torch",
         precision: str = "fp32",
     ) -> None:
-        recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
-        self.recipe = recipe if backbone is None else recipe.replace(backbone="module")
+        self.recipe = Recipe.of(recipe) if backbone is None else Recipe.of(recipe).replace(backbone="module")
         self.device = engines.choose_device(device)
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads is {threads}; it must be at least 1.")
-        self.threads = threads
+        self.threads = Reading(threads=threads).threads
         engines.check(engine, precision, self.device)
         self.engine, self.precision = engine, precision
-        self._network = backbone
+        self._network = registry.given_network(backbone)
         self._hinted = False  # that images in uint16 use few bits: said once
         self._exchanged = False  # whether it was said that red and blue are
         self._ready: tuple[Fitted, list[Embedder]] | None = None  # changes as a whole: others may be predicting

@@ -61,7 +61,8 @@ class ImageError(DataError):
     """One image cannot be used. `name` is the image as the caller gave it, or its path within a given folder."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
+        shown = name if len(name) <= 4096 else f"{name[:40]}..."  # no path: an image that somebody has given as text
+        super().__init__(f"{shown}: {reason}")
         self.name = name
         self.reason = reason
 

@@ -6,6 +6,7 @@ import pytest
 from patchcore import ImageError
 from patchcore.data.formats import absent
 from patchcore.data.images import read
+from patchcore.data.resolve import resolve
 
 
 def said(image: object) -> str:
@@ -24,11 +25,17 @@ def said(image: object) -> str:
         ("~/a.png", "expanduser"),
         ("file://{}/a.png", "is a URL"),
         ("https://example.com/a.png", "is a URL"),
+        ("http:/example.com/a.png", "is a URL"),  # what a Path makes of it
+        ("{}/https:/example.com/a.png", "is a URL"),  # and a table
+        ("{}/~/a.png", "expanduser"),
+        ("{}/a.PNG", "but there is a.png; capitals count"),
+        ("{}/no\u00e9.png", "accents stored in another way"),
         ("{}/b.png", "no such file."),
     ],
 )
 def test_a_path_where_nothing_is(path, expected, tmp_path):
-    (tmp_path / "a.png").touch()
+    for name in ("a.png", "noe\u0301.png"):
+        (tmp_path / name).touch()
     assert expected in absent(path.format(tmp_path))
 
 
@@ -54,3 +61,24 @@ def test_an_array_of_another_layout(shape, expected):
 
 def test_an_array_of_whole_numbers_that_are_too_wide():
     assert "array.astype('uint8')" in said(np.zeros((4, 4, 3), np.int32))
+
+
+def test_what_can_be_no_path():
+    assert "no path of a file" in said("a\0b.png")
+    assert "b64decode" in said("iVBORw0KGgo" * 1000)  # an image in base64
+    assert "b64decode" in said("x" * 300 + ".png")
+
+
+def test_the_error_of_a_whole_image_as_text_is_short():
+    text = "iVBORw0KGgo" * 1000
+    with pytest.raises(ImageError, match="too long") as caught:
+        read(text, text, 10**6)
+    assert len(str(caught.value)) < 300
+    [sample] = resolve(text).samples
+    with pytest.raises(ImageError, match="too long"):
+        read(sample.image, sample.name)
+
+
+def test_a_pointer_of_git_lfs(tmp_path):
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    assert "git lfs pull" in said(tmp_path / "a.png")

@@ -728,6 +728,20 @@ def test_a_mask_drawn_in_any_colour_on_black_marks_what_is_drawn(tmp_path, ink):
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png", (HEIGHT, WIDTH)), mask)
 
 
+def test_a_mask_that_is_most_likely_inverted_is_doubtful(tmp_path):
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[2:4, 2:4] = 0
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    notes: list[str] = []
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", mask.shape, notes=notes), mask > 0)
+    assert "and its whole border, is marked. What is not black is the defect" in notes[0]
+    mask[:, 0] = 0  # a defect that reaches three sides
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    notes.clear()
+    read_mask(tmp_path / "m.png", mask.shape, notes=notes)
+    assert notes == []
+
+
 @pytest.mark.parametrize("values", [(1, 2, 9), (100, 200), (127, 128, 255), (255, 1), (3000, 60000), (0.2, 0.9)])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_every_value_of_a_mask_that_numbers_kinds_of_defect_marks_one(tmp_path, values, suffix):
@@ -839,7 +853,8 @@ def test_the_contents_of_a_file_are_read_as_the_file_is(tmp_path, name):
     else:
         Image.fromarray(colour()).save(path)
     content, expected = path.read_bytes(), read(path, "a")
-    for given in (content, bytearray(content), memoryview(content), io.BytesIO(content), os.fsencode(path)):
+    row = np.frombuffer(content, np.uint8)  # as cv2.imencode and np.fromfile give it
+    for given in (content, bytearray(content), memoryview(content), io.BytesIO(content), os.fsencode(path), row):
         np.testing.assert_array_equal(read(given, "a"), expected, strict=True)
     (entry,) = os.scandir(tmp_path)
     np.testing.assert_array_equal(read(entry, "a"), expected, strict=True)

@@ -1,6 +1,7 @@
 """Each layout on a small tree of exactly its shape, and on halves of it."""
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -163,6 +164,24 @@ def test_in_the_mvtec_ad_layout_a_mask_may_have_the_images_name_and_another_form
         ("test/bad/000.JPG", "bad", "bad/000.png"),
         ("test/good/0001.JPG", "good", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ground_truth/hole/000_gt.png", r"1 image \(ground_truth/hole/000_gt\.png\)\. The mask of test/KIND/STEM"),
+        ("ground_truth/000_mask.png", r"1 image \(ground_truth/000_mask\.png\)"),
+        ("ground_truth/hole/000.gif", r"1 file that is no image by its extension \(\.gif\)"),
+        ("ground_truth/Hole/000_mask.png", r"1 image \(ground_truth/Hole/000_mask\.png\)"),
+        ("ground_truth/hole/000_mask.bmp", None),
+        ("ground_truth/good/000_mask.png", None),
+    ],
+)
+def test_masks_of_no_image_are_said(tmp_path, name, said, caplog):
+    image(tmp_path / "train/good/000.png", tmp_path / "test/good/000.png", tmp_path / "test/hole/000.png")
+    mask(tmp_path / name)
+    detect(tmp_path)
+    assert re.search(f"of no image in test: {said}", caplog.text) if said else caplog.text == ""
 
 
 def test_mvtec_ad2_is_tested_on_its_public_set(tmp_path):
@@ -329,6 +348,7 @@ def test_a_kind_called_ok_beside_good_training_images_is_not_btad(tmp_path):
     ("make", "inside", "gone", "message"),
     [
         (mvtec_ad, "", "train", r"\(MVTec AD layout\)\. There is no train/good; .*found ground_truth, test\."),
+        (mvtec_ad, "", "train/good", r"There is no train/good; expected train/good, found nothing in train\."),
         (mvtec_ad, "", "train/good/*", r"train.good holds no images"),
         (mvtec_ad2, "", "train", r"\(MVTec AD 2\)\. There is no train/good; .*found test_private, .*validation\."),
         (mvtec_ad2, "", "test_public/ground_truth", r"There is no test_public/ground_truth/bad; expected train/good"),

@@ -80,6 +80,7 @@ def test_the_description_says_in_which_sub_folders_the_images_are(tmp_path, imag
         ),
         (["OK/1.png", "nok/1.png"], r"sub-folder OK, .*\(1 in OK, 1 in nok\).*alone, {root}/OK\.$"),
         (["good/1.png", "2.png"], r"sub-folder good, .*\(1 in no sub-folder, 1 in good\).*alone, {root}/good\.$"),
+        (["Normal/1.png", "abnormal/1.png"], r"sub-folder Normal, .*cannot all be taken as good.*{root}/Normal\.$"),
         (
             ["line 1/good/1.png", "line 1/bent/x/1.png", "line 2/1.png"],
             r"^{root}/line 1 has .*alone, {root}/line 1/good",
@@ -277,6 +278,11 @@ def test_a_table_with_labels_serves_both_ends(tmp_path):
         ("d.png", "1"),
     ]
     assert "3 good to train on, 4 labelled to test on" in found.description
+
+
+def test_marks_that_nobody_sees_do_not_change_a_label(tmp_path):
+    found = detect(table(tmp_path, "path,label\na.png,\u200bgood\nb.png,good\ufeff\nc.png,scratch\n"))
+    assert [(s.name, s.kind) for s in found.test] == [("a.png", "good"), ("b.png", "good"), ("c.png", "scratch")]
 
 
 def test_a_table_with_all_columns(tmp_path):
@@ -641,6 +647,43 @@ def test_a_folder_stands_for_all_its_images_sub_folders_included(tmp_path):
         (tmp_path / name).write_bytes(b"")
     expected = ["a.png", "deep/c.png", "deep/er/b.png"]
     assert names(resolve(tmp_path, learning=True).samples) == names(resolve(tmp_path).samples) == expected
+
+
+@pytest.mark.parametrize("name", ["bad", "NG", "defect", "anomaly"])
+def test_a_folder_that_is_called_bad_is_not_taken_for_good(tmp_path, name):
+    make(tmp_path / "day 1" / "a.png", tmp_path / name / "b.png")
+    with pytest.raises(DataError, match=rf"sub-folder {name} \(.*\): by its name its images are not good"):
+        samples(tmp_path)
+    assert len(list(resolve(tmp_path).samples)) == 2
+    make(tmp_path / "good" / name / "c.png")  # a kind of good ones
+    assert names(samples(tmp_path / "good")) == [f"{name}/c.png"]
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [("a.png", "good"), ("b.png", "good"), ("c.png", "scratch")],
+        [("a.png", 0), ("b.png", 1), ("c.png", 0)],
+        [(torch.zeros(3, 3, 4, 4), torch.tensor([0, 1, 0]))],
+        [{"image": ["a.png", "b.png", "c.png"], "label": [0, 1, 0]}],
+    ],
+)
+def test_labels_beside_images_that_are_learned_are_said_not_to_be_read(batches, caplog):
+    assert len(list(samples(batches))) == 3
+    assert "come with labels: " in caplog.text
+    assert "(2)" in caplog.text
+    assert "(1)" in caplog.text
+    caplog.clear()
+    assert len(list(resolve(batches).samples)) == 3
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "batches", [[("a.png", 0), ("b.png", 0)], [("a.png", 0), ("b.png", 1)], [("a.png", "one")] * 2]
+)
+def test_equal_labels_and_numbers_of_images_are_not_spoken_of(batches, caplog):
+    assert len(list(samples(batches))) == 2
+    assert caplog.text == ""
 
 
 def test_a_folder_with_defects_can_be_looked_at_and_not_learned_from(tmp_path):

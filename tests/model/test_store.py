@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import stat
@@ -9,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from patchcore.detector import Detector
-from patchcore.errors import StoreError
+from patchcore.errors import StoreError, UsageError
 from patchcore.model import store
 
 
@@ -186,6 +187,23 @@ def test_tensors_that_cannot_be_stored_leave_the_old_file_alone(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(StoreError, match=r"none: no such file"):
         store.read(tmp_path / "none")
+    with pytest.raises(StoreError, match=r"https://x\.y/m\.patchcore: no such file\. It is a URL"):
+        store.read("https://x.y/m.patchcore")
+    with pytest.raises(StoreError, match="File name too long"):
+        store.read("x" * 5000)
+
+
+@pytest.mark.parametrize("given", [b"bytes", io.BytesIO(), None, 3, "a\0b"])
+def test_what_is_no_path_is_wrong_usage(given):
+    for function in (store.read, lambda path: store.write(path, {}, {})):
+        with pytest.raises(UsageError, match=r"got (bytes|BytesIO|NoneType|int|a text with a zero in it); "):
+            function(given)
+
+
+def test_a_pointer_of_git_lfs(tmp_path):
+    (tmp_path / "a").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(StoreError, match="a pointer of Git LFS, not the file itself; `git lfs pull` gets that"):
+        store.read(tmp_path / "a")
 
 
 @pytest.mark.parametrize("data", [b"", b"not a detector\n" * 100, b"\0" * 64, b"\xff" * 64, b"\x80\x04\x95pickle"])

@@ -176,9 +176,27 @@ def test_a_recipe_error_is_caught_as_what_it_is():
 
 def test_a_recipe_cannot_be_changed():
     recipe = Recipe()
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(RecipeError, match=r"does not change; take another one: recipe\.replace\(ratio=0\.5\)"):
         recipe.ratio = 0.5
     assert recipe == Recipe()
+
+
+def test_a_copy_with_other_fields_is_checked():
+    assert Recipe().model_copy(update={"size": 96}) == Recipe(size=96)
+    assert Recipe(size=96).model_copy() == Recipe(size=96)
+    for wrong in ({"size": -5}, {"sise": 96}):
+        with pytest.raises(RecipeError):
+            Recipe().model_copy(update=wrong)
+
+
+def test_a_recipe_of_what_is_given():
+    assert Recipe.of(None) == Recipe()
+    assert Recipe.of("fast") == Recipe.named("fast")
+    assert Recipe.of(Recipe(size=96)) == Recipe(size=96)
+    with pytest.raises(RecipeError, match=r"got dict, where a recipe was expected\. Fields: Recipe\(\*\*fields\)"):
+        Recipe.of({"size": 96})
+    with pytest.raises(RecipeError, match=r"There is no recipe 'a\.json'\. For a file: Recipe\.read\('a\.json'\)\."):
+        Recipe.of("a.json")
 
 
 def test_equal_recipes_are_equal_and_hash_alike():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from patchcore_runtime.errors import ExportError
 
 OUTPUTS = ("score", "normalised", "decision", "patch_scores", "rows", "model_map", "map", "coverage")
+_MOST = 4096  # threads: a process that is given too many dies of it
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # with OpenVINO's names
 
 Arrays = dict[str, NDArray[Any]]
@@ -28,8 +29,9 @@ def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precisio
     if precision not in PRECISIONS:
         raise ExportError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}.")
     for what, number in (("threads", threads), ("streams", streams)):
-        if number is not None and number < 1:
-            raise ExportError(f"{what} is {number}; it must be at least 1.")
+        if number is not None and not 1 <= number <= _MOST:
+            bound = "at least 1" if number < 1 else f"at most {_MOST}"
+            raise ExportError(f"{what} is {number}; it must be {bound}.")
     name = manifest["engine"]
     made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(name)
     if made is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from patchcore.backbones.extractor import Extractor, Tap
 from patchcore.backbones.libraries import Source, library_of, offline, own_name
 from patchcore.backbones.weight_files import digest_of, load_state, read_state
-from patchcore.errors import BackboneError, MissingExtraError, StoreError, WeightsError
+from patchcore.errors import BackboneError, MissingExtraError, StoreError, UsageError, WeightsError
 
 _LARGE = 1 << 28  # values: 1 GB
 
@@ -96,6 +96,16 @@ def pretrained_state(name: str, model: nn.Module) -> dict[str, Tensor]:
             f"fetched ({error}). Without a network, use backbone='efficientnet_lite0', whose weights are installed "
             "with patchcore, or give a local file: weights='path/to/model.safetensors'."
         ) from error
+
+
+def given_network(given: object) -> nn.Module | None:
+    """A caller's own network, or None. Errors: UsageError for anything else, such as a name."""
+    if given is None or isinstance(given, nn.Module):
+        return given
+    raise UsageError(
+        f"backbone is {given!r}; expected a network, a torch.nn.Module. One that has a name is a field of the recipe: "
+        "Recipe(backbone=name)."
+    )
 
 
 def wrap(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int]) -> Backbone:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from patchcore.cli.streams import NoOutput, lost
-from patchcore.data.reading import MAX_PIXELS
+from patchcore.data.reading import MAX_PIXELS, MOST_THREADS
 from patchcore.errors import DataError, ImageError, PatchcoreError, UsageError, counted, is_wrong_usage
 from patchcore.files import targets
 from patchcore.files.text import json_line, shown
@@ -58,7 +58,9 @@ device_option = click.option(
     "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda or mps."
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(1), help="Number of threads; by default as many as the machine has cores."
+    "--threads",
+    type=click.IntRange(1, MOST_THREADS),
+    help="Number of threads; by default as many as the machine has cores.",
 )
 engine_option = click.option(
     "--engine",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from patchcore.cli.common import command, say
+from patchcore.data.reading import MOST_THREADS
 from patchcore.errors import MissingExtraError
 
 _HERE = ("127.0.0.1", "::1", "localhost")
@@ -46,7 +47,9 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 @click.option("--engine", type=click.Choice(["torch", "openvino", "auto"]), default="torch", show_default=True)
 @click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Largest image.")
 @click.option("--demo", is_flag=True, help="Learn real solar cells, and inspect one every few seconds.")
-@click.option("--threads", type=click.IntRange(1), help="Images that are judged at once, each on one core.")
+@click.option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), help="Images that are judged at once, each on one core."
+)
 @command
 def serve(
     data: Path,

@@ -64,7 +64,7 @@ def fit_each(
     Returns:
         One for each category, in order. Errors: DataError, UsageError, MissingExtraError
     """
-    recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
+    recipe = Recipe.of(recipe)
     out = Path(out)
     found = categories(root)
     names = [f"{one.dataset}-{one.category}.patchcore".replace("/", "-") for one in found]

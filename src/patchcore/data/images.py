@@ -150,7 +150,8 @@ def _damage(name: str) -> Iterator[None]:
     except formats.UnreadableError as error:
         raise ImageError(name, str(error)) from error.__cause__
     except Exception as error:
-        raise ImageError(name, f"damaged or truncated: {error}") from error
+        system = isinstance(error, OSError) and error.errno is not None  # else it is a decoder's
+        raise ImageError(name, formats.refused(error) if system else f"damaged or truncated: {error}") from error
 
 
 def _check_array(array: NDArray[Any], name: str, kind: Literal["an array", "a tensor"] = "an array") -> Pixels:

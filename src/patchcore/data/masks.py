@@ -40,6 +40,8 @@ def read_mask(
         mask = _opaque(path, pixels[..., :-1], pixels[..., -1], doubts)
     if not mask.any():
         doubts.append("no pixel is marked")
+    elif mask.mean() > 0.5 and all(edge.all() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])):
+        doubts.append(f"{mask.mean():.0%} of it, and its whole border, is marked. What is not black is the defect")
     if notes is not None:
         notes += [f"{path}: {doubt}." for doubt in doubts]
     return mask

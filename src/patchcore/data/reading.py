@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, TypeAlias, get_args
 
 from patchcore.errors import ImageError, UsageError
 
 MAX_PIXELS = 100_000_000
+MOST_THREADS = 4096  # no machine has as many cores, and a process that is given too many dies of it
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 OnBad = Callable[[ImageError], object]
 Colour: TypeAlias = Literal["rgb", "bgr"]
@@ -42,9 +44,13 @@ class Reading:
         return given or cls()
 
     def __post_init__(self) -> None:
-        for name in ("max_pixels", "threads", "batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1.")
+        for name, most in (("max_pixels", 2**63), ("threads", MOST_THREADS), ("batch", 2**16)):
+            if (value := getattr(self, name)) is None:
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise UsageError(f"{name} is {value!r}; expected a whole number.")
+            if not 1 <= value <= most:
+                bound = "at least 1" if value < 1 else f"at most {most}"
+                raise UsageError(f"{name} is {value}; it must be {bound}.")
         if self.colour not in get_args(Colour):
             raise UsageError(f"colour is {self.colour!r}; expected 'rgb', or 'bgr' for arrays that OpenCV has read.")

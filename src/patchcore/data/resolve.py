@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +17,10 @@ from torch import Tensor
 from patchcore.data import layouts
 from patchcore.data.formats import is_open_file
 from patchcore.data.images import ImageLike, plain
-from patchcore.data.sample import GOOD, Dataset, Sample, folders_in, holds_good, images_in, some, uniform
+from patchcore.data.sample import GOOD, Dataset, Sample, folders_in, holds_defects, holds_good, images_in, some, uniform
 from patchcore.errors import DataError, UsageError, counted
 
+log = logging.getLogger(__name__)
 Images: TypeAlias = "ImageLike | Dataset | Iterable[object]"
 
 
@@ -44,7 +46,7 @@ def resolve(images: Images, *, learning: bool = False) -> Given:
     if isinstance(images, str | os.PathLike):
         path = layouts.located(images)
         layout = layouts.layout_of(path)
-        if layout is None and not path.is_dir() and path.suffix.lower() != ".csv":
+        if layout is None and not os.path.isdir(path) and path.suffix.lower() != ".csv":
             images = images if isinstance(images, str) else path  # reading it says so if there is no such file
         else:
             images = _read(path, layout, learning)
@@ -61,7 +63,8 @@ def resolve(images: Images, *, learning: bool = False) -> Given:
         )
     # What has a length is held in memory already; as a list its progress can be shown.
     held = isinstance(found, list | tuple | np.ndarray | Tensor)
-    return Given(list(_unpack(found)) if held else _unpack(found), single)
+    samples = _unpack(found, _Labels() if learning else None)
+    return Given(list(samples) if held else samples, single)
 
 
 def detect(path: str | os.PathLike[str]) -> Dataset:
@@ -90,7 +93,7 @@ def detect(path: str | os.PathLike[str]) -> Dataset:
 def _read(path: Path, layout: layouts.Layout | None, learning: bool) -> Dataset:
     if layout:
         return layout.read(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise DataError(f"{path}: expected a folder of images, a dataset root, or a .csv table.")
     if within := layouts.within(path):
         names = ", ".join(one.path.relative_to(path).as_posix() for one in within[:5])
@@ -127,8 +130,12 @@ def _where(root: Path, images: list[Path]) -> str:
         if any(map(holds_good, folder.relative_to(root).parts)):  # good, whatever its own sub-folders are called
             continue
         good = [one for one in folders_in(folder) if holds_good(one.name)]  # also a link, which is not followed
+        kinds = some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
+        bad = [] if good or holds_good(root.name) else list(filter(holds_defects, found))
+        if bad:
+            why = "by its name its images are not good, and cannot be taken as good. Give the good ones alone."
+            raise DataError(f"{folder} has a sub-folder {bad[0]} ({kinds}): {why}")
         if good and not all(map(holds_good, found)):
-            kinds = some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
             whole = f", or {folder.parent}, the dataset that holds it" * bool(layouts.layout_of(folder.parent))
             raise DataError(
                 f"{folder} has a sub-folder {good[0].name}, and other images beside it ({kinds}): they cannot all be "
@@ -142,10 +149,38 @@ def _where(root: Path, images: list[Path]) -> str:
     return f"{total}, {len(images) - direct} of them in {names}," if direct else f"{total} in {names}"
 
 
-def _unpack(images: Iterable[object]) -> Iterator[Sample]:
+class _Labels:
+    """What lies beside the images of batches: nothing of it is used, which is to be said where all are learned."""
+
+    def __init__(self) -> None:
+        self._found = Counter[str]()
+
+    def see(self, one: Any) -> None:
+        """A label, or those of a batch; anything else is none."""
+        if isinstance(one, np.ndarray | Tensor | np.generic):
+            one = one.tolist()
+        for label in one if isinstance(one, list | tuple) else ():
+            self.see(label)
+        if isinstance(one, str | int | float):
+            self._found[str(one)] += 1
+
+    def warn(self) -> None:
+        """Where labels differ, and repeat: else they are numbers or names of the images."""
+        if 1 < len(self._found) < sum(self._found.values()):
+            told = some(f"{label} ({number})" for label, number in self._found.most_common())
+            log.warning(
+                "The images come with labels: %s. Labels are not read here, and all images are learned as good ones. "
+                "Give the good ones alone, or a CSV table with a column label.", told,
+            )  # fmt: skip
+
+
+_LABELS = ("label", "labels", "gt_label", "is_anomaly", "anomaly", "target", "y")
+
+
+def _unpack(images: Iterable[object], labels: _Labels | None) -> Iterator[Sample]:
     number = 0
     for item in images:
-        for image in _images_of(item):
+        for image in _images_of(item, labels):
             if isinstance(image, Sample):
                 yield image
                 continue
@@ -153,21 +188,33 @@ def _unpack(images: Iterable[object]) -> Iterator[Sample]:
             image = plain(image, name)
             yield Sample(str(image) if isinstance(image, str | Path) else name, cast("ImageLike", image))
             number += 1
+    if labels:
+        labels.warn()
 
 
-def _images_of(item: object) -> Iterator[object]:
-    """The images of one item of an iterable: the item itself, or those of the batch that it is. Errors: UsageError."""
+def _images_of(item: object, labels: _Labels | None = None) -> Iterator[object]:
+    """The images of one item of an iterable: the item itself, or those of the batch that it is; `labels` sees what lies
+    beside them. Errors: UsageError.
+    """
     item = _converted(item)
     if isinstance(item, Mapping):
         if "image" not in item:
             raise UsageError(f"a batch with the keys {some(map(str, item), 20)}; expected `image` among them.")
+        if labels:
+            labels.see([item[name] for name in _LABELS if name in item])
         yield from _images_of(item["image"])
     elif isinstance(item, list | tuple):
-        for one in _without_labels([_converted(one) for one in item], isinstance(item, tuple)):
-            yield from _images_of(one)
+        batch = [_converted(one) for one in item]
+        images = _without_labels(batch, isinstance(item, tuple))
+        if labels and len(images) == 1:
+            for one in batch:
+                if one is not images[0]:
+                    labels.see(one)
+        for one in images:
+            yield from _images_of(one, labels)
     elif _is_batch(item) or (isinstance(item, Iterable) and not _is_one(item)):
         for one in cast("Iterable[object]", item):
-            yield from _images_of(one)
+            yield from _images_of(one, labels)
     else:
         yield item  # reading it says so if it is none
 

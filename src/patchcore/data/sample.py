@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # finding images takes a moment, torch to read them takes sec
 
 log = logging.getLogger(__name__)
 GOOD = "good"
-_GOOD_FOLDERS = (GOOD, "ok")
+# What people call good parts and defective ones, as labels and as folders.
+GOOD_WORDS = frozenset({GOOD, "ok", "okay", "normal", "pass", "passed"})
+_DEFECT_WORDS = {"abnormal", "anomalies", "anomalous", "anomaly", "bad", "defect", "defective", "defects", "fail"}
+_DEFECT_WORDS |= {"failed", "faulty", "ng", "nok", "reject", "rejected", "rejects", "scrap"}
 _OF_SYSTEMS = {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "$recycle.bin"}
 _OF_SYSTEMS |= {"system volume information", "#recycle", "#snapshot"}
 _OTHER = "file that is no image by its extension|files that are no images by their extension"
@@ -64,7 +67,12 @@ class Dataset:
 
 def holds_good(folder: str) -> bool:
     """Whether a folder of that name says that its images are good."""
-    return folder.lower() in _GOOD_FOLDERS
+    return folder.lower() in GOOD_WORDS
+
+
+def holds_defects(folder: str) -> bool:
+    """Whether a folder of that name says that its images are not good."""
+    return folder.lower() in _DEFECT_WORDS
 
 
 def hidden(name: str) -> bool:

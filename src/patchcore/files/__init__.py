@@ -21,10 +21,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from patchcore.errors import PatchcoreError, StoreError
+from patchcore.errors import PatchcoreError, StoreError, UsageError
 
 _DEEPEST = 100  # JSON of ours has a handful of levels; what handles it calls itself for each
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def as_path(given: object, what: str) -> Path:
+    """What a caller gives as the path of something. Errors: UsageError for what is none."""
+    if isinstance(given, str | os.PathLike) and not isinstance(path := os.fspath(given), bytes) and "\0" not in path:
+        return Path(path)
+    kind = "a text with a zero in it" if isinstance(given, str) else type(given).__name__
+    raise UsageError(f"got {kind}; expected the path of {what}. What is in memory goes to a file first.")
 
 
 def opened(path: str | Path) -> BinaryIO:
@@ -169,8 +177,8 @@ def tidy_up(folder: Path) -> None:
 
 
 def check(path: str | Path) -> Path:
-    """Where a file that is written at a path ends up; for use before long work, too. Errors: StoreError."""
-    path = Path(path)
+    """Where a file that is written at a path ends up; for use before long work, too. Errors: StoreError, UsageError."""
+    path = as_path(path, "a file to write")
     try:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         if target.is_symlink():

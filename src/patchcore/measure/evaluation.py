@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from patchcore.data.masks import read_mask
 from patchcore.data.reading import Reading
-from patchcore.data.sample import GOOD, Sample
+from patchcore.data.resolve import detect
+from patchcore.data.sample import GOOD, Dataset, Sample
 from patchcore.detector import Detector
-from patchcore.errors import DataError
+from patchcore.errors import DataError, UsageError
 from patchcore.maths import metrics
 from patchcore.maths.metrics import PixelCurve, Segmented
 from patchcore.measure.parts import Part, parts
@@ -106,7 +108,7 @@ def _share(row: dict[str, int], verdict: str) -> float | None:
 
 def evaluate(
     detector: Detector,
-    samples: Iterable[Sample],
+    samples: str | Path | Dataset | Iterable[Sample],
     *,
     rule: Rule = "worst",
     reading: Reading | None = None,
@@ -119,17 +121,25 @@ def evaluate(
 
     Args:
         detector: A fitted detector.
-        samples: Labelled images; those without a label are ignored.
+        samples: A dataset, by its path too, or labelled images; those without a label are ignored.
         rule: How parts of several images are scored (`parts`), if samples and detector know parts.
         reading: How to read images, and what to do with unreadable ones.
         progress: Whether to show a progress bar.
 
-    >>> from patchcore import Detector, detect, evaluate
+    >>> from patchcore import Detector, evaluate
     >>> detector = Detector("fast").fit("tests/images/hazelnut/train/good")
-    >>> evaluate(detector, detect("tests/images/hazelnut").test).metrics["image_auroc"]
+    >>> evaluate(detector, "tests/images/hazelnut").metrics["image_auroc"]
     1.0
     """
-    samples = [sample for sample in samples if sample.kind is not None]
+    if isinstance(samples, str | Path):
+        samples = detect(samples)
+    given = list(samples.test if isinstance(samples, Dataset) else samples)
+    if other := next((one for one in given if not isinstance(one, Sample)), None):
+        raise UsageError(
+            f"got {type(other).__name__} among the images; expected a dataset, its path, or labelled images: "
+            "Sample(name, image, kind)."
+        )
+    samples = [sample for sample in given if sample.kind is not None]
     if not samples:
         raise DataError(
             "There are no labelled images to evaluate on. Expected test/<kind> folders, or a CSV table with a label "

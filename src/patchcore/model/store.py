@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from patchcore.backbones.weight_files import digest_of
+from patchcore.data.formats import absent
 from patchcore.errors import PatchcoreError, StoreError
-from patchcore.files import appearing, check, from_json, opened
+from patchcore.files import appearing, as_path, check, from_json, opened
 from patchcore.model.version import __version__
 
 FORMAT = 2
@@ -64,8 +65,8 @@ def read(
     """
     from safetensors.torch import load
 
-    path = Path(path)
-    if path.is_dir():
+    given, path = path, as_path(path, "a model file")
+    if os.path.isdir(path):
         what, way = "a folder", "Give what `patchcore fit DATA -o FILE` has written."
         if (path / "manifest.json").is_file():
             what = "an exported folder"
@@ -85,7 +86,7 @@ def read(
         _check_signature(path, key, content)
         tensors = load(content)
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such file.") from None
+        raise StoreError(f"{given}: {absent(str(given))}") from None
     except PatchcoreError:
         raise
     except Exception as error:  # of a foreign file a library may say nearly anything
@@ -120,7 +121,10 @@ def _plan(file: BinaryIO) -> tuple[dict[str, str], dict[str, Spec]]:
 
     Errors: ValueError and others, for a file that is not what safetensors writes.
     """
-    size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
+    size, begin = os.fstat(file.fileno()).st_size, file.read(8)
+    if begin == b"version ":
+        raise ValueError("a pointer of Git LFS, not the file itself; `git lfs pull` gets that")
+    length = int.from_bytes(begin, "little")
     if not 2 <= length <= min(size - 8, _LONGEST):
         raise ValueError(f"{size} bytes, and not the header of a model" if size else "an empty file")
     head = from_json(file.read(length))

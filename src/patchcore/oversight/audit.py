@@ -98,7 +98,7 @@ def audit(
     >>> audit("tests/images/hazelnut/train/good", recipe="fast").images[0].rank
     1
     """
-    recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe or Recipe()
+    recipe = Recipe.of(recipe)
     samples = list(resolve(images, learning=True).samples)
     detector = Detector(recipe.replace(calibration="folds"), device=device, threads=threads)
     detector.fit(samples, reading=reading, progress=progress)

@@ -60,14 +60,35 @@ class Recipe(Fields):
                 about = {name: field.description or "" for name, field in type(self).model_fields.items()}
                 raise RecipeError(explain_fields(error.errors(), about)) from None
 
+        def __setattr__(self, name: str, value: object) -> None:
+            raise RecipeError(f"A recipe does not change; take another one: recipe.replace({name}={value!r}).")
+
+        def model_copy(self, *, update: dict[str, Any] | None = None, deep: bool = False) -> Recipe:
+            """A copy; unlike pydantic's own, one with other fields is checked. `copy.replace` calls this, too."""
+            return self.replace(**update) if update else super().model_copy(deep=deep)
+
     @classmethod
     def named(cls, name: str) -> Recipe:
         """One of the named recipes (see `names`). Errors: RecipeError."""
         known = _named()
         if not isinstance(name, str) or name not in known:
             near = nearest_name(str(name), known)
+            if str(name).endswith(".json"):
+                near = f" For a file: Recipe.read({name!r})."
             raise RecipeError(f"There is no recipe {name!r}.{near} Known: {', '.join(known)}.")
         return cls(**known[name]["fields"])
+
+    @classmethod
+    def of(cls, given: Recipe | str | None) -> Recipe:
+        """The recipe of that name, the default one for None, or a recipe as it is. Errors: RecipeError."""
+        if given is None or isinstance(given, str):
+            return cls() if given is None else cls.named(given)
+        if not isinstance(given, cls):
+            raise RecipeError(
+                f"got {type(given).__name__}, where a recipe was expected. Fields: Recipe(**fields); a file: "
+                "Recipe.read(path)."
+            )
+        return given
 
     @classmethod
     def names(cls) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from patchcore.errors import RecipeError
-from patchcore.files import contents, from_json
+from patchcore.files import as_path, contents, from_json
 
 if TYPE_CHECKING:
     from patchcore.recipe.recipe import Recipe
@@ -120,7 +120,7 @@ def sides(size: int | tuple[int, int] | Literal["auto"]) -> tuple[int, int]:
 def fields_of(path: str | Path) -> dict[str, Any]:
     """What a recipe file says. Errors: RecipeError, if that is no JSON object."""
     try:
-        fields = from_json(contents(path, _LARGEST))
+        fields = from_json(contents(as_path(path, "a recipe file"), _LARGEST))
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise RecipeError(f"The recipe file {path} cannot be read: {reason}. Expected JSON.") from error

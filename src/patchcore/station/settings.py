@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from patchcore.data.reading import MOST_THREADS
+
 
 class Settings(BaseModel):
     """What a station is started with; what people change while it runs is in its database.
@@ -39,7 +41,7 @@ class Settings(BaseModel):
     pixels: int = Field(default=50_000_000, ge=1)
     queue: int = Field(default=32, ge=1, le=10_000)
     engine: str = "torch"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
 
     @property
     def database_url(self) -> str:

@@ -32,14 +32,15 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        if not isinstance(name, str | torch.device) or (device := torch.device(name)).type == "meta":
+            raise RuntimeError  # a number would be a GPU's; tensors on `meta` have no values
     except RuntimeError:  # its text lists every device that torch has ever known
         raise UsageError(f"device is {name!r}; expected auto, cpu, cuda, cuda:0 or mps.") from None
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UsageError(f"device is {name!r}, which cannot be used here ({reason}). Try auto or cpu.") from None
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise UsageError(f"device is {str(name)!r}, which cannot be used here ({reason}). Try auto or cpu.") from None
 
 
 def check(name: str, precision: str, device: torch.device) -> None:

@@ -6,11 +6,13 @@ and nothing that changes what pixels mean can go unseen: what is not known to be
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
 import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -89,19 +91,27 @@ def decode(source: Path | bytes, max_pixels: int, alpha: bool = False) -> tuple[
     """
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         head = file.read(16)
-        for beginning, name in _BEGINNINGS.items():
-            if re.match(beginning, head, re.DOTALL):
-                size, most = file.seek(0, os.SEEK_END), 16 * max_pixels + 2**26  # 16 bytes a pixel, and metadata
-                if size > most:
-                    raise UnreadableError(f"a file of {size} bytes; an image of at most {max_pixels} pixels has less.")
-                file.seek(0)
-                module = cast(_Format, import_module(f"{__name__}.{name}"))
-                return module.read(file.read(), Asked(max_pixels, alpha))
+        if name := _kind_of(head):
+            size, most = file.seek(0, os.SEEK_END), 16 * max_pixels + 2**26  # 16 bytes a pixel, and metadata
+            if size > most:
+                raise UnreadableError(f"a file of {size} bytes; an image of at most {max_pixels} pixels has less.")
+            file.seek(0)
+            module = cast(_Format, import_module(f"{__name__}.{name}"))
+            return module.read(file.read(), Asked(max_pixels, alpha))
+    if head.startswith(b"version https://"):
+        raise UnreadableError("a pointer of Git LFS, not the image itself. Get the files with `git lfs pull`.")
     raise UnreadableError("not an image that can be read. Known: PNG, JPEG, BMP, TIFF, WebP, PGM and PPM.")
 
 
+def _kind_of(head: bytes) -> str | None:
+    """The format of a file that begins so."""
+    return next((name for beginning, name in _BEGINNINGS.items() if re.match(beginning, head, re.DOTALL)), None)
+
+
 def plain(image: Any) -> Any:
-    """An image without its wrapping: a path as str or Path, a file's contents as bytes. Errors: UnreadableError."""
+    """An image without its wrapping: a path as str or Path, a file's contents as bytes, also where a row of uint8 holds
+    them, as of `cv2.imencode` and `np.fromfile`. Errors: UnreadableError.
+    """
     if isinstance(image, os.PathLike) and not isinstance(image, Path):
         image = os.fspath(image)
     if is_open_file(image):
@@ -113,12 +123,16 @@ def plain(image: Any) -> Any:
             raise UnreadableError("a file that was opened as text; open it as binary, with open(path, 'rb').")
     elif isinstance(image, bytearray | memoryview):
         image = bytes(image)
+    elif isinstance(image, np.ndarray) and image.ndim == 1 and image.dtype == np.uint8 and _kind_of(bytes(image[:16])):
+        image = image.tobytes()
     elif isinstance(image, bytes) and 0 < len(image) <= 4096 and _may_be_path(image):
         if not os.path.lexists(image):
             raise UnreadableError("bytes that are neither the contents of an image that can be read nor a file's path.")
         return os.fsdecode(image)
     if isinstance(image, str) and not image:
         raise UnreadableError("an empty path, where an image was expected.")
+    if isinstance(image, str | Path) and "\0" in str(image):
+        raise UnreadableError("a text with a zero in it, which is no path of a file.")
     return image
 
 
@@ -247,6 +261,13 @@ def check_shape(source: tuple[int, ...], resize: str, size: tuple[int, int], til
         )
 
 
+def refused(error: Exception) -> str:
+    """A sentence on what the system answers when a file is to be read."""
+    if getattr(error, "errno", None) != errno.ENAMETOOLONG:
+        return f"it cannot be read ({getattr(error, 'strerror', None) or error})."
+    return "a text too long for a path. An image in base64 is given as bytes: base64.b64decode(text)."
+
+
 def absent(path: str) -> str:
     """A sentence on a path where nothing is."""
     if os.path.islink(path):
@@ -255,10 +276,16 @@ def absent(path: str) -> str:
         return "no such file, but there is one without the spaces, line breaks or quotes around the name."
     if os.path.exists(slashes := path.replace("\\", "/")):
         return f"no such file, but there is {slashes}."
-    if path.startswith("~"):
+    if any(os.path.exists(unicodedata.normalize(form, path)) for form in ("NFC", "NFD")):
+        return "no such file, but there is one whose name has the same letters, with accents stored in another way."
+    stem, extension = os.path.splitext(path)
+    for other in (stem + extension.lower(), stem + extension.upper()):
+        if os.path.exists(other):
+            return f"no such file, but there is {os.path.basename(other)}; capitals count."
+    if path.startswith("~") or "/~/" in path:
         return "no such file. `~` is for shells: give Path(...).expanduser()."
-    if re.match(r"[a-zA-Z][\w+.-]+://", path):
-        return "no such file. It is a URL: give the path of a file, or the bytes of one."
+    if re.search(r"(^|/)[a-zA-Z][\w+.-]+:/", path):  # a Path has one slash of the two
+        return "no such file. It is a URL: download it, and give the path of the file."
     if re.search(r"[*?\[]", path):
         return "no such file. It looks like a pattern: give the paths that match it, as glob.glob(...) has them."
     return "no such file."

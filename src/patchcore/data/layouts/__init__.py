@@ -105,7 +105,7 @@ def layout_of(path: Path) -> Layout | None:
     """The layout of one category at a path, or None: also for a plain folder, and for a folder of categories."""
     try:
         return next((layout for layout in layouts() if layout.holds(path)), None)
-    except PermissionError:  # nothing can be seen there; reading it says so
+    except OSError:  # nothing can be seen there, or it is no path; reading it says so
         return None
 
 

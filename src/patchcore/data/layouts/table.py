@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchcore.data.layouts import Layout
-from patchcore.data.sample import GOOD, Dataset, Sample
+from patchcore.data.sample import GOOD, GOOD_WORDS, Dataset, Sample
 from patchcore.errors import DataError, counted, nearest_name
 from patchcore.files.text import plain_cell
 
@@ -20,7 +20,7 @@ _COLUMNS = ("path", "label", "mask", "split", "part")
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 # Labels of good parts. Capitals, blanks, hyphens and underscores make no difference.
-GOOD_LABELS = frozenset({"good", "ok", "okay", "normal", "pass", "passed", "0"})
+GOOD_LABELS = GOOD_WORDS | {"0"}
 # Words that some mean for good and some for defective ones, or for nothing known. What is in no list is a defect.
 _UNCLEAR = "true false yes no y n t f x positive negative nan none null na n/a - -- ? unknown unlabeled unlabelled"
 UNCLEAR_LABELS = frozenset(_UNCLEAR.split()) | {
@@ -52,7 +52,7 @@ def rows(path: Path, needed: Sequence[str] = ()) -> tuple[list[str], list[tuple[
         text = content.decode("utf-16" if marked else "utf-8-sig", errors)
         read = {mark: list(_lines(text, mark)) for mark in ",;\t"}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
+        raise DataError(f"{path}: not a CSV table in UTF-8 ({error}). Save it as `CSV UTF-8`.") from error
     heads = {mark: [name.strip().casefold() for name in found[0][1]] if found else [] for mark, found in read.items()}
     mark = next((mark for mark, head in heads.items() if head and set(needed) <= set(head)), ",")
     columns = heads[mark]
@@ -157,8 +157,8 @@ def _split(where: str, columns: Sequence[str], row: dict[str, str]) -> str:
 
 
 def _plain(label: str) -> str:
-    """A label as it is compared: `1.0`, and `1,0`, which programs make of 1, is 1."""
-    plain = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", label.casefold())
+    """A label as it is compared: `1.0`, and `1,0`, which programs make of 1, is 1; without marks that nobody sees."""
+    plain = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", re.sub("[\u200b-\u200f\u2060\ufeff]", "", label.casefold()))
     return re.sub(r"^(-?\d+)[.,]0*$", r"\1", plain)
 
 

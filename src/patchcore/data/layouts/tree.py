@@ -11,16 +11,18 @@ from patchcore.data.sample import GOOD, Sample, hidden, images_in, search, some
 from patchcore.errors import DataError, counted
 
 log = logging.getLogger(__name__)
+_MASKS = "ground_truth"
 
 
 def require(root: Path, title: str, *wanted: str) -> None:
     """DataError that says what is there and what is not, unless all the wanted files and folders are."""
     missing = [name for name in wanted if not (root / name).exists()]
     if missing:
-        found = sorted(p.name for p in root.iterdir() if not hidden(p.name))
+        place = next(one for one in (root / missing[0]).parents if one.exists())
+        found = sorted(p.name for p in place.iterdir() if not hidden(p.name))
         raise DataError(
             f"{root}: half a dataset ({title}). There is no {', '.join(missing)}; expected {', '.join(wanted)}, "
-            f"found {', '.join(found[:8])}{' and more' if len(found) > 8 else ''}. "
+            f"found {some(found, 8) or 'nothing'}{f' in {place.relative_to(root)}' if place != root else ''}. "
             "`patchcore datasets` says where it comes from."
         )
 
@@ -69,15 +71,23 @@ def listed(folder: Path, *suffixes: str) -> list[Path]:
 
 
 def say_unused(root: Path, samples: Iterable[Sample]) -> None:
-    """A warning, if a category of one's own data holds images, other than masks, that nothing here takes."""
-    used = {os.path.realpath(str(sample.image)) for sample in samples}
+    """A warning, if a category of one's own data holds images or masks that nothing here takes."""
+    used = {os.path.realpath(str(one)) for sample in samples for one in (sample.image, sample.mask)}
     names = [path.relative_to(root) for path in search(root, recursive=True)[0] if os.path.realpath(path) not in used]
-    names = [name for name in names if name.parts[0] != "ground_truth"]
-    if names:
-        folders = some(sorted({name.parent.as_posix() for name in names}))
+    names = [name for name in names if name.parts[:2] != (_MASKS, GOOD)]  # black ones
+    masks = [name for name in names if name.parts[0] == _MASKS]
+    if len(names) > len(masks):
+        folders = some(sorted({name.parent.as_posix() for name in names if name not in masks}))
+        images = counted(len(names) - len(masks), "image")
+        log.warning("%s: not looked at, in no folder of this layout: %s in %s.", root, images, folders)
+    found = [f"{counted(len(masks), 'image')} ({some(map(str, masks))})"] if masks else []
+    if (root / _MASKS).is_dir() and (other := search(root / _MASKS, recursive=True)[1]):
+        found.append(other)
+    if found:
         log.warning(
-            "%s: not looked at, in no folder of this layout: %s in %s.", root, counted(len(names), "image"), folders
-        )
+            "%s: of no image in test: %s. The mask of test/KIND/STEM.png is %s/KIND/STEM_mask.png, or STEM.png.",
+            root, ", ".join(found), _MASKS,
+        )  # fmt: skip
 
 
 def _name(root: Path, path: Path) -> str:
