@@ -745,7 +745,7 @@ def test_no_limit_keeps_everything_as_it_is():
 
 @pytest.mark.parametrize("limit", [0, -3])
 def test_a_limit_below_one_is_an_error(limit):
-    with pytest.raises(UsageError, match=rf"limit is {limit}; it must be at least 1"):
+    with pytest.raises(UsageError, match=rf"limit is {limit}; it must be a whole number, and at least 1"):
         limited(some(5), limit, 0)
 
 

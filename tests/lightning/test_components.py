@@ -178,10 +178,17 @@ def test_a_list_of_images_is_a_batch_of_all_of_them():
 
 
 def test_anomalib_s_long_paths_lead_to_the_same_names():
-    from patchcore.lightning import components
+    from patchcore.lightning.data.datamodules.image import MVTecAD
+    from patchcore.lightning.data.datamodules.image.folder import Folder
+    from patchcore.lightning.data.image.mvtec import MVTec
+    from patchcore.lightning.utils.visualization.image import ImageVisualizer, VisualizationMode
+
+    from patchcore.lightning import components, data
     from patchcore.lightning.components.base.dynamic_buffer import DynamicBufferMixin
     from patchcore.lightning.components.sampling.k_center_greedy import KCenterGreedy as Sampler
 
+    assert (MVTecAD, Folder, MVTec) == (data.MVTecAD, data.Folder, data.MVTec)
+    assert ImageVisualizer(mode=VisualizationMode.SIMPLE).mode == "simple"
     assert DynamicBufferMixin is components.DynamicBufferMixin is components.base.DynamicBufferMixin
     assert Sampler is components.KCenterGreedy is components.sampling.KCenterGreedy
 

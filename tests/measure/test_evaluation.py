@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 import patchcore.measure.evaluation
-from patchcore import DataError, Detector, ImageError, Reading
+from patchcore import DataError, Detector, ImageError, Reading, UsageError
 from patchcore.data.resolve import detect
 from patchcore.data.sample import Sample
 from patchcore.measure.evaluation import Evaluation, evaluate
@@ -26,6 +26,15 @@ def samples(hazelnut) -> list[Sample]:
 @pytest.fixture(scope="module")
 def evaluation(detector, samples) -> Evaluation:
     return evaluate(detector, samples)
+
+
+def test_a_dataset_or_its_path_is_evaluated(detector, hazelnut, samples, evaluation):
+    for given in (str(hazelnut), detect(hazelnut)):
+        assert evaluate(detector, given).metrics == evaluation.metrics
+    with pytest.raises(UsageError, match="got str among the images; expected a dataset, its path, or labelled images"):
+        evaluate(detector, [str(samples[0].image)])
+    with pytest.raises(UsageError, match="got PosixPath as the detector"):
+        evaluate(hazelnut, detector)
 
 
 def test_real_defects_are_told_from_good_images(evaluation):

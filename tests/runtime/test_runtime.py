@@ -116,6 +116,24 @@ def test_results_of_several_threads_are_those_of_one(model, hazelnut):
         np.testing.assert_array_equal(a.map, b.map)
 
 
+@pytest.mark.parametrize("given", [b"folder", None, 3])
+def test_what_is_no_folder_says_so(given):
+    with pytest.raises(ExportError, match=r"got (bytes|NoneType|int); expected the path of an exported folder"):
+        load(given)
+
+
+@pytest.mark.parametrize("given", ["x" * 5000, "a\0b", "https://x.y/model"])
+def test_a_path_that_can_be_none_holds_no_model(given):
+    with pytest.raises(ExportError, match=r"no manifest\.json in it"):
+        load(given)
+
+
+@pytest.mark.parametrize("threads", [0, 1_000_000, 2.5, "2"])
+def test_a_wrong_number_of_threads_is_said(threads, model):
+    with pytest.raises(ExportError, match=f"threads is {threads!r}; it must be a whole number, at least 1 and at most"):
+        load(model.folder, threads=threads)
+
+
 def test_a_result_says_what_it_is(model, hazelnut):
     text = repr(model.predict(hazelnut / "test/colour/00.jpg"))
     assert text.startswith("Result('")

@@ -29,9 +29,8 @@ def engine(folder: Path, manifest: dict[str, Any], threads: int | None, precisio
     if precision not in PRECISIONS:
         raise ExportError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}.")
     for what, number in (("threads", threads), ("streams", streams)):
-        if number is not None and not 1 <= number <= _MOST:
-            bound = "at least 1" if number < 1 else f"at most {_MOST}"
-            raise ExportError(f"{what} is {number}; it must be {bound}.")
+        if number is not None and (not hasattr(number, "__index__") or not 1 <= number <= _MOST):
+            raise ExportError(f"{what} is {number!r}; it must be a whole number, at least 1 and at most {_MOST}.")
     name = manifest["engine"]
     made = {"onnx": _onnxruntime, "openvino": _openvino, "torch": _torch}.get(name)
     if made is None:

@@ -24,14 +24,21 @@ _MOST = 100_000_000  # bytes of a file that is taken into memory as a whole
 _DEEPEST = 32  # lists in lists, in JSON
 
 
+def place(folder: object) -> Path:
+    """What a caller gives as a folder. Errors: ExportError for what is no path."""
+    if isinstance(folder, str | os.PathLike) and not isinstance(path := os.fspath(folder), bytes):
+        return Path(path)
+    raise ExportError(f"got {type(folder).__name__}; expected the path of an exported folder.")
+
+
 def read(folder: str | Path) -> dict[str, Any]:
     """The manifest, after every file has been compared with its SHA-256 and all values were checked.
 
     Only regular files are opened. Errors: ExportError.
     """
-    folder = Path(folder)
+    folder = place(folder)
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):  # which answers for what can be no path, too
         raise ExportError(f"{folder}: no {MANIFEST} in it; expected a folder that `patchcore export` has written.")
     sums = listed(folder)
     for name, expected in sums.items():

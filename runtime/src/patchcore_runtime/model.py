@@ -159,11 +159,11 @@ def load(
     Everything in the manifest and the test vectors is checked, and the graph's threshold on a small image of our own.
     Errors: ExportError (SignatureError).
     """
+    folder = folders.place(folder)
     if require_signature is not None:
-        signing.check(Path(folder), require_signature)
+        signing.check(folder, require_signature)
     from patchcore_runtime import cases, vectors
 
-    folder = Path(folder)
     manifest = folders.read(folder)
     if verify or folders.VECTORS in folders.listed(folder):
         cases.read(folder, manifest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Literal, TypeAlias, get_args
 
 from patchcore.errors import ImageError, UsageError
@@ -47,7 +46,7 @@ class Reading:
         for name, most in (("max_pixels", 2**63), ("threads", MOST_THREADS), ("batch", 2**16)):
             if (value := getattr(self, name)) is None:
                 continue
-            if not isinstance(value, Integral) or isinstance(value, bool):
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise UsageError(f"{name} is {value!r}; expected a whole number.")
             if not 1 <= value <= most:
                 bound = "at least 1" if value < 1 else f"at most {most}"

@@ -316,8 +316,8 @@ def limited(found: Iterable[Sample], limit: int | None, seed: int) -> Iterable[S
     """At most `limit` samples: random ones, by `seed`, in the original order. Errors: UsageError."""
     if limit is None:
         return found
-    if limit < 1:
-        raise UsageError(f"limit is {limit}; it must be at least 1.")
+    if not isinstance(limit, int) or limit < 1:
+        raise UsageError(f"limit is {limit}; it must be a whole number, and at least 1.")
     found = list(found)
     kept = sorted(range(len(found)), key=lambda index: uniform(seed, index, "limit"))[:limit]
     return [found[index] for index in sorted(kept)]

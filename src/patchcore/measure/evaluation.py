@@ -131,6 +131,8 @@ def evaluate(
     >>> evaluate(detector, "tests/images/hazelnut").metrics["image_auroc"]
     1.0
     """
+    if not isinstance(detector, Detector):
+        raise UsageError(f"got {type(detector).__name__} as the detector. Give it first, then the images.")
     if isinstance(samples, str | Path):
         samples = detect(samples)
     given = list(samples.test if isinstance(samples, Dataset) else samples)

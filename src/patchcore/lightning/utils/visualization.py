@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,16 @@ from patchcore.lightning.data.utils import TaskType
 from patchcore.maths.thresholds import Verdict
 from patchcore.verdict import draw
 
-__all__ = ["ImageResult", "ImageVisualizer"]
+__all__ = ["ImageResult", "ImageVisualizer", "VisualizationMode"]
+
+sys.modules[f"{__name__}.image"] = sys.modules[__name__]  # version 1's longer path
+
+
+class VisualizationMode(str, Enum):
+    """What is drawn of a prediction."""
+
+    FULL = "full"
+    SIMPLE = "simple"
 
 
 class ImageVisualizer:
