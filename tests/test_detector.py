@@ -494,7 +494,9 @@ def test_an_unknown_device_is_named(device):
 
 
 def test_a_backbone_by_name_is_a_field_of_the_recipe():
-    with pytest.raises(UsageError, match=r"backbone is 'resnet18'; expected a network.*Recipe\(backbone=name\)"):
+    with pytest.raises(
+        UsageError, match=r"backbone is 'resnet18'; expected a torch.nn.Module.*Recipe\(backbone=name\)"
+    ):
         Detector(backbone="resnet18")
 
 

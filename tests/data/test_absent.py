@@ -28,8 +28,8 @@ def said(image: object) -> str:
         ("http:/example.com/a.png", "is a URL"),  # what a Path makes of it
         ("{}/https:/example.com/a.png", "is a URL"),  # and a table
         ("{}/~/a.png", "expanduser"),
-        ("{}/a.PNG", "but there is a.png; capitals count"),
-        ("{}/no\u00e9.png", "accents stored in another way"),
+        ("{}/a.PNG", "but there is a.png: capitals count"),
+        ("{}/no\u00e9.png", "accents are stored in another way"),
         ("{}/b.png", "no such file."),
     ],
 )

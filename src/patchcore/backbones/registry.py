@@ -102,10 +102,7 @@ def given_network(given: object) -> nn.Module | None:
     """A caller's own network, or None. Errors: UsageError for anything else, such as a name."""
     if given is None or isinstance(given, nn.Module):
         return given
-    raise UsageError(
-        f"backbone is {given!r}; expected a network, a torch.nn.Module. One that has a name is a field of the recipe: "
-        "Recipe(backbone=name)."
-    )
+    raise UsageError(f"backbone is {given!r}; expected a torch.nn.Module. For one by name: Recipe(backbone=name).")
 
 
 def wrap(model: nn.Module, taps: tuple[Tap, ...], size: tuple[int, int]) -> Backbone:

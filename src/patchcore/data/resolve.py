@@ -131,8 +131,7 @@ def _where(root: Path, images: list[Path]) -> str:
             continue
         good = [one for one in folders_in(folder) if holds_good(one.name)]  # also a link, which is not followed
         kinds = some(f"{n} {f'in {name}' if name else 'in no sub-folder'}" for name, n in found.items())
-        bad = [] if good or holds_good(root.name) else list(filter(holds_defects, found))
-        if bad:
+        if bad := [] if good or holds_good(root.name) else list(filter(holds_defects, found)):
             why = "by its name its images are not good, and cannot be taken as good. Give the good ones alone."
             raise DataError(f"{folder} has a sub-folder {bad[0]} ({kinds}): {why}")
         if good and not all(map(holds_good, found)):
@@ -168,10 +167,8 @@ class _Labels:
         """Where labels differ, and repeat: else they are numbers or names of the images."""
         if 1 < len(self._found) < sum(self._found.values()):
             told = some(f"{label} ({number})" for label, number in self._found.most_common())
-            log.warning(
-                "The images come with labels: %s. Labels are not read here, and all images are learned as good ones. "
-                "Give the good ones alone, or a CSV table with a column label.", told,
-            )  # fmt: skip
+            way = "Give the good ones alone, or a CSV table with a column label."
+            log.warning("The images come with labels: %s. They are not read: all are learned as good. %s", told, way)
 
 
 _LABELS = ("label", "labels", "gt_label", "is_anomaly", "anomaly", "target", "y")
@@ -193,9 +190,7 @@ def _unpack(images: Iterable[object], labels: _Labels | None) -> Iterator[Sample
 
 
 def _images_of(item: object, labels: _Labels | None = None) -> Iterator[object]:
-    """The images of one item of an iterable: the item itself, or those of the batch that it is; `labels` sees what lies
-    beside them. Errors: UsageError.
-    """
+    """The images of an item of an iterable: itself, or those of the batch that it is. Errors: UsageError."""
     item = _converted(item)
     if isinstance(item, Mapping):
         if "image" not in item:

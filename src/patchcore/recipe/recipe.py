@@ -81,14 +81,12 @@ class Recipe(Fields):
     @classmethod
     def of(cls, given: Recipe | str | None) -> Recipe:
         """The recipe of that name, the default one for None, or a recipe as it is. Errors: RecipeError."""
-        if given is None or isinstance(given, str):
-            return cls() if given is None else cls.named(given)
-        if not isinstance(given, cls):
-            raise RecipeError(
-                f"got {type(given).__name__}, where a recipe was expected. Fields: Recipe(**fields); a file: "
-                "Recipe.read(path)."
-            )
-        return given
+        if given is None or isinstance(given, cls):
+            return given or cls()
+        if isinstance(given, str):
+            return cls.named(given)
+        way = "Fields: Recipe(**fields); a file: Recipe.read(path)."
+        raise RecipeError(f"got {type(given).__name__}, where a recipe was expected. {way}")
 
     @classmethod
     def names(cls) -> dict[str, str]:

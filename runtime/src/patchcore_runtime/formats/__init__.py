@@ -109,9 +109,8 @@ def _kind_of(head: bytes) -> str | None:
 
 
 def plain(image: Any) -> Any:
-    """An image without its wrapping: a path as str or Path, a file's contents as bytes, also where a row of uint8 holds
-    them, as of `cv2.imencode` and `np.fromfile`. Errors: UnreadableError.
-    """
+    """An image without its wrapping: a path as str or Path, a file's contents, in a row of uint8 too, as bytes.
+    Errors: UnreadableError."""
     if isinstance(image, os.PathLike) and not isinstance(image, Path):
         image = os.fspath(image)
     if is_open_file(image):
@@ -276,12 +275,10 @@ def absent(path: str) -> str:
         return "no such file, but there is one without the spaces, line breaks or quotes around the name."
     if os.path.exists(slashes := path.replace("\\", "/")):
         return f"no such file, but there is {slashes}."
-    if any(os.path.exists(unicodedata.normalize(form, path)) for form in ("NFC", "NFD")):
-        return "no such file, but there is one whose name has the same letters, with accents stored in another way."
-    stem, extension = os.path.splitext(path)
-    for other in (stem + extension.lower(), stem + extension.upper()):
-        if os.path.exists(other):
-            return f"no such file, but there is {os.path.basename(other)}; capitals count."
+    (stem, end), forms = os.path.splitext(path), [unicodedata.normalize(form, path) for form in ("NFC", "NFD")]
+    if other := next(filter(os.path.exists, (*forms, stem + end.lower(), stem + end.upper())), None):
+        why = "accents are stored in another way" if other in forms else "capitals count"
+        return f"no such file, but there is {os.path.basename(other)}: {why}."
     if path.startswith("~") or "/~/" in path:
         return "no such file. `~` is for shells: give Path(...).expanduser()."
     if re.search(r"(^|/)[a-zA-Z][\w+.-]+:/", path):  # a Path has one slash of the two
