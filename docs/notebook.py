@@ -7,6 +7,7 @@ python docs/notebook.py --check    writes nothing, and fails if a cell does, or 
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -31,11 +32,12 @@ def executed() -> nbformat.NotebookNode:
 
 
 def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """What each cell shows: text, or an image of some type."""
-    return [
-        [kind for one in cell.get("outputs", []) for kind in one.get("data", {one.output_type: None})]
+    """What each cell shows: text, or an image of some type. Printed text may come in any number of pieces."""
+    shown = (
+        (kind for one in cell.get("outputs", []) for kind in one.get("data", {one.output_type: None}))
         for cell in notebook.cells
-    ]
+    )
+    return [[kind for kind, _ in groupby(cell)] for cell in shown]
 
 
 if __name__ == "__main__":
