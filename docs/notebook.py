@@ -32,9 +32,10 @@ def executed() -> nbformat.NotebookNode:
 
 
 def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """What each cell shows: text, or an image of some type. Printed text may come in any number of pieces."""
+    """What each cell shows: text, or an image of some type. Printed text may come in any number of pieces, and the
+    forms of an image in any order."""
     shown = (
-        (kind for one in cell.get("outputs", []) for kind in one.get("data", {one.output_type: None}))
+        (kind for one in cell.get("outputs", []) for kind in sorted(one.get("data", [one.output_type])))
         for cell in notebook.cells
     )
     return [[kind for kind, _ in groupby(cell)] for cell in shown]
@@ -44,5 +45,5 @@ if __name__ == "__main__":
     fresh = executed()
     if "--check" not in sys.argv:
         nbformat.write(fresh, NOTEBOOK)
-    elif kinds(fresh) != kinds(nbformat.read(NOTEBOOK, nbformat.NO_CONVERT)):
-        raise SystemExit(f"{NOTEBOOK.name} shows something else now. Run python docs/notebook.py.")
+    elif (now := kinds(fresh)) != (kept := kinds(nbformat.read(NOTEBOOK, nbformat.NO_CONVERT))):
+        raise SystemExit(f"{NOTEBOOK.name} shows {now} now, and has {kept}. Run python docs/notebook.py.")
